@@ -1,0 +1,81 @@
+//! The library's one error type. Every message names the place, what was found and what to do next.
+
+use std::{io, path::PathBuf};
+
+/// Result of every fallible library function.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can stop a command. A failure of one image is not an [`Error`]: see [`crate::types::Failure`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb phrase: "open", "write to".
+        action: &'static str,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// The data set as a whole cannot be read.
+    #[error("{}: {found}\n  {remedy}", path.display())]
+    Dataset {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What is wrong: expected and found.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// A model file cannot be used as a detector.
+    #[error("{}: {found}\n  {remedy}", path.display())]
+    Model {
+        /// The model file.
+        path: PathBuf,
+        /// What was found in it, and what is supported.
+        found: String,
+        /// What the user can change.
+        remedy: String,
+    },
+    /// The ONNX Runtime library or one of its providers cannot be used.
+    #[error("ONNX Runtime: {found}\n  {remedy}")]
+    Runtime {
+        /// What went wrong.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// A cache is damaged, of a newer format, or not a cache.
+    #[error("{}: {found}\n  {remedy}", path.display())]
+    Cache {
+        /// The file of the cache at fault.
+        path: PathBuf,
+        /// What is wrong: expected and found.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// Two things that must belong together do not (settings, class names, sizes).
+    #[error("{found}\n  {remedy}")]
+    Mismatch {
+        /// What differs, both sides shown.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// The user asked to stop (Ctrl-C); everything finished so far is kept.
+    #[error("interrupted; {remedy}")]
+    Interrupted {
+        /// How to go on.
+        remedy: String,
+    },
+}
+
+impl Error {
+    /// Wraps an I/O error with its path and what was tried (a verb phrase such as "open").
+    pub fn io(path: impl Into<PathBuf>, action: &'static str, source: io::Error) -> Self {
+        Self::Io { path: path.into(), action, source }
+    }
+}

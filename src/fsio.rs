@@ -1,0 +1,1 @@
+//! Atomic writes and locks: the only place that creates or removes files.

@@ -1,0 +1,17 @@
+//! logitcache: run a frozen ONNX detector over a data set once, keep its soft outputs in Parquet, distil from the map.
+//!
+//! Data flows one way; a module never imports one to its right:
+//!
+//! ```text
+//! types, error, fsio -> dataset -> preprocess -> teacher -> cache -> build -> cli
+//! ```
+
+pub mod cache;
+pub mod dataset;
+pub mod error;
+pub mod fsio;
+pub mod preprocess;
+pub mod teacher;
+pub mod types;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! The `logitcache` executable: parse, run, print the error, choose the exit code.
+
+fn main() {}

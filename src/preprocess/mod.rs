@@ -1,0 +1,1 @@
+//! Pictures into model input: decoding, letterbox and its inverse.

@@ -1,0 +1,94 @@
+//! Values that every stage shares. No I/O here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Width and height of a picture in pixels, after its EXIF orientation was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ImageSize {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+}
+
+/// An axis-aligned box in pixels, half-open (`x1 <= x < x2`), origin at the top left corner.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct BoxXyxyPx {
+    /// Left edge.
+    pub x1: f32,
+    /// Top edge.
+    pub y1: f32,
+    /// Right edge.
+    pub x2: f32,
+    /// Bottom edge.
+    pub y2: f32,
+}
+
+/// One ground-truth object of an image, in pixels of the original image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LabelBox {
+    /// Class, as numbered by whoever holds the value: the data set's ids before the mapping by name, the teacher's after it.
+    pub class_id: u32,
+    /// Where the object is.
+    pub box_xyxy_px: BoxXyxyPx,
+}
+
+/// Why one image is not in the cache. It never ends a build; it is counted, named and tried again on resume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// Position in the data set's sorted sample list.
+    pub image_id: i64,
+    /// The image's path as the `path` column would show it.
+    pub path: String,
+    /// Which stage refused it.
+    pub stage: FailureStage,
+    /// What was found, in words.
+    pub reason: String,
+}
+
+/// The stage that refused an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureStage {
+    /// The file could not be read.
+    Read,
+    /// The file is not a picture that can be decoded.
+    Decode,
+    /// The label file is wrong.
+    Labels,
+    /// The teacher gave no usable answer.
+    Teacher,
+}
+
+/// How an image was fitted into the model's input (Ultralytics' `LetterBox(auto=False)`): scaled by one factor,
+/// centred, the rest grey. `x_input = x_image * scale + pad_left`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Letterbox {
+    /// Input pixels per image pixel.
+    pub scale: f32,
+    /// Grey columns at the left, in input pixels (a whole number).
+    pub pad_left: f32,
+    /// Grey rows at the top, in input pixels (a whole number).
+    pub pad_top: f32,
+}
+
+/// What of the teacher's outputs is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// Class logits, DFL logits and boxes.
+    All,
+    /// Class logits and boxes.
+    Cls,
+}
+
+/// How the values lie in the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Selected anchors, uncompressed, mapped by the trainer.
+    Mapped,
+    /// Every anchor, uncompressed, mapped by the trainer.
+    Dense,
+}
