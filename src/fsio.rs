@@ -1,1 +1,309 @@
 //! Atomic writes and locks: the only place that creates or removes files.
+//!
+//! A file appears whole or not at all: it is written as a sibling named `.tmp-*`, flushed to the disk, renamed over its
+//! final name, and the folder is flushed as well, so that the name survives a power cut too.
+
+use crate::{Error, Result};
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+/// Every temporary file's name starts with this; a killed process can leave one behind, readers never look at it.
+pub const TEMP_PREFIX: &str = ".tmp-";
+
+/// A file under construction: removed when dropped, kept under its final name by [`TempFile::persist`].
+#[derive(Debug)]
+pub struct TempFile {
+    file: File,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl TempFile {
+    /// Creates `folder/.tmp-<label>-<process id>`, replacing what a killed process of the same id may have left there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the temporary file.
+    pub fn create(folder: &Path, label: &str) -> Result<Self> {
+        let path = folder.join(format!("{TEMP_PREFIX}{label}-{}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(|e| Error::io(&path, "create", e))?;
+        Ok(Self { file, path, kept: false })
+    }
+
+    /// Where the file lies until it is persisted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Flushes the file to the disk, renames it to `target` (in the same folder) and flushes the folder.
+    /// A file that was at `target` is replaced in one step; whoever has it open keeps the old bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file; the temporary file is then gone and `target` is as it was, unless only the last
+    /// step, flushing the folder, failed.
+    pub fn persist(mut self, target: &Path) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io(&self.path, "flush to the disk", e))?;
+        fs::rename(&self.path, target).map_err(|e| Error::io(target, "move into place", e))?;
+        self.kept = true;
+        sync_folder(target.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Write for TempFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes a whole file atomically: `path` holds either its old bytes or all the new ones.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let label = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut temp = TempFile::create(folder, &label)?;
+    temp.write_all(bytes).map_err(|e| Error::io(path, "write to", e))?;
+    temp.persist(path)
+}
+
+/// Creates a folder and its parents; flushes the parent so that the folder survives a power cut.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn create_folder(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Removes one file; a file that is already gone is no error.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Flushes a folder's list of names to the disk.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn sync_folder(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(path, "flush to the disk", e))
+}
+
+/// Bytes that this process may still write to the file system holding `path` (which must exist).
+///
+/// # Errors
+/// [`Error::Io`] naming the path.
+pub fn free_space_bytes(path: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(path).map_err(|e| Error::io(path, "ask for the free space of", e.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The right to change one folder. The system gives it back when the process ends, however it ends.
+///
+/// The lock is a file `.lock` in the folder, held with `flock` and removed on release, so a finished folder holds no
+/// file that nothing protects. While held it names the holder's process id, for the message the second one gets.
+#[derive(Debug)]
+pub struct Lock {
+    folder: PathBuf,
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Name of the lock file inside the folder.
+    pub const FILE_NAME: &'static str = ".lock";
+
+    /// Takes the lock on `folder`, which must exist, without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] naming the lock and its holder where another process has it, [`Error::Io`] where the folder is
+    /// not writable.
+    pub fn acquire(folder: &Path) -> Result<Self> {
+        let path = folder.join(Self::FILE_NAME);
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(|e| Error::io(&path, "create", e))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(Self::held_elsewhere(path, &mut file)),
+                Err(TryLockError::Error(e)) => return Err(Error::io(&path, "lock", e)),
+            }
+            // The holder before us removes the file while it still holds it. If that happened between our opening and
+            // our locking, this lock is on a file without a name and protects nothing: try again.
+            if !is_same_file(&file, &path) {
+                continue;
+            }
+            write_process_id(&mut file).map_err(|e| Error::io(&path, "write to", e))?;
+            return Ok(Self { folder: folder.to_path_buf(), path, _file: file });
+        }
+    }
+
+    /// The folder that is locked.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn held_elsewhere(path: PathBuf, file: &mut File) -> Error {
+        let mut text = String::new();
+        let holder = match file.take(32).read_to_string(&mut text).ok().and_then(|_| text.trim().parse::<u32>().ok()) {
+            Some(pid) => format!("process {pid}"),
+            None => "another process".to_owned(),
+        };
+        Error::Cache {
+            path,
+            found: format!("{holder} is writing to this folder and holds its lock"),
+            remedy: "Wait until it has finished, or stop it; the lock goes with the process.".to_owned(),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While still held: a newcomer that had the old file open notices that it has no name any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn write_process_id(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_file: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_the_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn a_dropped_temporary_file_is_gone_and_the_target_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut temp = TempFile::create(folder.path(), "part").unwrap();
+        temp.write_all(b"half").unwrap();
+        assert_eq!(names(folder.path()).len(), 1);
+        drop(temp);
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn writing_into_a_missing_folder_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_atomic(&folder.path().join("no/a.json"), b"x").unwrap_err().to_string();
+        assert!(error.contains("no/.tmp-a.json") && error.contains("cannot create"), "{error}");
+    }
+
+    #[test]
+    fn the_second_lock_is_refused_with_the_holder_and_free_after_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::acquire(folder.path()).unwrap();
+        let error = Lock::acquire(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(".lock") && error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(lock);
+        assert!(names(folder.path()).is_empty(), "a released lock leaves no file");
+        Lock::acquire(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_left_by_a_killed_process_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(Lock::FILE_NAME), "999999\n").unwrap();
+        let lock = Lock::acquire(folder.path()).unwrap();
+        assert_eq!(lock.folder(), folder.path());
+    }
+
+    #[test]
+    fn only_one_of_many_racing_threads_holds_the_lock_at_a_time() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, entered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        if let Ok(_lock) = Lock::acquire(folder.path()) {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                            entered.fetch_add(1, Ordering::SeqCst);
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(entered.load(Ordering::SeqCst) > 0);
+    }
+
+    #[test]
+    fn free_space_is_reported_for_an_existing_folder_only() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(free_space_bytes(folder.path()).unwrap() > 0);
+        assert!(free_space_bytes(&folder.path().join("missing")).is_err());
+    }
+}

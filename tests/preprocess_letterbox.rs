@@ -1,5 +1,7 @@
 //! The letterbox against Ultralytics, number for number and level for level. `tests/fixtures/letterbox.py` made the table.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use logitcache::{
     preprocess::{Preprocessor, RgbImage},
     types::{BoxXyxyPx, ImageSize, Letterbox},

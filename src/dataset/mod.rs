@@ -1,1 +1,191 @@
 //! Data sets of several formats as one ordered, deterministic list of samples, and the drawing of synthetic ones.
+//!
+//! [`Dataset::open`] lists the pictures and knows where their labels are; pictures themselves are read later, by whoever
+//! decodes them. Labels of an image come from [`Sample::labels`], in the data set's own class ids and in pixels of the
+//! picture after EXIF orientation; [`ClassMap`] turns those ids into the teacher's.
+//!
+//! What is the same for every format: samples are sorted by the bytes of their `path` column, a picture is listed once,
+//! boxes are clipped to the picture, and a box of which nothing is left (or that had no area) is dropped.
+
+mod class_map;
+mod coco;
+mod files;
+mod folder;
+mod notes;
+pub mod paths;
+pub mod synth;
+mod truth;
+mod voc;
+mod yolo;
+
+#[cfg(test)]
+mod tests;
+
+pub use class_map::ClassMap;
+pub use files::IMAGE_SUFFIXES;
+pub use truth::Truth;
+
+use crate::{Error, Result, types::ImageSize};
+use notes::Note;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+use truth::TruthSource;
+
+const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with --images DIR, a folder of Pascal \
+                     VOC XML (with --images DIR where the pictures lie elsewhere), a plain folder of images.";
+
+/// What the user pointed at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSource {
+    /// `DATA`: a `data.yaml`, a COCO JSON file, or a folder.
+    pub data: PathBuf,
+    /// `--images DIR`: where the pictures of a COCO or VOC data set lie.
+    pub images_dir: Option<PathBuf>,
+    /// `--split`: `train`, `val` or `test` of a `data.yaml`; a list in `ImageSets/Main` of a whole Pascal VOC release.
+    /// The other formats have no splits and do not look at it.
+    pub split: String,
+}
+
+/// How a data set is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetFormat {
+    /// Ultralytics `data.yaml` with one label text file per image.
+    Yolo,
+    /// One COCO `instances.json`.
+    Coco,
+    /// One Pascal VOC XML file per image.
+    Voc,
+    /// A folder of images without labels.
+    Folder,
+}
+
+/// One split of a data set: its pictures in their final order, and where their labels are.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// What [`Sample::relative`] is relative to; absolute.
+    pub root: PathBuf,
+    /// How it is written down.
+    pub format: DatasetFormat,
+    /// Class names by class id; `None` where the data set carries no labels at all.
+    pub class_names: Option<Vec<String>>,
+    /// Sorted by the bytes of [`Sample::relative`], each of which occurs once. Never empty.
+    pub samples: Vec<Sample>,
+    /// What a user should be told, a line each: counts with the first few cases.
+    pub notes: Vec<String>,
+}
+
+/// One picture of a data set.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Where to open it; absolute. It may turn out to be missing or no picture.
+    pub path: PathBuf,
+    /// The `path` column: relative to [`Dataset::root`], in the form of [`paths::to_column`].
+    pub relative: String,
+    truth: TruthSource,
+}
+
+impl Dataset {
+    /// Lists one split of a data set. Reads folders, list files, COCO JSON and VOC XML; no pictures and no YOLO labels.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] or [`Error::Io`] when the data set as a whole cannot be used: nothing there, not one of the
+    /// formats, no such split, a list that cannot be parsed, no pictures. What is wrong with one image is told by
+    /// [`Sample::labels`] or when it is decoded.
+    pub fn open(source: &DataSource) -> Result<Self> {
+        let data = paths::absolute(&source.data);
+        let metadata = std::fs::metadata(&data).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => fault(&source.data, "there is no such file or folder", FORMS),
+            _ => Error::io(&source.data, "open", e),
+        })?;
+        let mut dataset = if metadata.is_dir() {
+            open_folder(&data, source)
+        } else {
+            match data.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase().as_str() {
+                "yaml" | "yml" => yolo::open(&data, refuse_images_dir(source)?),
+                "json" => coco::open(&data, source),
+                _ => Err(fault(&source.data, "this file is neither a .yaml nor a .json file", FORMS)),
+            }
+        }?;
+        dataset.finish(&data)?;
+        Ok(dataset)
+    }
+
+    /// Sorts, removes duplicates, refuses an empty list.
+    fn finish(&mut self, data: &Path) -> Result<()> {
+        if self.samples.is_empty() {
+            let found = format!("no pictures found (of the kinds {})", IMAGE_SUFFIXES.join(", "));
+            let told = self.notes.iter().fold(String::new(), |told, note| told + "\n  note: " + note);
+            return Err(fault(data, found + &told, "Check the folders that it names."));
+        }
+        self.samples.sort_by(|a, b| a.relative.as_bytes().cmp(b.relative.as_bytes()));
+        let mut twice = Note::new("entry repeats an image and was dropped", "entries repeat an image and were dropped");
+        self.samples.dedup_by(|later, earlier| {
+            let same = later.relative == earlier.relative;
+            if same {
+                twice.add(&later.relative);
+            }
+            same
+        });
+        twice.finish(&mut self.notes);
+        Ok(())
+    }
+}
+
+impl Sample {
+    /// A sample at `path`, which is absolute and clean.
+    fn new(root: &Path, path: PathBuf, truth: TruthSource) -> Self {
+        let relative = paths::to_column(&paths::relative_to(root, &path));
+        Self { path, relative, truth }
+    }
+
+    /// The ground truth of this picture, whose size after EXIF orientation is `size`. A YOLO label file is read now.
+    ///
+    /// # Errors
+    /// Why this image's labels cannot be used, in words that name the label file and the line or entry.
+    pub fn labels(&self, size: ImageSize) -> std::result::Result<Truth, String> {
+        self.truth.labels(size)
+    }
+}
+
+/// A folder is what its content says: a `data.yaml` at its top, VOC XML somewhere below, or just pictures.
+fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
+    for name in ["data.yaml", "data.yml"] {
+        let yaml = data.join(name);
+        if yaml.is_file() {
+            let mut dataset = yolo::open(&yaml, refuse_images_dir(source)?)?;
+            dataset.notes.push(format!("{} describes this folder and was read", yaml.display()));
+            return Ok(dataset);
+        }
+    }
+    let mut notes = Vec::new();
+    let found = files::walk(data, &mut notes)?;
+    if let Some(dataset) = voc::open(data, source, &found, &mut notes)? {
+        return Ok(dataset);
+    }
+    if source.images_dir.is_some() {
+        let found = "--images was given, but this folder holds no Pascal VOC XML that it could belong to";
+        return Err(fault(&source.data, found, FORMS));
+    }
+    Ok(folder::open(data, found.images, notes))
+}
+
+fn refuse_images_dir(source: &DataSource) -> Result<&str> {
+    match source.images_dir {
+        None => Ok(&source.split),
+        Some(_) => Err(fault(
+            &source.data,
+            "a data.yaml names its own image folders, so --images does not go with it",
+            "Leave --images out, or change train, val and test in the file.",
+        )),
+    }
+}
+
+/// [`Error::Dataset`] in one line.
+fn fault(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::Dataset { path: path.to_path_buf(), found: found.into(), remedy: remedy.into() }
+}

@@ -1,0 +1,284 @@
+//! The columns of the two kinds of files: one table from which the Parquet schema, the published schema and the reader's
+//! column numbers come.
+
+use crate::types::Store;
+use parquet::{
+    errors::ParquetError,
+    schema::{parser::parse_message_type, types::TypePtr},
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Most values that one row's list may hold (classes, DFL bins of four sides).
+pub const MAX_LIST_LEN: usize = 1 << 16;
+/// Most strides that a head may have.
+pub const MAX_STRIDES: usize = 16;
+
+/// Which of a part's two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Table {
+    /// One row per image and view.
+    Images,
+    /// One row per kept anchor.
+    Predictions,
+}
+
+/// How a column's values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// INT32, 4 bytes a value.
+    I32,
+    /// INT64, 8 bytes a value.
+    I64,
+    /// FLOAT, 4 bytes a value.
+    F32,
+    /// BOOLEAN, a bit a value.
+    Bool,
+    /// STRING of any length: 4 bytes of length, then UTF-8.
+    Text,
+    /// STRING of 64 lowercase hexadecimal digits: 68 bytes a value.
+    Digest,
+    /// LIST of FLOAT16, the same number of values in every row.
+    ClassLogits,
+    /// As `ClassLogits`, for the box distribution.
+    DflLogits,
+    /// LIST of STRUCT of a class id and a box.
+    Labels,
+}
+
+/// One column and what it means.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// How its values are stored.
+    pub kind: Kind,
+    /// Unit of its values; empty where they have none.
+    pub unit: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+const fn column(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Column {
+    Column { name, kind, unit, meaning }
+}
+
+/// Columns of `images/*.parquet`: one row per image and view, ordered by (image_id, view).
+pub const IMAGES: &[Column] = &[
+    column("image_id", Kind::I64, "", "position in the data set's sorted sample list"),
+    column("view", Kind::I32, "", "0 for the image as it is"),
+    column("path", Kind::Text, "", "the image file, relative to the data set"),
+    column("width", Kind::I32, "pixels", "width after EXIF orientation"),
+    column("height", Kind::I32, "pixels", "height after EXIF orientation"),
+    column("file_sha256", Kind::Digest, "", "SHA-256 of the image file"),
+    column("record_sha256", Kind::Digest, "", "digest of everything here and in predictions but the labels"),
+    column("labels_sha256", Kind::Digest, "", "digest of the labels"),
+    column("scale", Kind::F32, "input pixels per pixel", "letterbox: x_input = x * scale + pad_left"),
+    column("pad_left", Kind::F32, "input pixels", "letterbox: grey columns at the left"),
+    column("pad_top", Kind::F32, "input pixels", "letterbox: grey rows at the top"),
+    column("first_row", Kind::I64, "rows", "where the image's rows begin in the same part's predictions"),
+    column("row_count", Kind::I32, "rows", "how many rows it has there"),
+    column("dropped_max_score", Kind::F32, "probability", "highest class probability of the anchors not kept"),
+    column("dropped_mean_prob", Kind::F32, "probability", "mean class probability over the anchors not kept"),
+    column("labelled", Kind::Bool, "", "whether the image has labels, be they none"),
+    column("label_count", Kind::I32, "", "length of labels"),
+    column("labels", Kind::Labels, "pixels", "ground truth: class_id of the teacher, x1, y1, x2, y2"),
+];
+
+/// Columns of `predictions/*.parquet`: one row per kept anchor, ordered by (image_id, view, anchor).
+pub const PREDICTIONS: &[Column] = &[
+    column("image_id", Kind::I64, "", "the image"),
+    column("view", Kind::I32, "", "its view"),
+    column("anchor", Kind::I32, "", "flattened grid index over the strides in their order, row major"),
+    column("stride", Kind::I32, "input pixels", "size of the anchor's grid cell"),
+    column("score", Kind::F32, "probability", "highest class probability"),
+    column("class_id", Kind::I32, "", "class of that probability"),
+    column("x1", Kind::F32, "pixels", "left edge of the box"),
+    column("y1", Kind::F32, "pixels", "top edge"),
+    column("x2", Kind::F32, "pixels", "right edge, exclusive"),
+    column("y2", Kind::F32, "pixels", "bottom edge, exclusive"),
+    column("class_logits", Kind::ClassLogits, "logit", "one per class, before the sigmoid"),
+    column(
+        "dfl_logits",
+        Kind::DflLogits,
+        "logit",
+        "left, top, right, bottom, each of reg_max bins, before the softmax",
+    ),
+];
+
+/// Leaf numbers of [`IMAGES`] in the Parquet file; a LIST of STRUCT has a leaf per field.
+pub mod images {
+    #![allow(missing_docs)]
+    pub const IMAGE_ID: usize = 0;
+    pub const VIEW: usize = 1;
+    pub const PATH: usize = 2;
+    pub const WIDTH: usize = 3;
+    pub const HEIGHT: usize = 4;
+    pub const FILE_SHA256: usize = 5;
+    pub const RECORD_SHA256: usize = 6;
+    pub const LABELS_SHA256: usize = 7;
+    pub const SCALE: usize = 8;
+    pub const PAD_LEFT: usize = 9;
+    pub const PAD_TOP: usize = 10;
+    pub const FIRST_ROW: usize = 11;
+    pub const ROW_COUNT: usize = 12;
+    pub const DROPPED_MAX_SCORE: usize = 13;
+    pub const DROPPED_MEAN_PROB: usize = 14;
+    pub const LABELLED: usize = 15;
+    pub const LABEL_COUNT: usize = 16;
+    /// class_id, x1, y1, x2, y2 follow one another.
+    pub const LABELS: usize = 17;
+}
+
+/// Leaf numbers of [`PREDICTIONS`] in the Parquet file.
+pub mod predictions {
+    #![allow(missing_docs)]
+    pub const IMAGE_ID: usize = 0;
+    pub const VIEW: usize = 1;
+    pub const ANCHOR: usize = 2;
+    pub const STRIDE: usize = 3;
+    pub const SCORE: usize = 4;
+    pub const CLASS_ID: usize = 5;
+    pub const X1: usize = 6;
+    pub const Y1: usize = 7;
+    pub const X2: usize = 8;
+    pub const Y2: usize = 9;
+    pub const CLASS_LOGITS: usize = 10;
+    pub const DFL_LOGITS: usize = 11;
+}
+
+impl Table {
+    /// The table's columns; predictions lack `dfl_logits` where it is not stored.
+    pub fn columns(self, store: Store) -> &'static [Column] {
+        match (self, store) {
+            (Table::Images, _) => IMAGES,
+            (Table::Predictions, Store::All) => PREDICTIONS,
+            (Table::Predictions, Store::Cls) => &PREDICTIONS[..predictions::DFL_LOGITS],
+        }
+    }
+
+    /// The kind of every leaf, in order.
+    pub fn leaves(self, store: Store) -> Vec<Kind> {
+        let of = |c: &Column| vec![c.kind; if c.kind == Kind::Labels { 5 } else { 1 }];
+        self.columns(store).iter().flat_map(of).collect()
+    }
+
+    /// Name of the folder that holds the table's files.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Table::Images => "images",
+            Table::Predictions => "predictions",
+        }
+    }
+
+    /// The Parquet schema as text, in the notation of the Parquet format's documentation.
+    pub fn message_type(self, store: Store) -> String {
+        let fields: String = self.columns(store).iter().map(|c| c.kind.field(c.name)).collect();
+        format!("message {} {{\n{fields}}}\n", self.folder())
+    }
+
+    /// The Parquet schema.
+    ///
+    /// # Errors
+    /// Never with the tables of this file.
+    pub fn schema(self, store: Store) -> Result<TypePtr, ParquetError> {
+        parse_message_type(&self.message_type(store)).map(Arc::new)
+    }
+}
+
+impl Kind {
+    fn field(self, name: &str) -> String {
+        let primitive = |kind: &str| format!("  REQUIRED {kind} {name};\n");
+        let annotated = |kind: &str, logical: &str| format!("  REQUIRED {kind} {name} ({logical});\n");
+        let list = |element: &str| {
+            format!("  REQUIRED GROUP {name} (LIST) {{\n    REPEATED GROUP list {{\n{element}    }}\n  }}\n")
+        };
+        match self {
+            Kind::I32 => primitive("INT32"),
+            Kind::I64 => primitive("INT64"),
+            Kind::F32 => primitive("FLOAT"),
+            Kind::Bool => primitive("BOOLEAN"),
+            Kind::Text | Kind::Digest => annotated("BYTE_ARRAY", "STRING"),
+            Kind::ClassLogits | Kind::DflLogits => list("      REQUIRED FIXED_LEN_BYTE_ARRAY (2) element (FLOAT16);\n"),
+            Kind::Labels => {
+                let edges: String = ["x1", "y1", "x2", "y2"].map(|e| format!("        REQUIRED FLOAT {e};\n")).concat();
+                list(&format!("      REQUIRED GROUP element {{\n        REQUIRED INT32 class_id;\n{edges}      }}\n"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::schema::types::SchemaDescriptor;
+
+    #[test]
+    fn leaf_numbers_name_the_columns_they_say() {
+        let leaf = |table: Table, at: usize| {
+            SchemaDescriptor::new(table.schema(Store::All).unwrap()).column(at).path().string()
+        };
+        for (at, column) in IMAGES.iter().enumerate().take(images::LABELS) {
+            assert_eq!(leaf(Table::Images, at), column.name);
+        }
+        assert_eq!(leaf(Table::Images, images::LABELS), "labels.list.element.class_id");
+        assert_eq!(leaf(Table::Images, images::LABELS + 4), "labels.list.element.y2");
+        for (at, column) in PREDICTIONS.iter().enumerate().take(predictions::CLASS_LOGITS) {
+            assert_eq!(leaf(Table::Predictions, at), column.name);
+        }
+        assert_eq!(leaf(Table::Predictions, predictions::DFL_LOGITS), "dfl_logits.list.element");
+        use images as i;
+        let named = [
+            (i::IMAGE_ID, "image_id"),
+            (i::VIEW, "view"),
+            (i::PATH, "path"),
+            (i::WIDTH, "width"),
+            (i::HEIGHT, "height"),
+            (i::FILE_SHA256, "file_sha256"),
+            (i::RECORD_SHA256, "record_sha256"),
+            (i::LABELS_SHA256, "labels_sha256"),
+            (i::SCALE, "scale"),
+            (i::PAD_LEFT, "pad_left"),
+            (i::PAD_TOP, "pad_top"),
+            (i::FIRST_ROW, "first_row"),
+            (i::ROW_COUNT, "row_count"),
+            (i::DROPPED_MAX_SCORE, "dropped_max_score"),
+            (i::DROPPED_MEAN_PROB, "dropped_mean_prob"),
+            (i::LABELLED, "labelled"),
+            (i::LABEL_COUNT, "label_count"),
+            (i::LABELS, "labels"),
+        ];
+        for (at, name) in named {
+            assert_eq!(IMAGES[at].name, name);
+        }
+        use predictions as p;
+        let named = [
+            (p::IMAGE_ID, "image_id"),
+            (p::VIEW, "view"),
+            (p::ANCHOR, "anchor"),
+            (p::STRIDE, "stride"),
+            (p::SCORE, "score"),
+            (p::CLASS_ID, "class_id"),
+            (p::X1, "x1"),
+            (p::Y1, "y1"),
+            (p::X2, "x2"),
+            (p::Y2, "y2"),
+            (p::CLASS_LOGITS, "class_logits"),
+            (p::DFL_LOGITS, "dfl_logits"),
+        ];
+        for (at, name) in named {
+            assert_eq!(PREDICTIONS[at].name, name);
+        }
+    }
+
+    #[test]
+    fn every_leaf_has_a_kind() {
+        for store in [Store::All, Store::Cls] {
+            for table in [Table::Images, Table::Predictions] {
+                let schema = SchemaDescriptor::new(table.schema(store).unwrap());
+                assert_eq!(schema.num_columns(), table.leaves(store).len());
+            }
+        }
+    }
+}

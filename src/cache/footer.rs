@@ -1,0 +1,330 @@
+//! The end of a Parquet file: checked against its digest, parsed, and turned into where every column's values lie.
+//!
+//! Nothing between footer and values is ever parsed on this path. A column chunk holds one page, its values are the
+//! chunk's last bytes, and their number follows from the footer, so page headers and levels need not be read at all.
+
+use super::{
+    columns::{Kind, Table},
+    digest::{from_hex, sha256},
+    manifest::{FileEntry, Format, Manifest, Settings, Teacher},
+    manifest_file::check_format,
+};
+use crate::Result;
+use parquet::{
+    basic::{Compression, Encoding, PageType},
+    file::metadata::{
+        ColumnChunkMetaData, FileMetaData, LevelHistogram, PageEncodingStats, ParquetMetaData, ParquetMetaDataOptions,
+        ParquetMetaDataReader, ParquetStatisticsPolicy, RowGroupMetaData,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{ops::Range, path::Path};
+
+/// Key of the one entry that this program adds to a footer.
+pub const INFO_KEY: &str = "logitcache";
+const MAGIC: &[u8; 4] = b"PAR1";
+/// A longer footer is refused: 4,096 row groups of 32 columns need a tenth of it.
+const MAX_FOOTER_BYTES: usize = 1 << 28;
+/// The Parquet parser recurses per schema element; ours has under 40.
+const MAX_SCHEMA_ELEMENTS: u64 = 64;
+/// More bytes per page would overflow Parquet's 32-bit sizes.
+const MAX_PAGE_BYTES: i64 = i32::MAX as i64;
+
+/// What a single file tells about itself, as JSON in its footer under [`INFO_KEY`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Format name, version and features.
+    pub format: Format,
+    /// Which of a part's two files it is.
+    pub table: Table,
+    /// The model, without its file name: equal content gives equal bytes wherever the model lies.
+    pub teacher: Teacher,
+    /// How it ran and what was kept.
+    pub settings: Settings,
+}
+
+impl FileInfo {
+    /// What the files of `table` in the cache of this manifest say.
+    pub fn new(manifest: &Manifest, table: Table) -> Self {
+        Self {
+            format: manifest.format.clone(),
+            table,
+            teacher: Teacher { file_name: String::new(), ..manifest.teacher.clone() },
+            settings: manifest.settings.clone(),
+        }
+    }
+}
+
+/// Where everything lies in one file.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// In file order.
+    pub row_groups: Vec<RowGroup>,
+    /// Sum over the row groups.
+    pub rows: usize,
+}
+
+/// A block of whole images.
+#[derive(Debug, Clone)]
+pub struct RowGroup {
+    /// Rows before it in the file.
+    pub first_row: usize,
+    /// Its rows.
+    pub rows: usize,
+    /// Per leaf, the bytes of its values in the file.
+    pub values: Vec<Range<usize>>,
+    /// Number of labels over its rows; 0 in predictions.
+    pub labels: usize,
+    /// Per leaf, the bytes of the whole column chunk: page header, levels, values.
+    pub chunks: Vec<Range<usize>>,
+}
+
+impl Layout {
+    /// The row group that holds a row of the file, and the row's place in it.
+    pub fn locate(&self, row: usize) -> Option<(&RowGroup, usize)> {
+        let after = self.row_groups.partition_point(|g| g.first_row <= row);
+        let group = self.row_groups.get(after.checked_sub(1)?)?;
+        let at = row - group.first_row;
+        (at < group.rows).then_some((group, at))
+    }
+}
+
+/// Checks `bytes`, the whole file, against its entry in the manifest and returns where its values lie.
+/// Touches the first four bytes and the footer.
+///
+/// # Errors
+/// What was found, in words.
+pub fn read_layout(
+    path: &Path,
+    bytes: &[u8],
+    entry: &FileEntry,
+    rows: u64,
+    table: Table,
+    manifest: &Manifest,
+) -> Result<Layout, String> {
+    let footer_start = check_footer_digest(bytes, entry)?;
+    let thrift = bytes.get(footer_start..bytes.len() - 8).ok_or("the footer lies outside the file")?;
+    let metadata = parse_footer(thrift)?;
+    let store = manifest.settings.store;
+    check_file_metadata(path, metadata.file_metadata(), table, manifest)?;
+
+    let mut layout = Layout { row_groups: Vec::with_capacity(metadata.num_row_groups()), rows: 0 };
+    let mut position = MAGIC.len();
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let shape = Shape { kinds: &table.leaves(store), class_len: manifest.class_len(), dfl_len: manifest.dfl_len() };
+        let group = read_row_group(group, layout.rows, &mut position, &shape)
+            .map_err(|e| format!("row group {number}: {e}"))?;
+        layout.rows = layout.rows.checked_add(group.rows).ok_or("the row groups have too many rows")?;
+        layout.row_groups.push(group);
+    }
+    if position != footer_start {
+        return Err(format!("its columns end at byte {position}, but its footer begins at byte {footer_start}"));
+    }
+    let stated = metadata.file_metadata().num_rows();
+    if layout.rows as u64 != rows || stated != layout.rows as i64 {
+        return Err(format!("it has {} rows and declares {stated}, the manifest says {rows}", layout.rows));
+    }
+    Ok(layout)
+}
+
+/// Returns where the footer begins, after checking length, magics and digest.
+pub fn check_footer_digest(bytes: &[u8], entry: &FileEntry) -> Result<usize, String> {
+    if bytes.len() as u64 != entry.bytes {
+        return Err(format!("it has {} bytes, the manifest says {}", bytes.len(), entry.bytes));
+    }
+    let (front, tail) = bytes.split_last_chunk::<8>().ok_or("it is too short for a Parquet file")?;
+    let (length, magic) = (&tail[..4], &tail[4..]);
+    if magic != MAGIC || !front.starts_with(MAGIC) {
+        return Err("it does not begin and end as a Parquet file".to_owned());
+    }
+    let length = length.iter().rev().fold(0usize, |n, &b| n << 8 | usize::from(b));
+    let start = front.len().checked_sub(length).filter(|&s| s >= MAGIC.len() && length <= MAX_FOOTER_BYTES);
+    let start = start.ok_or_else(|| format!("its footer declares {length} bytes"))?;
+    let found = sha256(bytes.get(start..).unwrap_or_default());
+    if from_hex(&entry.footer_sha256) != Some(found) {
+        return Err("its footer does not have the digest that the manifest names".to_owned());
+    }
+    Ok(start)
+}
+
+fn parse_footer(thrift: &[u8]) -> Result<ParquetMetaData, String> {
+    match declared_schema_elements(thrift) {
+        Some(n) if n <= MAX_SCHEMA_ELEMENTS => {}
+        Some(n) => return Err(format!("its schema declares {n} elements")),
+        None => return Err("its footer does not begin with a schema".to_owned()),
+    }
+    let options = ParquetMetaDataOptions::new()
+        .with_encoding_stats_as_mask(false)
+        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    ParquetMetaDataReader::decode_metadata_with_options(thrift, Some(&options))
+        .map_err(|e| format!("its footer cannot be parsed: {e}"))
+}
+
+/// Number of schema elements: the footer begins with the version (field 1, an i32) and the schema (field 2, a list).
+fn declared_schema_elements(thrift: &[u8]) -> Option<u64> {
+    let rest = thrift.strip_prefix(&[0x15])?;
+    let (_, rest) = varint(rest)?;
+    let (&[0x19, head], rest) = rest.split_first_chunk::<2>()? else { return None };
+    match (head & 0x0f, head >> 4) {
+        (0x0c, 15) => varint(rest).map(|(n, _)| n),
+        (0x0c, short) => Some(u64::from(short)),
+        _ => None,
+    }
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for (at, &byte) in bytes.iter().enumerate().take(9) {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(at + 1..)?));
+        }
+    }
+    None
+}
+
+fn check_file_metadata(path: &Path, file: &FileMetaData, table: Table, manifest: &Manifest) -> Result<(), String> {
+    let expected = table.schema(manifest.settings.store).map_err(|e| e.to_string())?;
+    if file.schema() != expected.as_ref() {
+        return Err(describe_schema_difference(file, &expected));
+    }
+    let entry = file.key_value_metadata().and_then(|list| list.iter().find(|kv| kv.key == INFO_KEY));
+    let text = entry.and_then(|kv| kv.value.as_deref()).ok_or("its footer does not say which cache it is of")?;
+    let info: FileInfo = serde_json::from_str(text).map_err(|e| format!("its footer's description: {e}"))?;
+    check_format(path, &info.format).map_err(|e| e.to_string())?;
+    let ours = FileInfo::new(manifest, table);
+    if info.table != ours.table || info.teacher != ours.teacher || info.settings != ours.settings {
+        return Err("it says that it is of another cache (other teacher or settings) or of the other table".to_owned());
+    }
+    Ok(())
+}
+
+fn describe_schema_difference(file: &FileMetaData, expected: &parquet::schema::types::TypePtr) -> String {
+    let expected = parquet::schema::types::SchemaDescriptor::new(expected.clone());
+    let (found, wanted) = (file.schema_descr().columns(), expected.columns());
+    for (f, w) in found.iter().zip(wanted) {
+        if f != w {
+            return format!("its column `{}` is not `{}` as this format has it", f.path(), w.path());
+        }
+    }
+    format!("it has {} columns, this format has {}", found.len(), wanted.len())
+}
+
+/// What the columns of a table must be.
+struct Shape<'a> {
+    kinds: &'a [Kind],
+    class_len: usize,
+    dfl_len: usize,
+}
+
+fn read_row_group(
+    group: &RowGroupMetaData,
+    first_row: usize,
+    position: &mut usize,
+    shape: &Shape<'_>,
+) -> Result<RowGroup, String> {
+    let rows = usize::try_from(group.num_rows()).ok().filter(|&r| r > 0 && r <= i32::MAX as usize);
+    let rows = rows.ok_or_else(|| format!("it declares {} rows", group.num_rows()))?;
+    if group.num_columns() != shape.kinds.len() {
+        return Err(format!("it has {} columns, expected {}", group.num_columns(), shape.kinds.len()));
+    }
+    let mut out = RowGroup { first_row, rows, values: Vec::new(), labels: 0, chunks: Vec::new() };
+    for (chunk, &kind) in group.columns().iter().zip(shape.kinds) {
+        let found = |e: String| format!("column `{}`: {e}", chunk.column_path());
+        let range = check_chunk(chunk, *position).map_err(found)?;
+        let values = count_values(chunk, kind, rows, shape).map_err(found)?;
+        if kind == Kind::Labels {
+            out.labels = values.count;
+        }
+        let start = range.end.checked_sub(values.bytes).filter(|&s| s > range.start);
+        let start = start.ok_or_else(|| found(format!("{} bytes of values do not fit in the chunk", values.bytes)))?;
+        *position = range.end;
+        out.values.push(start..range.end);
+        out.chunks.push(range);
+    }
+    Ok(out)
+}
+
+/// One uncompressed PLAIN v2 page that begins where the chunk before it ended.
+fn check_chunk(chunk: &ColumnChunkMetaData, position: usize) -> Result<Range<usize>, String> {
+    const ONE_PAGE: PageEncodingStats =
+        PageEncodingStats { page_type: PageType::DATA_PAGE_V2, encoding: Encoding::PLAIN, count: 1 };
+    if chunk.compression() != Compression::UNCOMPRESSED || chunk.compressed_size() != chunk.uncompressed_size() {
+        return Err("it is compressed".to_owned());
+    }
+    let pages = chunk.page_encoding_stats().map(Vec::as_slice).unwrap_or_default();
+    if !matches!(pages, [page] if *page == ONE_PAGE) || chunk.dictionary_page_offset().is_some() {
+        return Err("it is not one PLAIN data page of version 2".to_owned());
+    }
+    if chunk.data_page_offset() != position as i64 || chunk.file_path().is_some() {
+        return Err(format!("it begins at byte {}, expected {position}", chunk.data_page_offset()));
+    }
+    let size = usize::try_from(chunk.compressed_size()).ok().filter(|_| chunk.compressed_size() <= MAX_PAGE_BYTES);
+    let end = size.and_then(|s| position.checked_add(s));
+    end.map(|end| position..end).ok_or_else(|| format!("it declares {} bytes", chunk.compressed_size()))
+}
+
+struct ValueCount {
+    count: usize,
+    bytes: usize,
+}
+
+/// How many values a chunk has and how many bytes they take.
+fn count_values(chunk: &ColumnChunkMetaData, kind: Kind, rows: usize, shape: &Shape<'_>) -> Result<ValueCount, String> {
+    let levels = chunk.num_values();
+    let flat = |width: usize| {
+        if levels != rows as i64 {
+            return Err(format!("it declares {levels} values for {rows} rows"));
+        }
+        let bytes = rows.checked_mul(width).ok_or("it is too large")?;
+        Ok(ValueCount { count: rows, bytes })
+    };
+    match kind {
+        Kind::I32 | Kind::F32 => flat(4),
+        Kind::I64 => flat(8),
+        Kind::Digest => flat(4 + 64),
+        Kind::Bool => flat(1).map(|v| ValueCount { bytes: rows.div_ceil(8), ..v }),
+        Kind::Text => {
+            let text = chunk.unencoded_byte_array_data_bytes().and_then(|b| usize::try_from(b).ok());
+            let text = text.ok_or("it does not declare the length of its text")?;
+            let lengths = flat(4)?;
+            let bytes = lengths.bytes.checked_add(text).ok_or("it is too large")?;
+            Ok(ValueCount { bytes, ..lengths })
+        }
+        Kind::ClassLogits => uniform_lists(chunk, rows, shape.class_len),
+        Kind::DflLogits => uniform_lists(chunk, rows, shape.dfl_len),
+        Kind::Labels => {
+            let count = present_values(chunk, rows)?;
+            let bytes = count.checked_mul(4).ok_or("it is too large")?;
+            Ok(ValueCount { count, bytes })
+        }
+    }
+}
+
+fn uniform_lists(chunk: &ColumnChunkMetaData, rows: usize, list_len: usize) -> Result<ValueCount, String> {
+    let expected = rows.checked_mul(list_len).ok_or("it is too large")?;
+    let count = present_values(chunk, rows)?;
+    if count != expected || chunk.num_values() != expected as i64 {
+        return Err(format!("it has {count} values, expected {rows} lists of {list_len}"));
+    }
+    let bytes = expected.checked_mul(2).ok_or("it is too large")?;
+    Ok(ValueCount { count, bytes })
+}
+
+/// Values of a list column, from the footer's level histograms; lists without values leave a level but no value.
+fn present_values(chunk: &ColumnChunkMetaData, rows: usize) -> Result<usize, String> {
+    let pair = |h: Option<&LevelHistogram>| match h.map(LevelHistogram::values) {
+        Some(&[zeros, ones]) if zeros >= 0 && ones >= 0 && zeros.checked_add(ones) == Some(chunk.num_values()) => {
+            Some((zeros, ones))
+        }
+        _ => None,
+    };
+    let lists = pair(chunk.repetition_level_histogram());
+    let values = pair(chunk.definition_level_histogram());
+    match (lists, values) {
+        (Some((begun, _)), Some((_, present))) if begun == rows as i64 => {
+            usize::try_from(present).map_err(|_| format!("it declares {present} values"))
+        }
+        _ => Err(format!("its level counts do not fit {rows} lists")),
+    }
+}

@@ -1,0 +1,314 @@
+//! What a cache is: the content of `manifest.json`. Reading and writing the file is in `manifest_file`.
+
+use crate::types::{Failure, Profile, Store};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The format's name in every manifest and footer.
+pub const FORMAT_NAME: &str = "logitcache";
+/// The format version that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Features that this program understands; a cache that needs another one is refused.
+pub const KNOWN_FEATURES: &[&str] = &[];
+
+/// `manifest.json`: what the cache holds, how it was made, and the digest of every file of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// Which format this is.
+    pub format: Format,
+    /// The program and version that wrote the manifest last.
+    pub producer: String,
+    /// The model whose outputs are stored.
+    pub teacher: Teacher,
+    /// The data set that it ran over.
+    pub dataset: DatasetInfo,
+    /// How it ran and what was kept.
+    pub settings: Settings,
+    /// Whether every sample of the data set is in a part or among the failures.
+    pub complete: bool,
+    /// Digests over the whole content; null while a build is going on.
+    pub digests: Option<ContentDigests>,
+    /// The parts in order of (first_image_id, name). Files that are not named here do not belong to the cache.
+    pub parts: Vec<PartEntry>,
+    /// The images that are missing, in order of their ids; tried again when the build is run again.
+    pub failures: Vec<Failure>,
+    /// SHA-256 of every byte of this file before the line that holds this field. Set when the file is written.
+    pub manifest_sha256: String,
+}
+
+/// The format's name, version and needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Format {
+    /// Always `logitcache`.
+    pub name: String,
+    /// Grows when files change in a way that older programs would misread.
+    pub version: u32,
+    /// What a reader must understand; one that does not know all of them refuses the cache.
+    pub reader_features: Vec<String>,
+    /// What a program that adds to the cache must understand as well.
+    pub writer_features: Vec<String>,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self {
+            name: FORMAT_NAME.to_owned(),
+            version: FORMAT_VERSION,
+            reader_features: Vec::new(),
+            writer_features: Vec::new(),
+        }
+    }
+}
+
+/// The model whose outputs are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Teacher {
+    /// Name of the ONNX file, without its folder.
+    pub file_name: String,
+    /// SHA-256 of the ONNX file.
+    pub sha256: String,
+    /// Kind of detection head, for example `yolov8`: anchor-free, DFL boxes, independent sigmoids.
+    pub head: String,
+    /// Number of classes.
+    pub num_classes: u32,
+    /// DFL bins per box side; 0 for a head without DFL.
+    pub reg_max: u32,
+    /// Input pixels per grid cell, in the order in which the anchors are numbered.
+    pub strides: Vec<u32>,
+    /// One name per class, in order of the class ids.
+    pub class_names: Vec<String>,
+    /// Width of the model's input in pixels.
+    pub input_width: u32,
+    /// Height of the model's input in pixels.
+    pub input_height: u32,
+    /// Number type of the model's input and outputs: `fp32` or `fp16`.
+    pub precision: String,
+    /// How pixel values become input values, in words.
+    pub normalisation: String,
+    /// How an image is fitted into the input, in words.
+    pub letterbox: String,
+}
+
+impl Teacher {
+    /// Number of anchors over all strides.
+    pub fn total_anchors(&self) -> u64 {
+        self.strides.iter().map(|&s| self.anchors_of(s)).sum()
+    }
+
+    /// Number of anchors of one stride: grid cells, a cut-off one at the edge counted.
+    pub fn anchors_of(&self, stride: u32) -> u64 {
+        let cells = |pixels: u32| u64::from(pixels.div_ceil(stride.max(1)));
+        cells(self.input_width) * cells(self.input_height)
+    }
+}
+
+/// The data set that the teacher ran over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DatasetInfo {
+    /// How it was given: `yolo`, `coco`, `voc` or `folder`.
+    pub format: String,
+    /// Which split of it; empty where there are none.
+    pub split: String,
+    /// Where it lies, relative to the cache's folder where that can be expressed. Not compared on resume.
+    pub root: String,
+    /// Number of samples in its sorted list; image ids run from 0 up to this.
+    pub samples: u64,
+    /// SHA-256 over the paths of the sorted sample list, each followed by a line feed: pins what an image id means.
+    pub samples_sha256: String,
+    /// What became of its labels.
+    pub labels: LabelsState,
+}
+
+/// What became of the data set's labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelsState {
+    /// They are in the cache, in the teacher's class ids.
+    Stored,
+    /// There are some, but the user asked to leave them out.
+    Ignored,
+    /// The data set has none.
+    Absent,
+}
+
+/// What an image without a label file is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingLabels {
+    /// Labelled, without objects.
+    Background,
+    /// Not labelled.
+    Unlabelled,
+}
+
+/// How the teacher ran and what was kept. All of it must be the same to go on with a cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Settings {
+    /// Anchors whose highest class probability is below this are dropped.
+    pub min_score: f32,
+    /// At most this many anchors are kept per image, those of the highest scores.
+    pub top_k: u32,
+    /// Which outputs are stored.
+    pub store: Store,
+    /// How they lie in the files.
+    pub profile: Profile,
+    /// Images per run of the teacher.
+    pub batch: u32,
+    /// ONNX Runtime's execution provider.
+    pub provider: String,
+    /// Name and version of the library that ran the teacher.
+    pub runtime: String,
+    /// Names and versions of what decoded and scaled the images.
+    pub decoder: String,
+    /// What an image without a label file is taken for.
+    pub missing_labels: MissingLabels,
+    /// Whether labels were left out on request.
+    pub ignore_labels: bool,
+}
+
+/// One part: a pair of files of the same name in `images/` and `predictions/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartEntry {
+    /// `part-<first image id, 9 digits>-<first 8 digits of content_sha256>`; the files add `.parquet`.
+    pub name: String,
+    /// Lowest image id in it.
+    pub first_image_id: i64,
+    /// Highest image id in it. The ids between need not be in it: parts may interleave.
+    pub last_image_id: i64,
+    /// Rows of the images file.
+    pub images: u64,
+    /// Rows of the predictions file.
+    pub rows: u64,
+    /// The digest of the part's content: the same rule as for the whole cache, over its images.
+    pub content_sha256: String,
+    /// `images/<name>.parquet`.
+    pub images_file: FileEntry,
+    /// `predictions/<name>.parquet`.
+    pub predictions_file: FileEntry,
+}
+
+/// Size and digests of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileEntry {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the whole file; checked by `verify`.
+    pub sha256: String,
+    /// SHA-256 of the file's end: Parquet metadata, its 4-byte length and the magic; checked at every open.
+    pub footer_sha256: String,
+}
+
+/// Digests over the images of a part or cache in order of (image_id, view).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContentDigests {
+    /// Over everything: the record and labels digests of every image.
+    pub content_sha256: String,
+    /// Over the digests of the image files: the same pictures, whatever the teacher.
+    pub images_sha256: String,
+    /// Over the labels digests: the same labels.
+    pub labels_sha256: String,
+}
+
+/// One setting that differs between a cache and what is wanted of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingDifference {
+    /// Which one, as in the manifest: `settings.top_k`.
+    pub name: String,
+    /// Its value in the cache.
+    pub in_cache: String,
+    /// The value wanted now.
+    pub wanted: String,
+}
+
+/// What may differ without a different content: names and places.
+const NOT_COMPARED: [&str; 2] = ["teacher.file_name", "dataset.root"];
+
+impl Manifest {
+    /// The manifest of a cache without parts.
+    pub fn new(teacher: Teacher, dataset: DatasetInfo, settings: Settings) -> Self {
+        Self {
+            format: Format::default(),
+            producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).to_owned(),
+            teacher,
+            dataset,
+            settings,
+            complete: false,
+            digests: None,
+            parts: Vec::new(),
+            failures: Vec::new(),
+            manifest_sha256: String::new(),
+        }
+    }
+
+    /// Adds a finished part at its place in the order.
+    pub fn add_part(&mut self, part: PartEntry) {
+        let key = |p: &PartEntry| (p.first_image_id, p.name.clone());
+        let at = self.parts.partition_point(|p| key(p) < key(&part));
+        self.parts.insert(at, part);
+    }
+
+    /// Values per row of `class_logits`.
+    pub fn class_len(&self) -> usize {
+        self.teacher.num_classes as usize
+    }
+
+    /// Values per row of `dfl_logits`; 0 where they are not stored.
+    pub fn dfl_len(&self) -> usize {
+        match self.settings.store {
+            Store::All => 4 * self.teacher.reg_max as usize,
+            Store::Cls => 0,
+        }
+    }
+
+    /// Rows of all images files.
+    pub fn images(&self) -> u64 {
+        self.parts.iter().map(|p| p.images).sum()
+    }
+
+    /// Rows of all predictions files.
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(|p| p.rows).sum()
+    }
+
+    /// Bytes of all Parquet files.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.images_file.bytes + p.predictions_file.bytes).sum()
+    }
+
+    /// Everything that must be the same to go on with this cache and is not: teacher, data set and settings, without
+    /// names and places. `wanted` is the manifest that a build with the present settings would start from.
+    pub fn settings_difference(&self, wanted: &Manifest) -> Vec<SettingDifference> {
+        let sections = |m: &Manifest| {
+            [
+                ("teacher", serde_json::to_value(&m.teacher)),
+                ("dataset", serde_json::to_value(&m.dataset)),
+                ("settings", serde_json::to_value(&m.settings)),
+            ]
+        };
+        let mut differences = Vec::new();
+        for ((section, ours), (_, theirs)) in sections(self).into_iter().zip(sections(wanted)) {
+            let (Ok(Value::Object(ours)), Ok(Value::Object(theirs))) = (ours, theirs) else { continue };
+            for (key, in_cache) in &ours {
+                let name = format!("{section}.{key}");
+                let wanted = theirs.get(key).unwrap_or(&Value::Null);
+                if in_cache != wanted && !NOT_COMPARED.contains(&name.as_str()) {
+                    let (in_cache, wanted) = show_difference(in_cache, wanted);
+                    differences.push(SettingDifference { name, in_cache, wanted });
+                }
+            }
+        }
+        differences
+    }
+}
+
+/// Two values as text; of two lists only the first elements that differ, so that 80 class names stay readable.
+fn show_difference(a: &Value, b: &Value) -> (String, String) {
+    let (Value::Array(x), Value::Array(y)) = (a, b) else { return (a.to_string(), b.to_string()) };
+    let at = x.iter().zip(y).position(|(v, w)| v != w).unwrap_or(x.len().min(y.len()));
+    let show = |list: &[Value]| match list.get(at) {
+        Some(value) => format!("{} values, number {at} is {value}", list.len()),
+        None => format!("{} values", list.len()),
+    };
+    (show(x), show(y))
+}

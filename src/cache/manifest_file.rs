@@ -1,0 +1,242 @@
+//! `manifest.json` on disk: its own digest, the checks before anything of it is believed, atomic replacement.
+
+use super::{
+    columns::{MAX_LIST_LEN, MAX_STRIDES},
+    digest::{from_hex, sha256, to_hex},
+    manifest::{FORMAT_NAME, FORMAT_VERSION, Format, KNOWN_FEATURES, Manifest, PartEntry},
+};
+use crate::{
+    Error, Result,
+    fsio::{Lock, write_atomic},
+};
+use serde::Deserialize;
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+/// Name of the manifest in a cache's folder.
+pub const MANIFEST_NAME: &str = "manifest.json";
+/// A longer manifest is refused before memory is taken for it.
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+
+/// The file's last two lines: [`TAIL_START`], 64 digits, [`TAIL_END`]. The digest covers every byte before them, and
+/// they have only one valid form, so no byte of the file can change unnoticed.
+const TAIL_START: &str = "  \"manifest_sha256\": \"";
+const TAIL_END: &str = "\"\n}\n";
+const TAIL_BYTES: usize = TAIL_START.len() + 64 + TAIL_END.len();
+
+/// Where the manifest of the cache in `folder` lies.
+pub fn manifest_path(folder: &Path) -> PathBuf {
+    folder.join(MANIFEST_NAME)
+}
+
+impl Manifest {
+    /// Reads and checks the manifest of the cache in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] where there is none, it was changed since it was written, it is of a newer format, or it
+    /// contradicts itself; [`Error::Io`] where it cannot be read.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = manifest_path(folder);
+        Self::load_if_present(folder)?.ok_or_else(|| Error::Cache {
+            path,
+            found: "there is no such file, so this folder is not a cache".to_owned(),
+            remedy: "Check the path. A build writes the manifest with its first finished part; run it again."
+                .to_owned(),
+        })
+    }
+
+    /// As [`Manifest::load`], with `None` where there is no manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_if_present(folder: &Path) -> Result<Option<Self>> {
+        let path = manifest_path(folder);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|e| Error::io(&path, "open", e))?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(&path, "read", e))?;
+        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+            let found = format!("the file has more than {MAX_MANIFEST_BYTES} bytes");
+            return Err(damaged(&path, found));
+        }
+        parse(&path, &bytes).map(Some)
+    }
+
+    /// As [`Manifest::load_if_present`], for a program that will add to the cache: its writer features must be known too.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_to_extend(lock: &Lock) -> Result<Option<Self>> {
+        let manifest = Self::load_if_present(lock.folder())?;
+        if let Some(m) = &manifest {
+            check_features(&manifest_path(lock.folder()), "writer", &m.format.writer_features)?;
+        }
+        Ok(manifest)
+    }
+
+    /// Replaces the manifest of the locked cache in one step. The parts it names must be on disk already.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the old manifest is then still in place.
+    pub fn save(&mut self, lock: &Lock) -> Result<()> {
+        let path = manifest_path(lock.folder());
+        write_atomic(&path, self.to_text(&path)?.as_bytes())
+    }
+
+    /// The file's text; sets [`Manifest::manifest_sha256`].
+    fn to_text(&mut self, path: &Path) -> Result<String> {
+        self.manifest_sha256.clear();
+        let fault = |e: &dyn std::fmt::Display| damaged(path, format!("it cannot be written as JSON: {e}"));
+        let text = serde_json::to_string_pretty(self).map_err(|e| fault(&e))?;
+        let head = text
+            .strip_suffix(&format!("{TAIL_START}\"\n}}"))
+            .ok_or_else(|| fault(&"the digest is not the last field"))?;
+        self.manifest_sha256 = to_hex(&sha256(head.as_bytes()));
+        Ok(format!("{head}{TAIL_START}{}{TAIL_END}", self.manifest_sha256))
+    }
+}
+
+impl PartEntry {
+    /// The part's images file under the cache's folder.
+    pub fn images_path(&self, folder: &Path) -> PathBuf {
+        folder.join("images").join(format!("{}.parquet", self.name))
+    }
+
+    /// The part's predictions file under the cache's folder.
+    pub fn predictions_path(&self, folder: &Path) -> PathBuf {
+        folder.join("predictions").join(format!("{}.parquet", self.name))
+    }
+}
+
+/// Digest, then version and features, then the rest: nothing is read with an understanding it was not written with.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
+    check_digest(path, bytes)?;
+    #[derive(Deserialize)]
+    struct Opening {
+        format: Format,
+    }
+    let opening: Opening =
+        serde_json::from_slice(bytes).map_err(|e| damaged(path, format!("it is not a cache's manifest: {e}")))?;
+    check_format(path, &opening.format)?;
+    let manifest: Manifest =
+        serde_json::from_slice(bytes).map_err(|e| damaged(path, format!("it is not a cache's manifest: {e}")))?;
+    check_content(&manifest).map_err(|found| damaged(path, found))?;
+    Ok(manifest)
+}
+
+fn check_digest(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unclear = || {
+        let found = "it does not end with the line of its own digest";
+        Error::Cache {
+            path: path.to_path_buf(),
+            found: format!("{found}, so it is cut short, edited, or not a cache's manifest"),
+            remedy: REMEDY.to_owned(),
+        }
+    };
+    let (head, tail) = bytes.split_at_checked(bytes.len().saturating_sub(TAIL_BYTES)).ok_or_else(unclear)?;
+    let stated = std::str::from_utf8(tail)
+        .ok()
+        .and_then(|t| t.strip_prefix(TAIL_START)?.strip_suffix(TAIL_END))
+        .and_then(from_hex)
+        .ok_or_else(unclear)?;
+    let found = sha256(head);
+    if found == stated {
+        return Ok(());
+    }
+    let found = format!(
+        "its bytes have the SHA-256 {}, but it was written with {}: it was changed since",
+        to_hex(&found),
+        to_hex(&stated)
+    );
+    Err(damaged(path, found))
+}
+
+/// Refuses a format, version or reader feature that this program does not know.
+pub(super) fn check_format(path: &Path, format: &Format) -> Result<()> {
+    if format.name != FORMAT_NAME {
+        return Err(damaged(path, format!("its format is `{}`, expected `{FORMAT_NAME}`", format.name)));
+    }
+    if format.version == 0 || format.version > FORMAT_VERSION {
+        return Err(Error::Cache {
+            path: path.to_path_buf(),
+            found: format!(
+                "the cache is of format version {}; this program reads versions up to {FORMAT_VERSION}",
+                format.version
+            ),
+            remedy: "Use the version of logitcache that wrote it, or a newer one.".to_owned(),
+        });
+    }
+    check_features(path, "reader", &format.reader_features)
+}
+
+fn check_features(path: &Path, role: &str, features: &[String]) -> Result<()> {
+    match features.iter().find(|f| !KNOWN_FEATURES.contains(&f.as_str())) {
+        None => Ok(()),
+        Some(unknown) => Err(Error::Cache {
+            path: path.to_path_buf(),
+            found: format!("the cache needs the {role} feature `{unknown}`, which this program does not know"),
+            remedy: "Use the version of logitcache that wrote it, or a newer one.".to_owned(),
+        }),
+    }
+}
+
+const REMEDY: &str = "Restore the file from a copy, or build the cache again with --overwrite.";
+
+fn damaged(path: &Path, found: impl Into<String>) -> Error {
+    Error::Cache { path: path.to_path_buf(), found: found.into(), remedy: REMEDY.to_owned() }
+}
+
+/// Ranges and shapes that later code relies on; what was found, in words, where one does not hold.
+fn check_content(m: &Manifest) -> Result<(), String> {
+    let t = &m.teacher;
+    let class_len = m.class_len();
+    if class_len == 0 || class_len > MAX_LIST_LEN || t.class_names.len() != class_len {
+        return Err(format!("it declares {class_len} classes with {} names", t.class_names.len()));
+    }
+    if t.reg_max as usize > MAX_LIST_LEN / 4 || (m.settings.store == crate::types::Store::All && t.reg_max == 0) {
+        return Err(format!("it declares {} DFL bins with store {:?}", t.reg_max, m.settings.store));
+    }
+    let strides_fit = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES && t.strides.iter().all(|&s| s > 0);
+    if !strides_fit || t.total_anchors() > i32::MAX as u64 {
+        return Err(format!("it declares strides {:?} for {} x {} pixels", t.strides, t.input_width, t.input_height));
+    }
+    let mut names = HashSet::new();
+    for part in &m.parts {
+        check_part(part, m.dataset.samples).map_err(|found| format!("part `{}` {found}", part.name))?;
+        if !names.insert(&part.name) {
+            return Err(format!("part `{}` is named twice", part.name));
+        }
+    }
+    Ok(())
+}
+
+fn check_part(part: &PartEntry, samples: u64) -> Result<(), String> {
+    let digest = from_hex(&part.content_sha256).ok_or("has no valid content digest")?;
+    if part.name != part_name(part.first_image_id, &to_hex(&digest)) {
+        return Err("is not named after its first image and content".to_owned());
+    }
+    let (first, last) = (part.first_image_id, part.last_image_id);
+    let in_range = 0 <= first && first <= last && last.unsigned_abs() < samples;
+    if !in_range || part.images == 0 || part.images > i32::MAX as u64 || part.rows > i64::MAX as u64 {
+        return Err(format!(
+            "declares {} images with ids {first} to {last} and {} rows, in a data set of {samples} samples",
+            part.images, part.rows
+        ));
+    }
+    let files = [&part.images_file, &part.predictions_file];
+    if files.iter().any(|f| from_hex(&f.sha256).is_none() || from_hex(&f.footer_sha256).is_none()) {
+        return Err("has a file without a valid digest".to_owned());
+    }
+    Ok(())
+}
+
+/// The name that both files of a part share.
+pub(super) fn part_name(first_image_id: i64, content_sha256_hex: &str) -> String {
+    format!("part-{first_image_id:09}-{}", content_sha256_hex.get(..8).unwrap_or_default())
+}

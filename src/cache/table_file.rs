@@ -1,0 +1,156 @@
+//! One Parquet file under construction: properties, digests on the way to the disk, the name at the end.
+
+use super::{
+    columns::Table,
+    digest::to_hex,
+    footer::{FileInfo, INFO_KEY},
+    manifest::{FileEntry, Manifest},
+};
+use crate::{Error, Result, fsio::TempFile};
+use parquet::{
+    basic::{Compression, Encoding},
+    errors::ParquetError,
+    file::{
+        metadata::{KeyValue, SortingColumn},
+        properties::{EnabledStatistics, WriterProperties, WriterVersion},
+        writer::{SerializedFileWriter, SerializedRowGroupWriter},
+    },
+    schema::types::{ColumnPath, SchemaDescriptor},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The row group being written.
+pub type RowGroupWriter<'a> = SerializedRowGroupWriter<'a, HashingFile>;
+
+/// A Parquet file that gets its name when it is complete.
+pub struct TableFile {
+    table: Table,
+    temp_path: PathBuf,
+    writer: SerializedFileWriter<HashingFile>,
+}
+
+impl TableFile {
+    /// Begins a file of `table` in the cache in `folder`.
+    pub fn create(folder: &Path, table: Table, manifest: &Manifest) -> Result<Self> {
+        let temp = TempFile::create(&folder.join(table.folder()), "part")?;
+        let temp_path = temp.path().to_path_buf();
+        let begin = || {
+            let schema = table.schema(manifest.settings.store)?;
+            let info =
+                serde_json::to_string(&FileInfo::new(manifest, table)).map_err(|e| ParquetError::External(e.into()))?;
+            SerializedFileWriter::new(HashingFile::new(temp), schema, Arc::new(properties(table, info)))
+        };
+        let writer = begin().map_err(|e| write_error(&temp_path, e))?;
+        Ok(Self { table, temp_path, writer })
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
+    /// Writes one row group; `fill` writes every column in order.
+    pub fn write_row_group(
+        &mut self,
+        fill: impl FnOnce(&mut RowGroupWriter<'_>, &SchemaDescriptor) -> Result<(), ParquetError>,
+    ) -> Result<()> {
+        let schema = SchemaDescriptor::new(self.writer.schema_descr().root_schema_ptr());
+        let mut write = || {
+            let mut group = self.writer.next_row_group()?;
+            fill(&mut group, &schema)?;
+            group.close().map(|_| ())
+        };
+        write().map_err(|e| write_error(&self.temp_path, e))
+    }
+
+    /// Writes the footer, flushes the file to the disk and names it.
+    pub fn finish(mut self, folder: &Path, name: &str) -> Result<FileEntry> {
+        let footer_start = self.writer.bytes_written() as u64;
+        self.writer.inner_mut().keep_from = footer_start;
+        let written = self.writer.finish().and_then(|_| self.writer.into_inner());
+        let file = written.map_err(|e| write_error(&self.temp_path, e))?;
+        let entry = FileEntry {
+            bytes: file.bytes,
+            sha256: to_hex(&file.hash.finalize()),
+            footer_sha256: to_hex(&Sha256::digest(&file.kept)),
+        };
+        file.temp.persist(&folder.join(self.table.folder()).join(format!("{name}.parquet")))?;
+        Ok(entry)
+    }
+}
+
+/// One PLAIN, uncompressed v2 page per column and row group, whatever its size; statistics per row group only.
+fn properties(table: Table, info: String) -> WriterProperties {
+    let sorted_by = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
+    let key_columns: &[i32] = match table {
+        Table::Images => &[0, 1],
+        Table::Predictions => &[0, 1, 2],
+    };
+    let without_statistics = ["file_sha256", "record_sha256", "labels_sha256"];
+    let builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_encoding(Encoding::PLAIN)
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_dictionary_enabled(false)
+        .set_data_page_size_limit(i32::MAX as usize)
+        .set_data_page_row_count_limit(i32::MAX as usize)
+        .set_max_row_group_row_count(None)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_created_by(concat!("logitcache ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_sorting_columns(Some(key_columns.iter().copied().map(sorted_by).collect()))
+        .set_key_value_metadata(Some(vec![KeyValue::new(INFO_KEY.to_owned(), info)]));
+    without_statistics
+        .into_iter()
+        .fold(builder, |b, name| b.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None))
+        .build()
+}
+
+/// The system's own error where there is one below.
+fn write_error(path: &Path, error: ParquetError) -> Error {
+    let source = match error {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(e) => *e,
+            Err(other) => io::Error::other(other),
+        },
+        other => io::Error::other(other),
+    };
+    Error::io(path, "write to", source)
+}
+
+/// Hashes what passes through it and keeps a copy of the end.
+pub struct HashingFile {
+    temp: TempFile,
+    hash: Sha256,
+    bytes: u64,
+    /// Bytes from this position on are kept: the footer.
+    keep_from: u64,
+    kept: Vec<u8>,
+}
+
+impl HashingFile {
+    fn new(temp: TempFile) -> Self {
+        Self { temp, hash: Sha256::new(), bytes: 0, keep_from: u64::MAX, kept: Vec::new() }
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.temp.write(buffer)?;
+        let done = buffer.get(..written).unwrap_or(buffer);
+        self.hash.update(done);
+        let skip = self.keep_from.saturating_sub(self.bytes).min(done.len() as u64) as usize;
+        self.kept.extend_from_slice(done.get(skip..).unwrap_or_default());
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temp.flush()
+    }
+}

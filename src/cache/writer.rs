@@ -1,0 +1,177 @@
+//! Writes one part: its two Parquet files, row group by row group, in bounded memory.
+
+use super::ImageRecord;
+use super::{
+    columns::Table,
+    digest::{ContentHasher, ImageDigests, labels_digest, record_digest},
+    manifest::{Manifest, PartEntry},
+    manifest_file::part_name,
+    row_group::{ImagesBlock, PredictionsBlock},
+    table_file::TableFile,
+};
+use crate::{Error, Result, fsio::create_folder, types::Store};
+use std::path::{Path, PathBuf};
+
+/// A row group ends after this many images ...
+const MAX_BLOCK_IMAGES: usize = 512;
+/// ... or once its values take this many bytes: about 50,000 rows of an 80-class detector, of few or of all anchors.
+const MAX_BLOCK_BYTES: usize = 16 << 20;
+
+/// Writes one part of a cache. Nothing of it is visible before [`PartWriter::finish`]; dropped, it leaves nothing.
+pub struct PartWriter {
+    folder: PathBuf,
+    store: Store,
+    class_len: usize,
+    dfl_len: usize,
+    images_file: TableFile,
+    predictions_file: TableFile,
+    images: ImagesBlock,
+    predictions: PredictionsBlock,
+    content: ContentHasher,
+    first_image_id: Option<i64>,
+    last: Option<(i64, i32)>,
+    image_count: u64,
+    row_count: u64,
+}
+
+impl PartWriter {
+    /// Begins a part of the cache in `folder` that `manifest` describes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder cannot be written to.
+    pub fn create(folder: &Path, manifest: &Manifest) -> Result<Self> {
+        for table in [Table::Images, Table::Predictions] {
+            create_folder(&folder.join(table.folder()))?;
+        }
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            store: manifest.settings.store,
+            class_len: manifest.class_len(),
+            dfl_len: manifest.dfl_len(),
+            images_file: TableFile::create(folder, Table::Images, manifest)?,
+            predictions_file: TableFile::create(folder, Table::Predictions, manifest)?,
+            images: ImagesBlock::default(),
+            predictions: PredictionsBlock::default(),
+            content: ContentHasher::default(),
+            first_image_id: None,
+            last: None,
+            image_count: 0,
+            row_count: 0,
+        })
+    }
+
+    /// Adds an image. Images come in increasing order of (image_id, view); ids may be left out.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where the order or the lengths of the record's columns are wrong, [`Error::Io`] where a row
+    /// group cannot be written. The part is then of no use; drop it.
+    pub fn push(&mut self, record: &ImageRecord) -> Result<()> {
+        self.check(record).map_err(|found| Error::Mismatch {
+            found: format!("image {} ({}): {found}", record.image_id, record.path),
+            remedy: "This is a fault of the program that makes the cache, not of the image; please report it."
+                .to_owned(),
+        })?;
+        let digests = ImageDigests {
+            file: record.file_sha256,
+            record: record_digest(record, self.class_len as u32, self.dfl_len as u32),
+            labels: labels_digest(record.labels.as_deref()),
+        };
+        self.images.push(record, &digests, self.row_count);
+        self.predictions.push(record);
+        self.content.push(&digests);
+        self.first_image_id.get_or_insert(record.image_id);
+        self.last = Some((record.image_id, record.view));
+        self.image_count += 1;
+        self.row_count += record.predictions.len() as u64;
+        let bytes = self.images.bytes() + self.predictions.bytes();
+        if self.images.len() >= MAX_BLOCK_IMAGES || bytes >= MAX_BLOCK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Images pushed so far.
+    pub fn images(&self) -> u64 {
+        self.image_count
+    }
+
+    /// About how many bytes the part's files will take with what was pushed so far.
+    pub fn bytes_so_far(&self) -> u64 {
+        let buffered = (self.images.bytes() + self.predictions.bytes()) as u64;
+        self.images_file.bytes() + self.predictions_file.bytes() + buffered
+    }
+
+    /// Completes both files, flushes them to the disk and gives them their names. The caller adds the entry to the
+    /// manifest and saves that; until then the files are orphans that readers ignore and the next build removes.
+    /// `None` where no image was pushed: there is then no file either.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the temporary files are then gone.
+    pub fn finish(mut self) -> Result<Option<PartEntry>> {
+        self.flush()?;
+        let (Some(first_image_id), Some((last_image_id, _))) = (self.first_image_id, self.last) else {
+            return Ok(None);
+        };
+        let content_sha256 = self.content.finish().content_sha256;
+        let name = part_name(first_image_id, &content_sha256);
+        let predictions_file = self.predictions_file.finish(&self.folder, &name)?;
+        let images_file = self.images_file.finish(&self.folder, &name)?;
+        let (images, rows) = (self.image_count, self.row_count);
+        Ok(Some(PartEntry {
+            name,
+            first_image_id,
+            last_image_id,
+            images,
+            rows,
+            content_sha256,
+            images_file,
+            predictions_file,
+        }))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.images.len() > 0 {
+            let images = &self.images;
+            self.images_file.write_row_group(|group, schema| images.write(group, schema))?;
+            self.images.clear();
+        }
+        if self.predictions.len() > 0 {
+            let (predictions, shape) = (&self.predictions, (self.store, self.class_len, self.dfl_len));
+            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape))?;
+            self.predictions.clear();
+        }
+        Ok(())
+    }
+
+    fn check(&self, record: &ImageRecord) -> std::result::Result<(), String> {
+        let key = (record.image_id, record.view);
+        if let Some(last) = self.last.filter(|&last| last >= key) {
+            return Err(format!("(image_id, view) {key:?} does not come after {last:?}"));
+        }
+        if record.image_id < 0 || record.view < 0 {
+            return Err(format!("(image_id, view) {key:?} is negative"));
+        }
+        let size = record.size;
+        if [size.width, size.height].iter().any(|&s| s == 0 || s > i32::MAX as u32) {
+            return Err(format!("its size is {} x {}", size.width, size.height));
+        }
+        let p = &record.predictions;
+        let n = p.len();
+        let columns = [
+            ("stride", p.stride.len(), n),
+            ("score", p.score.len(), n),
+            ("class_id", p.class_id.len(), n),
+            ("boxes_xyxy_px", p.boxes_xyxy_px.len(), n),
+            ("class_logits", p.class_logits.len(), n.saturating_mul(self.class_len)),
+            ("dfl_logits", p.dfl_logits.len(), n.saturating_mul(self.dfl_len)),
+        ];
+        for (name, found, expected) in columns {
+            if found != expected {
+                return Err(format!("{name} has {found} values, expected {expected} for {n} anchors"));
+            }
+        }
+        let labels = record.labels.as_deref().unwrap_or_default();
+        let limits = [n, labels.len(), record.path.len()];
+        if limits.iter().any(|&l| l > 1 << 24) || labels.iter().any(|l| l.class_id > i32::MAX as u32) {
+            return Err(format!("{n} rows, {} labels or its path are beyond the format's limits", labels.len()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Ground truth of one image, whatever the format: where it comes from and the rules that all formats share.
+
+use super::yolo::rows;
+use crate::types::{BoxXyxyPx, ImageSize, LabelBox};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a data set says about one image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Truth {
+    /// Its objects, in the order of the label file; none means that the image is background.
+    Labelled(Vec<LabelBox>),
+    /// A labelled data set says nothing about this image: it has no label file.
+    Missing,
+    /// The data set carries no labels.
+    NoLabels,
+}
+
+/// Where an image's truth comes from.
+#[derive(Debug, Clone)]
+pub(super) enum TruthSource {
+    NoLabels,
+    /// One YOLO text file, read when asked for.
+    YoloFile {
+        path: PathBuf,
+        num_classes: usize,
+    },
+    /// Already parsed, from a COCO JSON or a VOC XML.
+    Parsed(Box<Parsed>),
+}
+
+/// Boxes as written in a file that covers one or all images.
+#[derive(Debug, Clone)]
+pub(super) struct Parsed {
+    /// The label file.
+    pub(super) file: Arc<Path>,
+    /// Which entry of it, where it covers several images: "image id 7".
+    pub(super) entry: Option<String>,
+    /// The picture's size as the label file has it.
+    pub(super) declared: Option<ImageSize>,
+    /// Boxes in pixels, not yet clipped, or what is wrong.
+    pub(super) boxes: Result<Vec<RawBox>, String>,
+}
+
+/// A box as a file gives it, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct RawBox {
+    pub(super) class_id: u32,
+    /// Left, top, right, bottom.
+    pub(super) xyxy_px: [f64; 4],
+}
+
+impl TruthSource {
+    pub(super) fn labels(&self, size: ImageSize) -> Result<Truth, String> {
+        match self {
+            Self::NoLabels => Ok(Truth::NoLabels),
+            Self::YoloFile { path, num_classes } => rows::read(path, *num_classes, size),
+            Self::Parsed(parsed) => parsed.labels(size),
+        }
+    }
+}
+
+impl Parsed {
+    fn labels(&self, size: ImageSize) -> Result<Truth, String> {
+        let place = || match &self.entry {
+            Some(entry) => format!("{}, {entry}", self.file.display()),
+            None => self.file.display().to_string(),
+        };
+        let boxes = self.boxes.as_ref().map_err(|reason| format!("{}: {reason}", place()))?;
+        if let Some(declared) = self.declared
+            && declared != size
+        {
+            let turned = (declared.width, declared.height) == (size.height, size.width);
+            let hint = if turned { " after its EXIF orientation was applied" } else { "" };
+            return Err(format!(
+                "{}: the labels are for a picture of {} x {}, but this one is {} x {}{hint}",
+                place(),
+                declared.width,
+                declared.height,
+                size.width,
+                size.height
+            ));
+        }
+        Ok(Truth::Labelled(boxes.iter().filter_map(|raw| raw.clip(size)).collect()))
+    }
+}
+
+impl RawBox {
+    /// The part of the box that lies in the picture; `None` where that has no area.
+    pub(super) fn clip(self, size: ImageSize) -> Option<LabelBox> {
+        let [x1, y1, x2, y2] = self.xyxy_px;
+        let (width, height) = (f64::from(size.width), f64::from(size.height));
+        // Only here do coordinates become f32: sums and products before it are exact to far below a pixel.
+        let clipped = BoxXyxyPx {
+            x1: x1.clamp(0.0, width) as f32,
+            y1: y1.clamp(0.0, height) as f32,
+            x2: x2.clamp(0.0, width) as f32,
+            y2: y2.clamp(0.0, height) as f32,
+        };
+        let has_area = clipped.x2 > clipped.x1 && clipped.y2 > clipped.y1;
+        has_area.then_some(LabelBox { class_id: self.class_id, box_xyxy_px: clipped })
+    }
+}

@@ -1,0 +1,226 @@
+//! Pascal VOC: one XML file per image, boxes as `xmin ymin xmax ymax` in pixels, taken as written.
+//!
+//! The XML files make the data set: a picture without one is not in it. Objects marked `difficult` are skipped, as in
+//! Ultralytics' own conversion of VOC. The classes are the names that occur, sorted.
+
+mod xml;
+
+use super::{
+    DataSource, Dataset, DatasetFormat, Sample, fault,
+    files::{self, Found, Kind},
+    notes::Note,
+    paths,
+    truth::{Parsed, RawBox, TruthSource},
+};
+use crate::{Error, Result};
+use rayon::prelude::*;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use xml::Annotation;
+
+/// The most that is read of one XML file.
+const XML_CAP_BYTES: u64 = 8 << 20;
+/// The most that is read of a list in `ImageSets/Main`.
+const LIST_CAP_BYTES: u64 = 1 << 28;
+
+/// An XML file and what is in it, or what is wrong with it.
+type Read = (PathBuf, Result<Annotation, String>);
+
+/// Opens the XML files of a folder; `None` where it has none that is an annotation.
+pub(super) fn open(
+    data: &Path,
+    source: &DataSource,
+    found: &Found,
+    notes: &mut Vec<String>,
+) -> Result<Option<Dataset>> {
+    let read: Vec<Read> = found.xml.par_iter().map(|path| (path.clone(), read(path))).collect();
+    if !read.iter().any(|(_, annotation)| annotation.is_ok()) {
+        if let Some((path, Err(reason))) = read.first()
+            && (found.images.is_empty() || source.images_dir.is_some())
+        {
+            let words = format!("none of {} XML files is a Pascal VOC annotation; this one: {reason}", read.len());
+            return Err(fault(path, words, "Mend the XML files, or give another folder."));
+        }
+        let mut note = Note::new("XML file is no Pascal VOC annotation", "XML files are no Pascal VOC annotations");
+        read.iter().for_each(|(path, _)| note.add(path.display()));
+        note.finish(notes);
+        return Ok(None);
+    }
+    let chosen = chosen_stems(data, &source.split)?;
+    let read: Vec<Read> = match &chosen {
+        Some(stems) => {
+            read.into_iter().filter(|(path, _)| path.file_stem().is_some_and(|s| stems.contains(s))).collect()
+        }
+        None => read,
+    };
+    let names: BTreeSet<&str> = read
+        .iter()
+        .filter_map(|(_, annotation)| annotation.as_ref().ok())
+        .flat_map(|annotation| annotation.objects.iter().map(|object| object.name.as_str()))
+        .collect();
+    let class_names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let root = match &source.images_dir {
+        None => data.to_path_buf(),
+        Some(given) if files::is_dir(given) => paths::absolute(given),
+        Some(given) => {
+            return Err(fault(given, "--images is not a folder", "Give the folder that holds the pictures."));
+        }
+    };
+
+    let mut pictures = Pictures::default();
+    let mut difficult = Note::new(
+        "XML file has difficult objects, which were skipped",
+        "XML files have difficult objects, which were skipped",
+    );
+    let mut samples = Vec::with_capacity(read.len());
+    for (path, annotation) in read {
+        let folders = candidate_folders(&path, data, source.images_dir.is_some().then_some(&root));
+        let named = annotation.as_ref().ok().and_then(|a| a.file_name.as_deref());
+        let picture = pictures.find(&folders, &path, named);
+        if annotation.as_ref().is_ok_and(|a| a.difficult > 0) {
+            difficult.add(path.display());
+        }
+        let truth = TruthSource::Parsed(Box::new(Parsed {
+            file: Arc::from(path.as_path()),
+            entry: None,
+            declared: annotation.as_ref().ok().and_then(|a| a.size),
+            boxes: annotation.map(|a| raw_boxes(a, &class_names)),
+        }));
+        samples.push(Sample::new(&root, picture, truth));
+    }
+    difficult.finish(notes);
+    if chosen.is_none() {
+        pictures.note_unused(&samples, notes);
+    }
+    let notes = std::mem::take(notes);
+    Ok(Some(Dataset { root, format: DatasetFormat::Voc, class_names: Some(class_names), samples, notes }))
+}
+
+fn read(path: &Path) -> Result<Annotation, String> {
+    let bytes = files::read_capped(path, XML_CAP_BYTES).map_err(|e| format!("cannot read the file: {e}"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| format!("not text: no UTF-8 at byte {}", e.valid_up_to()))?;
+    Annotation::parse(text)
+}
+
+fn raw_boxes(annotation: Annotation, class_names: &[String]) -> Vec<RawBox> {
+    let id = |name: &str| class_names.binary_search_by(|n| n.as_str().cmp(name)).ok();
+    let boxes = annotation.objects.into_iter().filter_map(|object| {
+        let class_id = id(&object.name).and_then(|id| u32::try_from(id).ok())?;
+        Some(RawBox { class_id, xyxy_px: object.xyxy_px })
+    });
+    boxes.collect()
+}
+
+/// The images of a split, where the folder is a whole VOC release with lists in `ImageSets/Main`.
+fn chosen_stems(data: &Path, split: &str) -> Result<Option<HashSet<OsString>>> {
+    let lists = data.join("ImageSets/Main");
+    if !files::is_dir(&lists) {
+        return Ok(None);
+    }
+    let list = lists.join(format!("{split}.txt"));
+    if !list.is_file() {
+        let entries = lists.read_dir().map_err(|e| Error::io(&lists, "read the folder", e))?;
+        let mut there: Vec<String> = entries
+            .filter_map(|e| Some(e.ok()?.path()))
+            // `cat_train.txt` marks the images that have a cat; those are not splits.
+            .filter(|p| p.extension().is_some_and(|e| e == "txt"))
+            .filter_map(|p| Some(p.file_stem()?.to_str()?.to_owned()))
+            .filter(|name| !name.contains('_'))
+            .collect();
+        there.sort();
+        let found = format!("the data set has no split {split:?}; ImageSets/Main has: {}", there.join(", "));
+        return Err(fault(data, found, "Choose one with --split, or give the Annotations folder to take every image."));
+    }
+    let bytes = files::read_capped(&list, LIST_CAP_BYTES).map_err(|e| Error::io(&list, "read", e))?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Some(text.lines().filter_map(|line| line.split_whitespace().next()).map(OsString::from).collect()))
+}
+
+/// Where the picture of an XML file may lie, the likeliest first.
+fn candidate_folders(xml: &Path, data: &Path, images_dir: Option<&PathBuf>) -> Vec<PathBuf> {
+    let here = xml.parent().unwrap_or(data);
+    match images_dir {
+        // `train/a.xml` belongs to `DIR/train/a.jpg`, or all pictures lie in DIR itself.
+        Some(dir) => {
+            let mirrored = dir.join(here.strip_prefix(data).unwrap_or(Path::new("")));
+            vec![mirrored, dir.clone()]
+        }
+        None => {
+            let above = here.parent().unwrap_or(here);
+            vec![here.to_path_buf(), above.join("JPEGImages"), above.join("images")]
+        }
+    }
+}
+
+/// Listings of the folders that pictures were looked for in.
+#[derive(Default)]
+struct Pictures {
+    /// By folder: file names of pictures by their stem, sorted.
+    folders: HashMap<PathBuf, HashMap<OsString, Vec<OsString>>>,
+}
+
+impl Pictures {
+    /// The picture of an XML file: the one of the same stem (of several, the one that the XML names), or else the one
+    /// that the XML names. Where there is none, the path at which it is missed.
+    fn find(&mut self, folders: &[PathBuf], xml: &Path, named: Option<&str>) -> PathBuf {
+        let stem = xml.file_stem().unwrap_or_default();
+        for folder in folders {
+            if let Some(same_stem) = self.listing(folder).get(stem)
+                && let Some(first) = same_stem.first()
+            {
+                let name =
+                    same_stem.iter().find(|name| Some(name.as_os_str()) == named.map(OsStr::new)).unwrap_or(first);
+                return folder.join(name);
+            }
+        }
+        let named = named.filter(|name| files::kind(Path::new(name)) == Kind::Image);
+        if let Some(name) = named {
+            let stem = Path::new(name).file_stem().unwrap_or_default();
+            for folder in folders {
+                if self.listing(folder).get(stem).is_some_and(|names| names.iter().any(|n| n == name)) {
+                    return folder.join(name);
+                }
+            }
+        }
+        let folder = folders.iter().find(|folder| files::is_dir(folder)).or(folders.first());
+        folder
+            .map(PathBuf::as_path)
+            .unwrap_or(Path::new("/"))
+            .join(named.map_or_else(|| Path::new(stem).with_extension("jpg"), PathBuf::from))
+    }
+
+    fn listing(&mut self, folder: &Path) -> &HashMap<OsString, Vec<OsString>> {
+        self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
+            let mut by_stem: HashMap<OsString, Vec<OsString>> = HashMap::new();
+            let entries = folder.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+            for path in entries.filter(|path| files::kind(path) == Kind::Image) {
+                if let (Some(stem), Some(name)) = (path.file_stem(), path.file_name()) {
+                    by_stem.entry(stem.to_owned()).or_default().push(name.to_owned());
+                }
+            }
+            by_stem.values_mut().for_each(|names| names.sort());
+            by_stem
+        })
+    }
+
+    /// Notes pictures that lie beside those of the data set but have no XML file.
+    fn note_unused(&self, samples: &[Sample], notes: &mut Vec<String>) {
+        let used: HashSet<&Path> = samples.iter().map(|s| s.path.as_path()).collect();
+        let folders: BTreeSet<&Path> = used.iter().filter_map(|path| path.parent()).collect();
+        let mut note =
+            Note::new("picture has no XML file and was left out", "pictures have no XML file and were left out");
+        for folder in folders {
+            let mut names: Vec<&OsString> =
+                self.folders.get(folder).into_iter().flat_map(|l| l.values().flatten()).collect();
+            names.sort();
+            for path in names.into_iter().map(|name| folder.join(name)).filter(|path| !used.contains(path.as_path())) {
+                note.add(path.display());
+            }
+        }
+        note.finish(notes);
+    }
+}
