@@ -19,6 +19,18 @@ pub enum Error {
         /// The system's own words.
         source: io::Error,
     },
+    /// The disk (or the quota) is full; what was finished before is kept.
+    #[error("{}: cannot {action}: no space left ({source})\n  {remedy}", path.display())]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// The system's own words.
+        source: io::Error,
+        /// What the user can do.
+        remedy: String,
+    },
     /// The data set as a whole cannot be read.
     #[error("{}: {found}\n  {remedy}", path.display())]
     Dataset {

@@ -3,13 +3,15 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> teacher -> cache -> build -> cli
+//! types, error, fsio -> dataset -> preprocess -> cache -> teacher -> build, inspect -> the executable's cli
 //! ```
 
+pub mod build;
 pub mod cache;
 pub mod dataset;
 pub mod error;
 pub mod fsio;
+pub mod inspect;
 pub mod preprocess;
 pub mod teacher;
 pub mod types;

@@ -64,6 +64,18 @@ pub enum DatasetFormat {
     Folder,
 }
 
+impl DatasetFormat {
+    /// As manifests and messages show it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yolo => "yolo",
+            Self::Coco => "coco",
+            Self::Voc => "voc",
+            Self::Folder => "folder",
+        }
+    }
+}
+
 /// One split of a data set: its pictures in their final order, and where their labels are.
 #[derive(Debug, Clone)]
 pub struct Dataset {

@@ -20,3 +20,13 @@ mod tensor;
 pub use decode::{DecodeError, DecodeLimits, RgbImage, decode, decode_into};
 pub use letterbox::LetterboxPlan;
 pub use tensor::{PAD_GREY, Preprocessor};
+
+/// How pixel values become input values, as the manifest tells it.
+pub const NORMALISATION: &str = "RGB, 8-bit levels divided by 255";
+
+/// How an image is fitted into the input, as the manifest tells it.
+pub const LETTERBOX_RULE: &str = "scaled by min(input_height / height, input_width / width) with bilinear interpolation \
+     (OpenCV INTER_LINEAR), centred, the rest grey 114, as Ultralytics LetterBox(auto=False)";
+
+/// What decodes and scales pictures. A change that can move a pixel changes this, and with it what a build may go on with.
+pub const DECODER: &str = "logitcache 1 (OpenCV levels)";

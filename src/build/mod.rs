@@ -1,0 +1,87 @@
+//! `build`: a frozen teacher over a data set into a cache, once, in parallel, resumable.
+
+mod commit;
+mod folder;
+mod pipeline;
+mod plan;
+mod prepare;
+mod source;
+
+pub use plan::Plan;
+pub use prepare::Build;
+
+use crate::{
+    cache::MissingLabels,
+    dataset::DataSource,
+    teacher::Provider,
+    types::{Failure, Profile, Store},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{num::NonZeroUsize, path::PathBuf};
+
+/// Everything that decides what a build does.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// The ONNX file.
+    pub teacher: PathBuf,
+    /// The data set and its split.
+    pub source: DataSource,
+    /// Folder of the cache.
+    pub out: PathBuf,
+    /// Square input size in pixels; `None`: the model's own, 640 for a dynamic one.
+    pub imgsz: Option<u32>,
+    /// Images per run; `None`: the model's own, for a dynamic one 1 on a CPU and 16 on a GPU.
+    pub batch: Option<NonZeroUsize>,
+    /// Worker threads.
+    pub jobs: NonZeroUsize,
+    /// Where the teacher runs.
+    pub provider: Provider,
+    /// The ONNX Runtime library, where the user names one.
+    pub ort_lib: Option<PathBuf>,
+    /// Lowest class probability that keeps an anchor.
+    pub min_score: f32,
+    /// Most anchors kept of an image.
+    pub top_k: NonZeroUsize,
+    /// What is stored of each anchor.
+    pub store: Store,
+    /// Selected anchors or every one.
+    pub profile: Profile,
+    /// Images per file pair.
+    pub images_per_part: NonZeroUsize,
+    /// Class names for a model without metadata.
+    pub names: Option<Vec<String>>,
+    /// Build without labels.
+    pub ignore_labels: bool,
+    /// What an image without a label file means.
+    pub missing_labels: MissingLabels,
+    /// Start again where a cache is there.
+    pub overwrite: bool,
+}
+
+/// What a build did.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BuildReport {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// Samples of the data set.
+    pub samples: u64,
+    /// Images in the cache.
+    pub images: u64,
+    /// Images put there by this run.
+    pub images_this_run: u64,
+    /// Kept anchors in the cache.
+    pub rows: u64,
+    /// Bytes of the cache's files, manifest included.
+    pub bytes: u64,
+    /// Whether every sample is either in the cache or a named failure.
+    pub complete: bool,
+    /// Digest over the logical content, when complete.
+    pub content_sha256: Option<String>,
+    /// Images that are not in the cache, with the reason.
+    pub failures: Vec<Failure>,
+    /// Seconds from the first image to the last file.
+    pub elapsed_s: f64,
+    /// `images_this_run / elapsed_s`.
+    pub images_per_s: f64,
+}

@@ -1,0 +1,252 @@
+//! Everything that can be refused before the first image: library, data set, teacher, names, settings, space.
+
+use super::{
+    BuildOptions, folder,
+    plan::{Plan, bytes_per_image},
+};
+use crate::{
+    Error, Result,
+    cache::{DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
+    dataset::{ClassMap, Dataset, paths},
+    fsio::{self, Lock},
+    preprocess,
+    teacher::{self, BatchSize, HeadSpec, Provider, SelfCheck, SessionOptions, TeacherModel, TeacherOptions},
+    types::{Profile, Store},
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeSet, path::Path};
+
+/// Images per run of a model with a dynamic batch, where the user names no number.
+const BATCH_ON_GPU: usize = 16;
+
+/// A build that may start: everything was opened and checked, the cache is locked.
+pub struct Build {
+    pub(super) options: BuildOptions,
+    pub(super) dataset: Dataset,
+    pub(super) model: TeacherModel,
+    pub(super) class_map: Option<ClassMap>,
+    pub(super) batch: usize,
+    pub(super) lock: Lock,
+    pub(super) manifest: Manifest,
+    /// Image ids to work on, in order.
+    pub(super) pending: Vec<i64>,
+    plan: Plan,
+}
+
+impl Build {
+    /// Opens and checks everything. Creates the cache's folder and takes its lock, removes what a killed build left behind.
+    ///
+    /// # Errors
+    /// Whatever would make the build wrong or impossible.
+    pub fn prepare(options: BuildOptions) -> Result<Self> {
+        let runtime = teacher::runtime::init(options.ort_lib.as_deref())?;
+        let dataset = Dataset::open(&options.source)?;
+        let teacher_options =
+            TeacherOptions { imgsz: options.imgsz, store: options.store, names: options.names.clone() };
+        let model = TeacherModel::load(&options.teacher, &teacher_options)?;
+        let batch = batch_size(&options, model.batch)?;
+        let class_map = match &dataset.class_names {
+            Some(names) if !options.ignore_labels => Some(ClassMap::new(names, &model.class_names)?),
+            _ => None,
+        };
+        let check = model.self_check(&session_options(&options))?;
+        let wanted = manifest(&options, &dataset, &model, batch, runtime);
+
+        fsio::create_folder(&options.out)?;
+        let lock = Lock::acquire(&options.out)?;
+        folder::refuse_foreign_files(&options.out)?;
+        if options.overwrite {
+            folder::clear(&lock)?;
+        }
+        let manifest = match Manifest::load_to_extend(&lock)? {
+            Some(found) => continued(found, &wanted, &dataset, &options.out)?,
+            None => wanted,
+        };
+        folder::remove_orphans(&lock, &manifest)?;
+        let done = folder::image_ids(&options.out, &manifest)?;
+        let failed: BTreeSet<i64> = manifest.failures.iter().map(|f| f.image_id).collect();
+        let pending: Vec<i64> = (0..dataset.samples.len() as i64).filter(|id| !done.contains(id)).collect();
+        let retried = pending.iter().filter(|id| failed.contains(id)).count();
+
+        let (bytes, most) = bytes_per_image(&model.head, &options);
+        let plan = Plan {
+            cache: options.out.clone(),
+            teacher: describe_teacher(&model),
+            dataset: describe_dataset(&dataset, &options),
+            runtime: describe_runtime(runtime, &options, batch),
+            samples: dataset.samples.len() as u64,
+            already_done: done.len() as u64,
+            retried: retried as u64,
+            pending: pending.len() as u64,
+            estimated_bytes: bytes * pending.len() as u64,
+            most_bytes: most * pending.len() as u64,
+            free_bytes: fsio::free_space_bytes(&options.out)?,
+            estimated_s: estimate_s(&check, pending.len(), &options),
+            notes: dataset.notes.clone(),
+        };
+        plan.refuse_if_it_cannot_fit()?;
+        Ok(Self { options, dataset, model, class_map, batch, lock, manifest, pending, plan })
+    }
+
+    /// What [`Build::run`] will do.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// One session per worker thread; a session itself runs on one thread, so that no core waits for another's share of a
+/// layer. On a GPU there is one session.
+pub(super) fn session_options(options: &BuildOptions) -> SessionOptions {
+    SessionOptions { provider: options.provider, intra_threads: 1 }
+}
+
+/// Sessions side by side.
+pub(super) fn num_sessions(options: &BuildOptions) -> usize {
+    match options.provider {
+        Provider::Cpu | Provider::Openvino => options.jobs.get(),
+        Provider::Cuda | Provider::Tensorrt => 1,
+    }
+}
+
+fn batch_size(options: &BuildOptions, model: BatchSize) -> Result<usize> {
+    let wanted = options.batch.map(|b| b.get());
+    match (model, wanted) {
+        (BatchSize::Fixed(fixed), Some(wanted)) if wanted != fixed => Err(Error::Mismatch {
+            found: format!("--batch {wanted} was asked for, but {} takes exactly {fixed}", options.teacher.display()),
+            remedy: "Leave --batch out, or export the model with dynamic=True.".into(),
+        }),
+        (BatchSize::Fixed(fixed), _) => Ok(fixed),
+        (BatchSize::Dynamic, Some(wanted)) => Ok(wanted),
+        (BatchSize::Dynamic, None) => Ok(match options.provider {
+            Provider::Cpu | Provider::Openvino => 1,
+            Provider::Cuda | Provider::Tensorrt => BATCH_ON_GPU,
+        }),
+    }
+}
+
+/// The manifest that a new cache with these options starts from.
+fn manifest(
+    options: &BuildOptions,
+    dataset: &Dataset,
+    model: &TeacherModel,
+    batch: usize,
+    runtime: &teacher::runtime::Runtime,
+) -> Manifest {
+    let HeadSpec { num_classes, reg_max, strides, kind, .. } = &model.head;
+    let teacher = Teacher {
+        file_name: options.teacher.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        sha256: crate::cache::to_hex(&model.sha256),
+        head: (*kind).to_owned(),
+        num_classes: *num_classes as u32,
+        reg_max: reg_max.unwrap_or(0) as u32,
+        strides: strides.clone(),
+        class_names: model.class_names.clone(),
+        input_width: model.input.width,
+        input_height: model.input.height,
+        precision: model.precision.as_str().to_owned(),
+        normalisation: preprocess::NORMALISATION.to_owned(),
+        letterbox: preprocess::LETTERBOX_RULE.to_owned(),
+    };
+    let mut samples = Sha256::new();
+    for sample in &dataset.samples {
+        samples.update(sample.relative.as_bytes());
+        samples.update(b"\n");
+    }
+    let root = paths::relative_to(&paths::absolute(&options.out), &dataset.root);
+    let dataset_info = DatasetInfo {
+        format: dataset.format.as_str().to_owned(),
+        split: options.source.split.clone(),
+        root: paths::to_column(&root),
+        samples: dataset.samples.len() as u64,
+        samples_sha256: crate::cache::to_hex(&samples.finalize()),
+        labels: match (&dataset.class_names, options.ignore_labels) {
+            (None, _) => LabelsState::Absent,
+            (Some(_), true) => LabelsState::Ignored,
+            (Some(_), false) => LabelsState::Stored,
+        },
+    };
+    let dense = options.profile == Profile::Dense;
+    let settings = Settings {
+        min_score: if dense { 0.0 } else { options.min_score },
+        top_k: if dense {
+            model.head.num_anchors as u32
+        } else {
+            u32::try_from(options.top_k.get()).unwrap_or(u32::MAX)
+        },
+        store: options.store,
+        profile: options.profile,
+        batch: batch as u32,
+        provider: options.provider.as_str().to_owned(),
+        runtime: format!("onnxruntime {}", runtime.version),
+        decoder: preprocess::DECODER.to_owned(),
+        missing_labels: options.missing_labels,
+        ignore_labels: options.ignore_labels,
+    };
+    Manifest::new(teacher, dataset_info, settings)
+}
+
+/// The manifest of a cache that this build may go on with.
+fn continued(found: Manifest, wanted: &Manifest, dataset: &Dataset, out: &Path) -> Result<Manifest> {
+    let mut differences = found.settings_difference(wanted);
+    if differences.is_empty() {
+        return Ok(found);
+    }
+    let mut lines = vec![format!("{} was made by other settings:", out.display())];
+    if differences.iter().any(|d| d.name.starts_with("dataset.samples")) {
+        if let Some(sample) = folder::first_other_sample(out, &found, dataset)? {
+            lines.push(format!("  the data set's list of images: {sample}"));
+        }
+        differences.retain(|d| d.name != "dataset.samples_sha256");
+    }
+    lines.extend(differences.iter().map(|d| format!("  {}: {} in the cache, {} now", d.name, d.in_cache, d.wanted)));
+    Err(Error::Mismatch {
+        found: lines.join("\n"),
+        remedy: "Use the settings of the cache, choose another --out, or start again with --overwrite.".into(),
+    })
+}
+
+fn describe_teacher(model: &TeacherModel) -> String {
+    let HeadSpec { num_classes, kind, num_anchors, .. } = &model.head;
+    let name = model.path.file_name().unwrap_or_default().to_string_lossy();
+    let (width, height) = (model.input.width, model.input.height);
+    format!(
+        "{name}: {kind}, {num_classes} classes, {width} x {height}, {num_anchors} anchors, {}",
+        model.precision.as_str()
+    )
+}
+
+fn describe_dataset(dataset: &Dataset, options: &BuildOptions) -> String {
+    let labels = match (&dataset.class_names, options.ignore_labels, options.missing_labels) {
+        (None, ..) => "no labels".to_owned(),
+        (Some(_), true, _) => "labels ignored".to_owned(),
+        (Some(names), false, MissingLabels::Background) => format!("{} classes", names.len()),
+        (Some(names), false, MissingLabels::Unlabelled) => {
+            format!("{} classes, images without a label file unlabelled", names.len())
+        }
+    };
+    format!(
+        "{} ({}): {} images, {labels}",
+        options.source.data.display(),
+        dataset.format.as_str(),
+        dataset.samples.len()
+    )
+}
+
+fn describe_runtime(runtime: &teacher::runtime::Runtime, options: &BuildOptions, batch: usize) -> String {
+    let sessions = num_sessions(options);
+    let stored = match options.store {
+        Store::All => "class and DFL logits",
+        Store::Cls => "class logits",
+    };
+    format!(
+        "onnxruntime {}, {}, {sessions} session(s), batch {batch}, {} decoding thread(s); storing {stored}",
+        runtime.version,
+        options.provider.as_str(),
+        options.jobs
+    )
+}
+
+/// From the one run of the self-check; the sessions share the images out.
+fn estimate_s(check: &SelfCheck, pending: usize, options: &BuildOptions) -> f64 {
+    check.elapsed.as_secs_f64() * pending as f64 / num_sessions(options) as f64
+}

@@ -1,0 +1,139 @@
+//! From an image id to model input and labels: what happens to one image before the teacher sees it.
+
+use crate::{
+    cache::{ImageRecord, MissingLabels},
+    dataset::{ClassMap, Sample, Truth},
+    preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
+    teacher::{InputSize, Selected},
+    types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox},
+};
+use sha2::{Digest, Sha256};
+use std::{fs, io::Read, path::Path};
+
+/// Largest image file that is read; more is refused before memory is taken.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The samples of a data set and how they become model input.
+pub struct ImageSource<'a> {
+    /// In the order that gives the image ids.
+    pub samples: &'a [Sample],
+    /// The model's input.
+    pub input: InputSize,
+    /// `None`: labels are not read.
+    pub class_map: Option<&'a ClassMap>,
+    /// For images without a label file.
+    pub missing_labels: MissingLabels,
+}
+
+/// Memory that one decoding task uses again and again.
+pub struct Scratch {
+    image: RgbImage,
+    preprocessor: Preprocessor,
+}
+
+impl Scratch {
+    /// Empty; grows with the pictures.
+    pub fn new() -> Self {
+        Self { image: RgbImage::empty(), preprocessor: Preprocessor::default() }
+    }
+}
+
+/// An image on its way to the teacher.
+pub struct Prepared {
+    /// Position in the data set.
+    pub image_id: i64,
+    /// How it was fitted into the input.
+    pub plan: LetterboxPlan,
+    path: String,
+    file_sha256: [u8; 32],
+    labels: Option<Vec<LabelBox>>,
+}
+
+impl ImageSource<'_> {
+    /// Values of one image's model input: `3 * H * W`.
+    pub fn values_per_image(&self) -> usize {
+        3 * self.input.height as usize * self.input.width as usize
+    }
+
+    /// Reads, decodes and letterboxes one image into `pixels` (`[3, H, W]`, RGB, 0..=1) and reads its labels.
+    ///
+    /// # Errors
+    /// The image's failure, with the reason.
+    pub fn prepare(&self, image_id: i64, scratch: &mut Scratch, pixels: &mut [f32]) -> Result<Prepared, Failure> {
+        let Some(sample) = usize::try_from(image_id).ok().and_then(|i| self.samples.get(i)) else {
+            return Err(self.failure(image_id, FailureStage::Read, "no such image in the data set".into()));
+        };
+        let fail = |stage, reason| self.failure(image_id, stage, reason);
+        let bytes = read_file(&sample.path).map_err(|reason| fail(FailureStage::Read, reason))?;
+        let Scratch { image, preprocessor } = scratch;
+        preprocess::decode_into(&bytes, &DecodeLimits::default(), image)
+            .map_err(|reason| fail(FailureStage::Decode, reason.to_string()))?;
+        let labels = self.labels(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
+        let plan = Letterbox::fit(image.size, self.input.height, self.input.width);
+        preprocessor.letterbox_into(image, &plan, pixels);
+        Ok(Prepared {
+            image_id,
+            plan,
+            path: sample.relative.clone(),
+            file_sha256: Sha256::digest(&bytes).into(),
+            labels,
+        })
+    }
+
+    /// An image's failure, under the path that the cache would show.
+    pub fn failure(&self, image_id: i64, stage: FailureStage, reason: String) -> Failure {
+        let sample = usize::try_from(image_id).ok().and_then(|i| self.samples.get(i));
+        let path = sample.map_or_else(String::new, |s| s.relative.clone());
+        Failure { image_id, path, stage, reason }
+    }
+
+    fn labels(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<LabelBox>>, String> {
+        let Some(class_map) = self.class_map else { return Ok(None) };
+        match sample.labels(size)? {
+            Truth::NoLabels => Ok(None),
+            Truth::Missing => Ok((self.missing_labels == MissingLabels::Background).then(Vec::new)),
+            Truth::Labelled(boxes) => {
+                let unknown = |id| format!("class id {id} is not among the data set's names");
+                let mapped = boxes.into_iter().map(|b| {
+                    let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
+                    Ok(LabelBox { class_id, ..b })
+                });
+                mapped.collect::<Result<_, _>>().map(Some)
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// Joins what is known of the image with what the teacher said.
+    pub fn into_record(self, selected: Selected) -> ImageRecord {
+        ImageRecord {
+            image_id: self.image_id,
+            view: 0,
+            path: self.path,
+            size: self.plan.image,
+            file_sha256: self.file_sha256,
+            letterbox: self.plan.letterbox,
+            dropped_max_score: selected.dropped_max_score,
+            dropped_mean_prob: selected.dropped_mean_prob,
+            labels: self.labels,
+            predictions: selected.predictions,
+        }
+    }
+}
+
+/// A regular file's bytes; anything else (a pipe would block for ever) and what is too large is refused.
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
+    let meta = fs::metadata(path).map_err(words)?;
+    if !meta.is_file() {
+        return Err(format!("{} is not a regular file", path.display()));
+    }
+    if meta.len() > MAX_FILE_BYTES {
+        return Err(format!("{} has {} bytes, more than the limit of {MAX_FILE_BYTES}", path.display(), meta.len()));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    // `take`: a file that grows while it is read stays within the limit.
+    fs::File::open(path).and_then(|f| f.take(MAX_FILE_BYTES).read_to_end(&mut bytes)).map_err(words)?;
+    Ok(bytes)
+}

@@ -1,0 +1,100 @@
+//! `logitcache build`
+
+use super::{Status, args::BuildArgs, output, print, print_json, progress::Progress};
+use indicatif::{HumanBytes, HumanCount};
+use logitcache::{
+    Error, Result,
+    build::{Build, BuildOptions, BuildReport},
+    dataset::DataSource,
+};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::Path,
+    sync::atomic::Ordering,
+    thread,
+};
+
+/// Failures named on the terminal; all of them are in the manifest.
+const FAILURES_SHOWN: usize = 20;
+
+pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
+    let build = Build::prepare(options(args)?)?;
+    if !quiet {
+        output::note(&build.plan().to_string());
+    }
+    let stop = super::stop_on_ctrl_c();
+    let mut progress = Progress::new(build.plan().pending, quiet);
+    let report = build.run(stop, |failed| progress.advance(failed));
+    progress.finish();
+    let report = report?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&summary(&report))?;
+    }
+    if stop.load(Ordering::Relaxed) && !report.complete {
+        let remedy =
+            format!("{} of {} images are in the cache; run the same command to go on", report.images, report.samples);
+        return Err(Error::Interrupted { remedy });
+    }
+    Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+}
+
+fn options(args: &BuildArgs) -> Result<BuildOptions> {
+    Ok(BuildOptions {
+        teacher: args.teacher.clone(),
+        source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
+        out: args.out.clone(),
+        imgsz: args.imgsz,
+        batch: args.batch,
+        jobs: args.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        provider: args.provider.into(),
+        ort_lib: args.ort_lib.clone(),
+        min_score: args.min_score,
+        top_k: args.top_k,
+        store: args.store.into(),
+        profile: args.profile.into(),
+        images_per_part: args.images_per_part,
+        names: args.names.as_deref().map(read_names).transpose()?,
+        ignore_labels: args.ignore_labels,
+        missing_labels: args.missing_labels.into(),
+        overwrite: args.overwrite,
+    })
+}
+
+/// Class names, one a line; empty lines at the end do not count.
+fn read_names(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    match names.iter().position(String::is_empty) {
+        None if !names.is_empty() => Ok(names),
+        found => Err(Error::Dataset {
+            path: path.to_owned(),
+            found: found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
+            remedy: "Write one class name a line, in the order of the model's classes.".into(),
+        }),
+    }
+}
+
+fn summary(report: &BuildReport) -> String {
+    let mut lines = vec![format!(
+        "{} images, {} predictions, {} in {} ({:.1} images/s)",
+        HumanCount(report.images),
+        HumanCount(report.rows),
+        HumanBytes(report.bytes),
+        report.cache.display(),
+        report.images_per_s
+    )];
+    if let Some(digest) = &report.content_sha256 {
+        lines.push(format!("content sha256 {digest}"));
+    }
+    if !report.failures.is_empty() {
+        lines.push(format!("{} images failed and are not in the cache:", HumanCount(report.failures.len() as u64)));
+        lines.extend(report.failures.iter().take(FAILURES_SHOWN).map(|f| format!("  {}: {}", f.path, f.reason)));
+        if report.failures.len() > FAILURES_SHOWN {
+            lines.push("  ... (all of them: logitcache inspect --json)".into());
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,143 @@
+//! `logitcache inspect`
+
+use super::{Status, args::InspectArgs, output::table, print, print_json};
+use indicatif::{HumanBytes, HumanCount};
+use logitcache::{
+    Result,
+    inspect::{self, CacheSummary, ImageSummary},
+    types::{BoxXyxyPx, FailureStage},
+};
+
+/// Rows of a table on the terminal; `--json` gives all.
+const ROWS_SHOWN: usize = 20;
+
+pub fn run(args: &InspectArgs) -> Result<Status> {
+    match &args.image {
+        None => {
+            let summary = inspect::summary(&args.cache)?;
+            if args.json { print_json(&summary)? } else { print(&show_cache(&summary))? }
+        }
+        Some(wanted) => {
+            let image = inspect::image(&args.cache, wanted)?;
+            if args.json { print_json(&image)? } else { print(&show_image(&image))? }
+        }
+    }
+    Ok(Status::Done)
+}
+
+fn show_cache(s: &CacheSummary) -> String {
+    let (t, set) = (&s.teacher, &s.settings);
+    let state = if s.complete { "complete" } else { "unfinished: run the same build to go on" };
+    let boxes = match t.reg_max {
+        0 => "boxes without DFL".to_owned(),
+        bins => format!("{bins} DFL bins"),
+    };
+    let mut lines = vec![
+        format!("format    {}, by {}, {state}", s.format, s.producer),
+        format!(
+            "images    {} of {} ({} labelled, {} boxes), {} failed",
+            HumanCount(s.images),
+            HumanCount(s.dataset.samples),
+            HumanCount(s.labelled_images),
+            HumanCount(s.label_boxes),
+            HumanCount(s.failures.len() as u64)
+        ),
+        format!(
+            "rows      {} predictions, {:.1} an image",
+            HumanCount(s.rows),
+            s.rows as f64 / (s.images.max(1)) as f64
+        ),
+        format!("size      {}, {} an image", HumanBytes(s.bytes), HumanBytes(s.bytes_per_image as u64)),
+        format!(
+            "teacher   {}: {}, {} classes, {boxes}, {} x {}, {}",
+            t.file_name, t.head, t.num_classes, t.input_width, t.input_height, t.precision
+        ),
+        format!("          sha256 {}", t.sha256),
+        format!("data      {} {} at {}", s.dataset.format, s.dataset.split, s.dataset.root),
+        format!(
+            "settings  min-score {}, top-k {}, batch {}, {}, {}",
+            set.min_score, set.top_k, set.batch, set.provider, set.runtime
+        ),
+        format!("content   {}", s.content_sha256.as_ref().map_or("-".to_owned(), |d| format!("sha256 {d}"))),
+        String::new(),
+    ];
+    let mut classes: Vec<_> = s.classes.iter().filter(|c| c.count > 0 || c.label_boxes > 0).collect();
+    classes.sort_by(|a, b| b.count.cmp(&a.count).then(a.class_id.cmp(&b.class_id)));
+    let rows: Vec<_> = classes
+        .iter()
+        .take(ROWS_SHOWN)
+        .map(|c| vec![c.name.clone(), c.count.to_string(), format!("{:.3}", c.mean_score), c.label_boxes.to_string()])
+        .collect();
+    lines.push(table(&["class", "predictions", "mean score", "label boxes"], &[false, true, true, true], &rows));
+    if classes.len() > ROWS_SHOWN {
+        lines.push(format!("... {} classes more (--json has all)", classes.len() - ROWS_SHOWN));
+    }
+    if !s.failures.is_empty() {
+        let rows: Vec<_> = s
+            .failures
+            .iter()
+            .take(ROWS_SHOWN)
+            .map(|f| vec![f.path.clone(), stage(f.stage).into(), f.reason.clone()])
+            .collect();
+        lines.push(String::new());
+        lines.push(table(&["failed", "at", "reason"], &[false; 3], &rows));
+        if s.failures.len() > ROWS_SHOWN {
+            lines.push(format!("... {} failures more (--json has all)", s.failures.len() - ROWS_SHOWN));
+        }
+    }
+    lines.join("\n")
+}
+
+fn stage(stage: FailureStage) -> &'static str {
+    match stage {
+        FailureStage::Read => "read",
+        FailureStage::Decode => "decode",
+        FailureStage::Labels => "labels",
+        FailureStage::Teacher => "teacher",
+    }
+}
+
+fn show_image(image: &ImageSummary) -> String {
+    let mut lines = vec![
+        format!("image {}  {}  {} x {}", image.image_id, image.path, image.size.width, image.size.height),
+        format!(
+            "{} predictions; of the other anchors the highest score is {:.4}, the mean probability {:.2e}",
+            image.predictions.len(),
+            image.dropped_max_score,
+            image.dropped_mean_prob
+        ),
+        String::new(),
+    ];
+    let rows: Vec<_> = image
+        .predictions
+        .iter()
+        .take(ROWS_SHOWN)
+        .map(|p| {
+            let others: Vec<_> = p.runners_up.iter().map(|c| format!("{} {:.3}", c.class, c.prob)).collect();
+            let mut row = vec![p.anchor.to_string(), p.stride.to_string(), format!("{:.3}", p.score), p.class.clone()];
+            row.extend(corners(&p.box_xyxy_px));
+            row.push(others.join(", "));
+            row
+        })
+        .collect();
+    let head = ["anchor", "stride", "score", "class", "x1", "y1", "x2", "y2", "next classes"];
+    lines.push(table(&head, &[true, true, true, false, true, true, true, true, false], &rows));
+    if image.predictions.len() > ROWS_SHOWN {
+        lines.push(format!("... {} predictions more (--json has all)", image.predictions.len() - ROWS_SHOWN));
+    }
+    lines.push(String::new());
+    match &image.labels {
+        None => lines.push("unlabelled".into()),
+        Some(labels) if labels.is_empty() => lines.push("labelled: no object".into()),
+        Some(labels) => {
+            let rows: Vec<_> =
+                labels.iter().map(|l| [vec![l.class.clone()], corners(&l.box_xyxy_px)].concat()).collect();
+            lines.push(table(&["label", "x1", "y1", "x2", "y2"], &[false, true, true, true, true], &rows));
+        }
+    }
+    lines.join("\n")
+}
+
+fn corners(b: &BoxXyxyPx) -> Vec<String> {
+    [b.x1, b.y1, b.x2, b.y2].iter().map(|v| format!("{v:.1}")).collect()
+}

@@ -1,0 +1,82 @@
+//! The command line: one thin file per command.
+
+pub mod args;
+mod build;
+mod inspect;
+pub mod output;
+mod progress;
+mod synth;
+mod verify;
+
+use args::{Cli, Command};
+use logitcache::{Error, Result};
+use std::{
+    io,
+    path::Path,
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Exit status of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// All done.
+    Done = 0,
+    /// Done, but some items failed; each was named.
+    SomeFailed = 1,
+    /// Could not do it.
+    Failed = 2,
+    /// Ctrl-C; what was finished is kept.
+    Interrupted = 130,
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// What stopped it.
+pub fn run(cli: Cli) -> Result<Status> {
+    match cli.command {
+        Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Synth(args) => synth::run(&args, cli.quiet),
+    }
+}
+
+/// The exit status that an error stands for.
+pub fn status_of(error: &Error) -> Status {
+    match error {
+        Error::Interrupted { .. } => Status::Interrupted,
+        _ => Status::Failed,
+    }
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) raises: a long command then finishes what is in flight. A second one ends the
+/// program at once, which costs no more than the unfinished part.
+fn stop_on_ctrl_c() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let handler = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            process::exit(Status::Interrupted as i32);
+        }
+    });
+    if handler.is_err() {
+        output::note("note: Ctrl-C will end this at once; what is finished is kept in any case");
+    }
+    &STOP
+}
+
+/// Prints a command's result.
+fn print(text: &str) -> Result<()> {
+    output::result(text).map_err(stdout_error)
+}
+
+/// Prints a command's result as one JSON object.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| stdout_error(io::Error::other(e)))?;
+    print(&text)
+}
+
+fn stdout_error(source: io::Error) -> Error {
+    Error::io(Path::new("<stdout>"), "write to", source)
+}

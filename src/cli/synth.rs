@@ -1,0 +1,40 @@
+//! `logitcache synth`
+
+use super::{Status, args::SynthArgs, print, print_json, progress::Progress};
+use indicatif::HumanCount;
+use logitcache::{
+    Result,
+    dataset::synth::{SynthConfig, SynthSummary, synth},
+};
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
+
+pub fn run(args: &SynthArgs, quiet: bool) -> Result<Status> {
+    let stop = super::stop_on_ctrl_c();
+    let progress = Mutex::new(Progress::new(u64::from(args.images.get()), quiet));
+    let config = SynthConfig { images: args.images.get(), imgsz: args.imgsz, seed: args.seed };
+    let summary = synth(&args.out, &config, &|_| {
+        progress.lock().unwrap_or_else(PoisonError::into_inner).advance(false);
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    let summary = summary?;
+    if args.json { print_json(&summary)? } else { print(&show(&summary))? }
+    Ok(Status::Done)
+}
+
+fn show(s: &SynthSummary) -> String {
+    let objects: usize = s.objects.iter().map(|class| class.objects as usize).sum();
+    let classes: Vec<_> = s.objects.iter().map(|class| format!("{} {}", class.name, class.objects)).collect();
+    format!(
+        "{}\n{} train and {} val images, {} objects ({} small): {}",
+        s.data_yaml.display(),
+        HumanCount(s.train_images as u64),
+        HumanCount(s.val_images as u64),
+        HumanCount(objects as u64),
+        HumanCount(s.small_objects as u64),
+        classes.join(", ")
+    )
+}

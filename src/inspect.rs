@@ -1,0 +1,269 @@
+//! What is in a cache: a summary over all images, and one image's predictions.
+
+use crate::{
+    Error, Result,
+    cache::{CacheReader, DatasetInfo, ImageView, Settings, Teacher, decode_f32, decode_i32},
+    teacher::sigmoid,
+    types::{BoxXyxyPx, Failure, ImageSize, Letterbox},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::path::Path;
+
+/// Classes shown beside the first one for each prediction of an image.
+const RUNNERS_UP: usize = 2;
+
+/// Summary of a cache.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CacheSummary {
+    /// Name and version of the format.
+    pub format: String,
+    /// Program that wrote it.
+    pub producer: String,
+    /// Whether every sample of the data set is in the cache or a named failure.
+    pub complete: bool,
+    /// Images (and views).
+    pub images: u64,
+    /// Images with ground truth (background images included).
+    pub labelled_images: u64,
+    /// Ground-truth boxes.
+    pub label_boxes: u64,
+    /// Kept anchors.
+    pub rows: u64,
+    /// Bytes of the Parquet files.
+    pub bytes: u64,
+    /// `bytes / images`.
+    pub bytes_per_image: f64,
+    /// The teacher.
+    pub teacher: Teacher,
+    /// The data set.
+    pub dataset: DatasetInfo,
+    /// The settings of the build.
+    pub settings: Settings,
+    /// Per class of the teacher, the anchors where it is the highest.
+    pub classes: Vec<ClassSummary>,
+    /// Images that are not in the cache.
+    pub failures: Vec<Failure>,
+    /// Digest over the logical content, once complete.
+    pub content_sha256: Option<String>,
+}
+
+/// The anchors whose highest class this is.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ClassSummary {
+    /// Teacher's class id.
+    pub class_id: usize,
+    /// Its name.
+    pub name: String,
+    /// Number of kept anchors.
+    pub count: u64,
+    /// Their mean score, 0 where there are none.
+    pub mean_score: f64,
+    /// Ground-truth boxes of this class.
+    pub label_boxes: u64,
+}
+
+/// One image of a cache.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ImageSummary {
+    /// Position in the data set.
+    pub image_id: i64,
+    /// 0, or the number of an augmented view.
+    pub view: i32,
+    /// Relative to the data set.
+    pub path: String,
+    /// After EXIF orientation.
+    pub size: ImageSize,
+    /// How it was fitted into the input.
+    pub letterbox: Letterbox,
+    /// Digest of the image file.
+    pub file_sha256: String,
+    /// Highest class probability among the anchors not kept.
+    pub dropped_max_score: f32,
+    /// Mean class probability over anchors not kept and classes.
+    pub dropped_mean_prob: f32,
+    /// Ground truth; `None` for an unlabelled image.
+    pub labels: Option<Vec<LabelSummary>>,
+    /// Kept anchors, highest score first.
+    pub predictions: Vec<PredictionSummary>,
+}
+
+/// One ground-truth box.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LabelSummary {
+    /// Class name.
+    pub class: String,
+    /// In pixels of the image.
+    pub box_xyxy_px: BoxXyxyPx,
+}
+
+/// One kept anchor.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PredictionSummary {
+    /// Flattened index.
+    pub anchor: i32,
+    /// Input pixels per cell.
+    pub stride: i32,
+    /// Highest class probability.
+    pub score: f32,
+    /// Its class.
+    pub class: String,
+    /// In pixels of the image.
+    pub box_xyxy_px: BoxXyxyPx,
+    /// The next classes by probability.
+    pub runners_up: Vec<ClassProb>,
+}
+
+/// A class and its probability.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ClassProb {
+    /// Class name.
+    pub class: String,
+    /// Its probability, 0..=1, from the stored logit.
+    pub prob: f32,
+}
+
+/// Summarises a cache. Reads the scores and classes of every row, not the logits.
+///
+/// # Errors
+/// As [`CacheReader::open`].
+pub fn summary(cache: &Path) -> Result<CacheSummary> {
+    let reader = CacheReader::open(cache)?;
+    let manifest = reader.manifest().clone();
+    let mut classes: Vec<ClassSummary> = (0..).zip(&manifest.teacher.class_names).map(ClassSummary::empty).collect();
+    let mut score_sums = vec![0.0f64; classes.len()];
+    let (mut labelled_images, mut label_boxes) = (0, 0);
+    for image in reader.images() {
+        let image = image?;
+        let p = &image.predictions;
+        for (score, class_id) in decode_f32(p.scores).zip(decode_i32(p.class_ids)) {
+            let index = class_id as usize;
+            if let (Some(class), Some(sum)) = (classes.get_mut(index), score_sums.get_mut(index)) {
+                class.count += 1;
+                *sum += f64::from(score);
+            }
+        }
+        if let Some(labels) = image.labels {
+            labelled_images += 1;
+            for label in labels.iter() {
+                label_boxes += 1;
+                if let Some(class) = classes.get_mut(label.class_id as usize) {
+                    class.label_boxes += 1;
+                }
+            }
+        }
+    }
+    for (class, sum) in classes.iter_mut().zip(score_sums) {
+        class.mean_score = if class.count == 0 { 0.0 } else { sum / class.count as f64 };
+    }
+    let (images, rows, bytes) = (manifest.images(), manifest.rows(), manifest.bytes());
+    Ok(CacheSummary {
+        format: format!("{} {}", manifest.format.name, manifest.format.version),
+        producer: manifest.producer,
+        complete: manifest.complete,
+        images,
+        labelled_images,
+        label_boxes,
+        rows,
+        bytes,
+        bytes_per_image: if images == 0 { 0.0 } else { bytes as f64 / images as f64 },
+        teacher: manifest.teacher,
+        dataset: manifest.dataset,
+        settings: manifest.settings,
+        classes,
+        failures: manifest.failures,
+        content_sha256: manifest.digests.map(|d| d.content_sha256),
+    })
+}
+
+/// One image's predictions, by its id, its path in the data set, or the end of its path where only one image has it.
+///
+/// # Errors
+/// [`Error::Cache`] when no image or several fit; as [`CacheReader::open`].
+pub fn image(cache: &Path, wanted: &str) -> Result<ImageSummary> {
+    let reader = CacheReader::open(cache)?;
+    let names = &reader.manifest().teacher.class_names;
+    if let Ok(id) = wanted.parse()
+        && let Some(image) = reader.image(id, 0)?
+    {
+        return Ok(ImageSummary::of(&image, names));
+    }
+    let mut found = Vec::new();
+    for image in reader.images() {
+        let image = image?;
+        if image.path == wanted {
+            return Ok(ImageSummary::of(&image, names));
+        }
+        let ends_so = image.path.strip_suffix(wanted).is_some_and(|head| head.ends_with('/'));
+        if ends_so {
+            found.push(image);
+        }
+    }
+    match found.as_slice() {
+        [image] => Ok(ImageSummary::of(image, names)),
+        several => {
+            let failure = reader
+                .manifest()
+                .failures
+                .iter()
+                .find(|f| f.path.ends_with(wanted) || f.image_id.to_string() == wanted);
+            let found = match (several, failure) {
+                ([], Some(failure)) => format!("image {wanted} failed and is not in the cache: {}", failure.reason),
+                ([], None) => format!("no image has the id, the path or the file name {wanted}"),
+                (several, _) => {
+                    let paths: Vec<_> = several.iter().take(3).map(|image| image.path).collect();
+                    format!("{} images end with {wanted}: {}", several.len(), paths.join(", "))
+                }
+            };
+            let remedy = "Give an id, or a path as the `path` column of the images table has it.".into();
+            Err(Error::Cache { path: cache.to_owned(), found, remedy })
+        }
+    }
+}
+
+impl ClassSummary {
+    fn empty((class_id, name): (usize, &String)) -> Self {
+        Self { class_id, name: name.clone(), count: 0, mean_score: 0.0, label_boxes: 0 }
+    }
+}
+
+impl ImageSummary {
+    fn of(image: &ImageView<'_>, names: &[String]) -> Self {
+        let record = image.to_record();
+        let name = |id: usize| names.get(id).cloned().unwrap_or_else(|| id.to_string());
+        let p = &record.predictions;
+        let num_classes = if p.is_empty() { 0 } else { p.class_logits.len() / p.len() };
+        let mut predictions: Vec<PredictionSummary> = (0..p.len())
+            .map(|row| {
+                let logits = &p.class_logits[row * num_classes..(row + 1) * num_classes];
+                let best = p.class_id[row] as usize;
+                let mut others: Vec<usize> = (0..num_classes).filter(|&class| class != best).collect();
+                others.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+                let runner_up = |class: usize| ClassProb { class: name(class), prob: sigmoid(logits[class].to_f32()) };
+                PredictionSummary {
+                    anchor: p.anchor[row],
+                    stride: p.stride[row],
+                    score: p.score[row],
+                    class: name(best),
+                    box_xyxy_px: p.boxes_xyxy_px[row],
+                    runners_up: others.into_iter().take(RUNNERS_UP).map(runner_up).collect(),
+                }
+            })
+            .collect();
+        predictions.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.anchor.cmp(&b.anchor)));
+        let label =
+            |l: &crate::types::LabelBox| LabelSummary { class: name(l.class_id as usize), box_xyxy_px: l.box_xyxy_px };
+        Self {
+            image_id: record.image_id,
+            view: record.view,
+            path: record.path,
+            size: record.size,
+            letterbox: record.letterbox,
+            file_sha256: crate::cache::to_hex(&record.file_sha256),
+            dropped_max_score: record.dropped_max_score,
+            dropped_mean_prob: record.dropped_mean_prob,
+            labels: record.labels.map(|labels| labels.iter().map(label).collect()),
+            predictions,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Killed, interrupted, out of space, two at once: nothing finished is lost, and the same command goes on.
+
+use crate::support::{args, build, build_args, command, content, finished, logitcache, shapes, teacher, verify};
+use std::{
+    fs,
+    path::Path,
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
+
+const PARTS_OF_16: (&str, &str) = ("--images-per-part", "16");
+
+fn finished_parts(cache: &Path) -> usize {
+    fs::read_dir(cache.join("predictions"))
+        .map_or(0, |entries| entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "parquet")).count())
+}
+
+/// Waits until the build has finished this many parts, or ended.
+fn wait_for_parts(child: &mut Child, cache: &Path, parts: usize) {
+    while finished_parts(cache) < parts && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn killed_at_twenty_moments_ends_with_the_same_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 150);
+    let whole = dir.path().join("whole");
+    let started = Instant::now();
+    build(&data, &whole, &[PARTS_OF_16]).expect(0);
+    let duration = started.elapsed();
+    let expected = content(&whole);
+
+    let mut killed_midway = 0;
+    for moment in 0..20u32 {
+        let cache = dir.path().join(format!("killed{moment}"));
+        let mut child = command(&build_args(&data, &cache, &[PARTS_OF_16])).spawn().unwrap();
+        thread::sleep(duration * moment / 20);
+        child.kill().unwrap();
+        if finished(child.wait_with_output().unwrap()).code != 0 {
+            killed_midway += 1;
+        }
+        build(&data, &cache, &[PARTS_OF_16]).expect(0);
+        assert_eq!(content(&cache), expected, "killed at {moment}/20");
+        verify(&cache).expect(0);
+        fs::remove_dir_all(&cache).unwrap();
+    }
+    assert!(killed_midway > 0, "no kill came before the end of a build");
+}
+
+#[test]
+fn killed_again_and_again_it_keeps_the_finished_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 100);
+    let whole = dir.path().join("whole");
+    build(&data, &whole, &[PARTS_OF_16]).expect(0);
+
+    let cache = dir.path().join("cache");
+    for parts in 1..=3 {
+        let mut child = command(&build_args(&data, &cache, &[PARTS_OF_16])).spawn().unwrap();
+        wait_for_parts(&mut child, &cache, parts);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let run = build(&data, &cache, &[PARTS_OF_16]).expect(0);
+    assert!(run.stderr.contains("done before"), "{}", run.stderr);
+    assert_eq!(content(&cache), content(&whole));
+    verify(&cache).expect(0);
+}
+
+#[test]
+fn ctrl_c_commits_what_is_done_and_says_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 400);
+    let cache = dir.path().join("cache");
+    let child = command(&build_args(&data, &cache, &[("--images-per-part", "20")])).spawn().unwrap();
+    let pid = child.id().to_string();
+    let mut child = child;
+    wait_for_parts(&mut child, &cache, 1);
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let run = finished(child.wait_with_output().unwrap()).expect(130).says(&["run the same command to go on"]);
+    assert!(!run.stdout.contains("content sha256"));
+    verify(&cache).expect(0);
+    let images = logitcache(
+        &args(["inspect", "--json"], &[], &[]).into_iter().chain([cache.clone().into()]).collect::<Vec<_>>(),
+    )
+    .expect(0)
+    .json();
+    let kept = images["images"].as_u64().unwrap();
+    assert!(kept >= 20 && images["complete"] == false, "{images}");
+
+    build(&data, &cache, &[]).expect(0).says(&["done before"]);
+    let whole = dir.path().join("whole");
+    build(&data, &whole, &[]).expect(0);
+    assert_eq!(content(&cache), content(&whole));
+}
+
+#[test]
+fn two_builds_in_one_folder_cannot_both_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 400);
+    let cache = dir.path().join("cache");
+    let mut first = command(&build_args(&data, &cache, &[("--images-per-part", "20")])).spawn().unwrap();
+    wait_for_parts(&mut first, &cache, 1);
+    let second = build(&data, &cache, &[]);
+    let first = finished(first.wait_with_output().unwrap()).expect(0);
+    second.expect(2).says(&["another", "pid"]);
+    assert!(first.stdout.contains("content sha256"));
+}
+
+#[test]
+fn a_full_disk_is_a_clear_error_and_the_build_goes_on_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 120);
+    let disk = dir.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=1m tmpfs "$DISK" || exit 77
+        fallocate -l 700k "$DISK/ballast" || exit 77
+        "$BIN" "$@" --out "$DISK/cache"; echo "first: $?"
+        "$BIN" verify "$DISK/cache"; echo "verify: $?"
+        rm "$DISK/ballast"
+        mount -o remount,size=64m "$DISK" || exit 77
+        "$BIN" "$@" --out "$DISK/cache"; echo "second: $?"
+        "$BIN" verify "$DISK/cache"; echo "verify: $?"
+        cp -r "$DISK/cache" "$COPY"
+    "#;
+    let copy = dir.path().join("copy");
+    let teacher = teacher();
+    // Every anchor kept: the size is known, larger than the room, and the estimate is told to be small by the threshold.
+    let build_args = args(
+        ["build", "--imgsz", "160", "--images-per-part", "4", "--min-score", "0.01"],
+        &[("--teacher", &teacher), ("--data", &data)],
+        &[],
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, "sh"])
+        .args(&build_args)
+        .env("BIN", env!("CARGO_BIN_EXE_logitcache"))
+        .env("DISK", &disk)
+        .env("COPY", &copy)
+        .output();
+    let run = match output {
+        Ok(output) => finished(output),
+        Err(e) => return crate::support::skipped(&format!("no unshare here ({e})")),
+    };
+    if run.code == 77 || run.stderr.contains("unshare: ") {
+        return crate::support::skipped("no small file system can be mounted here");
+    }
+    let run = run.expect(0);
+    assert!(run.stdout.contains("first: 2"), "{run:?}");
+    assert!(run.stdout.contains("second: 0"), "{run:?}");
+    assert_eq!(run.stdout.matches("verify: 0").count(), 2, "{run:?}");
+    let run = run.says(&["space", "run the same command"]);
+    assert!(run.stderr.contains("done before"), "{run:?}");
+    let whole = dir.path().join("whole");
+    build(&data, &whole, &[]).expect(0);
+    assert_eq!(content(&copy), content(&whole));
+}

@@ -1,0 +1,150 @@
+//! Wrong things are refused with a sentence that helps, before anything is written.
+
+use crate::support::{args, build, build_args, command, finished, fixture, logitcache, shapes, teacher};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+fn with_teacher(teacher: &Path, data: &Path, out: &Path) -> crate::support::Run {
+    logitcache(&args(["build"], &[("--teacher", teacher), ("--data", data), ("--out", out)], &[]))
+}
+
+#[test]
+fn models_that_are_no_detector_of_the_family() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    let model = |name: &str| fixture("models").join(name);
+    with_teacher(&model("yolov8-classify.onnx"), &data, &out).expect(2).says(&["yolov8-classify.onnx", "classif"]);
+    with_teacher(&model("yolov10-end2end.onnx"), &data, &out).expect(2).says(&["300, 6", "end2end=False"]);
+    with_teacher(&model("yolov8-nms.onnx"), &data, &out).expect(2).says(&["300, 6", "nms=False"]);
+    with_teacher(&model("yolo26-no-dfl.onnx"), &data, &out).expect(2).says(&["--store cls"]);
+    let corrupt = dir.path().join("corrupt.onnx");
+    let mut bytes = fs::read(teacher()).unwrap();
+    bytes.truncate(5000);
+    fs::write(&corrupt, &bytes).unwrap();
+    with_teacher(&corrupt, &data, &out).expect(2).says(&["corrupt.onnx"]);
+    fs::write(&corrupt, "not a model").unwrap();
+    with_teacher(&corrupt, &data, &out).expect(2).says(&["corrupt.onnx"]);
+    with_teacher(&dir.path().join("none.onnx"), &data, &out).expect(2).says(&["none.onnx", "No such file"]);
+    assert!(!out.exists(), "a refused build leaves nothing behind");
+}
+
+#[test]
+fn a_missing_runtime_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    let missing = dir.path().join("libonnxruntime.so");
+    build(&data, &out, &[("--ort-lib", missing.to_str().unwrap())]).expect(2).says(&["libonnxruntime.so"]);
+
+    // Nowhere at all: run a copy of the program from a folder without any environment.
+    let program = dir.path().join("logitcache");
+    fs::copy(env!("CARGO_BIN_EXE_logitcache"), &program).unwrap();
+    let output = std::process::Command::new(&program)
+        .args(build_args(&data, &out, &[]))
+        .current_dir(dir.path())
+        .env_clear()
+        .output()
+        .unwrap();
+    finished(output).expect(2).says(&["make setup", "--ort-lib"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_provider_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    for provider in ["cuda", "tensorrt", "openvino"] {
+        let out = dir.path().join(provider);
+        build(&data, &out, &[("--provider", provider)]).expect(2).says(&["onnxruntime-"]);
+    }
+}
+
+#[test]
+fn class_names_that_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let text = fs::read_to_string(&data).unwrap();
+    fs::write(&data, text.replace("triangle", "Triangel")).unwrap();
+    let out = dir.path().join("cache");
+    build(&data, &out, &[]).expect(2).says(&["Triangel", "--ignore-labels"]);
+    build(&data, &out, &[("--ignore-labels", "")]).expect(0);
+}
+
+#[test]
+fn an_unwritable_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    // Root may write anywhere, so the second case is one that stops root as well: a file where a folder is needed.
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    build(&data, &file.join("cache"), &[]).expect(2).says(&["file"]);
+    if fs::write(closed.join("probe"), "").is_err() {
+        build(&data, &closed.join("cache"), &[]).expect(2).says(&["closed", "ermission"]);
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_folder_that_holds_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("thesis");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("chapter1.tex"), "years of work").unwrap();
+    build(&data, &out, &[]).expect(2).says(&["thesis", "chapter1.tex"]);
+    build(&data, &out, &[("--overwrite", "")]).expect(2).says(&["chapter1.tex"]);
+    assert_eq!(fs::read_to_string(out.join("chapter1.tex")).unwrap(), "years of work");
+}
+
+#[test]
+fn a_cache_of_other_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 6);
+    let out = dir.path().join("cache");
+    build(&data, &out, &[]).expect(0);
+    build(&data, &out, &[]).expect(0).says(&["0 of"]);
+    build(&data, &out, &[("--min-score", "0.25")]).expect(2).says(&["min_score", "0.01", "0.25", "--overwrite"]);
+    build(&data, &out, &[("--imgsz", "192")]).expect(2).says(&["160", "192", "--overwrite"]);
+    build(&data, &out, &[("--store", "cls")]).expect(2).says(&["store"]);
+    build(&data, &out, &[("--min-score", "0.25"), ("--overwrite", "")]).expect(0);
+
+    // Another image in the data set shifts the ids: not the same cache any more.
+    let images = dir.path().join("shapes/images/train");
+    let one = fs::read_dir(&images).unwrap().next().unwrap().unwrap().path();
+    fs::copy(&one, images.join(format!("another.{}", one.extension().unwrap().to_str().unwrap()))).unwrap();
+    build(&data, &out, &[("--min-score", "0.25")]).expect(2).says(&["another", "--overwrite"]);
+}
+
+#[test]
+fn a_newer_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    build(&data, &out, &[]).expect(0);
+    let manifest = out.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains("\"version\": 1"), "{text}");
+    fs::write(&manifest, text.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
+    for words in ["inspect", "verify"] {
+        logitcache(&[words.as_ref(), out.as_os_str()]).expect(2).says(&["version 2"]);
+    }
+    build(&data, &out, &[]).expect(2).says(&["version 2"]);
+}
+
+#[test]
+fn arguments_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    build(&data, &out, &[("--min-score", "1.5")]).expect(2).says(&["--min-score", "0 to 1"]);
+    build(&data, &out, &[("--jobs", "0")]).expect(2).says(&["--jobs"]);
+    build(&data, &out, &[("--imgsz", "100")]).expect(2).says(&["100", "32"]);
+    build(&data, &out, &[("--split", "trian")]).expect(2).says(&["trian", "train", "val"]);
+    build(&dir.path().join("none.yaml"), &out, &[]).expect(2).says(&["none.yaml"]);
+    logitcache(&["inspect".as_ref(), dir.path().as_os_str()]).expect(2).says(&["manifest.json"]);
+    finished(command(&["biuld"]).output().unwrap()).expect(2).says(&["biuld", "build"]);
+    assert!(!out.exists());
+}

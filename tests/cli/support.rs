@@ -1,0 +1,128 @@
+//! Running the program as a user does.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// Exit status; -1 when a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Fails the test unless the exit status is this one.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Fails the test unless stderr holds every one of these.
+    #[track_caller]
+    pub fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "stderr does not say {word:?}:\n{}", self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+}
+
+pub fn command<A: AsRef<OsStr>>(args: &[A]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_logitcache"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+pub fn finished(output: Output) -> Run {
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+pub fn logitcache<A: AsRef<OsStr>>(args: &[A]) -> Run {
+    finished(command(args).output().unwrap())
+}
+
+/// A file under tests/fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The committed YOLOv8-shaped teacher with six classes, dynamic in batch and size.
+pub fn teacher() -> PathBuf {
+    fixture("models/yolov8-dynamic.onnx")
+}
+
+/// Draws a data set under `dir`; gives its data.yaml.
+pub fn shapes(dir: &Path, images: u32) -> PathBuf {
+    let out = dir.join("shapes");
+    logitcache(&args(
+        ["synth", "--imgsz", "160", "--seed", "3"],
+        &[("--out", &out)],
+        &[("--images", &images.to_string())],
+    ))
+    .expect(0);
+    out.join("data.yaml")
+}
+
+/// Plain words, then flags with paths, then flags with other values.
+pub fn args<const N: usize>(
+    words: [&str; N],
+    paths: &[(&str, &Path)],
+    values: &[(&str, &str)],
+) -> Vec<std::ffi::OsString> {
+    let words = words.iter().map(Into::into);
+    let paths = paths.iter().flat_map(|(flag, path)| [(*flag).into(), path.as_os_str().to_owned()]);
+    let values = values.iter().flat_map(|(flag, value)| [(*flag).into(), (*value).into()]);
+    words.chain(paths).chain(values).collect()
+}
+
+/// `build` with the committed teacher at 160 pixels.
+pub fn build_args(data: &Path, out: &Path, more: &[(&str, &str)]) -> Vec<std::ffi::OsString> {
+    let teacher = teacher();
+    let mut all = args(
+        ["build", "--imgsz", "160"],
+        &[("--teacher", &teacher), ("--data", data), ("--out", out)],
+        &[("--jobs", "2")],
+    );
+    for (flag, value) in more {
+        if let Some(at) = all.iter().position(|a| a == flag) {
+            all[at + 1] = value.into();
+        } else {
+            all.push(flag.into());
+            if !value.is_empty() {
+                all.push(value.into());
+            }
+        }
+    }
+    all
+}
+
+pub fn build(data: &Path, out: &Path, more: &[(&str, &str)]) -> Run {
+    logitcache(&build_args(data, out, more))
+}
+
+/// The content digest that a finished cache states.
+pub fn content(cache: &Path) -> String {
+    let run = logitcache(&args(["inspect", "--json"], &[], &[]).into_iter().chain([cache.into()]).collect::<Vec<_>>())
+        .expect(0);
+    run.json()["content_sha256"].as_str().expect("a finished cache has a content digest").to_owned()
+}
+
+pub fn verify(cache: &Path) -> Run {
+    logitcache(&[OsStr::new("verify"), cache.as_os_str()])
+}
