@@ -86,11 +86,11 @@ impl Manifest {
     /// [`Error::Io`]; the old manifest is then still in place.
     pub fn save(&mut self, lock: &Lock) -> Result<()> {
         let path = manifest_path(lock.folder());
-        write_atomic(&path, self.to_text(&path)?.as_bytes())
+        write_atomic(&path, self.render(&path)?.as_bytes())
     }
 
     /// The file's text; sets [`Manifest::manifest_sha256`].
-    fn to_text(&mut self, path: &Path) -> Result<String> {
+    fn render(&mut self, path: &Path) -> Result<String> {
         self.manifest_sha256.clear();
         let fault = |e: &dyn std::fmt::Display| damaged(path, format!("it cannot be written as JSON: {e}"));
         let text = serde_json::to_string_pretty(self).map_err(|e| fault(&e))?;

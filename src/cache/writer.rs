@@ -1,7 +1,7 @@
 //! Writes one part: its two Parquet files, row group by row group, in bounded memory.
 
-use super::ImageRecord;
 use super::{
+    ImageKey, ImageRecord,
     columns::Table,
     digest::{ContentHasher, ImageDigests, labels_digest, record_digest},
     manifest::{Manifest, PartEntry},
@@ -29,7 +29,7 @@ pub struct PartWriter {
     predictions: PredictionsBlock,
     content: ContentHasher,
     first_image_id: Option<i64>,
-    last: Option<(i64, i32)>,
+    last: Option<ImageKey>,
     image_count: u64,
     row_count: u64,
 }
