@@ -1,5 +1,7 @@
 //! Damaged, foreign and hostile files: each with its error, never a panic.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod cache_support;
 
 use cache_support::*;
@@ -520,6 +522,15 @@ fn flip(folder: &Path, (file, at, bit): &(prop::sample::Index, prop::sample::Ind
     file.to_str().unwrap().to_owned()
 }
 
+fn overwrite(folder: &Path, (file, at, _): &(prop::sample::Index, prop::sample::Index, u8), with: &[u8]) {
+    let files = files(folder);
+    let path = folder.join(&files[file.index(files.len())]);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = at.index(bytes.len());
+    bytes[at..].iter_mut().zip(with).for_each(|(byte, new)| *byte = *new);
+    fs::write(path, bytes).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -546,13 +557,19 @@ proptest! {
 
     /// Someone who also signs the files again: whatever is not noticed must not have changed any value.
     #[test]
-    fn signed_flips_never_panic_and_never_change_a_value_unnoticed(places in prop::collection::vec(place(), 1..4)) {
+    fn signed_damage_never_panics_and_never_changes_a_value_unnoticed(
+        damage in prop::collection::vec((place(), prop::collection::vec(any::<u8>(), 0..12)), 1..4),
+    ) {
         let folder = copy_of_fixture();
         let path = folder.path().join(MANIFEST_NAME);
         let manifest = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        for place in &places {
-            flip(folder.path(), place);
+        for (place, bytes) in &damage {
+            if bytes.is_empty() {
+                flip(folder.path(), place);
+            } else {
+                overwrite(folder.path(), place, bytes);
+            }
         }
         fs::write(&path, manifest).unwrap();
         sign_files(folder.path());

@@ -1,5 +1,8 @@
 //! A cache written by the first version of the format, committed: every later version must open it and find it sound.
 
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::excessive_precision)] // decimals as another program prints them
+
 mod cache_support;
 
 use cache_support::*;

@@ -1,5 +1,7 @@
 //! What goes into a cache comes out of it, whatever the parts; slices are slices of the map; one writer at a time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod cache_support;
 
 use cache_support::*;
@@ -44,7 +46,7 @@ fn without_dfl_logits_there_is_no_such_column() {
     let folder = tempfile::tempdir().unwrap();
     let m = manifest(3, 4, Store::Cls, 12);
     let records = records(&m, 1);
-    write_cache(folder.path(), m, &[records.clone()]);
+    write_cache(folder.path(), m, std::slice::from_ref(&records));
     assert_eq!(read_all(folder.path()), records);
     assert_sound(folder.path());
     let reader = CacheReader::open(folder.path()).unwrap();
@@ -59,7 +61,7 @@ fn a_dense_cache_keeps_every_anchor() {
     let total = m.teacher.total_anchors() as usize;
     assert_eq!(total, 12 * 8 + 6 * 4 + 3 * 2);
     let records: Vec<_> = (0..3).map(|id| record(&m, 5, id, total, Some(1))).collect();
-    write_cache(folder.path(), m, &[records.clone()]);
+    write_cache(folder.path(), m, std::slice::from_ref(&records));
     assert_eq!(read_all(folder.path()), records);
     assert_sound(folder.path());
 }
@@ -69,7 +71,7 @@ fn many_images_span_row_groups() {
     let folder = tempfile::tempdir().unwrap();
     let m = manifest(1, 1, Store::All, 1300);
     let records: Vec<_> = (0..1300).map(|id| record(&m, 3, id, (id % 3) as usize, Some((id % 2) as usize))).collect();
-    write_cache(folder.path(), m, &[records.clone()]);
+    write_cache(folder.path(), m, std::slice::from_ref(&records));
     assert_eq!(read_all(folder.path()), records);
     assert_sound(folder.path());
 }
@@ -84,7 +86,7 @@ fn an_empty_cache_and_one_without_any_row_are_caches() {
     let folder = tempfile::tempdir().unwrap();
     let m = manifest(3, 4, Store::All, 2);
     let records: Vec<_> = (0..2).map(|id| record(&m, 1, id, 0, None)).collect();
-    write_cache(folder.path(), m, &[records.clone()]);
+    write_cache(folder.path(), m, std::slice::from_ref(&records));
     assert_eq!(read_all(folder.path()), records);
     assert_sound(folder.path());
 }

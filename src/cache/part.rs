@@ -198,15 +198,24 @@ impl MappedPart {
         std::str::from_utf8(digits).ok().filter(|_| valid).ok_or_else(|| "a digest is not 64 digits".to_owned())
     }
 
+    /// label_count of the first `rows` images of a row group of the images file.
+    pub fn label_counts(
+        &self,
+        group: &RowGroup,
+        rows: usize,
+    ) -> Result<impl Iterator<Item = Result<usize, String>>, String> {
+        let counts = slice(self.images.fixed::<4>(group, ic::LABEL_COUNT), 0, rows)?;
+        let count = |value: &[u8; 4]| usize::try_from(i32::from_le_bytes(*value));
+        Ok(counts.iter().map(move |value| count(value).map_err(|_| "label_count is negative".to_owned())))
+    }
+
     fn labels_of(&self, group: &RowGroup, row: usize) -> Result<Option<LabelColumns<'_>>, String> {
         let bits = self.images.values(group, ic::LABELLED);
         let labelled = bits.get(row / 8).map(|byte| byte >> (row % 8) & 1 == 1).ok_or("labelled is cut short")?;
-        let counts = slice(self.images.fixed::<4>(group, ic::LABEL_COUNT), 0, row + 1)?;
-        let mut before = 0usize;
-        let mut count = 0usize;
-        for value in counts {
+        let (mut before, mut count) = (0usize, 0usize);
+        for next in self.label_counts(group, row + 1)? {
             before = before.checked_add(count).ok_or("label counts are too large")?;
-            count = usize::try_from(i32::from_le_bytes(*value)).map_err(|_| "label_count is negative")?;
+            count = next?;
         }
         if before.checked_add(count).is_none_or(|end| end > group.labels) {
             return Err(format!("its {count} labels lie outside the {} of the row group", group.labels));

@@ -1,5 +1,5 @@
 //! Caches for the tests: valid by every rule of the format, and the same on every machine.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use half::f16;
 use logitcache::{

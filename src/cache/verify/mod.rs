@@ -3,7 +3,9 @@
 
 mod arrow_records;
 mod files;
+mod levels;
 mod page_header;
+mod pages;
 mod part;
 mod rules;
 

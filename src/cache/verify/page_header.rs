@@ -11,29 +11,29 @@ pub struct PageHeader {
     /// Bytes of the header itself.
     pub header_bytes: usize,
     /// Values and gaps: one per level pair.
-    pub num_values: u64,
+    pub num_values: usize,
     /// Levels without a value.
-    pub num_nulls: u64,
+    pub num_nulls: usize,
     /// Rows.
-    pub num_rows: u64,
+    pub num_rows: usize,
     /// Bytes of the definition levels.
-    pub definition_bytes: u64,
+    pub definition_bytes: usize,
     /// Bytes of the repetition levels.
-    pub repetition_bytes: u64,
+    pub repetition_bytes: usize,
     /// Bytes of levels and values together.
-    pub page_bytes: u64,
+    pub page_bytes: usize,
 }
 
 /// Checks the page of a column chunk; `chunk` and `values` are where the footer says they lie in `file`.
-pub fn check(file: &[u8], chunk: &Range<usize>, values: &Range<usize>, rows: usize) -> Result<(), String> {
+pub fn check(file: &[u8], chunk: &Range<usize>, values: &Range<usize>, rows: usize) -> Result<PageHeader, String> {
     let bytes = file.get(chunk.clone()).ok_or("it lies outside the file")?;
     let header = parse(bytes).ok_or("its page header is not that of one PLAIN, uncompressed v2 page")?;
     let levels = header.definition_bytes + header.repetition_bytes;
-    let fits = header.header_bytes as u64 + header.page_bytes == bytes.len() as u64
-        && levels + values.len() as u64 == header.page_bytes
-        && header.num_rows == rows as u64
+    let fits = header.header_bytes + header.page_bytes == bytes.len()
+        && levels + values.len() == header.page_bytes
+        && header.num_rows == rows
         && header.num_nulls <= header.num_values;
-    if fits { Ok(()) } else { Err(format!("its page header does not fit the footer: {header:?}")) }
+    if fits { Ok(header) } else { Err(format!("its page header does not fit the footer: {header:?}")) }
 }
 
 /// Thrift's compact encoding of `PageHeader { 1: DATA_PAGE_V2, 2: size, 3: size, 8: DataPageHeaderV2 { 1: num_values,
@@ -66,7 +66,7 @@ fn parse(bytes: &[u8]) -> Option<PageHeader> {
 }
 
 /// A field of type i32 with this header byte: a zigzag varint that is not negative and at most 2^31 - 1.
-fn field(rest: &mut &[u8], header: u8) -> Option<u64> {
+fn field(rest: &mut &[u8], header: u8) -> Option<usize> {
     let mut bytes = rest.strip_prefix(&[header])?;
     let mut value = 0u64;
     for shift in [0, 7, 14, 21, 28] {
@@ -75,8 +75,8 @@ fn field(rest: &mut &[u8], header: u8) -> Option<u64> {
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             *rest = bytes;
-            let valid = value & 1 == 0 && value >> 1 <= i32::MAX as u64;
-            return valid.then_some(value >> 1);
+            let number = usize::try_from(value >> 1).ok();
+            return number.filter(|&n| value & 1 == 0 && n <= i32::MAX as usize);
         }
     }
     None
@@ -114,9 +114,10 @@ mod tests {
                 bytes[at] ^= 1 << bit;
                 let values = HEADER.len()..bytes.len();
                 let result = check(&bytes, &(0..bytes.len()), &values, 100);
-                // num_values is compared with nothing for flat columns but the null count
+                // The two counts are compared with what the column must hold in `pages`.
+                let expected = parse(HEADER).unwrap();
                 let counts_only =
-                    parse(&bytes).is_some_and(|h| PageHeader { num_values: 100, ..h } == parse(HEADER).unwrap());
+                    parse(&bytes).is_some_and(|h| PageHeader { num_values: 100, num_nulls: 0, ..h } == expected);
                 assert!(result.is_err() || counts_only, "byte {at}, bit {bit}");
             }
             assert!(parse(&HEADER[..at]).is_none());

@@ -1,7 +1,7 @@
 //! One part: bytes, layout, then every image read in two ways.
 
 use super::{
-    Problem, arrow_records, describe, files, page_header,
+    Problem, arrow_records, describe, files, pages,
     rules::{self, Rules},
 };
 use crate::cache::{
@@ -44,23 +44,14 @@ fn check_content(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems
         }
     };
     for table in [Table::Images, Table::Predictions] {
-        check_pages(&part, table, problems);
+        for problem in pages::check(&part, table, manifest) {
+            problems.push(table, problem);
+        }
     }
     if problems.list.is_empty()
         && let Err(problem) = check_images(folder, &part, manifest, problems)
     {
         problems.push(Table::Images, format!("read with the arrow reader: {problem}"));
-    }
-}
-
-fn check_pages(part: &MappedPart, table: Table, problems: &mut Problems<'_>) {
-    let file = part.table(table);
-    for (number, group) in file.layout().row_groups.iter().enumerate() {
-        for (leaf, (chunk, values)) in group.chunks.iter().zip(&group.values).enumerate() {
-            if let Err(problem) = page_header::check(file.bytes(), chunk, values, group.rows) {
-                problems.push(table, format!("row group {number}, column {leaf}: {problem}"));
-            }
-        }
     }
 }
 
