@@ -304,3 +304,23 @@ proptest! {
         prop_assert!(report.is_sound(), "{:#?}", report.problems);
     }
 }
+
+#[test]
+fn readers_are_shared_between_threads_and_writers_move_to_one() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<CacheReader>();
+    moved::<PartWriter>();
+    let folder = tempfile::tempdir().unwrap();
+    let (_, records) = small_cache(folder.path());
+    let reader = CacheReader::open(folder.path()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for record in &records {
+                    assert_eq!(&reader.image(record.image_id, 0).unwrap().unwrap().to_record(), record);
+                }
+            });
+        }
+    });
+}
