@@ -2,7 +2,7 @@
 //!
 //! The test mounts a file system of 256 KiB in a namespace of its own (`unshare`), where the system allows that.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod cache_support;
 

@@ -1,6 +1,6 @@
 //! Caches as Python sees them: digests by `hashlib`, pages by the byte map of docs/format.md, tables by pyarrow, pandas,
 //! polars and DuckDB. Needs a Python with those packages: `LOGITCACHE_PYTHON`, else `.venv/bin/python`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod cache_support;
 

@@ -214,6 +214,13 @@ fn images_out_of_order_or_of_a_wrong_shape_are_refused() {
     let mut empty = good[0].clone();
     empty.size.width = 0;
     refused(&[empty], "its size is 0 x");
+    refused(&[record(&m, 1, 12, 3, None)], "(12, 0) is not one of a data set of 12 samples");
+    let mut unnamed = m.clone();
+    unnamed.teacher.class_names.pop();
+    let error = PartWriter::create(folder.path(), &unnamed).err().unwrap().to_string();
+    assert!(error.contains("it declares 3 classes with 2 names"), "{error}");
+    let error = unnamed.save(&Lock::acquire(folder.path()).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("it declares 3 classes with 2 names"), "{error}");
 }
 
 #[test]
