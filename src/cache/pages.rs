@@ -1,4 +1,4 @@
-//! The page of a LIST<FLOAT16> column whose rows all have the same length.
+//! The page of a `LIST<FLOAT16>` column whose rows all have the same length.
 //!
 //! The `parquet` crate's typed writer makes an object of every two-byte value, which costs nine times as much as
 //! everything else of writing an image. The levels of such a column follow from two numbers and its values are
