@@ -8,6 +8,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Every temporary file's name starts with this; a killed process can leave one behind, readers never look at it.
@@ -22,12 +23,14 @@ pub struct TempFile {
 }
 
 impl TempFile {
-    /// Creates `folder/.tmp-<label>-<process id>`, replacing what a killed process of the same id may have left there.
+    /// Creates `folder/.tmp-<label>-<process id>-<number>`, replacing what a killed process of the same id may have left.
     ///
     /// # Errors
     /// [`Error::Io`] naming the temporary file.
     pub fn create(folder: &Path, label: &str) -> Result<Self> {
-        let path = folder.join(format!("{TEMP_PREFIX}{label}-{}", std::process::id()));
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("{TEMP_PREFIX}{label}-{}-{number}", std::process::id()));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn only_one_of_many_racing_threads_holds_the_lock_at_a_time() {
-        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::sync::atomic::AtomicUsize;
         let folder = tempfile::tempdir().unwrap();
         let (inside, entered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {

@@ -188,6 +188,21 @@ impl Table {
 }
 
 impl Kind {
+    /// The type as the documentation and the published schema show it.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Kind::I32 => "INT32",
+            Kind::I64 => "INT64",
+            Kind::F32 => "FLOAT",
+            Kind::Bool => "BOOLEAN",
+            Kind::Text => "STRING",
+            Kind::Digest => "STRING of 64 hexadecimal digits",
+            Kind::ClassLogits => "LIST<FLOAT16> of num_classes",
+            Kind::DflLogits => "LIST<FLOAT16> of 4 x reg_max",
+            Kind::Labels => "LIST<STRUCT<class_id INT32, x1 FLOAT, y1 FLOAT, x2 FLOAT, y2 FLOAT>>",
+        }
+    }
+
     fn field(self, name: &str) -> String {
         let primitive = |kind: &str| format!("  REQUIRED {kind} {name};\n");
         let annotated = |kind: &str, logical: &str| format!("  REQUIRED {kind} {name} ({logical});\n");

@@ -204,7 +204,7 @@ fn describe_schema_difference(file: &FileMetaData, expected: &parquet::schema::t
     let (found, wanted) = (file.schema_descr().columns(), expected.columns());
     for (f, w) in found.iter().zip(wanted) {
         if f != w {
-            return format!("its column `{}` is not `{}` as this format has it", f.path(), w.path());
+            return format!("its column `{}` is not `{}` as this format has it", f.path().string(), w.path().string());
         }
     }
     format!("it has {} columns, this format has {}", found.len(), wanted.len())
@@ -230,7 +230,7 @@ fn read_row_group(
     }
     let mut out = RowGroup { first_row, rows, values: Vec::new(), labels: 0, chunks: Vec::new() };
     for (chunk, &kind) in group.columns().iter().zip(shape.kinds) {
-        let found = |e: String| format!("column `{}`: {e}", chunk.column_path());
+        let found = |e: String| format!("column `{}`: {e}", chunk.column_path().string());
         let range = check_chunk(chunk, *position).map_err(found)?;
         let values = count_values(chunk, kind, rows, shape).map_err(found)?;
         if kind == Kind::Labels {

@@ -83,14 +83,24 @@ impl Manifest {
     /// Replaces the manifest of the locked cache in one step. The parts it names must be on disk already.
     ///
     /// # Errors
-    /// [`Error::Io`]; the old manifest is then still in place.
+    /// [`Error::Io`], or [`Error::Mismatch`] where the manifest contradicts itself and could not be loaded again; the old
+    /// manifest is then still in place.
     pub fn save(&mut self, lock: &Lock) -> Result<()> {
+        self.check()?;
         let path = manifest_path(lock.folder());
-        write_atomic(&path, self.to_text(&path)?.as_bytes())
+        write_atomic(&path, self.render(&path)?.as_bytes())
+    }
+
+    /// What [`Manifest::load`] would refuse is refused before anything is written with it.
+    pub(super) fn check(&self) -> Result<()> {
+        check_content(self).map_err(|found| Error::Mismatch {
+            found: format!("the cache's manifest contradicts itself: {found}"),
+            remedy: "This is a fault of the program that makes the cache; please report it.".to_owned(),
+        })
     }
 
     /// The file's text; sets [`Manifest::manifest_sha256`].
-    fn to_text(&mut self, path: &Path) -> Result<String> {
+    fn render(&mut self, path: &Path) -> Result<String> {
         self.manifest_sha256.clear();
         let fault = |e: &dyn std::fmt::Display| damaged(path, format!("it cannot be written as JSON: {e}"));
         let text = serde_json::to_string_pretty(self).map_err(|e| fault(&e))?;

@@ -3,22 +3,31 @@
 pub mod columns;
 mod digest;
 mod footer;
+mod leftovers;
 mod manifest;
 mod manifest_file;
 mod map;
 mod pages;
+mod part;
+mod reader;
 mod record;
 mod row_group;
 mod table_file;
+mod verify;
+mod view;
 mod writer;
 
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest};
+pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
     ContentDigests, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, LabelsState, Manifest,
     MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
 };
 pub use manifest_file::{MANIFEST_NAME, manifest_path};
-pub use record::{ImageRecord, Predictions};
+pub use reader::CacheReader;
+pub use record::{ImageKey, ImageRecord, Predictions};
+pub use verify::{Problem, VerifyReport, verify, verify_with_progress};
+pub use view::{ImageView, LabelColumns, PredictionColumns, decode_f16, decode_f32, decode_i32, fill_f32};
 pub use writer::PartWriter;
 
 /// What to do about a damaged file.

@@ -1,7 +1,7 @@
-//! The page of a LIST<FLOAT16> column whose rows all have the same length.
+//! The page of a `LIST<FLOAT16>` column whose rows all have the same length.
 //!
-//! The `parquet` crate's typed writer makes an object of every two-byte value, which costs 15 times the time of
-//! everything else that writing an image needs. The levels of such a column follow from two numbers and its values are
+//! The `parquet` crate's typed writer makes an object of every two-byte value, which costs nine times as much as
+//! everything else of writing an image. The levels of such a column follow from two numbers and its values are
 //! already bytes, so the page is put together here and handed to the crate, which writes headers and footer.
 
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub fn write_float16_lists<W: Write + Send>(
     list_len: usize,
 ) -> Result<()> {
     let count = rows * list_len;
-    if count * 2 != values.len() {
+    if count == 0 || count * 2 != values.len() {
         return Err(ParquetError::General(format!("{} bytes are not {rows} lists of {list_len}", values.len())));
     }
     let too_large = |_| ParquetError::General(format!("{rows} lists of {list_len} do not fit in one page"));

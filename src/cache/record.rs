@@ -3,6 +3,9 @@
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox};
 use half::f16;
 
+/// (image_id, view): what identifies a record and orders all of them.
+pub type ImageKey = (i64, i32);
+
 /// Everything the cache keeps of one image (and view).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRecord {

@@ -60,7 +60,7 @@ impl TableFile {
         fill: impl FnOnce(&mut RowGroupWriter<'_>, &SchemaDescriptor) -> Result<(), ParquetError>,
     ) -> Result<()> {
         let schema = SchemaDescriptor::new(self.writer.schema_descr().root_schema_ptr());
-        let mut write = || {
+        let write = || {
             let mut group = self.writer.next_row_group()?;
             fill(&mut group, &schema)?;
             group.close().map(|_| ())
@@ -72,8 +72,7 @@ impl TableFile {
     pub fn finish(mut self, folder: &Path, name: &str) -> Result<FileEntry> {
         let footer_start = self.writer.bytes_written() as u64;
         self.writer.inner_mut().keep_from = footer_start;
-        let written = self.writer.finish().and_then(|_| self.writer.into_inner());
-        let file = written.map_err(|e| write_error(&self.temp_path, e))?;
+        let file = self.writer.into_inner().map_err(|e| write_error(&self.temp_path, e))?;
         let entry = FileEntry {
             bytes: file.bytes,
             sha256: to_hex(&file.hash.finalize()),

@@ -1,7 +1,7 @@
 //! Writes one part: its two Parquet files, row group by row group, in bounded memory.
 
-use super::ImageRecord;
 use super::{
+    ImageKey, ImageRecord,
     columns::Table,
     digest::{ContentHasher, ImageDigests, labels_digest, record_digest},
     manifest::{Manifest, PartEntry},
@@ -20,6 +20,7 @@ const MAX_BLOCK_BYTES: usize = 16 << 20;
 /// Writes one part of a cache. Nothing of it is visible before [`PartWriter::finish`]; dropped, it leaves nothing.
 pub struct PartWriter {
     folder: PathBuf,
+    samples: u64,
     store: Store,
     class_len: usize,
     dfl_len: usize,
@@ -29,7 +30,7 @@ pub struct PartWriter {
     predictions: PredictionsBlock,
     content: ContentHasher,
     first_image_id: Option<i64>,
-    last: Option<(i64, i32)>,
+    last: Option<ImageKey>,
     image_count: u64,
     row_count: u64,
 }
@@ -38,13 +39,15 @@ impl PartWriter {
     /// Begins a part of the cache in `folder` that `manifest` describes.
     ///
     /// # Errors
-    /// [`Error::Io`] where the folder cannot be written to.
+    /// [`Error::Io`] where the folder cannot be written to, [`Error::Mismatch`] where the manifest contradicts itself.
     pub fn create(folder: &Path, manifest: &Manifest) -> Result<Self> {
+        manifest.check()?;
         for table in [Table::Images, Table::Predictions] {
             create_folder(&folder.join(table.folder()))?;
         }
         Ok(Self {
             folder: folder.to_path_buf(),
+            samples: manifest.dataset.samples,
             store: manifest.settings.store,
             class_len: manifest.class_len(),
             dfl_len: manifest.dfl_len(),
@@ -145,8 +148,8 @@ impl PartWriter {
         if let Some(last) = self.last.filter(|&last| last >= key) {
             return Err(format!("(image_id, view) {key:?} does not come after {last:?}"));
         }
-        if record.image_id < 0 || record.view < 0 {
-            return Err(format!("(image_id, view) {key:?} is negative"));
+        if u64::try_from(record.image_id).map_or(true, |id| id >= self.samples) || record.view < 0 {
+            return Err(format!("(image_id, view) {key:?} is not one of a data set of {} samples", self.samples));
         }
         let size = record.size;
         if [size.width, size.height].iter().any(|&s| s == 0 || s > i32::MAX as u32) {

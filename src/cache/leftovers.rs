@@ -1,0 +1,73 @@
+//! Files that a killed build left behind, and clearing a cache away: only names that this program gives are touched.
+
+use super::{Manifest, columns::Table, manifest_path};
+use crate::{
+    Error, Result,
+    fsio::{Lock, TEMP_PREFIX, remove_file},
+};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Removes temporary files and the parts that the manifest does not name. Returns what was removed.
+///
+/// # Errors
+/// [`Error::Io`] naming what cannot be listed or removed.
+pub fn remove_leftovers(lock: &Lock, manifest: Option<&Manifest>) -> Result<Vec<PathBuf>> {
+    let folder = lock.folder();
+    let parts = manifest.map(|m| m.parts.as_slice()).unwrap_or_default();
+    let named: HashSet<PathBuf> =
+        parts.iter().flat_map(|p| [p.images_path(folder), p.predictions_path(folder)]).collect();
+    let mut found = list(folder, is_temporary)?;
+    for table in [Table::Images, Table::Predictions] {
+        found.extend(list(&folder.join(table.folder()), |name| is_temporary(name) || is_part(name))?);
+    }
+    found.retain(|path| !named.contains(path));
+    found.iter().try_for_each(|path| remove_file(path))?;
+    Ok(found)
+}
+
+/// Removes a whole cache, the manifest first, so that a crash in between leaves orphans and not half a cache.
+/// Files that this program did not name are left.
+///
+/// # Errors
+/// [`Error::Io`] naming what cannot be removed.
+pub fn clear(lock: &Lock) -> Result<()> {
+    remove_file(&manifest_path(lock.folder()))?;
+    crate::fsio::sync_folder(lock.folder())?;
+    remove_leftovers(lock, None).map(|_| ())
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMP_PREFIX)
+}
+
+/// `part-<9 or more digits>-<8 hexadecimal digits>.parquet`
+fn is_part(name: &str) -> bool {
+    let middle = name.strip_prefix("part-").and_then(|n| n.strip_suffix(".parquet"));
+    middle.and_then(|m| m.split_once('-')).is_some_and(|(id, digest)| {
+        id.len() >= 9
+            && id.bytes().all(|c| c.is_ascii_digit())
+            && digest.len() == 8
+            && digest.bytes().all(|c| c.is_ascii_hexdigit())
+    })
+}
+
+fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let cannot = |e| Error::io(folder, "list", e);
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(cannot)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(cannot)?;
+        if entry.file_name().to_str().is_some_and(&wanted) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}

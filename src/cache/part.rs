@@ -1,0 +1,274 @@
+//! One part, mapped: validated at open, then its columns as slices of the map.
+
+use super::{
+    ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
+    columns::{Table, images as ic, predictions as pc},
+    footer::{Layout, RowGroup, read_layout},
+    map::Map,
+    view::{LabelColumns, PredictionColumns},
+};
+use crate::{
+    Error, Result,
+    types::{ImageSize, Letterbox, Store},
+};
+use std::path::{Path, PathBuf};
+
+/// A mapped Parquet file of the cache.
+#[derive(Debug)]
+pub struct MappedTable {
+    path: PathBuf,
+    map: Map,
+    layout: Layout,
+}
+
+impl MappedTable {
+    fn open(folder: &Path, part: &PartEntry, table: Table, manifest: &Manifest) -> Result<Self> {
+        let (path, entry, rows) = match table {
+            Table::Images => (part.images_path(folder), &part.images_file, part.images),
+            Table::Predictions => (part.predictions_path(folder), &part.predictions_file, part.rows),
+        };
+        let map = Map::open(&path, entry.bytes)?;
+        let layout = read_layout(&path, &map, entry, rows, table, manifest).map_err(|e| damaged(&path, e))?;
+        Ok(Self { path, map, layout })
+    }
+
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn values(&self, group: &RowGroup, leaf: usize) -> &[u8] {
+        group.values.get(leaf).and_then(|range| self.map.get(range.clone())).unwrap_or_default()
+    }
+
+    /// The values of a column of fixed width in one row group.
+    fn fixed<const N: usize>(&self, group: &RowGroup, leaf: usize) -> &[[u8; N]] {
+        self.values(group, leaf).as_chunks::<N>().0
+    }
+}
+
+/// Both mapped files of a part.
+#[derive(Debug)]
+pub struct MappedPart {
+    entry: PartEntry,
+    class_len: usize,
+    dfl_len: usize,
+    store: Store,
+    images: MappedTable,
+    predictions: MappedTable,
+}
+
+/// The values of row `at` in a slice of columns; an error in words where a column is too short.
+fn at<const N: usize>(values: &[[u8; N]], at: usize) -> Result<[u8; N], String> {
+    values.get(at).copied().ok_or_else(|| "a column is shorter than its row group".to_owned())
+}
+
+/// `count` values from `start`.
+fn slice<const N: usize>(values: &[[u8; N]], start: usize, count: usize) -> Result<&[[u8; N]], String> {
+    let end = start.checked_add(count);
+    end.and_then(|end| values.get(start..end)).ok_or_else(|| "a column is shorter than its row group".to_owned())
+}
+
+impl MappedPart {
+    /// Maps and validates a part of the cache in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] naming the file that is not as the manifest says, [`Error::Io`] where one cannot be mapped.
+    pub fn open(folder: &Path, part: &PartEntry, manifest: &Manifest) -> Result<Self> {
+        Ok(Self {
+            entry: part.clone(),
+            class_len: manifest.class_len(),
+            dfl_len: manifest.dfl_len(),
+            store: manifest.settings.store,
+            images: MappedTable::open(folder, part, Table::Images, manifest)?,
+            predictions: MappedTable::open(folder, part, Table::Predictions, manifest)?,
+        })
+    }
+
+    /// The part's entry in the manifest.
+    pub fn entry(&self) -> &PartEntry {
+        &self.entry
+    }
+
+    /// One of its two files.
+    pub fn table(&self, table: Table) -> &MappedTable {
+        match table {
+            Table::Images => &self.images,
+            Table::Predictions => &self.predictions,
+        }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.images.layout.rows
+    }
+
+    /// (image_id, view) of a row of the images file; `None` past its end.
+    pub fn key(&self, row: usize) -> Option<ImageKey> {
+        let (group, at) = self.images.layout.locate(row)?;
+        let image_id = self.images.fixed::<8>(group, ic::IMAGE_ID).get(at)?;
+        let view = self.images.fixed::<4>(group, ic::VIEW).get(at)?;
+        Some((i64::from_le_bytes(*image_id), i32::from_le_bytes(*view)))
+    }
+
+    /// The row of (image_id, view), by binary search in the mapped columns.
+    pub fn find(&self, key: ImageKey) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.key(middle)? < key { low = middle + 1 } else { high = middle }
+        }
+        (self.key(low)? == key).then_some(low)
+    }
+
+    /// The image of a row of the images file.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] where the row's values contradict each other or the predictions.
+    pub fn image(&self, row: usize) -> Result<ImageView<'_>> {
+        self.read_image(row).map_err(|found| {
+            let key = self.key(row).map(|(id, view)| format!("image {id}, view {view}: ")).unwrap_or_default();
+            damaged(&self.images.path, format!("{key}{found}"))
+        })
+    }
+
+    fn read_image(&self, row: usize) -> Result<ImageView<'_>, String> {
+        let images = &self.images;
+        let (group, row) = images.layout.locate(row).ok_or("there is no such row")?;
+        let int = |leaf| at(images.fixed::<4>(group, leaf), row).map(i32::from_le_bytes);
+        let float = |leaf| at(images.fixed::<4>(group, leaf), row).map(f32::from_le_bytes);
+        let long = |leaf| at(images.fixed::<8>(group, leaf), row).map(i64::from_le_bytes);
+        let side = |leaf| u32::try_from(int(leaf)?).map_err(|_| "its size is negative".to_owned());
+
+        let image_id = long(ic::IMAGE_ID)?;
+        let view = int(ic::VIEW)?;
+        let first_row = usize::try_from(long(ic::FIRST_ROW)?).map_err(|_| "first_row is negative")?;
+        let row_count = usize::try_from(int(ic::ROW_COUNT)?).map_err(|_| "row_count is negative")?;
+        Ok(ImageView {
+            image_id,
+            view,
+            path: self.path_of(group, row)?,
+            size: ImageSize { width: side(ic::WIDTH)?, height: side(ic::HEIGHT)? },
+            file_sha256: self.digest(group, ic::FILE_SHA256, row)?,
+            record_sha256: self.digest(group, ic::RECORD_SHA256, row)?,
+            labels_sha256: self.digest(group, ic::LABELS_SHA256, row)?,
+            letterbox: Letterbox {
+                scale: float(ic::SCALE)?,
+                pad_left: float(ic::PAD_LEFT)?,
+                pad_top: float(ic::PAD_TOP)?,
+            },
+            first_row,
+            dropped_max_score: float(ic::DROPPED_MAX_SCORE)?,
+            dropped_mean_prob: float(ic::DROPPED_MEAN_PROB)?,
+            labels: self.labels_of(group, row)?,
+            predictions: self.predictions_of((image_id, view), first_row, row_count)?,
+        })
+    }
+
+    /// Texts have no fixed width: walk the lengths from the row group's beginning, at most some hundred.
+    fn path_of(&self, group: &RowGroup, row: usize) -> Result<&str, String> {
+        let mut rest = self.images.values(group, ic::PATH);
+        for skipped in 0..=row {
+            let (length, after) = rest.split_first_chunk::<4>().ok_or("its path lies outside the column")?;
+            let length = u32::from_le_bytes(*length) as usize;
+            let (text, after) = after.split_at_checked(length).ok_or("its path lies outside the column")?;
+            if skipped == row {
+                return std::str::from_utf8(text).map_err(|_| "its path is not UTF-8".to_owned());
+            }
+            rest = after;
+        }
+        Err("there is no such row".to_owned())
+    }
+
+    fn digest(&self, group: &RowGroup, leaf: usize, row: usize) -> Result<&str, String> {
+        let values = self.images.fixed::<68>(group, leaf);
+        let value = values.get(row).ok_or("a column is shorter than its row group")?;
+        let digits = value.strip_prefix(&64u32.to_le_bytes()).ok_or("a digest is not 64 digits")?;
+        let valid = digits.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        std::str::from_utf8(digits).ok().filter(|_| valid).ok_or_else(|| "a digest is not 64 digits".to_owned())
+    }
+
+    /// label_count of the first `rows` images of a row group of the images file.
+    pub fn label_counts(
+        &self,
+        group: &RowGroup,
+        rows: usize,
+    ) -> Result<impl Iterator<Item = Result<usize, String>>, String> {
+        let counts = slice(self.images.fixed::<4>(group, ic::LABEL_COUNT), 0, rows)?;
+        let count = |value: &[u8; 4]| usize::try_from(i32::from_le_bytes(*value));
+        Ok(counts.iter().map(move |value| count(value).map_err(|_| "label_count is negative".to_owned())))
+    }
+
+    fn labels_of(&self, group: &RowGroup, row: usize) -> Result<Option<LabelColumns<'_>>, String> {
+        let bits = self.images.values(group, ic::LABELLED);
+        let labelled = bits.get(row / 8).map(|byte| byte >> (row % 8) & 1 == 1).ok_or("labelled is cut short")?;
+        let (mut before, mut count) = (0usize, 0usize);
+        for next in self.label_counts(group, row + 1)? {
+            before = before.checked_add(count).ok_or("label counts are too large")?;
+            count = next?;
+        }
+        if before.checked_add(count).is_none_or(|end| end > group.labels) {
+            return Err(format!("its {count} labels lie outside the {} of the row group", group.labels));
+        }
+        if !labelled {
+            return if count == 0 { Ok(None) } else { Err(format!("it is not labelled but has {count} labels")) };
+        }
+        let column = |field| slice(self.images.fixed::<4>(group, ic::LABELS + field), before, count);
+        Ok(Some(LabelColumns { class_ids: column(0)?, x1: column(1)?, y1: column(2)?, x2: column(3)?, y2: column(4)? }))
+    }
+
+    fn predictions_of(&self, key: ImageKey, first: usize, count: usize) -> Result<PredictionColumns<'_>, String> {
+        let mut columns = PredictionColumns { class_len: self.class_len, dfl_len: self.dfl_len, ..Default::default() };
+        if count == 0 {
+            if self.store == Store::All {
+                columns.dfl_logits = Some(&[]);
+            }
+            return Ok(columns);
+        }
+        let table = &self.predictions;
+        let outside = || format!("its {count} rows from {first} do not lie in one row group of the predictions");
+        let (group, start) = table.layout.locate(first).ok_or_else(outside)?;
+        if start.checked_add(count).is_none_or(|end| end > group.rows) {
+            return Err(outside());
+        }
+        let ids = slice(table.fixed::<8>(group, pc::IMAGE_ID), start, count)?;
+        let views = slice(table.fixed::<4>(group, pc::VIEW), start, count)?;
+        let ours = (key.0.to_le_bytes(), key.1.to_le_bytes());
+        if !ids.iter().zip(views).all(|(&id, &view)| (id, view) == ours) {
+            return Err(format!("its {count} rows from {first} are rows of another image"));
+        }
+        let four = |leaf| slice(table.fixed::<4>(group, leaf), start, count);
+        let lists = |leaf, len: usize| {
+            let (start, count) = (start.checked_mul(len), count.checked_mul(len));
+            let (start, count) = start.zip(count).ok_or("a list column is too large")?;
+            slice(table.fixed::<2>(group, leaf), start, count)
+        };
+        columns.anchors = four(pc::ANCHOR)?;
+        columns.strides = four(pc::STRIDE)?;
+        columns.scores = four(pc::SCORE)?;
+        columns.class_ids = four(pc::CLASS_ID)?;
+        columns.x1 = four(pc::X1)?;
+        columns.y1 = four(pc::Y1)?;
+        columns.x2 = four(pc::X2)?;
+        columns.y2 = four(pc::Y2)?;
+        columns.class_logits = lists(pc::CLASS_LOGITS, self.class_len)?;
+        if self.store == Store::All {
+            columns.dfl_logits = Some(lists(pc::DFL_LOGITS, self.dfl_len)?);
+        }
+        Ok(columns)
+    }
+}
+
+fn damaged(path: &Path, found: impl Into<String>) -> Error {
+    Error::Cache { path: path.to_path_buf(), found: found.into(), remedy: REMEDY_VERIFY.to_owned() }
+}

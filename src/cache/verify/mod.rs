@@ -1,0 +1,144 @@
+//! Checks a cache completely: every byte against its digest first, and only what has passed is parsed, with the `arrow`
+//! reader that other engines' users would use and with the mapped reader; both must agree and hold to every rule.
+
+mod arrow_records;
+mod files;
+mod levels;
+mod page_header;
+mod pages;
+mod part;
+mod rules;
+
+use super::{CacheReader, Manifest, manifest_file::MANIFEST_NAME};
+use crate::{Error, Result};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What `verify` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyReport {
+    /// Whether the cache holds every sample of its data set or names it as a failure.
+    pub complete: bool,
+    /// Parts in the manifest.
+    pub parts: u64,
+    /// Images in the manifest.
+    pub images: u64,
+    /// Prediction rows in the manifest.
+    pub rows: u64,
+    /// Bytes of the Parquet files in the manifest.
+    pub bytes: u64,
+    /// Images that the manifest names as failed.
+    pub failures: u64,
+    /// The content digest, computed anew; null where problems prevented that.
+    pub content_sha256: Option<String>,
+    /// What is wrong. Empty: the cache is sound.
+    pub problems: Vec<Problem>,
+    /// What is worth knowing but harms nothing: files that do not belong to the cache, an unfinished build.
+    pub notes: Vec<String>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// The file at fault, relative to the cache's folder.
+    pub file: String,
+    /// What was found, and what was expected.
+    pub problem: String,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Verifies the cache in `folder`. Parts are checked in parallel on rayon's current pool; memory is bounded by a row
+/// group per thread.
+///
+/// # Errors
+/// [`Error::Cache`] where the folder holds no manifest at all. Damage is not an error but a [`Problem`] of the report.
+pub fn verify(folder: &Path) -> Result<VerifyReport> {
+    verify_with_progress(folder, &|_| {})
+}
+
+/// As [`verify`], telling `progress` the number of bytes after each piece that was hashed; [`VerifyReport::bytes`] in all.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport> {
+    let mut report = VerifyReport {
+        complete: false,
+        parts: 0,
+        images: 0,
+        rows: 0,
+        bytes: 0,
+        failures: 0,
+        content_sha256: None,
+        problems: Vec::new(),
+        notes: Vec::new(),
+    };
+    let manifest = match Manifest::load_if_present(folder) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Manifest::load(folder).map(|_| report), // the error that says so
+        Err(error) => {
+            report.problems.push(Problem { file: MANIFEST_NAME.to_owned(), problem: describe(error) });
+            return Ok(report);
+        }
+    };
+    report.complete = manifest.complete;
+    report.parts = manifest.parts.len() as u64;
+    report.images = manifest.images();
+    report.rows = manifest.rows();
+    report.bytes = manifest.bytes();
+    report.failures = manifest.failures.len() as u64;
+    report.notes = files::notes(folder, &manifest);
+
+    let of_parts: Vec<Vec<Problem>> =
+        manifest.parts.par_iter().map(|entry| part::check(folder, entry, &manifest, progress)).collect();
+    report.problems.extend(of_parts.into_iter().flatten());
+    report.problems.extend(rules::of_manifest(&manifest).into_iter().map(in_manifest));
+    if report.problems.is_empty() {
+        check_content(folder, manifest, &mut report);
+    }
+    Ok(report)
+}
+
+/// Over all parts: no image twice, no failure that is there after all, the digests of the whole.
+fn check_content(folder: &Path, manifest: Manifest, report: &mut VerifyReport) {
+    let stated = manifest.digests.clone();
+    let found = CacheReader::with_manifest(folder, manifest).and_then(|reader| {
+        for failure in &reader.manifest().failures {
+            if reader.image(failure.image_id, 0)?.is_some() {
+                let problem = format!("image {} is among the failures and in a part", failure.image_id);
+                report.problems.push(in_manifest(problem));
+            }
+        }
+        reader.content_digests()
+    });
+    match found {
+        Err(error) => report.problems.push(in_manifest(describe(error))),
+        Ok(found) => {
+            if let Some(stated) = stated.filter(|stated| *stated != found) {
+                let problem = format!("its content digests are {stated:?}, the parts give {found:?}");
+                report.problems.push(in_manifest(problem));
+            }
+            report.content_sha256 = Some(found.content_sha256);
+        }
+    }
+}
+
+fn in_manifest(problem: String) -> Problem {
+    Problem { file: MANIFEST_NAME.to_owned(), problem }
+}
+
+/// An error's finding without the path and the remedy, which the report has elsewhere.
+fn describe(error: Error) -> String {
+    match error {
+        Error::Cache { found, .. } => found,
+        Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,151 @@
+//! One part: bytes, layout, then every image read in two ways.
+
+use super::{
+    Problem, arrow_records, describe, files, pages,
+    rules::{self, Rules},
+};
+use crate::cache::{
+    ContentHasher, ImageDigests, ImageRecord, Manifest, PartEntry,
+    columns::Table,
+    digest::{labels_digest, record_digest, to_hex},
+    part::MappedPart,
+};
+use std::path::Path;
+
+/// After this many problems in one part the rest is counted, not listed.
+const MAX_LISTED: usize = 20;
+
+/// Everything that is wrong with a part.
+pub fn check(folder: &Path, entry: &PartEntry, manifest: &Manifest, progress: &(dyn Fn(u64) + Sync)) -> Vec<Problem> {
+    let files = [
+        (Table::Images, entry.images_path(folder), &entry.images_file),
+        (Table::Predictions, entry.predictions_path(folder), &entry.predictions_file),
+    ];
+    let mut problems = Problems { entry, list: Vec::new(), more: 0 };
+    for (table, path, file) in files {
+        if let Err(problem) = files::check_bytes(&path, file, progress) {
+            problems.push(table, problem);
+        }
+    }
+    if problems.list.is_empty() {
+        check_content(folder, entry, manifest, &mut problems);
+    }
+    problems.finish()
+}
+
+fn check_content(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems: &mut Problems<'_>) {
+    let part = match MappedPart::open(folder, entry, manifest) {
+        Ok(part) => part,
+        Err(error) => {
+            let predictions = entry.predictions_path(folder);
+            let at_fault = matches!(&error, crate::Error::Cache { path, .. } | crate::Error::Io { path, .. } if *path == predictions);
+            let table = if at_fault { Table::Predictions } else { Table::Images };
+            return problems.push(table, describe(error));
+        }
+    };
+    for table in [Table::Images, Table::Predictions] {
+        for problem in pages::check(&part, table, manifest) {
+            problems.push(table, problem);
+        }
+    }
+    if problems.list.is_empty()
+        && let Err(problem) = check_images(folder, &part, manifest, problems)
+    {
+        problems.push(Table::Images, format!("read with the arrow reader: {problem}"));
+    }
+}
+
+fn check_images(
+    folder: &Path,
+    part: &MappedPart,
+    manifest: &Manifest,
+    problems: &mut Problems<'_>,
+) -> Result<(), String> {
+    let rules = Rules::new(manifest);
+    let (class_len, dfl_len) = (manifest.class_len() as u32, manifest.dfl_len() as u32);
+    let entry = part.entry();
+    let mut content = ContentHasher::default();
+    let mut last = None;
+    let mut row = 0usize;
+    let mut next_row = 0i64;
+    arrow_records::for_each(folder, entry, manifest, |stored| {
+        let record = &stored.record;
+        let key = (record.image_id, record.view);
+        let mut problem = |text: String| problems.push_image(record, text);
+        match part.image(row) {
+            Err(error) => problem(describe(error)),
+            Ok(view) if view.to_record() != *record || view.first_row as i64 != stored.first_row => {
+                problem("the mapped reader and the arrow reader read different values".to_owned());
+            }
+            Ok(_) => {}
+        }
+        if last.is_some_and(|last| last >= key) {
+            problem(format!("it does not come after {last:?}"));
+        }
+        let in_range = entry.first_image_id <= key.0 && key.0 <= entry.last_image_id;
+        if !in_range || (row == 0 && key.0 != entry.first_image_id) {
+            problem("its id is not in the range that the manifest gives for the part".to_owned());
+        }
+        if stored.first_row != next_row || stored.label_count as usize != record.labels.as_ref().map_or(0, Vec::len) {
+            problem(format!("its first_row {} or label_count {} is wrong", stored.first_row, stored.label_count));
+        }
+        for text in rules.of_image(record) {
+            problem(text);
+        }
+        let digests = ImageDigests {
+            file: record.file_sha256,
+            record: record_digest(record, class_len, dfl_len),
+            labels: labels_digest(record.labels.as_deref()),
+        };
+        if to_hex(&digests.record) != stored.record_sha256 {
+            problem(format!(
+                "its record_sha256 is {}, its values give {}",
+                stored.record_sha256,
+                to_hex(&digests.record)
+            ));
+        }
+        if to_hex(&digests.labels) != stored.labels_sha256 {
+            problem(format!(
+                "its labels_sha256 is {}, its labels give {}",
+                stored.labels_sha256,
+                to_hex(&digests.labels)
+            ));
+        }
+        content.push(&digests);
+        last = Some(key);
+        row += 1;
+        next_row = next_row.saturating_add(i64::from(stored.row_count));
+        Ok(())
+    })?;
+    rules::of_part_end(entry, last, content.finish().content_sha256).map_or(Ok(()), Err)
+}
+
+struct Problems<'a> {
+    entry: &'a PartEntry,
+    list: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems<'_> {
+    fn push(&mut self, table: Table, problem: String) {
+        if self.list.len() < MAX_LISTED {
+            let file = format!("{}/{}.parquet", table.folder(), self.entry.name);
+            self.list.push(Problem { file, problem });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn push_image(&mut self, record: &ImageRecord, problem: String) {
+        let image = format!("image {}, view {} ({})", record.image_id, record.view, record.path);
+        self.push(Table::Images, format!("{image}: {problem}"));
+    }
+
+    fn finish(mut self) -> Vec<Problem> {
+        if self.more > 0 {
+            let file = format!("images/{}.parquet", self.entry.name);
+            self.list.push(Problem { file, problem: format!("and {} more problems in this part", self.more) });
+        }
+        self.list
+    }
+}

@@ -1,0 +1,218 @@
+//! What must hold between the values of a cache, whatever the bytes. Each rule is stated in `docs/format.md`.
+
+use crate::{
+    cache::{ImageKey, ImageRecord, Manifest, PartEntry},
+    types::{BoxXyxyPx, ImageSize, Profile},
+};
+
+/// Relative slack of a probability: teachers of half precision round their sigmoid to 11 bits.
+const SCORE_SLACK: f64 = 1.0 / 1024.0;
+
+/// The rules for the images of one cache.
+pub struct Rules<'a> {
+    manifest: &'a Manifest,
+    total_anchors: u64,
+    /// Per stride in order: the first anchor after its grid, and the stride.
+    grid_ends: Vec<(u64, u32)>,
+}
+
+impl<'a> Rules<'a> {
+    /// The rules for the cache of this manifest.
+    pub fn new(manifest: &'a Manifest) -> Self {
+        let teacher = &manifest.teacher;
+        let mut end = 0;
+        let ends = teacher.strides.iter().map(|&stride| {
+            end += teacher.anchors_of(stride);
+            (end, stride)
+        });
+        Self { grid_ends: ends.collect(), manifest, total_anchors: teacher.total_anchors() }
+    }
+
+    /// Every rule that the image breaks, in words.
+    pub fn of_image(&self, record: &ImageRecord) -> Vec<String> {
+        let mut broken = Vec::new();
+        let samples = self.manifest.dataset.samples;
+        if u64::try_from(record.image_id).map_or(true, |id| id >= samples) || record.view != 0 {
+            broken.push(format!("its id or view is not one of a data set of {samples} samples"));
+        }
+        if record.path.is_empty() {
+            broken.push("its path is empty".to_owned());
+        }
+        broken.extend(self.letterbox(record));
+        broken.extend(self.labels(record));
+        broken.extend(self.selection(record));
+        for row in 0..record.predictions.len() {
+            if let Some(problem) = self.row(record, row) {
+                broken.push(format!("anchor row {row}: {problem}"));
+            }
+        }
+        if !record.predictions.anchor.is_sorted_by(|a, b| a < b) {
+            broken.push("its anchors are not in increasing order".to_owned());
+        }
+        broken
+    }
+
+    fn letterbox(&self, record: &ImageRecord) -> Option<String> {
+        let (size, l, teacher) = (record.size, &record.letterbox, &self.manifest.teacher);
+        if size.width == 0 || size.height == 0 {
+            return Some(format!("its size is {} x {}", size.width, size.height));
+        }
+        // One side fills the input; half a pixel of rounding on each side.
+        let reach = |pixels: u32, pad: f32| f64::from(pixels) * f64::from(l.scale) + f64::from(pad);
+        let (right, bottom) = (reach(size.width, l.pad_left), reach(size.height, l.pad_top));
+        let whole = [l.pad_left, l.pad_top].iter().all(|p| *p >= 0.0 && p.fract() == 0.0);
+        let inside = right <= f64::from(teacher.input_width) + 1.0 && bottom <= f64::from(teacher.input_height) + 1.0;
+        let valid = l.scale > 0.0 && whole && inside; // false for NaN as well
+        (!valid).then(|| {
+            let (w, h) = (teacher.input_width, teacher.input_height);
+            format!("its letterbox {l:?} does not fit an image of {} x {} into {w} x {h}", size.width, size.height)
+        })
+    }
+
+    fn labels(&self, record: &ImageRecord) -> Option<String> {
+        let labels = record.labels.as_deref().unwrap_or_default();
+        let classes = self.manifest.teacher.num_classes;
+        let valid =
+            |b: &BoxXyxyPx| [b.x1, b.y1, b.x2, b.y2].iter().all(|v| v.is_finite()) && b.x1 <= b.x2 && b.y1 <= b.y2;
+        let wrong = labels.iter().position(|l| l.class_id >= classes || !valid(&l.box_xyxy_px))?;
+        Some(format!("its label {wrong} is {:?}, with {classes} classes", labels.get(wrong)))
+    }
+
+    /// How many anchors are kept, and what is said of the others.
+    fn selection(&self, record: &ImageRecord) -> Option<String> {
+        let settings = &self.manifest.settings;
+        let kept = record.predictions.len() as u64;
+        let (max, mean) = (record.dropped_max_score, record.dropped_mean_prob);
+        let in_range = (0.0..=1.0).contains(&max) && (0.0..=1.0).contains(&mean);
+        if !in_range || f64::from(mean) > f64::from(max) * (1.0 + SCORE_SLACK) {
+            return Some(format!("dropped_max_score {max} and dropped_mean_prob {mean} are not probabilities"));
+        }
+        if kept == self.total_anchors && (max, mean) != (0.0, 0.0) {
+            return Some(format!("every anchor is kept, but dropped_max_score is {max}"));
+        }
+        let lowest = record.predictions.score.iter().copied().fold(f32::INFINITY, f32::min);
+        match settings.profile {
+            Profile::Dense if kept != self.total_anchors => {
+                Some(format!("it has {kept} rows, a dense cache keeps all {}", self.total_anchors))
+            }
+            Profile::Dense => None,
+            Profile::Mapped if kept > u64::from(settings.top_k) => {
+                Some(format!("it has {kept} rows, over top_k {}", settings.top_k))
+            }
+            Profile::Mapped if lowest < settings.min_score => {
+                Some(format!("it keeps a score of {lowest}, under min_score {}", settings.min_score))
+            }
+            Profile::Mapped if kept < u64::from(settings.top_k) && max > settings.min_score => {
+                Some(format!("it dropped a score of {max}, over min_score {}, with room left", settings.min_score))
+            }
+            Profile::Mapped if max > lowest => Some(format!("it dropped a score of {max} but kept one of {lowest}")),
+            Profile::Mapped => None,
+        }
+    }
+
+    fn row(&self, record: &ImageRecord, row: usize) -> Option<String> {
+        let p = &record.predictions;
+        let (class_len, dfl_len) = (self.manifest.class_len(), self.manifest.dfl_len());
+        let missing = || Some("its columns have different lengths".to_owned());
+        let (Some(&anchor), Some(&stride), Some(&score), Some(&class_id), Some(edges)) =
+            (p.anchor.get(row), p.stride.get(row), p.score.get(row), p.class_id.get(row), p.boxes_xyxy_px.get(row))
+        else {
+            return missing();
+        };
+        let Some(logits) = p.class_logits.get(row * class_len..(row + 1) * class_len) else { return missing() };
+        let Some(dfl) = p.dfl_logits.get(row * dfl_len..(row + 1) * dfl_len) else { return missing() };
+
+        let expected = self.stride_of(anchor);
+        if expected.is_none() || expected != u32::try_from(stride).ok() {
+            return Some(format!("anchor {anchor} is said to be of stride {stride}, expected {expected:?}"));
+        }
+        if !logits.iter().chain(dfl).all(|v| v.is_finite()) {
+            return Some("a logit is not finite".to_owned());
+        }
+        let highest = logits.iter().map(|v| v.to_f64()).fold(f64::NEG_INFINITY, f64::max);
+        let own = usize::try_from(class_id).ok().and_then(|id| logits.get(id)).map(|v| v.to_f64());
+        if own != Some(highest) {
+            return Some(format!("class_id {class_id} has the logit {own:?}, the highest is {highest}"));
+        }
+        if !score_fits(f64::from(score), highest) {
+            return Some(format!("its score is {score}, the sigmoid of its highest logit {}", sigmoid(highest)));
+        }
+        (!is_inside(edges, record.size)).then(|| format!("its box {edges:?} is not inside the image"))
+    }
+
+    fn stride_of(&self, anchor: i32) -> Option<u32> {
+        let anchor = u64::try_from(anchor).ok()?;
+        self.grid_ends.iter().find(|(end, _)| anchor < *end).map(|&(_, stride)| stride)
+    }
+}
+
+fn is_inside(b: &BoxXyxyPx, size: ImageSize) -> bool {
+    let ordered = |low: f32, high: f32, limit: u32| 0.0 <= low && low <= high && f64::from(high) <= f64::from(limit);
+    ordered(b.x1, b.x2, size.width) && ordered(b.y1, b.y2, size.height) // false for NaN as well
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Whether `score` can be the sigmoid of a logit that rounds to the float16 `logit`.
+fn score_fits(score: f64, logit: f64) -> bool {
+    let rounding = (logit.abs() / 2048.0).max(2f64.powi(-25)); // half a unit in the last place
+    let low = sigmoid(logit - rounding) * (1.0 - SCORE_SLACK) - 1e-6;
+    let high = sigmoid(logit + rounding) * (1.0 + SCORE_SLACK) + 1e-6;
+    (low..=high).contains(&score) && (0.0..=1.0).contains(&score)
+}
+
+/// What a part must say at its end.
+pub fn of_part_end(entry: &PartEntry, last: Option<ImageKey>, content_sha256: String) -> Option<String> {
+    if last.map(|(id, _)| id) != Some(entry.last_image_id) {
+        return Some(format!("its last image is {last:?}, the manifest says {}", entry.last_image_id));
+    }
+    let stated = &entry.content_sha256;
+    (content_sha256 != *stated).then(|| format!("its content digest is {content_sha256}, the manifest says {stated}"))
+}
+
+/// What the manifest must say of the whole.
+pub fn of_manifest(manifest: &Manifest) -> Vec<String> {
+    let mut broken = Vec::new();
+    let samples = manifest.dataset.samples;
+    let failures = &manifest.failures;
+    if !failures.is_sorted_by(|a, b| a.image_id < b.image_id) {
+        broken.push("the failures are not in increasing order of image_id".to_owned());
+    }
+    if let Some(failure) = failures.iter().find(|f| u64::try_from(f.image_id).map_or(true, |id| id >= samples)) {
+        broken.push(format!("the failure of image {} is outside the {samples} samples", failure.image_id));
+    }
+    let accounted = manifest.images().saturating_add(failures.len() as u64);
+    if manifest.complete && (accounted != samples || manifest.digests.is_none()) {
+        broken.push(format!(
+            "it says that it is complete, but {} images and {} failures are not {samples} samples with digests",
+            manifest.images(),
+            failures.len()
+        ));
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+
+    #[test]
+    fn the_sigmoid_of_any_logit_fits_after_rounding_and_other_scores_do_not() {
+        for step in -1500..1500 {
+            let logit = f64::from(step) / 100.0;
+            let rounded = f16::from_f64(logit).to_f64();
+            let score = f64::from(sigmoid(logit) as f32);
+            assert!(score_fits(score, rounded), "{logit}");
+            let half_precision = f16::from_f64(score).to_f64();
+            assert!(score_fits(half_precision, rounded), "{logit} in half precision");
+            if (-6.0..6.0).contains(&logit) {
+                assert!(!score_fits(score * 1.02, rounded) || score > 0.9, "{logit}");
+                assert!(!score_fits(score * 0.98, rounded), "{logit}");
+            }
+        }
+        assert!(!score_fits(f64::NAN, 0.0) && !score_fits(1.5, 9.0));
+    }
+}

@@ -1,0 +1,55 @@
+//! A cache written by the first version of the format, committed: every later version must open it and find it sound.
+
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::excessive_precision)] // decimals as another program prints them
+
+mod cache_support;
+
+use cache_support::*;
+use logitcache::{
+    cache::{CacheReader, decode_f16, decode_f32, decode_i32, verify},
+    types::{Failure, FailureStage, Store},
+};
+use std::path::PathBuf;
+
+fn fixture() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1")
+}
+
+/// Makes the fixture; never replaces one. A new format version gets a new folder and keeps the old ones.
+#[test]
+#[ignore = "makes tests/fixtures/cache-v1 where it is missing: cargo test --test cache_golden -- --ignored"]
+fn make_the_fixture() {
+    let folder = fixture();
+    assert!(!folder.exists(), "{} is there and must stay as it is", folder.display());
+    let mut m = manifest(3, 4, Store::All, 13);
+    let reason = "the file ends after 12 of 4096 bytes".to_owned();
+    m.failures.push(Failure { image_id: 12, path: "broken.jpg".into(), stage: FailureStage::Decode, reason });
+    let records = records(&m, 7);
+    write_cache(&folder, m, &[records[..5].to_vec(), records[5..].to_vec()]);
+}
+
+#[test]
+fn the_first_versions_cache_still_opens_and_is_sound() {
+    let report = verify(&fixture()).unwrap();
+    assert!(report.is_sound(), "{:#?}", report.problems);
+    assert_eq!((report.parts, report.images, report.rows, report.failures), (2, 12, 109, 1));
+    assert!(report.complete && report.notes.is_empty());
+    let expected = "734ac24d9d317a2fb1e6c910f8704302970b9d3a79ec1bd71856600e95f13bea";
+    assert_eq!(report.content_sha256.as_deref(), Some(expected));
+
+    let reader = CacheReader::open(&fixture()).unwrap();
+    let image = reader.image(1, 0).unwrap().unwrap();
+    assert_eq!(image.path, "ünï/cødé \u{1f426}.png");
+    let image = reader.image(0, 0).unwrap().unwrap();
+    let (p, labels) = (image.predictions, image.labels.unwrap());
+    assert_eq!((p.len(), p.class_len, p.dfl_len, labels.len()), (5, 3, 16, 2));
+    // As DuckDB shows them.
+    assert_eq!(decode_i32(p.anchors).collect::<Vec<_>>(), [3, 46, 71, 78, 88]);
+    assert_eq!(decode_i32(p.strides).collect::<Vec<_>>(), [8; 5]);
+    assert_eq!(decode_f32(p.scores).take(3).collect::<Vec<_>>(), [0.64700186, 0.215801, 0.9078246]);
+    let logits: Vec<f32> = decode_f16(p.class_logits).map(f32::from).take(3).collect();
+    assert_eq!(logits, [-1.5185547, 0.60595703, -7.47265625]);
+    let dfl: Vec<f32> = decode_f16(p.dfl_logits.unwrap()).map(f32::from).take(4).collect();
+    assert_eq!(dfl, [-6.51953125, -3.70703125, 1.91796875, 2.22265625]);
+}

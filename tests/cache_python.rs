@@ -1,0 +1,55 @@
+//! Caches as Python sees them: digests by `hashlib`, pages by the byte map of docs/format.md, tables by pyarrow, pandas,
+//! polars and DuckDB. Needs a Python with those packages: `LOGITCACHE_PYTHON`, else `.venv/bin/python`.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod cache_support;
+
+use cache_support::*;
+use logitcache::{cache::CacheReader, cache::decode_f32, types::Store};
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn python() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = match std::env::var_os("LOGITCACHE_PYTHON") {
+        Some(path) => PathBuf::from(path),
+        None => root.join(".venv/bin/python"),
+    };
+    let imports = "import duckdb, numpy, pandas, polars, pyarrow";
+    let works = Command::new(&python).args(["-c", imports]).output().is_ok_and(|o| o.status.success());
+    if !works {
+        println!("skipped: {} lacks duckdb, numpy, pandas, polars or pyarrow", python.display());
+    }
+    works.then_some(python)
+}
+
+fn check(python: &Path, folder: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_cache.py");
+    let output = Command::new(python).arg(script).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reader = CacheReader::open(folder).unwrap();
+    assert_eq!(found["images"], reader.len());
+    assert_eq!(found["rows"], reader.manifest().rows());
+    let images: Vec<_> = reader.images().map(Result::unwrap).collect();
+    let labels: usize = images.iter().filter_map(|i| i.labels).map(|l| l.len()).sum();
+    assert_eq!(found["labels"], labels);
+    let scores: f64 = images.iter().flat_map(|i| decode_f32(i.predictions.scores)).map(f64::from).sum();
+    assert!((found["score_sum"].as_f64().unwrap() - scores).abs() < 1e-9 * (1.0 + scores), "{found} {scores}");
+}
+
+#[test]
+fn other_engines_read_the_same_values_and_compute_the_same_digests() {
+    let Some(python) = python() else { return };
+    check(&python, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1"));
+    for (classes, reg_max, store) in [(80, 16, Store::All), (1, 1, Store::All), (3, 16, Store::Cls)] {
+        let folder = tempfile::tempdir().unwrap();
+        let m = manifest(classes, reg_max, store, 12);
+        let all = records(&m, 9);
+        write_cache(folder.path(), m, &[all[..7].to_vec(), all[7..].to_vec()]);
+        check(&python, folder.path());
+    }
+}

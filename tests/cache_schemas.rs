@@ -1,0 +1,63 @@
+//! The published schemas and the column tables of docs/format.md are those of the code.
+#![allow(clippy::unwrap_used)]
+
+use logitcache::{
+    cache::{Manifest, VerifyReport, columns::Table},
+    types::Store,
+};
+use schemars::schema_for;
+use serde_json::{Value, json};
+use std::{fs, path::Path};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn table(table: Table) -> Value {
+    let columns = table.columns(Store::All).iter();
+    let columns: Vec<Value> = columns
+        .map(|c| json!({"name": c.name, "type": c.kind.type_name(), "unit": c.unit, "meaning": c.meaning}))
+        .collect();
+    json!({
+        "title": format!("{}/*.parquet", table.folder()),
+        "parquet_schema": table.message_type(Store::All).lines().collect::<Vec<_>>(),
+        "columns": columns,
+    })
+}
+
+#[test]
+fn published_schemas_are_those_of_the_code() {
+    let schemas = [
+        ("manifest.schema.json", serde_json::to_value(schema_for!(Manifest)).unwrap()),
+        ("verify-report.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
+        ("images.parquet.json", table(Table::Images)),
+        ("predictions.parquet.json", table(Table::Predictions)),
+    ];
+    for (name, schema) in schemas {
+        let path = root().join("schemas").join(name);
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        if std::env::var_os("LOGITCACHE_WRITE_SCHEMAS").is_some() {
+            fs::create_dir_all(root().join("schemas")).unwrap();
+            fs::write(&path, &text).unwrap();
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            found == text,
+            "schemas/{name} is not what the code gives; run LOGITCACHE_WRITE_SCHEMAS=1 cargo test --test cache_schemas \
+             and look at the difference: a changed schema needs a new format version or feature"
+        );
+    }
+}
+
+#[test]
+fn the_documentation_shows_every_column_as_it_is() {
+    let text = fs::read_to_string(root().join("docs/format.md")).unwrap();
+    for table in [Table::Images, Table::Predictions] {
+        let rows: String = table
+            .columns(Store::All)
+            .iter()
+            .map(|c| format!("| `{}` | {} | {} | {} |\n", c.name, c.kind.type_name(), c.unit, c.meaning))
+            .collect();
+        assert!(text.contains(&rows), "docs/format.md lacks this table:\n{rows}");
+    }
+}

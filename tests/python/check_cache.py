@@ -1,0 +1,144 @@
+"""Reads a cache with everything but logitcache and prints what it found as JSON.
+
+Recomputes every digest by the rules of docs/format.md with hashlib and numpy, parses one page by the byte map, and
+reads the tables with pyarrow, pandas, polars and DuckDB. An assertion that fails is a fault of the cache or the document.
+"""
+
+import glob
+import hashlib
+import json
+import struct
+import sys
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+
+folder = sys.argv[1]
+manifest_bytes = open(f"{folder}/manifest.json", "rb").read()
+manifest = json.loads(manifest_bytes)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_manifest():
+    head, tail = manifest_bytes[:-90], manifest_bytes[-90:].decode()
+    digest = sha256(head)
+    assert tail == f'  "manifest_sha256": "{digest}"\n}}\n', tail
+    assert digest == manifest["manifest_sha256"]
+
+
+def check_files():
+    for part in manifest["parts"]:
+        assert part["name"] == f"part-{part['first_image_id']:09d}-{part['content_sha256'][:8]}"
+        for table in ("images", "predictions"):
+            data = open(f"{folder}/{table}/{part['name']}.parquet", "rb").read()
+            entry = part[f"{table}_file"]
+            assert len(data) == entry["bytes"] and sha256(data) == entry["sha256"]
+            footer = struct.unpack("<I", data[-8:-4])[0] + 8
+            assert data[-4:] == b"PAR1" and sha256(data[-footer:]) == entry["footer_sha256"]
+            check_layout(data, f"{folder}/{table}/{part['name']}.parquet")
+
+
+def check_layout(data, path):
+    """One uncompressed page per column chunk, chunks back to back, fixed-width values the last bytes of theirs."""
+    widths = {"INT32": 4, "FLOAT": 4, "INT64": 8, "FIXED_LEN_BYTE_ARRAY": 2}
+    file = pq.ParquetFile(path)
+    table = file.read()
+    position = 4
+    assert file.metadata.num_row_groups == 1, "this check reads small caches"
+    group = file.metadata.row_group(0)
+    for i in range(group.num_columns):
+        chunk = group.column(i)
+        assert chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
+        assert chunk.data_page_offset == position
+        position += chunk.total_compressed_size
+        name = chunk.path_in_schema
+        values = table.column(name.split(".")[0]).combine_chunks()
+        for field in name.split(".")[1:]:
+            if field not in ("list",):
+                values = values.flatten() if field == "element" else values.field(field)
+        if chunk.physical_type in widths:
+            kind = {"INT32": "<i4", "FLOAT": "<f4", "INT64": "<i8", "FIXED_LEN_BYTE_ARRAY": "<f2"}[chunk.physical_type]
+            size = len(values) * widths[chunk.physical_type]
+            raw = np.frombuffer(data[position - size : position], kind)
+            assert np.array_equal(raw, values.to_numpy(zero_copy_only=False)), name
+    footer = struct.unpack("<I", data[-8:-4])[0] + 8
+    assert position == len(data) - footer
+
+
+def arrays(rows, name, kind):
+    return np.array(rows[name].tolist() if len(rows) else [], dtype=kind).tobytes()
+
+
+def image_digests(image, rows, classes, bins):
+    h = hashlib.sha256(b"logitcache/record/1\0")
+    path = image.path.encode()
+    h.update(struct.pack("<qiI", image.image_id, image.view, len(path)) + path)
+    h.update(struct.pack("<II", image.width, image.height) + bytes.fromhex(image.file_sha256))
+    numbers = [image.scale, image.pad_left, image.pad_top, image.dropped_max_score, image.dropped_mean_prob]
+    h.update(np.array(numbers, "<f4").tobytes())
+    h.update(struct.pack("<III", len(rows), classes, bins))
+    columns = [("anchor", "<i4"), ("stride", "<i4"), ("score", "<f4"), ("class_id", "<i4")]
+    columns += [(edge, "<f4") for edge in ("x1", "y1", "x2", "y2")] + [("class_logits", "<f2")]
+    for name, kind in columns + ([("dfl_logits", "<f2")] if bins else []):
+        h.update(arrays(rows, name, kind))
+    g = hashlib.sha256(b"logitcache/labels/1\0")
+    labels = list(image.labels)
+    g.update(struct.pack("<BI", image.labelled, len(labels)))
+    g.update(np.array([l["class_id"] for l in labels], "<u4").tobytes())
+    for edge in ("x1", "y1", "x2", "y2"):
+        g.update(np.array([l[edge] for l in labels], "<f4").tobytes())
+    return h.digest(), g.digest()
+
+
+def check_digests():
+    images = pd.read_parquet(f"{folder}/images").sort_values(["image_id", "view"])
+    predictions = pd.read_parquet(f"{folder}/predictions")
+    of_image = dict(tuple(predictions.groupby(["image_id", "view"])))
+    classes = manifest["teacher"]["num_classes"]
+    bins = 4 * manifest["teacher"]["reg_max"] if manifest["settings"]["store"] == "all" else 0
+    content = hashlib.sha256(b"logitcache/content/1\0")
+    files = hashlib.sha256(b"logitcache/images/1\0")
+    label_set = hashlib.sha256(b"logitcache/label-set/1\0")
+    for image in images.itertuples():
+        rows = of_image.get((image.image_id, image.view), predictions.iloc[:0])
+        record, labels = image_digests(image, rows, classes, bins)
+        assert record.hex() == image.record_sha256 and labels.hex() == image.labels_sha256, image.path
+        content.update(record + labels)
+        files.update(bytes.fromhex(image.file_sha256))
+        label_set.update(labels)
+    digests = manifest["digests"]
+    assert content.hexdigest() == digests["content_sha256"]
+    assert files.hexdigest() == digests["images_sha256"]
+    assert label_set.hexdigest() == digests["labels_sha256"]
+
+
+def engines():
+    """The same questions to four engines, over the globs of all parts."""
+    images, predictions = f"{folder}/images/*.parquet", f"{folder}/predictions/*.parquet"
+    sums = "count(*), sum(score::double), sum(list_sum(class_logits)::double)"
+    duck = duckdb.sql(f"select {sums} from '{predictions}'").fetchall()[0]
+    duck_labels = duckdb.sql(f"select count(*), sum(len(labels)), sum(label_count) from '{images}'").fetchall()[0]
+    frame = pd.read_parquet(f"{folder}/predictions")
+    assert len(frame) == 0 or frame.class_logits.iloc[0].dtype == np.float16
+    pandas = (len(frame), frame.score.astype(float).sum(), sum(x.astype(float).sum() for x in frame.class_logits))
+    lazy = pl.scan_parquet(predictions).collect()
+    assert lazy.schema["class_logits"] == pl.List(pl.Float16)
+    logits = lazy["class_logits"].explode().cast(pl.Float64).sum()
+    polars = (lazy.height, lazy["score"].cast(pl.Float64).sum(), logits)
+    arrow = sum(pq.read_table(f).num_rows for f in glob.glob(predictions))
+    for other in (pandas, polars):
+        assert np.allclose(duck, other, rtol=1e-5, atol=1e-3), (duck, other)
+    assert arrow == duck[0] and duck_labels[1] == duck_labels[2]
+    return {"images": duck_labels[0], "labels": int(duck_labels[1]), "rows": duck[0], "score_sum": duck[1]}
+
+
+check_manifest()
+check_files()
+check_digests()
+print(json.dumps(engines()))
