@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,13 +62,35 @@ def coco_cache(logitcache, shared, tmp_path_factory):
     return out
 
 
+def draw_data_set(folder, images=40):
+    """Rectangles and discs on noise, with labels in Ultralytics' form: 0 to 5 objects a picture, of two sizes of picture."""
+    rng = np.random.default_rng(5)
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for number in range(images):
+        width, height = (160, 120) if number % 3 else (97, 160)
+        picture = rng.integers(90, 130, (height, width, 3), dtype=np.uint8)
+        lines = []
+        for _ in range(number % 6):
+            x, y, side = (int(rng.integers(low, high)) for low, high in [(20, width - 20), (20, height - 20), (5, 18)])
+            colour, class_id = rng.integers(0, 256, 3).tolist(), int(rng.integers(0, 2))
+            if class_id == 0:
+                cv2.circle(picture, (x, y), side, colour, -1)
+            else:
+                cv2.rectangle(picture, (x - side, y - side), (x + side, y + side), colour, -1)
+            lines.append(f"{class_id} {x / width:.6f} {y / height:.6f} {2 * side / width:.6f} {2 * side / height:.6f}")
+        suffix = ".png" if number % 2 else ".jpg"
+        assert cv2.imwrite(str(folder / "images" / f"drawn{number:03}{suffix}"), picture)
+        (folder / "labels" / f"drawn{number:03}.txt").write_text("\n".join(lines))
+    (folder / "data.yaml").write_text("train: images\nval: images\nnames: [circle, square]\n")
+    return folder / "data.yaml"
+
+
 @pytest.fixture(scope="session")
-def synth_cache(logitcache, tmp_path_factory):
-    """Drawn shapes under the committed tiny teacher, in parts of 16 images: needs nothing beside the project."""
-    folder = tmp_path_factory.mktemp("synth")
-    logitcache("synth", "--out", folder / "shapes", "--images", 40, "--imgsz", 160, "--seed", 3)
-    teacher = FIXTURES / "models/yolov8-dynamic.onnx"
-    data = folder / "shapes/data.yaml"
+def drawn_cache(logitcache, tmp_path_factory):
+    """Drawn pictures under a committed tiny teacher, in parts of 16 images: needs nothing beside the project."""
+    folder = tmp_path_factory.mktemp("drawn")
+    data, teacher = draw_data_set(folder / "data"), FIXTURES / "models/yolov8-dynamic.onnx"
     settings = ["--imgsz", 160, "--images-per-part", 16]
     logitcache("build", "--teacher", teacher, "--data", data, "--out", folder / "cache", *settings)
     return folder / "cache"

@@ -58,8 +58,8 @@ def check(cache):
     return entries
 
 
-def test_drawn_shapes(synth_cache):
-    assert len(check(synth_cache)) == 40
+def test_drawn_pictures(drawn_cache):
+    assert len(check(drawn_cache)) == 40
 
 
 def test_coco128(coco_cache, shared):
@@ -71,8 +71,8 @@ def test_coco128(coco_cache, shared):
         assert hashlib.sha256(data).hexdigest() == image["file_sha256"]
 
 
-def test_one_changed_value_changes_the_digests(synth_cache):
-    image, rows = next((image, rows) for image, rows in read_cache(synth_cache) if image["row_count"])
+def test_one_changed_value_changes_the_digests(drawn_cache):
+    image, rows = next((image, rows) for image, rows in read_cache(drawn_cache) if image["row_count"])
     before = record_digest(image, rows, 6, 16).hexdigest()
     rows = rows | {"score": np.nextafter(rows["score"], np.float32(2))}
     assert record_digest(image, rows, 6, 16).hexdigest() != before

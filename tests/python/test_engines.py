@@ -9,16 +9,16 @@ import pytest
 
 
 def by_duckdb(cache):
-    images = duckdb.sql(f"SELECT count(*), sum(row_count) FROM '{cache}/images/*.parquet'").fetchone()
-    rows = duckdb.sql(f"SELECT count(*) FROM '{cache}/predictions/*.parquet'").fetchone()[0]
+    images = duckdb.sql(f"SELECT count(*), sum(row_count) FROM '{cache}/images/*.parquet'").fetchall()[0]
+    rows = duckdb.sql(f"SELECT count(*) FROM '{cache}/predictions/*.parquet'").fetchall()[0][0]
     classes = duckdb.sql(
         f"SELECT class_id, count(*), avg(score::DOUBLE) FROM '{cache}/predictions/*.parquet' GROUP BY class_id"
     ).fetchall()
-    boxes = duckdb.sql(f"SELECT coalesce(sum(len(labels)), 0) FROM '{cache}/images/*.parquet'").fetchone()[0]
+    boxes = duckdb.sql(f"SELECT coalesce(sum(len(labels)), 0) FROM '{cache}/images/*.parquet'").fetchall()[0][0]
     widths = duckdb.sql(
         f"SELECT DISTINCT len(class_logits), len(dfl_logits) FROM '{cache}/predictions/*.parquet'"
     ).fetchall()
-    top = duckdb.sql(f"SELECT max(list_max(class_logits)) FROM '{cache}/predictions/*.parquet'").fetchone()[0]
+    top = duckdb.sql(f"SELECT max(list_max(class_logits)) FROM '{cache}/predictions/*.parquet'").fetchall()[0][0]
     return images[0], int(images[1]), rows, {c: (n, m) for c, n, m in classes}, int(boxes), widths, top
 
 
@@ -76,16 +76,16 @@ def check(engine, cache, summary):
     teacher = summary["teacher"]
     assert [tuple(map(int, pair)) for pair in widths] == [(teacher["num_classes"], 4 * teacher["reg_max"])]
     # The logits are numbers in every engine: the highest one is that of the highest score.
-    best = duckdb.sql(f"SELECT max(score) FROM '{cache}/predictions/*.parquet'").fetchone()[0]
+    best = duckdb.sql(f"SELECT max(score) FROM '{cache}/predictions/*.parquet'").fetchall()[0][0]
     assert 1 / (1 + 2.718281828459045**-top) == pytest.approx(best, abs=2e-3)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_drawn_shapes(engine, synth_cache, inspect):
-    summary = inspect(synth_cache)
+def test_drawn_pictures(engine, drawn_cache, inspect):
+    summary = inspect(drawn_cache)
     assert summary["images"] == 40 and summary["rows"] > 0
-    assert len(list((synth_cache / "images").glob("*.parquet"))) == 3
-    check(engine, synth_cache, summary)
+    assert len(list((drawn_cache / "images").glob("*.parquet"))) == 3
+    check(engine, drawn_cache, summary)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
