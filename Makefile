@@ -1,0 +1,48 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_FLAGS := --disable-pip-version-check --quiet
+
+.PHONY: help setup test-env oracle-env demo test lint bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.runtime ## .venv with the ONNX Runtime library, where the program finds it by itself
+
+test-env: .venv/.test ## .venv with what the Python oracles need as well
+
+oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, for generators of goldens and for benchmarks
+
+# A stamp is newer than the requirements that it was made from; an interrupted installation leaves none.
+.venv/.runtime: requirements/runtime.txt
+	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	touch $@
+
+.venv/.test: requirements/test.txt .venv/.runtime
+	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	touch $@
+
+.venv-oracle/.oracle: requirements/oracle.txt
+	[ -x .venv-oracle/bin/python ] || $(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install $(PIP_FLAGS) -r $<
+	touch $@
+
+demo: test-env ## draws a data set, caches what a tiny teacher says of it, inspects, verifies and queries the cache
+	cargo build --release
+	scripts/demo.sh
+
+test: test-env ## Rust tests, then the Python oracles against the built program
+	.venv/bin/python scripts/run_tests.py
+
+lint: ## formatting and clippy, warnings as errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+bench: setup ## benchmarks; the comparison with Python programs needs `make oracle-env` and ../shared
+	cargo build --release
+	cargo bench
+	@if [ -x .venv-oracle/bin/python ]; then .venv-oracle/bin/python benches/build_throughput.py; \
+	else echo "skipped: benches/build_throughput.py needs 'make oracle-env'"; fi

@@ -1,0 +1,87 @@
+"""Runs every test and ends with one line: passed, failed, skipped. `make test` calls it.
+
+A Rust test that cannot run prints a line that begins with `skipped: `; cargo counts it as passed, this program as
+skipped. pytest counts its own. Exit status 0 only when nothing failed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def target_dir():
+    """Where cargo builds."""
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def check_shared():
+    """A folder of shared data that was named must be there: a silent skip would look like a pass."""
+    named = os.environ.get("LOGITCACHE_SHARED")
+    if named is None:
+        return
+    try:
+        os.listdir(named)
+    except OSError as error:
+        sys.exit(f"LOGITCACHE_SHARED is set to {named!r}, which cannot be read: {error}\n  Correct the variable or unset it.")
+
+
+def stream(command, **options):
+    """Runs a command, shows its output as it comes, gives the exit status and the lines."""
+    print("$", " ".join(map(str, command)), flush=True)
+    lines = []
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options
+    )
+    for line in process.stdout:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        lines.append(line)
+    return process.wait(), lines
+
+
+def run_rust():
+    """`cargo test`: passed, failed, skipped, and whether cargo itself was content."""
+    # --show-output: what passing tests print, the reasons of skips among it.
+    status, lines = stream(["cargo", "test", "--no-fail-fast", "--", "--show-output"])
+    passed = failed = skipped = 0
+    for line in lines:
+        result = re.match(r"test result: .* (\d+) passed; (\d+) failed; (\d+) ignored", line)
+        if result:
+            passed, failed, skipped = (a + int(b) for a, b in zip((passed, failed, skipped), result.groups()))
+    said = sum(line.startswith("skipped: ") for line in lines)
+    return passed - said, failed, skipped + said, status == 0
+
+
+def run_python():
+    """pytest over tests/python: passed, failed, skipped, and whether pytest was content."""
+    report = target_dir() / "pytest.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "tests/python", "-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    status, _ = stream(command)
+    if not report.exists():
+        return 0, 0, 0, False
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    count = lambda name: sum(int(suite.get(name, 0)) for suite in suites)
+    failed, skipped = count("failures") + count("errors"), count("skipped")
+    return count("tests") - failed - skipped, failed, skipped, status == 0
+
+
+def main():
+    check_shared()
+    built, _ = stream(["cargo", "build"])
+    if built != 0:
+        sys.exit("cargo build failed: no test was run")
+    rust, python = run_rust(), run_python()
+    passed, failed, skipped = (rust[i] + python[i] for i in range(3))
+    content = rust[3] and python[3]
+    print(f"{passed} passed, {failed} failed, {skipped} skipped" + ("" if content or failed else "; a test program broke down"))
+    sys.exit(0 if content and failed == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
