@@ -1,6 +1,8 @@
 //! The tensors found in the fixtures' graphs against the raw head outputs of the torch modules they were exported from
 //! (`tests/fixtures/generate_models.py`).
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::path::PathBuf;
 
 use logitcache::{
@@ -66,11 +68,7 @@ fn compare(name: &str, names_given: bool, tolerance: f32) {
     let mut checked = 0;
     for case in golden.cases {
         let store = if golden.reg_max == 1 { Store::Cls } else { Store::All };
-        // A dynamic export takes squares only through `imgsz`; other shapes are checked in static exports.
         let imgsz = (name.contains("dynamic") || name.contains("fp16-io")).then_some(case.height);
-        if imgsz.is_some() && case.height != case.width {
-            continue;
-        }
         let names = names_given.then(|| SHAPES.map(str::to_owned).to_vec());
         let model = TeacherModel::load(
             models().join(format!("{name}.onnx")),
@@ -132,13 +130,15 @@ fn other_versions_and_other_shapes() {
 #[test]
 fn dynamic_and_fixed_batches() {
     compare("yolov8-dynamic", false, 1e-3);
+    // Attention over random weights enlarges rounding; ONNX Runtime differs as much from itself without optimisation.
+    compare("yolo12-dynamic", false, 5e-3);
     compare("yolov8-batch4", false, 1e-3);
 }
 
 #[test]
 fn float16() {
-    compare("yolov8-fp16", false, 2e-2);
-    compare("yolov8-fp16-io", false, 2e-2);
+    compare("yolov8-fp16", false, 5e-2);
+    compare("yolov8-fp16-io", false, 5e-2);
     for name in ["yolov8-fp16.onnx", "yolov8-fp16-io.onnx"] {
         let model = TeacherModel::load(models().join(name), &options(None, Store::All)).unwrap();
         assert_eq!(model.precision, Precision::Fp16, "{name}");

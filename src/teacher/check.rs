@@ -84,10 +84,10 @@ impl TeacherModel {
         let (classes, anchors) = (self.head.num_classes, self.head.num_anchors);
         let channels = [classes, 4 * self.head.reg_max.unwrap_or(1), 4 + classes];
         let mut images: Vec<&[f32]> = Vec::new();
+        if outputs.len() != channels.len() {
+            return Err(refuse(format!("it gives {} tensors, expected {}", outputs.len(), channels.len())));
+        }
         for (i, channels) in channels.into_iter().enumerate() {
-            let value = outputs.values().nth(i).ok_or_else(|| refuse("an output is missing".to_owned()))?;
-            // The tensors live as long as `outputs`; a `ValueRef` does not.
-            drop(value);
             let (shape, data) = outputs[i].try_extract_tensor::<f32>().map_err(said)?;
             if !shape.iter().map(|dim| usize::try_from(*dim).ok()).eq([batch, channels, anchors].map(Some)) {
                 return Err(refuse(format!(
@@ -131,13 +131,17 @@ pub(super) fn noise(len: usize) -> Vec<f32> {
         .collect()
 }
 
+/// False for NaN as well.
+fn within(error: f32, allowed: f32) -> bool {
+    error <= allowed
+}
+
 fn compare_scores(logits: &[f32], own: &[f32], anchors: usize, tolerance: &Tolerance) -> Result<f32, String> {
     let mut largest = 0.0f32;
     for (at, (logit, own)) in logits.iter().zip(own).enumerate() {
         let score = 1.0 / (1.0 + (-logit).exp());
         let error = (score - own).abs();
-        // Written so that NaN fails.
-        if !(error <= tolerance.score_absolute + tolerance.score_relative * own.abs()) {
+        if !within(error, tolerance.score_absolute + tolerance.score_relative * own.abs()) {
             return Err(format!(
                 "class {} of anchor {} has the probability {own}, its logit gives {score}",
                 at / anchors.max(1),
@@ -153,7 +157,7 @@ fn compare_boxes(decoded: &[f32], own: &[f32], anchors: usize, tolerance: &Toler
     let mut largest = 0.0f32;
     for (at, (decoded, own)) in decoded.iter().zip(own).enumerate() {
         let error = (decoded - own).abs();
-        if !(error <= tolerance.box_absolute_px + tolerance.box_relative * own.abs()) {
+        if !within(error, tolerance.box_absolute_px + tolerance.box_relative * own.abs()) {
             let side = ["centre x", "centre y", "width", "height"].get(at / anchors.max(1)).unwrap_or(&"value");
             return Err(format!(
                 "the box of anchor {} has the {side} {own} px, its DFL logits give {decoded} px",

@@ -267,11 +267,11 @@ fn needed<'g>(graph: &'g GraphProto, outputs: &[&'g str]) -> Needed<'g> {
         if !tensors.insert(name) {
             continue;
         }
-        if let Some(&index) = producers.get(name) {
-            if let (Some(kept), Some(node)) = (nodes.get_mut(index), graph.node.get(index)) {
-                *kept = true;
-                next.extend(reads(node));
-            }
+        if let Some(&index) = producers.get(name)
+            && let (Some(kept), Some(node)) = (nodes.get_mut(index), graph.node.get(index))
+        {
+            *kept = true;
+            next.extend(reads(node));
         }
     }
     Needed { nodes, tensors }

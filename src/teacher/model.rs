@@ -1,7 +1,7 @@
 //! Reading a teacher file: everything is checked and understood before any session is made.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -98,7 +98,7 @@ pub struct HeadSpec {
 }
 
 /// A teacher file, read and understood; no library is needed up to here.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TeacherModel {
     /// The file.
     pub path: PathBuf,
@@ -165,6 +165,19 @@ impl TeacherModel {
     fn bytes_with(&self, outputs: &[&str]) -> Vec<u8> {
         // `read` refuses a file without a graph.
         with_outputs(&self.original, outputs, &self.ends).map(|model| model.encode_to_vec()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for TeacherModel {
+    /// Without the weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TeacherModel")
+            .field("path", &self.path)
+            .field("input", &self.input)
+            .field("batch", &self.batch)
+            .field("precision", &self.precision)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 
@@ -336,8 +349,9 @@ fn anchors(size: InputSize, tensors: &HeadTensors, metadata: &Metadata) -> Resul
     let count = |strides: &[u32]| {
         strides.iter().map(|stride| (size.height / stride) as usize * (size.width / stride) as usize).sum::<usize>()
     };
-    let divides =
-        |strides: &[u32]| strides.last().is_some_and(|last| size.height % last == 0 && size.width % last == 0);
+    let divides = |strides: &[u32]| {
+        strides.last().is_some_and(|last| size.height.is_multiple_of(*last) && size.width.is_multiple_of(*last))
+    };
     let levels = |strides: &[u32]| tensors.levels.is_none_or(|levels| levels == strides.len());
     let coarsest = |strides: &[u32]| metadata.stride.is_none_or(|stride| strides.last() == Some(&stride));
     let as_declared =

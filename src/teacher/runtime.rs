@@ -185,6 +185,10 @@ fn load(path: &Path) -> Result<Runtime, String> {
         .with_telemetry(false)
         .build()
         .map_err(|error| format!("it does not start: {}", error.message()))?;
+    if env::var_os("ORT_LOG").is_none() {
+        // Every error comes back as a value and is reported once, with its remedy.
+        environment.set_log_level(ort::logging::LogLevel::Fatal);
+    }
     Ok(Runtime {
         path: path.to_owned(),
         version: version_of(path).unwrap_or_else(|| format!("{OLDEST} or newer")),

@@ -158,12 +158,11 @@ impl TeacherSession {
         let outputs = self.session.run(ort::inputs![input]).map_err(said)?;
         let shapes =
             [[run_batch, self.num_classes, self.num_anchors], [run_batch, self.box_channels, self.num_anchors]];
+        if outputs.len() != shapes.len() {
+            return Err(RunError(format!("the model gave {} outputs, expected {}", outputs.len(), shapes.len())));
+        }
         for (i, expected) in shapes.iter().enumerate() {
-            let value = outputs
-                .values()
-                .nth(i)
-                .ok_or_else(|| RunError("the model gave fewer outputs than it has".to_owned()))?;
-            let (shape, _) = value.try_extract_tensor::<f32>().map_err(said)?;
+            let (shape, _) = outputs[i].try_extract_tensor::<f32>().map_err(said)?;
             if !shape.iter().map(|dim| usize::try_from(*dim).ok()).eq(expected.iter().map(|dim| Some(*dim))) {
                 return Err(RunError(format!("output {i} has the shape {:?}, expected {expected:?}", &shape[..])));
             }
@@ -279,7 +278,7 @@ fn configure(
 ) -> Result<SessionBuilder, String> {
     let threads = options.intra_threads.max(1);
     let why = |error: ort::Error<SessionBuilder>| error.message().to_owned();
-    Session::builder(&runtime.environment)
+    let builder = Session::builder(&runtime.environment)
         .map_err(|error| error.message().to_owned())?
         .with_execution_providers([options.provider.dispatch(threads)])
         .map_err(why)?
@@ -293,7 +292,13 @@ fn configure(
         .map_err(why)?
         .with_deterministic_compute(true)
         .map_err(why)?
-        // Threads that wait for work would take the time of those that decode and write.
-        .with_intra_op_spinning(std::env::var_os("SPIN").is_some())
-        .map_err(why)
+        // Threads that spin while they wait take the time of those that decode and write.
+        .with_intra_op_spinning(false)
+        .map_err(why)?;
+    match options.provider {
+        // OpenVINO takes whole graphs: a node left to the CPU kernels would be a fallback nobody asked for. CUDA and
+        // TensorRT leave the arithmetic of shapes to the CPU by design.
+        Provider::Openvino => builder.with_disable_cpu_fallback().map_err(why),
+        Provider::Cpu | Provider::Cuda | Provider::Tensorrt => Ok(builder),
+    }
 }
