@@ -17,7 +17,7 @@ mod verify;
 mod view;
 mod writer;
 
-pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest};
+pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
     ContentDigests, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, LabelsState, Manifest,
