@@ -9,7 +9,7 @@ rm -rf "$dir"
 run() { printf '\n$ %s\n' "logitcache $*"; "$bin" "$@"; }
 
 run synth --out "$dir/shapes" --images 64 --imgsz 320 --seed 7
-run build --teacher tests/fixtures/models/yolov8-tiny.onnx --data "$dir/shapes/data.yaml" --out "$dir/cache"
+run build --teacher tests/fixtures/models/yolov8-dynamic.onnx --data "$dir/shapes/data.yaml" --out "$dir/cache"
 run inspect "$dir/cache"
 run verify "$dir/cache"
 printf '\n$ duckdb: the images with the most anchors over 0.5, and what the labels say of them\n'

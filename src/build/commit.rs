@@ -14,12 +14,7 @@ use crate::{
     types::{Failure, Profile, Store},
 };
 use rayon::ThreadPoolBuilder;
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::atomic::AtomicBool,
-    time::Instant,
-};
+use std::{collections::BTreeSet, io, sync::atomic::AtomicBool, time::Instant};
 
 impl Build {
     /// Runs the teacher over every pending image. `on_image(failed)` is called for each, in order. Raising `stop` ends

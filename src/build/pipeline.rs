@@ -74,7 +74,7 @@ pub fn run(
     stop: &AtomicBool,
     mut sink: impl FnMut(Outcome) -> Result<()>,
 ) -> Result<usize> {
-        let slots = workers.len() + pool.current_num_threads() + 2;
+    let slots = workers.len() + pool.current_num_threads() + 2;
     let window = 4 * slots;
     let (free_tx, free_rx) = bounded(slots);
     let (token_tx, token_rx) = bounded(window);

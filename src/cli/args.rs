@@ -6,7 +6,10 @@ use logitcache::{
     teacher::Provider,
     types::{Profile, Store},
 };
-use std::{num::{NonZeroU32, NonZeroUsize}, path::PathBuf};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
 
 /// Run a frozen ONNX detector over a data set once, keep its soft outputs in Parquet, distil students from the map.
 ///

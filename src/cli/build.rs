@@ -7,13 +7,7 @@ use logitcache::{
     build::{Build, BuildOptions, BuildReport},
     dataset::DataSource,
 };
-use std::{
-    fs,
-    num::NonZeroUsize,
-    path::Path,
-    sync::atomic::Ordering,
-    thread,
-};
+use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
 
 /// Failures named on the terminal; all of them are in the manifest.
 const FAILURES_SHOWN: usize = 20;

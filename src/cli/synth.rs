@@ -21,7 +21,11 @@ pub fn run(args: &SynthArgs, quiet: bool) -> Result<Status> {
     });
     progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     let summary = summary?;
-    if args.json { print_json(&summary)? } else { print(&show(&summary))? }
+    if args.json {
+        print_json(&summary)?
+    } else {
+        print(&show(&summary))?
+    }
     Ok(Status::Done)
 }
 

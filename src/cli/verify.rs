@@ -9,7 +9,11 @@ use logitcache::{
 
 pub fn run(args: &VerifyArgs) -> Result<Status> {
     let report = verify(&args.cache)?;
-    if args.json { print_json(&report)? } else { print(&show(&report))? }
+    if args.json {
+        print_json(&report)?
+    } else {
+        print(&show(&report))?
+    }
     Ok(if report.is_sound() { Status::Done } else { Status::Failed })
 }
 

@@ -106,7 +106,7 @@ fn two_builds_in_one_folder_cannot_both_run() {
     wait_for_parts(&mut first, &cache, 1);
     let second = build(&data, &cache, &[]);
     let first = finished(first.wait_with_output().unwrap()).expect(0);
-    second.expect(2).says(&["another", "pid"]);
+    second.expect(2).says(&["process", "holds its lock"]);
     assert!(first.stdout.contains("content sha256"));
 }
 

@@ -126,3 +126,8 @@ pub fn content(cache: &Path) -> String {
 pub fn verify(cache: &Path) -> Run {
     logitcache(&[OsStr::new("verify"), cache.as_os_str()])
 }
+
+/// Says why a test could not run; `make test` counts these lines.
+pub fn skipped(why: &str) {
+    println!("skipped: {why}");
+}

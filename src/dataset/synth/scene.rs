@@ -13,7 +13,7 @@ use std::f32::consts::TAU;
 /// An object is labelled when at least this share of it, and this many pixels, can be seen.
 const MIN_VISIBLE_SHARE: f32 = 0.3;
 const MIN_VISIBLE_PX: u32 = 24;
-/// Smallest radius in pixels: below it, a star cannot be told from a hexagon.
+/// Smallest radius in pixels: below it, a star cannot be told from a circle.
 const MIN_RADIUS_PX: f32 = 5.0;
 /// Largest radius as a share of the picture's shorter side.
 const MAX_RADIUS_SHARE: f32 = 0.28;

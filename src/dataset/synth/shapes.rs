@@ -13,28 +13,15 @@ pub enum ShapeClass {
     Triangle,
     /// Four equal sides.
     Square,
-    /// Six equal sides.
-    Hexagon,
     /// Five points.
     Star,
     /// Two bars at a right angle.
     Cross,
-    /// A disc with a disc cut out of its side.
-    Crescent,
 }
 
 impl ShapeClass {
     /// All classes, by class id.
-    pub const ALL: [Self; 8] = [
-        Self::Circle,
-        Self::Ring,
-        Self::Triangle,
-        Self::Square,
-        Self::Hexagon,
-        Self::Star,
-        Self::Cross,
-        Self::Crescent,
-    ];
+    pub const ALL: [Self; 6] = [Self::Circle, Self::Ring, Self::Triangle, Self::Square, Self::Star, Self::Cross];
 
     /// The class id.
     pub fn id(self) -> usize {
@@ -48,10 +35,8 @@ impl ShapeClass {
             Self::Ring => "ring",
             Self::Triangle => "triangle",
             Self::Square => "square",
-            Self::Hexagon => "hexagon",
             Self::Star => "star",
             Self::Cross => "cross",
-            Self::Crescent => "crescent",
         }
     }
 }
@@ -61,7 +46,6 @@ pub(super) enum Outline {
     Circle,
     Ring { middle: f32, half_width: f32 },
     Polygon(Vec<[f32; 2]>),
-    Crescent { cut_at: f32, cut_radius: f32 },
 }
 
 impl Outline {
@@ -76,7 +60,6 @@ impl Outline {
             }
             ShapeClass::Triangle => Self::regular(3),
             ShapeClass::Square => Self::regular(4),
-            ShapeClass::Hexagon => Self::regular(6),
             ShapeClass::Star => {
                 let inner = mix(0.38, 0.5);
                 Self::Polygon((0..10).map(|i| on_circle(i, 10, if i % 2 == 0 { 1.0 } else { inner })).collect())
@@ -96,7 +79,6 @@ impl Outline {
                 });
                 Self::Polygon(turned.collect())
             }
-            ShapeClass::Crescent => Self::Crescent { cut_at: mix(0.45, 0.6), cut_radius: mix(0.8, 0.72) },
         }
     }
 
@@ -110,7 +92,6 @@ impl Outline {
         match self {
             Self::Circle => radius - 1.0,
             Self::Ring { middle, half_width } => (radius - middle).abs() - half_width,
-            Self::Crescent { cut_at, cut_radius } => (radius - 1.0).max(cut_radius - (x - cut_at).hypot(y)),
             Self::Polygon(points) => polygon_distance(points, x, y),
         }
     }
@@ -167,7 +148,6 @@ mod tests {
         close(ShapeClass::Ring, PI * (1.0 - 0.45 * 0.45));
         close(ShapeClass::Triangle, 1.299);
         close(ShapeClass::Square, 2.0);
-        close(ShapeClass::Hexagon, 2.598);
         close(ShapeClass::Star, 5.0 * 0.38 * (PI / 5.0).sin());
         let end = (1.0_f32 - 0.22 * 0.22).sqrt();
         close(ShapeClass::Cross, 2.0 * (2.0 * end * 2.0 * 0.22) - (2.0 * 0.22_f32).powi(2));
