@@ -304,7 +304,12 @@ impl Manifest {
 
 /// Two values as text; of two lists only the first elements that differ, so that 80 class names stay readable.
 fn show_difference(a: &Value, b: &Value) -> (String, String) {
-    let (Value::Array(x), Value::Array(y)) = (a, b) else { return (a.to_string(), b.to_string()) };
+    // Settings are float32: shown as such, not with the digits of their float64 form.
+    let plain = |v: &Value| match v.as_f64() {
+        Some(number) if v.is_f64() => (number as f32).to_string(),
+        _ => v.to_string(),
+    };
+    let (Value::Array(x), Value::Array(y)) = (a, b) else { return (plain(a), plain(b)) };
     let at = x.iter().zip(y).position(|(v, w)| v != w).unwrap_or(x.len().min(y.len()));
     let show = |list: &[Value]| match list.get(at) {
         Some(value) => format!("{} values, number {at} is {value}", list.len()),

@@ -1,6 +1,7 @@
 //! Wrong things are refused with a sentence that helps, before anything is written.
 
 use crate::support::{args, build, build_args, command, finished, fixture, logitcache, shapes, teacher};
+use sha2::{Digest, Sha256};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 fn with_teacher(teacher: &Path, data: &Path, out: &Path) -> crate::support::Run {
@@ -15,7 +16,7 @@ fn models_that_are_no_detector_of_the_family() {
     let model = |name: &str| fixture("models").join(name);
     with_teacher(&model("yolov8-classify.onnx"), &data, &out).expect(2).says(&["yolov8-classify.onnx", "classif"]);
     with_teacher(&model("yolov10-end2end.onnx"), &data, &out).expect(2).says(&["300, 6", "end2end=False"]);
-    with_teacher(&model("yolov8-nms.onnx"), &data, &out).expect(2).says(&["300, 6", "nms=False"]);
+    with_teacher(&model("yolov8-nms.onnx"), &data, &out).expect(2).says(&["300, 6", "nms=True"]);
     with_teacher(&model("yolo26-no-dfl.onnx"), &data, &out).expect(2).says(&["--store cls"]);
     let corrupt = dir.path().join("corrupt.onnx");
     let mut bytes = fs::read(teacher()).unwrap();
@@ -127,9 +128,15 @@ fn a_newer_format() {
     let manifest = out.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
     assert!(text.contains("\"version\": 1"), "{text}");
-    fs::write(&manifest, text.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
+    // As a newer program would write it: with the digest of what it wrote.
+    let newer = text.replacen("\"version\": 1", "\"version\": 2", 1);
+    let (head, tail) = newer.split_at(newer.rfind("  \"manifest_sha256\"").unwrap());
+    let digest = logitcache::cache::to_hex(&Sha256::digest(head));
+    let old = tail.split('"').nth(3).unwrap();
+    fs::write(&manifest, format!("{head}{}", tail.replace(old, &digest))).unwrap();
     for words in ["inspect", "verify"] {
-        logitcache(&[words.as_ref(), out.as_os_str()]).expect(2).says(&["version 2"]);
+        let run = logitcache(&[words.as_ref(), out.as_os_str()]).expect(2);
+        assert!(format!("{}{}", run.stdout, run.stderr).contains("version 2"), "{run:?}");
     }
     build(&data, &out, &[]).expect(2).says(&["version 2"]);
 }
