@@ -134,6 +134,12 @@ pub fn free_space_bytes(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Memory of this machine, in bytes.
+pub fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
 /// The right to change one folder. The system gives it back when the process ends, however it ends.
 ///
 /// The lock is a file `.lock` in the folder, held with `flock` and removed on release, so a finished folder holds no

@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> cache -> teacher -> build, inspect -> the executable's cli
+//! types, error, fsio -> dataset -> preprocess -> cache -> teacher -> pipeline -> build, inspect -> the executable's cli
 //! ```
 
 pub mod build;
@@ -12,6 +12,7 @@ pub mod dataset;
 pub mod error;
 pub mod fsio;
 pub mod inspect;
+mod pipeline;
 pub mod preprocess;
 pub mod teacher;
 pub mod types;

@@ -1,19 +1,14 @@
 //! Running a prepared build: outcomes into parts, parts into the manifest.
 
-use super::{
-    BuildReport,
-    pipeline::{self, Outcome, Worker},
-    prepare::{Build, num_sessions, session_options},
-    source::ImageSource,
-};
+use super::{BuildReport, prepare::Build, teach::TeacherWorker};
 use crate::{
     Error, Result,
-    cache::{CacheReader, Manifest, PartWriter},
+    cache::{CacheReader, ImageRecord, Manifest, PartWriter},
     fsio::Lock,
-    teacher::{Grid, Selection, Selector, TeacherSession},
+    pipeline::{self, ImageSource, Outcome},
+    teacher::{Grid, Selection, Selector},
     types::{Failure, Profile, Store},
 };
-use rayon::ThreadPoolBuilder;
 use std::{collections::BTreeSet, io, sync::atomic::AtomicBool, time::Instant};
 
 impl Build {
@@ -26,27 +21,20 @@ impl Build {
     pub fn run(self, stop: &AtomicBool, mut on_image: impl FnMut(bool)) -> Result<BuildReport> {
         let started = Instant::now();
         let images_before = self.manifest.images();
-        let Self { options, dataset, model, class_map, batch, lock, mut manifest, pending, .. } = self;
+        let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, .. } = self;
         if !pending.is_empty() {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
             let selection = match options.profile {
                 Profile::Dense => Selection::ALL,
                 Profile::Mapped => Selection { min_score: options.min_score, top_k: options.top_k.get() },
             };
-            let worker = || -> Result<Worker> {
-                Ok(Worker {
-                    session: TeacherSession::new(&model, &session_options(&options))?,
-                    selector: Selector::new(grid.clone(), selection),
-                    store_dfl: options.store == Store::All,
-                })
+            let worker = |session| TeacherWorker {
+                session,
+                batch,
+                selector: Selector::new(grid.clone(), selection),
+                store_dfl: options.store == Store::All,
             };
-            let workers = (0..num_sessions(&options)).map(|_| worker()).collect::<Result<Vec<_>>>()?;
-            let pool =
-                ThreadPoolBuilder::new().num_threads(options.jobs.get()).thread_name(|i| format!("decode-{i}")).build();
-            let pool = pool.map_err(|e| Error::Runtime {
-                found: format!("cannot start {} threads: {e}", options.jobs),
-                remedy: "Give a smaller --jobs.".into(),
-            })?;
+            let workers = sessions.into_iter().map(worker).collect();
             let source = ImageSource {
                 samples: &dataset.samples,
                 input: model.input,
@@ -54,8 +42,8 @@ impl Build {
                 missing_labels: options.missing_labels,
             };
             let mut parts = Parts::new(&lock, &mut manifest, options.images_per_part.get() as i64);
-            let handed_over = pipeline::run(&source, &pending, batch, workers, &pool, stop, |outcome| {
-                on_image(matches!(outcome, Outcome::Failed(_)));
+            let handed_over = pipeline::run(&source, &pending, batch, workers, options.jobs, stop, |outcome| {
+                on_image(outcome.is_err());
                 parts.add(outcome)
             });
             let handed_over = handed_over.and_then(|n| parts.commit().map(|()| n)).map_err(how_to_go_on)?;
@@ -110,10 +98,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn add(&mut self, outcome: Outcome) -> Result<()> {
+    fn add(&mut self, outcome: Outcome<Box<ImageRecord>>) -> Result<()> {
         let image_id = match &outcome {
-            Outcome::Done(record) => record.image_id,
-            Outcome::Failed(failure) => failure.image_id,
+            Ok(record) => record.image_id,
+            Err(failure) => failure.image_id,
         };
         let stretch = image_id / self.images_per_part;
         if self.stretch.is_some_and(|s| s != stretch) {
@@ -122,8 +110,8 @@ impl<'a> Parts<'a> {
         self.stretch = Some(stretch);
         self.handled.insert(image_id);
         match outcome {
-            Outcome::Failed(failure) => self.failures.push(failure),
-            Outcome::Done(record) => {
+            Err(failure) => self.failures.push(failure),
+            Ok(record) => {
                 let writer = match &mut self.writer {
                     Some(writer) => writer,
                     empty => empty.insert(PartWriter::create(self.lock.folder(), self.manifest)?),

@@ -1,10 +1,10 @@
-//! The cache's folder before a build: what may be removed, what must not be touched, what is there already.
+//! The cache's folder before a build: what must not be touched, what is there already.
 
 use crate::{
     Error, Result,
     cache::{CacheReader, MANIFEST_NAME, Manifest},
     dataset::Dataset,
-    fsio::{self, Lock, TEMP_PREFIX},
+    fsio::{Lock, TEMP_PREFIX},
 };
 use std::{
     collections::BTreeSet,
@@ -38,38 +38,6 @@ pub fn refuse_foreign_files(out: &Path) -> Result<()> {
             remedy: "Choose another --out, or move that file away.".into(),
         }),
     }
-}
-
-/// Removes the cache in the locked folder, the manifest first: without it the rest belongs to nothing.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn clear(lock: &Lock) -> Result<()> {
-    fsio::remove_file(&lock.folder().join(MANIFEST_NAME))?;
-    fsio::sync_folder(lock.folder())?;
-    remove_files(lock, &BTreeSet::new())
-}
-
-/// Removes part files and temporary files that the manifest does not name: leftovers of a killed build.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn remove_orphans(lock: &Lock, manifest: &Manifest) -> Result<()> {
-    let parts = manifest.parts.iter();
-    let named = parts.flat_map(|p| [p.images_path(lock.folder()), p.predictions_path(lock.folder())]).collect();
-    remove_files(lock, &named)
-}
-
-fn remove_files(lock: &Lock, keep: &BTreeSet<PathBuf>) -> Result<()> {
-    for folder in FOLDERS.iter().map(|f| lock.folder().join(f)) {
-        if folder.is_dir() {
-            for file in entries(&folder)?.iter().filter(|file| is_part_file(file) && !keep.contains(*file)) {
-                fsio::remove_file(file)?;
-            }
-        }
-    }
-    let temporary = entries(lock.folder())?.into_iter().filter(|file| file_name(file).starts_with(TEMP_PREFIX));
-    temporary.into_iter().try_for_each(|file| fsio::remove_file(&file))
 }
 
 /// Ids of the images that are in the cache. Opening checks every footer, so that a build never goes on with damage.

@@ -2,10 +2,9 @@
 
 mod commit;
 mod folder;
-mod pipeline;
 mod plan;
 mod prepare;
-mod source;
+mod teach;
 
 pub use plan::Plan;
 pub use prepare::Build;

@@ -6,15 +6,21 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
+    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
     dataset::{ClassMap, Dataset, paths},
     fsio::{self, Lock},
-    preprocess,
-    teacher::{self, BatchSize, HeadSpec, Provider, SelfCheck, SessionOptions, TeacherModel, TeacherOptions},
+    pipeline, preprocess,
+    teacher::{
+        self, BatchSize, HeadSpec, MAX_BATCH, Provider, SelfCheck, SessionOptions, TeacherModel, TeacherOptions,
+        TeacherSession,
+    },
     types::{Profile, Store},
 };
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, num::NonZeroUsize, panic, thread};
+
+/// Decoding threads that `--jobs` may ask for, for each processor.
+const DECODERS_PER_PROCESSOR: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 /// Images per run of a model with a dynamic batch, where the user names no number.
 const BATCH_ON_GPU: usize = 16;
@@ -24,6 +30,7 @@ pub struct Build {
     pub(super) options: BuildOptions,
     pub(super) dataset: Dataset,
     pub(super) model: TeacherModel,
+    pub(super) sessions: Vec<TeacherSession>,
     pub(super) class_map: Option<ClassMap>,
     pub(super) batch: usize,
     pub(super) lock: Lock,
@@ -38,7 +45,9 @@ impl Build {
     ///
     /// # Errors
     /// Whatever would make the build wrong or impossible.
-    pub fn prepare(options: BuildOptions) -> Result<Self> {
+    pub fn prepare(mut options: BuildOptions) -> Result<Self> {
+        // Threads that wait for a slow disk are worth having; beyond this they only cost memory.
+        options.jobs = options.jobs.min(processors().saturating_mul(DECODERS_PER_PROCESSOR));
         let runtime = teacher::runtime::init(options.ort_lib.as_deref())?;
         let dataset = Dataset::open(&options.source)?;
         let teacher_options =
@@ -49,20 +58,21 @@ impl Build {
             Some(names) if !options.ignore_labels => Some(ClassMap::new(names, &model.class_names)?),
             _ => None,
         };
-        let check = model.self_check(&session_options(&options))?;
+        pipeline::refuse_if_memory_is_short(num_sessions(&options), options.jobs, batch, model.input)?;
+        let (check, sessions) = start_sessions(&model, &options)?;
         let wanted = manifest(&options, &dataset, &model, batch, runtime);
 
         fsio::create_folder(&options.out)?;
         let lock = Lock::acquire(&options.out)?;
         folder::refuse_foreign_files(&options.out)?;
         if options.overwrite {
-            folder::clear(&lock)?;
+            cache::clear(&lock)?;
         }
         let manifest = match Manifest::load_to_extend(&lock)? {
-            Some(found) => continued(found, &wanted, &dataset, &options.out)?,
+            Some(found) => continued(found, wanted, &dataset, &lock)?,
             None => wanted,
         };
-        folder::remove_orphans(&lock, &manifest)?;
+        cache::remove_leftovers(&lock, Some(&manifest))?;
         let done = folder::image_ids(&options.out, &manifest)?;
         let failed: BTreeSet<i64> = manifest.failures.iter().map(|f| f.image_id).collect();
         let pending: Vec<i64> = (0..dataset.samples.len() as i64).filter(|id| !done.contains(id)).collect();
@@ -85,7 +95,7 @@ impl Build {
             notes: dataset.notes.clone(),
         };
         plan.refuse_if_it_cannot_fit()?;
-        Ok(Self { options, dataset, model, class_map, batch, lock, manifest, pending, plan })
+        Ok(Self { options, dataset, model, sessions, class_map, batch, lock, manifest, pending, plan })
     }
 
     /// What [`Build::run`] will do.
@@ -94,18 +104,30 @@ impl Build {
     }
 }
 
-/// One session per worker thread; a session itself runs on one thread, so that no core waits for another's share of a
-/// layer. On a GPU there is one session.
-pub(super) fn session_options(options: &BuildOptions) -> SessionOptions {
-    SessionOptions { provider: options.provider, intra_threads: 1 }
+/// Proves the model's head and makes the sessions, at the same time: both are part of what a short build takes.
+fn start_sessions(model: &TeacherModel, options: &BuildOptions) -> Result<(SelfCheck, Vec<TeacherSession>)> {
+    // One thread per session, so that no core waits for another's share of a layer.
+    let session = SessionOptions { provider: options.provider, intra_threads: 1 };
+    thread::scope(|threads| {
+        let check = threads.spawn(|| model.self_check(&session));
+        let sessions: Result<Vec<_>> =
+            (0..num_sessions(options)).map(|_| TeacherSession::new(model, &session)).collect();
+        // A refused model says more than a session that cannot be made of it.
+        let check = check.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        Ok((check, sessions?))
+    })
 }
 
-/// Sessions side by side.
-pub(super) fn num_sessions(options: &BuildOptions) -> usize {
+/// Sessions side by side: more than there are processors would only take memory; on a GPU one.
+fn num_sessions(options: &BuildOptions) -> usize {
     match options.provider {
-        Provider::Cpu | Provider::Openvino => options.jobs.get(),
+        Provider::Cpu | Provider::Openvino => options.jobs.get().min(processors().get()),
         Provider::Cuda | Provider::Tensorrt => 1,
     }
+}
+
+fn processors() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 fn batch_size(options: &BuildOptions, model: BatchSize) -> Result<usize> {
@@ -116,6 +138,10 @@ fn batch_size(options: &BuildOptions, model: BatchSize) -> Result<usize> {
             remedy: "Leave --batch out, or export the model with dynamic=True.".into(),
         }),
         (BatchSize::Fixed(fixed), _) => Ok(fixed),
+        (BatchSize::Dynamic, Some(wanted)) if wanted > MAX_BATCH => Err(Error::Mismatch {
+            found: format!("--batch {wanted} was asked for; supported are 1 to {MAX_BATCH}"),
+            remedy: "Give a smaller --batch; on a CPU 1 is the fastest.".into(),
+        }),
         (BatchSize::Dynamic, Some(wanted)) => Ok(wanted),
         (BatchSize::Dynamic, None) => Ok(match options.provider {
             Provider::Cpu | Provider::Openvino => 1,
@@ -135,7 +161,7 @@ fn manifest(
     let HeadSpec { num_classes, reg_max, strides, kind, .. } = &model.head;
     let teacher = Teacher {
         file_name: options.teacher.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-        sha256: crate::cache::to_hex(&model.sha256),
+        sha256: cache::to_hex(&model.sha256),
         head: (*kind).to_owned(),
         num_classes: *num_classes as u32,
         reg_max: reg_max.unwrap_or(0) as u32,
@@ -158,11 +184,15 @@ fn manifest(
         split: options.source.split.clone(),
         root: paths::to_column(&root),
         samples: dataset.samples.len() as u64,
-        samples_sha256: crate::cache::to_hex(&samples.finalize()),
+        samples_sha256: cache::to_hex(&samples.finalize()),
         labels: match (&dataset.class_names, options.ignore_labels) {
             (None, _) => LabelsState::Absent,
             (Some(_), true) => LabelsState::Ignored,
             (Some(_), false) => LabelsState::Stored,
+        },
+        class_names: match &dataset.class_names {
+            Some(names) if !options.ignore_labels => names.clone(),
+            _ => Vec::new(),
         },
     };
     let dense = options.profile == Profile::Dense;
@@ -186,9 +216,15 @@ fn manifest(
 }
 
 /// The manifest of a cache that this build may go on with.
-fn continued(found: Manifest, wanted: &Manifest, dataset: &Dataset, out: &Path) -> Result<Manifest> {
-    let mut differences = found.settings_difference(wanted);
+fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lock) -> Result<Manifest> {
+    let out = lock.folder();
+    let mut differences = found.settings_difference(&wanted);
     if differences.is_empty() {
+        if found.dataset.root != wanted.dataset.root {
+            // The same data set at another place: whoever reads the cache must find the pictures.
+            found.dataset.root = wanted.dataset.root;
+            found.save(lock)?;
+        }
         return Ok(found);
     }
     let mut lines = vec![format!("{} was made by other settings:", out.display())];
@@ -246,7 +282,7 @@ fn describe_runtime(runtime: &teacher::runtime::Runtime, options: &BuildOptions,
     )
 }
 
-/// From the one run of the self-check; the sessions share the images out.
+/// From the one run of the self-check, on one thread; the sessions share the images out.
 fn estimate_s(check: &SelfCheck, pending: usize, options: &BuildOptions) -> f64 {
-    check.elapsed.as_secs_f64() * pending as f64 / num_sessions(options) as f64
+    check.image_time.as_secs_f64() * pending as f64 / num_sessions(options) as f64
 }

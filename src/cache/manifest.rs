@@ -118,6 +118,10 @@ pub struct DatasetInfo {
     pub samples_sha256: String,
     /// What became of its labels.
     pub labels: LabelsState,
+    /// Its own class names in the order of its own class ids; empty where no labels are stored. Labels are stored in the
+    /// teacher's class ids, matched by name.
+    #[serde(default)]
+    pub class_names: Vec<String>,
 }
 
 /// What became of the data set's labels.

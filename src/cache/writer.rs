@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// A row group ends after this many images ...
 const MAX_BLOCK_IMAGES: usize = 512;
-/// ... or once its values take this many bytes: about 50,000 rows of an 80-class detector, of few or of all anchors.
-const MAX_BLOCK_BYTES: usize = 16 << 20;
+/// ... or once its values take this many bytes: about 25,000 rows of an 80-class detector, of few or of all anchors.
+const MAX_BLOCK_BYTES: usize = 8 << 20;
 
 /// Writes one part of a cache. Nothing of it is visible before [`PartWriter::finish`]; dropped, it leaves nothing.
 pub struct PartWriter {

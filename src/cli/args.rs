@@ -72,7 +72,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
     /// Keep anchors whose highest class probability is at least this.
-    #[arg(long, default_value_t = 0.01, value_parser = probability)]
+    #[arg(long, default_value_t = 0.01, value_parser = probability, allow_negative_numbers = true)]
     pub min_score: f32,
     /// Keep at most this many anchors of an image, the highest scores first.
     #[arg(long, default_value = "300")]
@@ -141,7 +141,7 @@ pub struct SynthArgs {
     /// Same seed, same bytes.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// One JSON object on stdout.
+    /// One JSON object on stdout (schemas/synth.schema.json).
     #[arg(long)]
     pub json: bool,
 }

@@ -1,6 +1,11 @@
 //! `logitcache build`
 
-use super::{Status, args::BuildArgs, output, print, print_json, progress::Progress};
+use super::{
+    Status,
+    args::BuildArgs,
+    output, print, print_json,
+    progress::{Progress, Unit},
+};
 use indicatif::{HumanBytes, HumanCount};
 use logitcache::{
     Error, Result,
@@ -18,7 +23,7 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         output::note(&build.plan().to_string());
     }
     let stop = super::stop_on_ctrl_c();
-    let mut progress = Progress::new(build.plan().pending, quiet);
+    let mut progress = Progress::new(build.plan().pending, Unit::Images, quiet);
     let report = build.run(stop, |failed| progress.advance(failed));
     progress.finish();
     let report = report?;

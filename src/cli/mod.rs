@@ -38,7 +38,7 @@ pub fn run(cli: Cli) -> Result<Status> {
     match cli.command {
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
-        Command::Verify(args) => verify::run(&args),
+        Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
     }
 }

@@ -1,6 +1,11 @@
 //! `logitcache synth`
 
-use super::{Status, args::SynthArgs, print, print_json, progress::Progress};
+use super::{
+    Status,
+    args::SynthArgs,
+    print, print_json,
+    progress::{Progress, Unit},
+};
 use indicatif::HumanCount;
 use logitcache::{
     Result,
@@ -13,7 +18,7 @@ use std::{
 
 pub fn run(args: &SynthArgs, quiet: bool) -> Result<Status> {
     let stop = super::stop_on_ctrl_c();
-    let progress = Mutex::new(Progress::new(u64::from(args.images.get()), quiet));
+    let progress = Mutex::new(Progress::new(u64::from(args.images.get()), Unit::Images, quiet));
     let config = SynthConfig { images: args.images.get(), imgsz: args.imgsz, seed: args.seed };
     let summary = synth(&args.out, &config, &|_| {
         progress.lock().unwrap_or_else(PoisonError::into_inner).advance(false);
@@ -35,10 +40,10 @@ fn show(s: &SynthSummary) -> String {
     format!(
         "{}\n{} train and {} val images, {} objects ({} small): {}",
         s.data_yaml.display(),
-        HumanCount(s.train_images as u64),
-        HumanCount(s.val_images as u64),
+        HumanCount(s.train_images),
+        HumanCount(s.val_images),
         HumanCount(objects as u64),
-        HumanCount(s.small_objects as u64),
+        HumanCount(s.small_objects),
         classes.join(", ")
     )
 }

@@ -1,14 +1,27 @@
 //! `logitcache verify`
 
-use super::{Status, args::VerifyArgs, print, print_json};
+use super::{
+    Status,
+    args::VerifyArgs,
+    print, print_json,
+    progress::{Progress, Unit},
+};
 use indicatif::{HumanBytes, HumanCount};
 use logitcache::{
     Result,
-    cache::{VerifyReport, verify},
+    cache::{Manifest, VerifyReport, verify_with_progress},
 };
+use std::sync::{Mutex, PoisonError};
 
-pub fn run(args: &VerifyArgs) -> Result<Status> {
-    let report = verify(&args.cache)?;
+pub fn run(args: &VerifyArgs, quiet: bool) -> Result<Status> {
+    // A manifest that cannot be read is `verify`'s to report.
+    let total = Manifest::load(&args.cache).map_or(0, |manifest| manifest.bytes());
+    let progress = Mutex::new(Progress::new(total, Unit::Bytes, quiet));
+    let report = verify_with_progress(&args.cache, &|bytes| {
+        progress.lock().unwrap_or_else(PoisonError::into_inner).advance_by(bytes);
+    });
+    progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    let report = report?;
     if args.json {
         print_json(&report)?
     } else {

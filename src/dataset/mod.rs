@@ -132,7 +132,12 @@ impl Dataset {
         if self.samples.is_empty() {
             let found = format!("no pictures found (of the kinds {})", IMAGE_SUFFIXES.join(", "));
             let told = self.notes.iter().fold(String::new(), |told, note| told + "\n  note: " + note);
-            return Err(fault(data, found + &told, "Check the folders that it names."));
+            let remedy = if data.is_dir() {
+                "Give the folder that holds the pictures, or one above it."
+            } else {
+                "Check the folders that it names."
+            };
+            return Err(fault(data, found + &told, remedy));
         }
         self.samples.sort_by(|a, b| a.relative.as_bytes().cmp(b.relative.as_bytes()));
         let mut twice = Note::new("entry repeats an image and was dropped", "entries repeat an image and were dropped");

@@ -13,6 +13,7 @@ mod head;
 mod metadata;
 mod model;
 mod onnx_proto;
+mod reduce;
 mod refuse;
 pub mod runtime;
 mod select;
@@ -22,6 +23,6 @@ mod tests;
 
 pub use boxes::{BoxSource, Cell, Grid};
 pub use check::SelfCheck;
-pub use model::{BatchSize, HeadSpec, InputSize, Precision, TeacherModel, TeacherOptions};
+pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, Precision, TeacherModel, TeacherOptions};
 pub use select::{HeadView, Selected, Selection, Selector, sigmoid};
 pub use session::{HeadOutputs, Provider, RunError, SessionOptions, TeacherSession};

@@ -28,8 +28,8 @@ const DEFAULT_SIZE: u32 = 640;
 /// The largest input side accepted, in pixels: the number of anchors and the memory grow with its square.
 const MAX_SIZE: u32 = 8192;
 
-/// The largest fixed batch accepted; every run fills it.
-const MAX_BATCH: usize = 1024;
+/// The largest batch accepted; every run fills it.
+pub const MAX_BATCH: usize = 1024;
 
 /// Sets of strides that heads of the family have (plain, P2, P6), in the order their anchors are joined.
 const STRIDES: [&[u32]; 3] = [&[8, 16, 32], &[4, 8, 16, 32], &[8, 16, 32, 64]];
@@ -127,7 +127,12 @@ impl TeacherModel {
     /// or does not fit the options; the message names what was found, what is supported and what to change.
     pub fn load(path: impl AsRef<Path>, options: &TeacherOptions) -> Result<Self> {
         let path = path.as_ref();
-        let size = fs::metadata(path).map_err(|source| Error::io(path, "open", source))?.len();
+        let metadata = fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
+        if !metadata.is_file() {
+            let remedy = "Give the .onnx file itself (yolo export model=... format=onnx makes one).";
+            return Err(refused(path, Refusal::new("this is no file.", remedy)));
+        }
+        let size = metadata.len();
         let too_large = || {
             Refusal::new(
                 format!("the file has {size} bytes; an ONNX file has at most {MAX_FILE_BYTES}"),

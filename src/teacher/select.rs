@@ -3,10 +3,12 @@
 //! Rule: the anchors whose highest class probability is at least `min_score`; of these at most `top_k`, the highest logits
 //! first, the lower anchor first among equals; stored in increasing anchor order.
 
-use super::boxes::{BoxSource, Grid};
+use super::{
+    boxes::{BoxSource, Grid},
+    reduce::add_class,
+};
 use crate::{cache::Predictions, preprocess::LetterboxPlan};
 use half::f16;
-use wide::f32x8;
 
 /// Thresholds of the selection.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,24 +120,7 @@ impl Selector {
         self.max_logit.fill(f32::NEG_INFINITY);
         self.prob_sum.fill(0.0);
         for row in class_logits.chunks_exact(n) {
-            let max = self.max_logit.chunks_mut(8);
-            let sum = self.prob_sum.chunks_mut(8);
-            for ((logits, max), sum) in row.chunks(8).zip(max).zip(sum) {
-                if let (Ok(logits), Ok(max8), Ok(sum8)) = (
-                    <[f32; 8]>::try_from(logits),
-                    <&mut [f32; 8]>::try_from(&mut *max),
-                    <&mut [f32; 8]>::try_from(&mut *sum),
-                ) {
-                    let x = f32x8::from(logits);
-                    *max8 = f32x8::from(*max8).max(x).to_array();
-                    *sum8 = (f32x8::from(*sum8) + f32x8::ONE / (f32x8::ONE + (-x).exp())).to_array();
-                } else {
-                    for ((x, max), sum) in logits.iter().zip(max).zip(sum) {
-                        *max = max.max(*x);
-                        *sum += sigmoid(*x);
-                    }
-                }
-            }
+            add_class(row, &mut self.max_logit, &mut self.prob_sum);
         }
     }
 
@@ -264,7 +249,7 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be_stored() {
         let dfl = vec![0.0; 64 * 21];
-        let mut select = |logits: &[f32]| {
+        let select = |logits: &[f32]| {
             let head = HeadView { class_logits: logits, boxes: BoxSource::Dfl(&dfl), store_dfl: true };
             Selector::new(grid(), Selection { min_score: 0.01, top_k: 300 }).select(head, &plan()).unwrap_err()
         };

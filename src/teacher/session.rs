@@ -63,7 +63,9 @@ impl Provider {
     fn dispatch(self, threads: usize) -> ExecutionProviderDispatch {
         match self {
             // Named outright: with no provider named, ONNX Runtime would choose by its own policy.
-            Self::Cpu => ep::CPU::default().build(),
+            // The arena is off unless asked for; without it every run asks the system for its memory again, which costs
+            // time and, by fragmentation, gigabytes over a long build.
+            Self::Cpu => ep::CPU::default().with_arena_allocator(true).build(),
             // Without the hint OpenVINO computes in bfloat16 on processors that have it.
             Self::Openvino => ep::OpenVINO::default()
                 .with_device_type("CPU")

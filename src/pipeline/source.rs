@@ -1,10 +1,10 @@
-//! From an image id to model input and labels: what happens to one image before the teacher sees it.
+//! From an image id to model input and labels: what happens to one image before the model sees it.
 
 use crate::{
-    cache::{ImageRecord, MissingLabels},
+    cache::MissingLabels,
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
-    teacher::{InputSize, Selected},
+    teacher::InputSize,
     types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox},
 };
 use sha2::{Digest, Sha256};
@@ -38,15 +38,18 @@ impl Scratch {
     }
 }
 
-/// An image on its way to the teacher.
+/// An image on its way to the model.
 pub struct Prepared {
     /// Position in the data set.
     pub image_id: i64,
     /// How it was fitted into the input.
     pub plan: LetterboxPlan,
-    path: String,
-    file_sha256: [u8; 32],
-    labels: Option<Vec<LabelBox>>,
+    /// Relative to the data set.
+    pub path: String,
+    /// Digest of the image file.
+    pub file_sha256: [u8; 32],
+    /// Ground truth in the model's class ids; `None` for an unlabelled image.
+    pub labels: Option<Vec<LabelBox>>,
 }
 
 impl ImageSource<'_> {
@@ -100,24 +103,6 @@ impl ImageSource<'_> {
                 });
                 mapped.collect::<Result<_, _>>().map(Some)
             }
-        }
-    }
-}
-
-impl Prepared {
-    /// Joins what is known of the image with what the teacher said.
-    pub fn into_record(self, selected: Selected) -> ImageRecord {
-        ImageRecord {
-            image_id: self.image_id,
-            view: 0,
-            path: self.path,
-            size: self.plan.image,
-            file_sha256: self.file_sha256,
-            letterbox: self.plan.letterbox,
-            dropped_max_score: selected.dropped_max_score,
-            dropped_mean_prob: selected.dropped_mean_prob,
-            labels: self.labels,
-            predictions: selected.predictions,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The parallel pipeline: rayon decodes, session threads run the teacher and select, the caller gets results in order.
+//! The parallel pipeline: rayon decodes, worker threads run a model, the caller gets results in order.
 //!
 //! ```text
 //! caller's list of images, cut into chunks of `batch`
 //!   feeder thread ── free buffer + window token ──► rayon: read, decode, letterbox, labels
 //!                                                     │ ready (bounded by the buffers)
-//!   session threads (one ONNX Runtime session each) ◄─┘ run, select
+//!   worker threads (one ONNX Runtime session each) ◄──┘ run, keep what matters
 //!     │ results, any order
 //!   calling thread: reorder, hand to the sink, give the window token back
 //! ```
@@ -12,38 +12,31 @@
 //! Memory is bounded by the buffers (model inputs) and the window (finished records that wait for an earlier one),
 //! whatever the number of images.
 
-use super::source::{ImageSource, Prepared, Scratch};
-use crate::{
-    Result,
-    cache::ImageRecord,
-    teacher::{BoxSource, HeadView, Selector, TeacherSession},
-    types::{Failure, FailureStage},
-};
+mod source;
+
+pub(crate) use source::{ImageSource, Prepared};
+
+use crate::{Error, Result, fsio, teacher::InputSize, types::Failure};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use rayon::ThreadPool;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use source::Scratch;
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 /// What became of one image.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The teacher's selected outputs.
-    Done(Box<ImageRecord>),
-    /// It cannot be in the cache.
-    Failed(Failure),
-}
+pub(crate) type Outcome<T> = std::result::Result<T, Failure>;
 
-/// One session with its selector; owned by one thread.
-pub struct Worker {
-    /// Runs the teacher.
-    pub session: TeacherSession,
-    /// Selects anchors.
-    pub selector: Selector,
-    /// Whether DFL logits are stored.
-    pub store_dfl: bool,
+/// What runs the model: one outcome for each image of a chunk, whose `[batch, 3, height, width]` pixels lie in the slice.
+pub(crate) trait Worker: Send {
+    /// What it makes of one image.
+    type Output: Send;
+
+    /// Runs one chunk. Images that failed before come through as they are; their pixels hold anything.
+    fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>>;
 }
 
 /// A chunk's buffers, used again and again.
@@ -55,31 +48,69 @@ struct Slot {
 struct Ready {
     index: usize,
     slot: Slot,
-    images: Vec<std::result::Result<Prepared, Failure>>,
+    images: Vec<Outcome<Prepared>>,
 }
 
-type Results = (usize, Vec<Outcome>);
+type Results<T> = (usize, Vec<Outcome<T>>);
 
-/// Runs every image of `image_ids` through decoding, teacher and selection; calls `sink` in the order of the list.
+/// Chunks in memory at once: one with each worker and decoder, two on the way.
+fn num_slots(workers: usize, jobs: NonZeroUsize) -> usize {
+    workers + jobs.get() + 2
+}
+
+/// Refuses a pipeline whose input buffers alone would fill half of the machine's memory.
+///
+/// # Errors
+/// [`Error::Mismatch`] with the figures.
+pub(crate) fn refuse_if_memory_is_short(
+    workers: usize,
+    jobs: NonZeroUsize,
+    batch: usize,
+    input: InputSize,
+) -> Result<()> {
+    let per_image = 3 * u64::from(input.height) * u64::from(input.width) * size_of::<f32>() as u64;
+    let needed = per_image.saturating_mul((num_slots(workers, jobs) * batch) as u64);
+    let memory = fsio::memory_bytes();
+    if needed <= memory / 2 {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        found: format!(
+            "{needed} bytes are needed for model inputs alone ({} chunks of {batch} images of {} x {} pixels); this machine has {memory} bytes of memory",
+            num_slots(workers, jobs),
+            input.width,
+            input.height
+        ),
+        remedy: "Give a smaller --batch, --jobs or --imgsz.".into(),
+    })
+}
+
+/// Runs every image of `image_ids` through decoding on `jobs` threads and a worker; calls `sink` in the order of the list.
 /// Raising `stop` ends it early: what is in flight is finished and handed to `sink`. Returns how many images were handed over.
 ///
 /// # Errors
-/// The first error of `sink`; what is in flight is then dropped.
-pub fn run(
+/// The first error of `sink`; what is in flight is then dropped. [`Error::Runtime`] where threads cannot be had.
+pub(crate) fn run<W: Worker>(
     source: &ImageSource<'_>,
     image_ids: &[i64],
     batch: usize,
-    workers: Vec<Worker>,
-    pool: &ThreadPool,
+    workers: Vec<W>,
+    jobs: NonZeroUsize,
     stop: &AtomicBool,
-    mut sink: impl FnMut(Outcome) -> Result<()>,
+    mut sink: impl FnMut(Outcome<W::Output>) -> Result<()>,
 ) -> Result<usize> {
-    let slots = workers.len() + pool.current_num_threads() + 2;
+    let pool = ThreadPoolBuilder::new().num_threads(jobs.get()).thread_name(|i| format!("decode-{i}")).build();
+    let pool = pool.map_err(|e| Error::Runtime {
+        found: format!("cannot start {jobs} threads: {e}"),
+        remedy: "Give a smaller --jobs.".into(),
+    })?;
+    let pool = &pool;
+    let slots = num_slots(workers.len(), jobs);
     let window = 4 * slots;
     let (free_tx, free_rx) = bounded(slots);
     let (token_tx, token_rx) = bounded(window);
     let (ready_tx, ready_rx) = bounded::<Ready>(slots);
-    let (result_tx, result_rx) = unbounded::<Results>();
+    let (result_tx, result_rx) = unbounded::<Results<W::Output>>();
     for _ in 0..slots {
         // The channel holds exactly as many as are sent here, so this cannot block or fail.
         let _ = free_tx.send(Slot { pixels: vec![0.0; batch * source.values_per_image()], scratch: Scratch::new() });
@@ -91,7 +122,7 @@ pub fn run(
     thread::scope(|threads| {
         for worker in workers {
             let (ready_rx, result_tx, free_tx) = (ready_rx.clone(), result_tx.clone(), free_tx.clone());
-            threads.spawn(move || teach(worker, source, batch, &ready_rx, &result_tx, &free_tx));
+            threads.spawn(move || work(worker, &ready_rx, &result_tx, &free_tx));
         }
         drop((ready_rx, result_tx, free_tx));
         threads.spawn(move || feed(source, image_ids, batch, pool, stop, &free_rx, &token_rx, &ready_tx));
@@ -146,60 +177,17 @@ fn feed(
     });
 }
 
-/// One session thread: teacher and selection for each chunk.
-fn teach(
-    mut worker: Worker,
-    source: &ImageSource<'_>,
-    batch: usize,
-    ready: &Receiver<Ready>,
-    results: &Sender<Results>,
-    free: &Sender<Slot>,
-) {
+/// One worker thread.
+fn work<W: Worker>(mut worker: W, ready: &Receiver<Ready>, results: &Sender<Results<W::Output>>, free: &Sender<Slot>) {
     for Ready { index, slot, images } in ready {
-        let outcomes = if images.iter().any(std::result::Result::is_ok) {
-            worker.teach(source, batch, &slot.pixels, images)
+        let outcomes = if images.iter().any(Outcome::is_ok) {
+            worker.run(&slot.pixels, images)
         } else {
-            images.into_iter().filter_map(std::result::Result::err).map(Outcome::Failed).collect()
+            images.into_iter().filter_map(Outcome::err).map(Err).collect()
         };
         let _ = free.send(slot);
         if results.send((index, outcomes)).is_err() {
             return;
         }
-    }
-}
-
-impl Worker {
-    /// Always runs the full batch, so that an image's result does not depend on how many came with it.
-    fn teach(
-        &mut self,
-        source: &ImageSource<'_>,
-        batch: usize,
-        pixels: &[f32],
-        images: Vec<std::result::Result<Prepared, Failure>>,
-    ) -> Vec<Outcome> {
-        let Self { session, selector, store_dfl } = self;
-        let heads = session.run(batch, pixels);
-        let teach_one = |(i, image): (usize, std::result::Result<Prepared, Failure>)| {
-            let image = match image {
-                Ok(image) => image,
-                Err(failure) => return Outcome::Failed(failure),
-            };
-            let selected = match &heads {
-                Ok(heads) => {
-                    let boxes = match (heads.dfl_logits(i), heads.boxes(i)) {
-                        (Some(dfl), _) => BoxSource::Dfl(dfl),
-                        (None, boxes) => BoxSource::DecodedXywh(boxes.unwrap_or_default()),
-                    };
-                    let head = HeadView { class_logits: heads.class_logits(i), boxes, store_dfl: *store_dfl };
-                    selector.select(head, &image.plan)
-                }
-                Err(reason) => Err(reason.to_string()),
-            };
-            match selected {
-                Ok(selected) => Outcome::Done(Box::new(image.into_record(selected))),
-                Err(reason) => Outcome::Failed(source.failure(image.image_id, FailureStage::Teacher, reason)),
-            }
-        };
-        images.into_iter().enumerate().map(teach_one).collect()
     }
 }

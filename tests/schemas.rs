@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use logitcache::{
+    build::BuildReport,
     cache::{Manifest, VerifyReport, columns::Table},
+    dataset::synth::SynthSummary,
+    inspect::{CacheSummary, ImageSummary},
     types::Store,
 };
 use schemars::schema_for;
@@ -29,7 +32,11 @@ fn table(table: Table) -> Value {
 fn published_schemas_are_those_of_the_code() {
     let schemas = [
         ("manifest.schema.json", serde_json::to_value(schema_for!(Manifest)).unwrap()),
-        ("verify-report.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
+        ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
+        ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
+        ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
+        ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
+        ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
         ("images.parquet.json", table(Table::Images)),
         ("predictions.parquet.json", table(Table::Predictions)),
     ];
@@ -43,7 +50,7 @@ fn published_schemas_are_those_of_the_code() {
         let found = fs::read_to_string(&path).unwrap_or_default();
         assert!(
             found == text,
-            "schemas/{name} is not what the code gives; run LOGITCACHE_WRITE_SCHEMAS=1 cargo test --test cache_schemas \
+            "schemas/{name} is not what the code gives; run LOGITCACHE_WRITE_SCHEMAS=1 cargo test --test schemas \
              and look at the difference: a changed schema needs a new format version or feature"
         );
     }

@@ -1,0 +1,67 @@
+//! The build's part of the pipeline: the teacher runs, anchors are selected, a record is made.
+
+use crate::{
+    cache::ImageRecord,
+    pipeline::{Outcome, Prepared, Worker},
+    teacher::{BoxSource, HeadView, Selected, Selector, TeacherSession},
+    types::{Failure, FailureStage},
+};
+
+/// One session with its selector; owned by one thread.
+pub struct TeacherWorker {
+    /// Runs the teacher.
+    pub session: TeacherSession,
+    /// Selects anchors.
+    pub selector: Selector,
+    /// Images per run.
+    pub batch: usize,
+    /// Whether DFL logits are stored.
+    pub store_dfl: bool,
+}
+
+impl Worker for TeacherWorker {
+    type Output = Box<ImageRecord>;
+
+    /// Always runs the full batch, so that an image's result does not depend on how many came with it.
+    fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>> {
+        let Self { session, selector, batch, store_dfl } = self;
+        let heads = session.run(*batch, pixels);
+        let teach_one = |(i, image): (usize, Outcome<Prepared>)| {
+            let image = image?;
+            let selected = match &heads {
+                Ok(heads) => {
+                    let boxes = match (heads.dfl_logits(i), heads.boxes(i)) {
+                        (Some(dfl), _) => BoxSource::Dfl(dfl),
+                        (None, boxes) => BoxSource::DecodedXywh(boxes.unwrap_or_default()),
+                    };
+                    let head = HeadView { class_logits: heads.class_logits(i), boxes, store_dfl: *store_dfl };
+                    selector.select(head, &image.plan)
+                }
+                Err(reason) => Err(reason.to_string()),
+            };
+            match selected {
+                Ok(selected) => Ok(Box::new(record(image, selected))),
+                Err(reason) => {
+                    Err(Failure { image_id: image.image_id, path: image.path, stage: FailureStage::Teacher, reason })
+                }
+            }
+        };
+        images.into_iter().enumerate().map(teach_one).collect()
+    }
+}
+
+/// Joins what is known of the image with what the teacher said.
+fn record(image: Prepared, selected: Selected) -> ImageRecord {
+    ImageRecord {
+        image_id: image.image_id,
+        view: 0,
+        path: image.path,
+        size: image.plan.image,
+        file_sha256: image.file_sha256,
+        letterbox: image.plan.letterbox,
+        dropped_max_score: selected.dropped_max_score,
+        dropped_mean_prob: selected.dropped_mean_prob,
+        labels: image.labels,
+        predictions: selected.predictions,
+    }
+}
