@@ -55,7 +55,8 @@ fn files_that_are_no_models() {
         assert!(error.to_string().contains(says) && error.to_string().contains(name), "{error}");
     }
     assert!(matches!(TeacherModel::load(dir.path().join("absent.onnx"), &options()), Err(Error::Io { .. })));
-    assert!(matches!(TeacherModel::load(dir.path(), &options()), Err(Error::Io { .. })));
+    let folder = TeacherModel::load(dir.path(), &options()).unwrap_err();
+    assert!(matches!(&folder, Error::Model { .. }) && folder.to_string().contains("no file"), "{folder}");
 }
 
 #[cfg(unix)]

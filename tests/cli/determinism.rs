@@ -27,6 +27,9 @@ fn content_does_not_depend_on_threads_parts_or_folder() {
     assert_ne!(content(&other), digests[0]);
 }
 
+/// With the same batch. Two different batches need not agree to the last bit, since ONNX Runtime may sum in another order for
+/// another shape: the batch is a setting of the cache (`refusals::a_batch_that_does_not_fit`), and each is held against the
+/// oracle (`tests/python/test_options.py`).
 #[test]
 fn a_batch_gives_every_image_its_own_result() {
     let dir = tempfile::tempdir().unwrap();

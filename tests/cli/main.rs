@@ -1,7 +1,13 @@
 //! Process-level tests: exit status, output, and what is on disk afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod changes;
+#[path = "../common/mod.rs"]
+mod common;
+mod damage;
 mod determinism;
 mod failures;
 mod interruption;
+mod json;
 mod refusals;
 mod support;

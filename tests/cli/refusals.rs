@@ -147,6 +147,7 @@ fn arguments_that_are_wrong() {
     let data = shapes(dir.path(), 4);
     let out = dir.path().join("cache");
     build(&data, &out, &[("--min-score", "1.5")]).expect(2).says(&["--min-score", "0 to 1"]);
+    build(&data, &out, &[("--min-score", "-5")]).expect(2).says(&["--min-score", "0 to 1"]);
     build(&data, &out, &[("--jobs", "0")]).expect(2).says(&["--jobs"]);
     build(&data, &out, &[("--imgsz", "100")]).expect(2).says(&["100", "32"]);
     build(&data, &out, &[("--split", "trian")]).expect(2).says(&["trian", "train", "val"]);
@@ -154,4 +155,78 @@ fn arguments_that_are_wrong() {
     logitcache(&["inspect".as_ref(), dir.path().as_os_str()]).expect(2).says(&["manifest.json"]);
     finished(command(&["biuld"]).output().unwrap()).expect(2).says(&["biuld", "build"]);
     assert!(!out.exists());
+}
+
+/// A build that lacks one of its three arguments, or has one of them wrong in a way that people type.
+#[test]
+fn a_build_typed_wrongly() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    let paths = [("--teacher", &*teacher()), ("--data", &*data), ("--out", &*out)];
+    for left_out in 0..paths.len() {
+        let given: Vec<_> = paths.iter().copied().filter(|(flag, _)| *flag != paths[left_out].0).collect();
+        logitcache(&args(["build"], &given, &[])).refused(&[paths[left_out].0, "--help"]);
+    }
+
+    let checkpoint = dir.path().join("yolov8s.pt");
+    fs::write(&checkpoint, b"PK\x03\x04 and so on").unwrap();
+    with_teacher(&checkpoint, &data, &out).refused(&["yolov8s.pt", "PyTorch", "yolo export", "format=onnx"]);
+    with_teacher(&fixture("models"), &data, &out).refused(&["fixtures/models", "no file", ".onnx"]);
+    with_teacher(&data, &data, &out).refused(&["data.yaml", "not a whole ONNX model"]);
+
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    build(&empty, &out, &[]).refused(&["empty", "no pictures", "jpg"]);
+    build(&teacher(), &out, &[]).refused(&["yolov8-dynamic.onnx", "data.yaml", "folder of images"]);
+    build(&data, &out, &[("--split", "tset")]).refused(&["tset", "it has: train, val", "--split"]);
+    build(&data, &out, &[("--split", "test")]).refused(&["test", "it has: train, val", "--split"]);
+    let text = fs::read_to_string(&data).unwrap();
+    fs::write(&data, text.replace("train: images/train\n", "")).unwrap();
+    build(&data, &out, &[]).refused(&["data.yaml", "\"train\"", "it has: val", "--split"]);
+    assert!(!out.exists(), "a refused build leaves nothing behind");
+}
+
+#[test]
+fn numbers_out_of_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    for flag in ["--imgsz", "--batch", "--jobs", "--min-score", "--top-k", "--images-per-part"] {
+        let refused = |value: &str| {
+            let mut all = build_args(&data, &out, &[]);
+            all.retain(|arg| arg != "--imgsz" && arg != "160" && arg != "--jobs" && arg != "2");
+            all.push(format!("{flag}={value}").into());
+            logitcache(&all).refused(&[flag, value]);
+        };
+        refused("-5");
+        refused("many");
+        if flag != "--min-score" {
+            refused("0");
+            refused("1.5");
+        }
+    }
+    build(&data, &out, &[("--min-score", "NaN")]).refused(&["--min-score", "0 to 1"]);
+    for (imgsz, says) in [("16384", "32 to 8192"), ("161", "multiple of 32")] {
+        build(&data, &out, &[("--imgsz", imgsz)]).refused(&[imgsz, says, "--imgsz"]);
+    }
+    assert!(!out.exists(), "a refused build leaves nothing behind");
+}
+
+/// What runs with one batch is not continued with another: the last bits of a result may depend on it.
+#[test]
+fn a_batch_that_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 4);
+    let out = dir.path().join("cache");
+    build(&data, &out, &[("--batch", "100000000")]).refused(&["--batch 100000000", "1024"]);
+    build(&data, &out, &[("--batch", "1024"), ("--imgsz", "8192")]).refused(&["memory", "--batch"]);
+    build(&data, &out, &[("--batch", "1")]).expect(0);
+    build(&data, &out, &[("--batch", "4")]).refused(&["batch", "1 in the cache", "4 now", "--overwrite"]);
+
+    let fixed = fixture("models/yolov8-batch4.onnx");
+    let fixed = [("--teacher", fixed.to_str().unwrap()), ("--imgsz", "64"), ("--batch", "2")];
+    let other = dir.path().join("other");
+    build(&data, &other, &fixed).refused(&["--batch 2", "yolov8-batch4.onnx", "exactly 4", "dynamic=True"]);
+    assert!(!other.exists());
 }

@@ -2,9 +2,15 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
+
+/// Small parts, so that a kill finds finished ones.
+pub const PARTS_OF_16: (&str, &str) = ("--images-per-part", "16");
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -33,6 +39,15 @@ impl Run {
         self
     }
 
+    /// Fails the test unless the run was refused as it should be: status 2, words on stderr, an empty stdout.
+    #[track_caller]
+    pub fn refused(self, words: &[&str]) -> Self {
+        let run = self.expect(2).says(words);
+        assert!(run.stdout.is_empty() && run.stderr.starts_with("error: "), "{run:?}");
+        run
+    }
+
+    /// The one JSON object on stdout.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
@@ -125,6 +140,19 @@ pub fn content(cache: &Path) -> String {
 
 pub fn verify(cache: &Path) -> Run {
     logitcache(&[OsStr::new("verify"), cache.as_os_str()])
+}
+
+/// Parts whose predictions are in place.
+pub fn finished_parts(cache: &Path) -> usize {
+    fs::read_dir(cache.join("predictions"))
+        .map_or(0, |entries| entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "parquet")).count())
+}
+
+/// Waits until the build has finished this many parts, or ended.
+pub fn wait_for_parts(child: &mut Child, cache: &Path, parts: usize) {
+    while finished_parts(cache) < parts && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Says why a test could not run; `make test` counts these lines.

@@ -1,5 +1,5 @@
 //! What tests of several files need.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::print_stdout)]
 
 use std::path::{Path, PathBuf};
 

@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 
+# Its assertions then say what they compared, as those of a test do.
+pytest.register_assert_rewrite("compare")
+
 
 def find_binary():
     """`LOGITCACHE_BIN`, or the newest program that cargo built."""
@@ -66,7 +69,7 @@ def draw_data_set(folder, images=40):
     """Rectangles and discs on noise, with labels in Ultralytics' form: 0 to 5 objects a picture, of two sizes of picture."""
     rng = np.random.default_rng(5)
     for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
     for number in range(images):
         width, height = (160, 120) if number % 3 else (97, 160)
         picture = rng.integers(90, 130, (height, width, 3), dtype=np.uint8)
@@ -87,10 +90,15 @@ def draw_data_set(folder, images=40):
 
 
 @pytest.fixture(scope="session")
-def drawn_cache(logitcache, tmp_path_factory):
+def drawn_data(tmp_path_factory):
+    """The `data.yaml` of 40 drawn pictures."""
+    return draw_data_set(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def drawn_cache(logitcache, drawn_data, tmp_path_factory):
     """Drawn pictures under a committed tiny teacher, in parts of 16 images: needs nothing beside the project."""
-    folder = tmp_path_factory.mktemp("drawn")
-    data, teacher = draw_data_set(folder / "data"), FIXTURES / "models/yolov8-dynamic.onnx"
+    cache, teacher = tmp_path_factory.mktemp("cache") / "drawn", FIXTURES / "models/yolov8-dynamic.onnx"
     settings = ["--imgsz", 160, "--images-per-part", 16]
-    logitcache("build", "--teacher", teacher, "--data", data, "--out", folder / "cache", *settings)
-    return folder / "cache"
+    logitcache("build", "--teacher", teacher, "--data", drawn_data, "--out", cache, *settings)
+    return cache

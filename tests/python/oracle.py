@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 
 MIN_SCORE, TOP_K = 0.01, 300
+STRIDES = (8, 16, 32)
 
 
 def sigmoid(x):
@@ -62,19 +63,21 @@ def to_tensor(canvas):
 
 
 class Teacher:
-    """A YOLOv8-family export whose class and DFL logits became outputs."""
+    """A YOLOv8-family export whose class and DFL logits became outputs. Without `dfl` the head gives distances directly."""
 
-    def __init__(self, path):
+    def __init__(self, path, dfl=True):
         model = onnx.load(str(path))
         maker = {name: node for node in model.graph.node for name in node.output}
         last = maker[model.graph.output[0].name]
+        if last.op_type == "Cast":  # fp16 inside, fp32 outside
+            last = maker[last.input[0]]
         assert last.op_type == "Concat", "the last node of the export joins boxes and class probabilities"
         probabilities = maker[last.input[-1]]
         assert probabilities.op_type == "Sigmoid"
         self.class_name = probabilities.input[0]
-        self.dfl_name = self._before_softmax(model, maker)
         self.output_name = model.graph.output[0].name
-        for name in (self.class_name, self.dfl_name):
+        self.names = [self.output_name, self.class_name] + ([self._before_softmax(model, maker)] if dfl else [])
+        for name in self.names[1:]:
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -91,25 +94,29 @@ class Teacher:
         return name
 
     def run(self, tensor):
-        """(class logits [anchors, classes], DFL logits [anchors, 4 * bins], the export's own output [4 + classes, anchors])."""
-        names = [self.class_name, self.dfl_name, self.output_name]
-        classes, dfl, output = self.session.run(names, {self.input.name: tensor})
-        return classes[0].T, dfl[0].T, output[0]
+        """(class logits [anchors, classes], DFL logits [anchors, 4 * bins] or None, the export's own output [4 + classes, anchors])."""
+        if self.input.type == "tensor(float16)":
+            tensor = tensor.astype(np.float16)
+        if isinstance(self.input.shape[0], int):  # a fixed batch is filled with the same picture
+            tensor = np.repeat(tensor, self.input.shape[0], axis=0)
+        output, *logits = (values[0].astype(np.float32) for values in self.session.run(self.names, {self.input.name: tensor}))
+        classes, dfl = [values.T for values in logits] + [None] * (2 - len(logits))
+        return classes, dfl, output
 
 
-def anchor_centres(columns, rows):
+def anchor_centres(columns, rows, strides_of_levels=STRIDES):
     """Centres [anchors, 2] in input pixels and strides [anchors]."""
     centres, strides = [], []
-    for stride in (8, 16, 32):
+    for stride in strides_of_levels:
         y, x = np.mgrid[0 : rows // stride, 0 : columns // stride]
         centres.append((np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) * stride)
         strides.append(np.full(x.size, stride))
     return np.concatenate(centres), np.concatenate(strides)
 
 
-def boxes_from_dfl(dfl, columns, rows):
+def boxes_from_dfl(dfl, columns, rows, strides_of_levels=STRIDES):
     """Boxes [anchors, 4] x1 y1 x2 y2 in input pixels."""
-    centres, strides = anchor_centres(columns, rows)
+    centres, strides = anchor_centres(columns, rows, strides_of_levels)
     logits = dfl.astype(np.float64).reshape(len(dfl), 4, -1)
     weights = np.exp(logits - logits.max(axis=2, keepdims=True))
     sides = (weights * np.arange(logits.shape[2])).sum(axis=2) / weights.sum(axis=2) * strides[:, None]
@@ -139,21 +146,23 @@ class Record:
     dropped_mean_prob: float
 
 
-def record(teacher, path, columns=640, rows=640, min_score=MIN_SCORE, top_k=TOP_K):
+def record(teacher, path, columns=640, rows=640, min_score=MIN_SCORE, top_k=TOP_K, strides=STRIDES, box_atol_px=0.05):
     """The whole way from a file to what the cache should hold."""
     canvas, geometry = letterbox(decode(path), columns, rows)
     logits, dfl, output = teacher.run(to_tensor(canvas))
-    boxes = boxes_from_dfl(dfl, columns, rows)
-    # The export's own boxes, centre and size, judge the decoding above.
     centre, size = output[:2].T, output[2:4].T
-    np.testing.assert_allclose(boxes, np.concatenate([centre - size / 2, centre + size / 2], axis=1), atol=0.05, rtol=1e-4)
+    boxes = exported = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+    if dfl is not None:
+        boxes = boxes_from_dfl(dfl, columns, rows, strides)
+        # The export's own boxes judge the decoding.
+        np.testing.assert_allclose(boxes, exported, atol=box_atol_px, rtol=1e-4)
     kept = select(logits, min_score, top_k)
     probabilities = sigmoid(logits)
     dropped = np.setdiff1d(np.arange(len(logits)), kept)
     return Record(
         geometry=geometry,
         kept=kept,
-        strides=anchor_centres(columns, rows)[1],
+        strides=anchor_centres(columns, rows, strides)[1],
         scores=probabilities.max(axis=1),
         class_logits=logits,
         dfl_logits=dfl,
