@@ -12,6 +12,6 @@ run synth --out "$dir/shapes" --images 64 --imgsz 320 --seed 7
 run build --teacher tests/fixtures/models/yolov8-dynamic.onnx --data "$dir/shapes/data.yaml" --out "$dir/cache"
 run inspect "$dir/cache"
 run verify "$dir/cache"
-printf '\n$ duckdb: the images with the most anchors over 0.5, and what the labels say of them\n'
+printf '\n$ duckdb: the images that the teacher is least sure of, by the entropy of its class distributions\n'
 .venv/bin/python scripts/demo_query.py "$dir/cache"
 printf '\nThe cache is in %s: open %s/cache/predictions/*.parquet with DuckDB, pandas or polars.\n' "$dir/cache" "$dir"

@@ -1,12 +1,13 @@
-//! Milliseconds an image for decoding, and for the letterbox into a 640 x 640 tensor, on one thread.
+//! Milliseconds an image for each stage beside the teacher: decoding, letterbox, selection of anchors; on one thread.
 //!
-//! `cargo bench --bench preprocess [FOLDER OF IMAGES]`; without a folder, `../shared/data/coco128` where it lies. Each line
+//! `cargo bench --bench stages [FOLDER OF IMAGES]`; without a folder, `../shared/data/coco128` where it lies. Each line
 //! ends with a digest of what was computed, so that equal work is visible beside the time.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use logitcache::{
     preprocess::{DecodeLimits, Preprocessor, RgbImage, decode, decode_into},
-    types::Letterbox,
+    teacher::{BoxSource, Grid, HeadView, Selection, Selector},
+    types::{ImageSize, Letterbox},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, path::PathBuf, time::Instant};
@@ -50,6 +51,27 @@ fn main() {
             }
         });
     }
+    select();
+}
+
+/// A head of 80 classes at 640 pixels whose logits lie as a trained detector's do: most near -9, some hundred high ones.
+fn select() {
+    let (num_classes, num_anchors) = (80, 8400);
+    let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(13) as f32 / u32::MAX as f32;
+    let class_logits: Vec<f32> = (0..num_classes * num_anchors).map(|i| -11.0 + 4.0 * noise(i)).collect();
+    let class_logits: Vec<f32> =
+        class_logits.iter().enumerate().map(|(i, &l)| if noise(i + 7) > 0.9997 { l + 8.0 } else { l }).collect();
+    let dfl: Vec<f32> = (0..64 * num_anchors).map(|i| 6.0 * noise(i + 3)).collect();
+    let head = HeadView { class_logits: &class_logits, boxes: BoxSource::Dfl(&dfl), store_dfl: true };
+    let mut selector = Selector::new(Grid::new(640, 640, &[8, 16, 32]), Selection { min_score: 0.01, top_k: 300 });
+    let plan = Letterbox::fit(ImageSize { width: 640, height: 480 }, 640, 640);
+    measure("select, 80 classes, 640", &[head], |head, digest| {
+        let selected = selector.select(*head, &plan).unwrap();
+        if let Some(digest) = digest {
+            selected.predictions.anchor.iter().for_each(|anchor| digest.update(anchor.to_le_bytes()));
+            digest.update(selected.dropped_mean_prob.to_le_bytes());
+        }
+    });
 }
 
 /// Runs `work` over all items: once for the digest, then several times for the least time.
