@@ -15,6 +15,8 @@ pub mod inspect;
 mod pipeline;
 pub mod preprocess;
 pub mod teacher;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod types;
 
 pub use error::{Error, Result};

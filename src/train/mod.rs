@@ -1,0 +1,3 @@
+//! Training of a student: data, losses, loop.
+
+pub mod data;
