@@ -14,6 +14,8 @@
 
 mod source;
 
+#[cfg(feature = "train")]
+pub(crate) use source::read_file;
 pub(crate) use source::{ImageSource, Prepared};
 
 use crate::{Error, Result, fsio, teacher::InputSize, types::Failure};

@@ -15,9 +15,19 @@
 
 mod augment;
 mod batch;
+mod geometry;
+mod hsv;
+mod loader;
+mod pixel_cache;
+mod pixels;
+mod predictions;
+mod render;
+mod set;
 
-pub use augment::{Augment, Geometry};
+pub use augment::{Augment, GRID_STEP_PX, Geometry};
 pub use batch::{Batch, LabelBatch, TeacherBatch};
+pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
+pub use set::{PixelCacheOptions, TrainSet, pixel_cache_bytes};
 
 use crate::types::LabelBox;
 use std::path::PathBuf;
