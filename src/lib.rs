@@ -10,6 +10,7 @@ pub mod build;
 pub mod cache;
 pub mod dataset;
 pub mod error;
+pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;
