@@ -7,8 +7,9 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
-    num::{NonZeroU32, NonZeroUsize},
+    num::{NonZeroU32, NonZeroUsize, ParseFloatError},
     path::PathBuf,
+    str::FromStr,
 };
 
 /// Run a frozen ONNX detector over a data set once, keep its soft outputs in Parquet, distil students from the map.
@@ -30,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the teacher over a data set and store what it says.
     Build(Box<BuildArgs>),
+    /// Score models on labelled images: mAP, recall of small objects, size, latency, and what changed against the first.
+    Eval(Box<EvalArgs>),
     /// Show what is in a cache, or one image's predictions as a table.
     Inspect(InspectArgs),
     /// Check every byte against its digest, then every rule of the format.
@@ -72,7 +75,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
     /// Keep anchors whose highest class probability is at least this.
-    #[arg(long, default_value_t = 0.01, value_parser = probability, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.01, value_parser = probability::<f32>, allow_negative_numbers = true)]
     pub min_score: f32,
     /// Keep at most this many anchors of an image, the highest scores first.
     #[arg(long, default_value = "300")]
@@ -99,6 +102,56 @@ pub struct BuildArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// One JSON object on stdout (schemas/build.schema.json).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logitcache eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// An ONNX export of a YOLOv8-family detector. Give it several times to compare models with the first.
+    #[arg(long, value_name = "M.onnx", required = true)]
+    pub model: Vec<PathBuf>,
+    /// A data.yaml, a COCO instances.json, or a folder of Pascal VOC XML.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Split of a data.yaml.
+    #[arg(long, default_value = "val")]
+    pub split: String,
+    /// Class probability over which a box counts.
+    #[arg(long, default_value_t = 0.001, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    pub conf: f32,
+    /// Overlap over which the lower of two boxes of a class is dropped.
+    #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
+    pub iou: f64,
+    /// Class names, one a line, for models without metadata.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+    /// What an image without a label file means. Unlabelled images do not count.
+    #[arg(long, value_enum, default_value_t = MissingArg::Background)]
+    pub missing_labels: MissingArg,
+    /// Input size in pixels (square) [default: each model's own, 640 for a dynamic one].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Worker threads [default: one per processor].
+    #[arg(long)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where the models run. A provider that is not there is an error.
+    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
+    pub provider: ProviderArg,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// Timed runs of the bare session with one thread and with --jobs threads; 0 leaves latency out.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub latency_runs: u32,
+    /// Folder for eval.json, eval.csv and eval.md.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// One JSON object on stdout (schemas/eval.schema.json).
     #[arg(long)]
     pub json: bool,
 }
@@ -146,9 +199,12 @@ pub struct SynthArgs {
     pub json: bool,
 }
 
-fn probability(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|e| format!("{e}"))?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected a probability from 0 to 1".into()) }
+fn probability<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err = ParseFloatError> + PartialOrd + From<u8>,
+{
+    let value: T = text.parse().map_err(|e| format!("{e}"))?;
+    if (T::from(0)..=T::from(1)).contains(&value) { Ok(value) } else { Err("expected a probability from 0 to 1".into()) }
 }
 
 /// `--provider`

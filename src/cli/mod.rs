@@ -2,6 +2,7 @@
 
 pub mod args;
 mod build;
+mod eval;
 mod inspect;
 mod output;
 mod progress;
@@ -49,6 +50,7 @@ fn finish(result: Result<Status>) -> ExitCode {
 fn run(cli: Cli) -> Result<Status> {
     match cli.command {
         Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),

@@ -83,6 +83,12 @@ impl ImageSource<'_> {
         })
     }
 
+    /// The model input of the first image that can be had: something to run a model on.
+    pub fn first_input(&self) -> Option<Vec<f32>> {
+        let (mut scratch, mut pixels) = (Scratch::new(), vec![0.0; self.values_per_image()]);
+        (0..self.samples.len() as i64).find(|&id| self.prepare(id, &mut scratch, &mut pixels).is_ok()).map(|_| pixels)
+    }
+
     /// An image's failure, under the path that the cache would show.
     pub fn failure(&self, image_id: i64, stage: FailureStage, reason: String) -> Failure {
         let sample = usize::try_from(image_id).ok().and_then(|i| self.samples.get(i));
