@@ -9,6 +9,7 @@
 pub mod build;
 pub mod cache;
 pub mod dataset;
+pub mod draw;
 pub mod error;
 pub mod fsio;
 pub mod inspect;

@@ -34,6 +34,17 @@ pub struct LabelBox {
     pub box_xyxy_px: BoxXyxyPx,
 }
 
+/// One object that a model found in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct Detection {
+    /// The model's class id.
+    pub class_id: u32,
+    /// Probability of that class, 0..=1.
+    pub score: f32,
+    /// Where the object is, in pixels of the original image.
+    pub box_xyxy_px: BoxXyxyPx,
+}
+
 /// Why one image is not in the cache. It never ends a build; it is counted, named and tried again on resume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
