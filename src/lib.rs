@@ -11,6 +11,7 @@ pub mod cache;
 pub mod dataset;
 pub mod draw;
 pub mod error;
+pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;
