@@ -9,9 +9,9 @@ PIP_FLAGS := --disable-pip-version-check --quiet
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/.runtime ## .venv with the ONNX Runtime library, where the program finds it by itself
+setup: .venv/.runtime .venv/.train ## .venv with the ONNX Runtime library and libtorch, where the program finds them by itself
 
-test-env: .venv/.test ## .venv with what the Python oracles need as well
+test-env: setup .venv/.test ## .venv with what the Python oracles need as well
 
 oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, for generators of goldens and for benchmarks
 
@@ -19,6 +19,12 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 .venv/.runtime: requirements/runtime.txt
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	touch $@
+
+# The build looks for libtorch in .venv/torch, whatever the version of Python.
+.venv/.train: requirements/train.txt .venv/.runtime
+	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	ln -sfn "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch" .venv/torch
 	touch $@
 
 .venv/.test: requirements/test.txt .venv/.runtime

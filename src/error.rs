@@ -59,6 +59,14 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// The trainer's executable or libtorch cannot be used.
+    #[error("{found}\n  {remedy}")]
+    Trainer {
+        /// What is missing or wrong.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
     /// A cache is damaged, of a newer format, or not a cache.
     #[error("{}: {found}\n  {remedy}", path.display())]
     Cache {

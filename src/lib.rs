@@ -3,11 +3,14 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> cache -> teacher -> pipeline -> build, inspect -> the executable's cli
+//! types, error, fsio -> dataset -> preprocess -> cache -> teacher -> pipeline -> build, inspect
+//!                                                                 -> student (libtorch) -> train -> cli
 //! ```
 
 pub mod build;
 pub mod cache;
+#[doc(hidden)]
+pub mod cli;
 pub mod dataset;
 pub mod draw;
 pub mod error;
@@ -16,6 +19,8 @@ pub mod fsio;
 pub mod inspect;
 mod pipeline;
 pub mod preprocess;
+#[cfg(feature = "train")]
+pub mod student;
 pub mod teacher;
 pub mod types;
 

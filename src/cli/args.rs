@@ -1,11 +1,11 @@
 //! What the user typed. Resolved once into the library's own options by each command's file; no library code sees a flag.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use logitcache::{
+use crate::{
     cache::MissingLabels,
     teacher::Provider,
     types::{Profile, Store},
 };
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,

@@ -6,12 +6,12 @@ use super::{
     output, print, print_json,
     progress::{Progress, Unit},
 };
-use indicatif::{HumanBytes, HumanCount};
-use logitcache::{
+use crate::{
     Error, Result,
     build::{Build, BuildOptions, BuildReport},
     dataset::DataSource,
 };
+use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
 
 /// Failures named on the terminal; all of them are in the manifest.

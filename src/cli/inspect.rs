@@ -1,12 +1,12 @@
 //! `logitcache inspect`
 
 use super::{Status, args::InspectArgs, output::table, print, print_json};
-use indicatif::{HumanBytes, HumanCount};
-use logitcache::{
+use crate::{
     Result,
     inspect::{self, CacheSummary, ImageSummary},
     types::{BoxXyxyPx, FailureStage},
 };
+use indicatif::{HumanBytes, HumanCount};
 
 /// Rows of a table on the terminal; `--json` gives all.
 const ROWS_SHOWN: usize = 20;

@@ -3,17 +3,18 @@
 pub mod args;
 mod build;
 mod inspect;
-pub mod output;
+mod output;
 mod progress;
 mod synth;
 mod verify;
 
+use crate::{Error, Result};
 use args::{Cli, Command};
-use logitcache::{Error, Result};
+use clap::Parser;
 use std::{
     io,
     path::Path,
-    process,
+    process::{self, ExitCode},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -30,11 +31,22 @@ pub enum Status {
     Interrupted = 130,
 }
 
-/// Runs one command.
-///
-/// # Errors
-/// What stopped it.
-pub fn run(cli: Cli) -> Result<Status> {
+/// The `logitcache` executable: parse, run, print the error, choose the exit code.
+pub fn main() -> ExitCode {
+    finish(run(Cli::parse()))
+}
+
+fn finish(result: Result<Status>) -> ExitCode {
+    ExitCode::from(match result {
+        Ok(status) => status as u8,
+        Err(error) => {
+            output::note(&format!("error: {error}"));
+            status_of(&error) as u8
+        }
+    })
+}
+
+fn run(cli: Cli) -> Result<Status> {
     match cli.command {
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
@@ -44,7 +56,7 @@ pub fn run(cli: Cli) -> Result<Status> {
 }
 
 /// The exit status that an error stands for.
-pub fn status_of(error: &Error) -> Status {
+fn status_of(error: &Error) -> Status {
     match error {
         Error::Interrupted { .. } => Status::Interrupted,
         _ => Status::Failed,

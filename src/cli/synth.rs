@@ -6,11 +6,11 @@ use super::{
     print, print_json,
     progress::{Progress, Unit},
 };
-use indicatif::HumanCount;
-use logitcache::{
+use crate::{
     Result,
     dataset::synth::{SynthConfig, SynthSummary, synth},
 };
+use indicatif::HumanCount;
 use std::{
     ops::ControlFlow,
     sync::{Mutex, PoisonError, atomic::Ordering},

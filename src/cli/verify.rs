@@ -6,11 +6,11 @@ use super::{
     print, print_json,
     progress::{Progress, Unit},
 };
-use indicatif::{HumanBytes, HumanCount};
-use logitcache::{
+use crate::{
     Result,
     cache::{Manifest, VerifyReport, verify_with_progress},
 };
+use indicatif::{HumanBytes, HumanCount};
 use std::sync::{Mutex, PoisonError};
 
 pub fn run(args: &VerifyArgs, quiet: bool) -> Result<Status> {

@@ -1,0 +1,106 @@
+//! Calls into `native.cpp`: the parts of libtorch and glibc that `tch` does not bind.
+//!
+//! Contract of the `unsafe` here: the functions take plain values (and one buffer with its length), keep no pointer, throw
+//! nothing, and may be called from any thread; autocast's state is the calling thread's own.
+#![allow(unsafe_code)]
+
+use crate::{Error, Result};
+use std::{
+    ffi::{CStr, c_char},
+    sync::OnceLock,
+};
+
+/// The version that `tch` was generated for. Another one misreads arguments without an error.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
+unsafe extern "C" {
+    fn logitcache_torch_config(out: *mut c_char, size: usize);
+    fn logitcache_autocast(cuda: bool, enabled: bool) -> bool;
+    fn logitcache_autocast_clear();
+    fn logitcache_keep_freed_memory() -> bool;
+}
+
+/// What libtorch says of its own build.
+fn config() -> String {
+    let mut text = [0u8; 16 * 1024];
+    // SAFETY: at most `len` bytes are written, the last of them a zero.
+    unsafe { logitcache_torch_config(text.as_mut_ptr().cast(), text.len()) };
+    CStr::from_bytes_until_nul(&text).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Refuses any libtorch but [`LIBTORCH_VERSION`], and readies the process for training (freed memory is kept, not given
+/// back). To be called before anything is computed.
+///
+/// # Errors
+/// [`Error::Trainer`] with the version found.
+pub fn init() -> Result<()> {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    let version = VERSION.get_or_init(|| {
+        // SAFETY: sets three parameters of malloc. Where glibc refuses, training is slower and nothing else.
+        unsafe { logitcache_keep_freed_memory() };
+        version_in(&config()).unwrap_or("unknown").to_owned()
+    });
+    if version == LIBTORCH_VERSION {
+        return Ok(());
+    }
+    Err(Error::Trainer {
+        found: format!("libtorch {version} was loaded; this program works with {LIBTORCH_VERSION} alone"),
+        remedy: "Run `make setup`, and leave LD_PRELOAD and LD_LIBRARY_PATH unset.".into(),
+    })
+}
+
+/// The value of `TORCH_VERSION=` without a suffix such as `+cpu`.
+fn version_in(config: &str) -> Option<&str> {
+    let (_, rest) = config.split_once("TORCH_VERSION=")?;
+    rest.split([',', '+', ' ', '\n']).next()
+}
+
+/// While it lives, convolutions and matrix products of this thread compute in bfloat16 and what needs more stays in float32
+/// (PyTorch's autocast). The weights' bfloat16 copies are kept until it is dropped.
+#[derive(Debug)]
+pub struct Autocast {
+    cuda: bool,
+    before: bool,
+}
+
+impl Autocast {
+    /// Switches autocast on for a CPU or a CUDA device.
+    pub fn new(device: tch::Device) -> Self {
+        let cuda = device.is_cuda();
+        // SAFETY: sets a state of this thread.
+        let before = unsafe { logitcache_autocast(cuda, true) };
+        Self { cuda, before }
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        // SAFETY: sets the state of this thread back and empties a cache behind a lock of its own.
+        unsafe {
+            logitcache_autocast(self.cuda, self.before);
+            logitcache_autocast_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaded_library_is_the_one_expected() {
+        init().unwrap();
+        assert_eq!(version_in("x, TORCH_VERSION=2.11.0+cpu, USE_CUDA=ON"), Some("2.11.0"));
+        assert_eq!(version_in("PyTorch built with: nothing"), None);
+    }
+
+    #[test]
+    fn autocast_computes_in_bfloat16_while_it_lives() {
+        let (a, b) = (tch::Tensor::ones([2, 2], tch::kind::FLOAT_CPU), tch::Tensor::ones([2, 2], tch::kind::FLOAT_CPU));
+        let inside = {
+            let _autocast = Autocast::new(tch::Device::Cpu);
+            a.matmul(&b).kind()
+        };
+        assert_eq!((inside, a.matmul(&b).kind()), (tch::Kind::BFloat16, tch::Kind::Float));
+    }
+}
