@@ -18,6 +18,7 @@ pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;
+pub mod predict;
 pub mod preprocess;
 #[cfg(feature = "train")]
 pub mod student;

@@ -4,6 +4,7 @@ pub mod args;
 mod build;
 mod inspect;
 mod output;
+mod predict;
 mod progress;
 mod synth;
 mod verify;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> Result<Status> {
     match cli.command {
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
     }

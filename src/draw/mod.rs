@@ -102,9 +102,10 @@ impl Placed {
             texts.push((text, mark.style));
         }
         let places = layout::place_captions(&picture, &named);
-        let captions = texts.into_iter().zip(places).filter_map(|((text, style), place)| {
-            Some(Self::Caption { place: place?, margin, text: text?, style })
-        });
+        let captions = texts
+            .into_iter()
+            .zip(places)
+            .filter_map(|((text, style), place)| Some(Self::Caption { place: place?, margin, text: text?, style }));
         // The most important caption is drawn last, over others.
         let mut captions: Vec<_> = captions.collect();
         captions.reverse();

@@ -8,4 +8,4 @@ mod detector;
 mod nms;
 
 pub use detector::{DetectedImage, Detector, DetectorOptions};
-pub use nms::{NmsOptions, detect};
+pub use nms::{NmsOptions, detect, suppress};

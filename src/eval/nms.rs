@@ -71,7 +71,8 @@ pub fn detect(
     let candidates = candidates(head.class_logits, num_anchors, options)?;
 
     let mut boxes_input_px: Vec<Option<BoxXyxyPx>> = vec![None; num_anchors];
-    let mut kept: Vec<(Candidate, OffsetBox)> = Vec::new();
+    let mut suppression = Suppression::new(options);
+    let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         if kept.len() == options.max_detections {
             break;
@@ -81,17 +82,49 @@ pub fn detect(
         if ![decoded.x1, decoded.y1, decoded.x2, decoded.y2].iter().all(|v| v.is_finite()) {
             return Err(format!("the model's box at anchor {} is not finite", candidate.anchor));
         }
-        let offset = OffsetBox::new(decoded, candidate.class_id);
-        if !kept.iter().any(|(_, better)| f64::from(better.iou(&offset)) > options.iou) {
-            kept.push((candidate, offset));
+        if suppression.keeps(decoded, candidate.class_id) {
+            kept.push(candidate);
         }
     }
-    let found = |(candidate, _): (Candidate, OffsetBox)| Detection {
+    let found = |candidate: Candidate| Detection {
         class_id: candidate.class_id,
         score: candidate.score,
         box_xyxy_px: plan.to_image(boxes_input_px[candidate.anchor].unwrap_or_default()),
     };
     Ok(kept.into_iter().map(found).collect())
+}
+
+/// The objects among boxes that were decoded already (those of a cache), by the rule of [`detect`]; of equal scores the earlier comes first.
+pub fn suppress(mut boxes: Vec<Detection>, options: &NmsOptions) -> Vec<Detection> {
+    boxes.retain(|d| d.score > options.conf);
+    boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
+    boxes.truncate(MAX_CANDIDATES);
+    let mut suppression = Suppression::new(options);
+    boxes.retain(|d| suppression.keeps(&d.box_xyxy_px, d.class_id));
+    boxes.truncate(options.max_detections);
+    boxes
+}
+
+/// The boxes of one image that were kept so far.
+struct Suppression {
+    kept: Vec<OffsetBox>,
+    iou: f64,
+}
+
+impl Suppression {
+    fn new(options: &NmsOptions) -> Self {
+        Self { kept: Vec::new(), iou: options.iou }
+    }
+
+    /// Whether the next box, none better than those before it, stays.
+    fn keeps(&mut self, box_px: &BoxXyxyPx, class_id: u32) -> bool {
+        let offset = OffsetBox::new(box_px, class_id);
+        let keeps = !self.kept.iter().any(|better| f64::from(better.iou(&offset)) > self.iou);
+        if keeps {
+            self.kept.push(offset);
+        }
+        keeps
+    }
 }
 
 /// Everything over the threshold, highest score first.
@@ -126,7 +159,7 @@ fn candidates(class_logits: &[f32], num_anchors: usize, options: &NmsOptions) ->
     Ok(candidates)
 }
 
-/// A box in input pixels moved by its class, with its area, all rounded as PyTorch rounds them.
+/// A box moved by its class, with its area, all rounded as PyTorch rounds them.
 #[derive(Debug, Clone, Copy)]
 struct OffsetBox {
     corners: BoxXyxyPx,
