@@ -6,6 +6,7 @@ use logitcache::{
     cache::{Manifest, VerifyReport, columns::Table},
     dataset::synth::SynthSummary,
     inspect::{CacheSummary, ImageSummary},
+    predict::PredictReport,
     types::Store,
 };
 use schemars::schema_for;
@@ -35,6 +36,7 @@ fn published_schemas_are_those_of_the_code() {
         ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
+        ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),
         ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
         ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
         ("images.parquet.json", table(Table::Images)),

@@ -5,9 +5,9 @@ use super::rect::Rect;
 /// What a place costs for each place before it in the list, so that the first of equals is taken.
 const RANK_COST: f64 = 0.02;
 
-/// How much of another box or caption may lie under a caption. In a crowd some captions find no such place and are left out: the
-/// colour of the frame says the class.
-const MOST_HIDDEN: f64 = 0.5;
+/// How much of a box, and of another caption, may lie under a caption. In a crowd some captions find no such place and are left out:
+/// the colour of the frame says the class.
+const MOST_HIDDEN: (f64, f64) = (0.5, 0.1);
 
 /// One thing to name.
 pub(super) struct Named {
@@ -26,10 +26,16 @@ pub(super) fn place_captions(picture: &Rect, things: &[Named]) -> Vec<Option<Rec
         let best = thing.caption.and_then(|(width, height)| {
             let candidates = candidates(thing, width, height).into_iter().map(|place| place.moved_into(picture));
             let costs = candidates.enumerate().filter_map(|(rank, place)| {
-                let frames = things.iter().map(|other| &other.frame);
-                let hidden = frames.chain(placed.iter().flatten()).map(|other| part_of(&place, other));
-                let (sum, most) = hidden.fold((0.0, 0.0f64), |(sum, most), part| (sum + part, most.max(part)));
-                (most <= MOST_HIDDEN).then_some((sum + RANK_COST * rank as f64, place))
+                let frames = things.iter().map(|other| (part_of(&place, &other.frame), MOST_HIDDEN.0));
+                let captions = placed.iter().flatten().map(|other| (part_of(&place, other), MOST_HIDDEN.1));
+                let mut cost = RANK_COST * rank as f64;
+                for (hidden, most) in frames.chain(captions) {
+                    if hidden > most {
+                        return None;
+                    }
+                    cost += hidden;
+                }
+                Some((cost, place))
             });
             costs.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, place)| place)
         });
