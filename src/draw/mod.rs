@@ -109,6 +109,8 @@ impl Placed {
         // The most important caption is drawn last, over others.
         let mut captions: Vec<_> = captions.collect();
         captions.reverse();
+        // Of boxes of one size the more important is drawn later.
+        frames.reverse();
         frames.sort_by_key(|frame| match frame {
             Self::Frame { outer, style, .. } => (*style == Style::Label, std::cmp::Reverse(outer.area())),
             Self::Caption { .. } => (true, std::cmp::Reverse(0)),

@@ -119,6 +119,13 @@ fn a_small_box_in_a_large_one_is_not_covered_by_a_caption_or_a_line() {
 }
 
 #[test]
+fn of_two_classes_on_the_same_box_the_first_is_on_top() {
+    let mut image = blank(640, 480);
+    draw(&mut image, &[mark(1, [200.0, 150.0, 300.0, 250.0]), mark(0, [200.0, 150.0, 300.0, 250.0])]);
+    assert_eq!(pixel(&image, 199, 200), class_colour(1));
+}
+
+#[test]
 fn what_is_no_box_or_outside_is_not_drawn() {
     let (nan, far) = (f32::NAN, f32::INFINITY);
     let before = blank(64, 48);

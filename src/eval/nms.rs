@@ -271,6 +271,33 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn boxes_of_a_cache_are_suppressed_by_the_same_rule(
+            logits in prop::collection::vec((-8i8..8).prop_map(|l| f32::from(l) / 2.0), ANCHORS),
+            centres in prop::collection::vec(4.0f32..28.0, 2 * ANCHORS),
+            sizes in prop::collection::vec((0u8..14).prop_map(f32::from), 2 * ANCHORS),
+            class_ids in prop::collection::vec(0u32..3, ANCHORS),
+            iou in 0.0f64..1.0,
+            max_detections in 0usize..30,
+        ) {
+            let options = NmsOptions { conf: 0.4, iou, max_detections, multi_label: false };
+            let xywh = [centres, sizes].concat();
+            let mut all_logits = vec![-20.0; 3 * ANCHORS];
+            let boxes = (0..ANCHORS).map(|anchor| {
+                all_logits[class_ids[anchor] as usize * ANCHORS + anchor] = logits[anchor];
+                let [x, y, w, h] = [0, 1, 2, 3].map(|k| xywh[k * ANCHORS + anchor]);
+                let box_xyxy_px = BoxXyxyPx { x1: x - w / 2.0, y1: y - h / 2.0, x2: x + w / 2.0, y2: y + h / 2.0 };
+                Detection { class_id: class_ids[anchor], score: sigmoid(logits[anchor]), box_xyxy_px }
+            });
+            let boxes = boxes.collect();
+            let expected = by_hand(&all_logits, &xywh, &options).into_iter().map(|(class_id, score, [x1, y1, x2, y2])| {
+                Detection { class_id, score, box_xyxy_px: BoxXyxyPx { x1, y1, x2, y2 } }
+            });
+            prop_assert_eq!(suppress(boxes, &options), expected.collect::<Vec<_>>());
+        }
+    }
+
     fn one_class(logits: &[f32], xywh: &[f32], options: &NmsOptions) -> Result<Vec<Detection>, String> {
         let head = HeadView { class_logits: logits, boxes: BoxSource::DecodedXywh(xywh) };
         detect(head, &grid(), &plan(), options)
