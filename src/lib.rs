@@ -23,6 +23,8 @@ pub mod preprocess;
 #[cfg(feature = "train")]
 pub mod student;
 pub mod teacher;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod types;
 
 pub use error::{Error, Result};
