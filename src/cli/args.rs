@@ -35,6 +35,8 @@ pub enum Command {
     Eval(Box<EvalArgs>),
     /// Show what is in a cache, or one image's predictions as a table.
     Inspect(InspectArgs),
+    /// Count, draw and write down what a model sees on pictures.
+    Predict(PredictArgs),
     /// Check every byte against its digest, then every rule of the format.
     Verify(VerifyArgs),
     /// Draw a small labelled data set of shapes, for trying things.
@@ -164,7 +166,50 @@ pub struct InspectArgs {
     /// One image: its id, its path, or the end of its path.
     #[arg(long, value_name = "ID|PATH")]
     pub image: Option<String>,
+    /// Draw the image's predictions (score over 0.25, doubles suppressed) and labels into this picture file.
+    #[arg(long, value_name = "PICTURE", requires = "image")]
+    pub out: Option<PathBuf>,
     /// One JSON object on stdout (schemas/inspect.schema.json, schemas/inspect-image.schema.json).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logitcache predict`
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Pictures, and folders of pictures (with everything below them).
+    #[arg(required = true, value_name = "IMAGE|FOLDER")]
+    pub pictures: Vec<PathBuf>,
+    /// The model: an ONNX export of a YOLOv8-family detector.
+    #[arg(long, value_name = "M.onnx")]
+    pub model: PathBuf,
+    /// Show objects whose score is greater than this.
+    #[arg(long, default_value_t = 0.25, value_parser = probability, allow_negative_numbers = true)]
+    pub conf: f32,
+    /// Drop a box that overlaps a better one of its class by more than this (intersection over union).
+    #[arg(long, default_value_t = 0.7, value_parser = overlap, allow_negative_numbers = true)]
+    pub iou: f64,
+    /// Folder for the pictures with boxes, `labels/*.txt` (class, centre, width, height as parts of the sides, score) and
+    /// `detections.json` (COCO results; image ids count the pictures in the order shown, category ids are the model's class ids,
+    /// both from 0). New, empty, or of an earlier run [default: nothing is written].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Class names, one a line, for a model without metadata.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Worker threads [default: one per processor].
+    #[arg(long)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where the model runs. A provider that is not there is an error.
+    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
+    pub provider: ProviderArg,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// One JSON object on stdout (schemas/predict.schema.json).
     #[arg(long)]
     pub json: bool,
 }
@@ -205,6 +250,11 @@ where
 {
     let value: T = text.parse().map_err(|e| format!("{e}"))?;
     if (T::from(0)..=T::from(1)).contains(&value) { Ok(value) } else { Err("expected a probability from 0 to 1".into()) }
+}
+
+fn overlap(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected an overlap from 0 to 1".into()) }
 }
 
 /// `--provider`

@@ -5,6 +5,7 @@ mod build;
 mod eval;
 mod inspect;
 mod output;
+mod predict;
 mod progress;
 mod synth;
 mod verify;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<Status> {
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
     }

@@ -16,9 +16,7 @@ mod sessions;
 mod source;
 
 pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
-#[cfg(feature = "train")]
-pub(crate) use source::read_file;
-pub(crate) use source::{ImageSource, Prepared};
+pub(crate) use source::{ImageSource, Prepared, read_file};
 
 use crate::{
     Error, Result, fsio,

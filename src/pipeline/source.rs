@@ -114,6 +114,9 @@ impl ImageSource<'_> {
 }
 
 /// A regular file's bytes; anything else (a pipe would block for ever) and what is too large is refused.
+///
+/// # Errors
+/// What is wrong, in words that name the file.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let meta = fs::metadata(path).map_err(words)?;
