@@ -13,6 +13,7 @@ pub mod cache;
 pub mod cli;
 pub mod dataset;
 pub mod error;
+pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;
@@ -20,6 +21,8 @@ pub mod preprocess;
 #[cfg(feature = "train")]
 pub mod student;
 pub mod teacher;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod types;
 
 pub use error::{Error, Result};
