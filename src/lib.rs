@@ -13,6 +13,7 @@ pub mod cache;
 pub mod cli;
 pub mod dataset;
 pub mod error;
+pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;

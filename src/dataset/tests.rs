@@ -350,7 +350,7 @@ fn coco_boxes_ids_and_guessed_folder() {
     let expected = [(1, [10.0, 20.5, 40.0, 50.0]), (0, [0.0, 10.0, 5.0, 20.0])];
     assert_eq!(boxes(&dataset.samples[0], SIZE), expected, "clipped; no crowd; no box without area");
     assert_eq!(dataset.samples[1].labels(SIZE), Ok(Truth::Labelled(vec![])), "no annotation means background");
-    assert_eq!(dataset.notes, ["1 crowd region was skipped, in image id: 9"]);
+    assert_eq!(dataset.notes, ["1 crowd region is not taken for an object, in image id: 9"]);
     let given = open(made.path(INSTANCES), Some(made.path("images/part")), "val").unwrap();
     assert_eq!(relatives(&given), relatives(&dataset));
     let turned = dataset.samples[0].labels(ImageSize { width: 50, height: 100 }).unwrap_err();

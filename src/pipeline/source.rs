@@ -5,7 +5,7 @@ use crate::{
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
     teacher::InputSize,
-    types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox},
+    types::{Failure, FailureStage, ImageSize, Letterbox, TruthBox},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, io::Read, path::Path};
@@ -48,8 +48,8 @@ pub struct Prepared {
     pub path: String,
     /// Digest of the image file.
     pub file_sha256: [u8; 32],
-    /// Ground truth in the model's class ids; `None` for an unlabelled image.
-    pub labels: Option<Vec<LabelBox>>,
+    /// Ground truth in the model's class ids, crowd regions included; `None` for an unlabelled image.
+    pub truth: Option<Vec<TruthBox>>,
 }
 
 impl ImageSource<'_> {
@@ -71,7 +71,7 @@ impl ImageSource<'_> {
         let Scratch { image, preprocessor } = scratch;
         preprocess::decode_into(&bytes, &DecodeLimits::default(), image)
             .map_err(|reason| fail(FailureStage::Decode, reason.to_string()))?;
-        let labels = self.labels(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
+        let truth = self.truth(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
         let plan = Letterbox::fit(image.size, self.input.height, self.input.width);
         preprocessor.letterbox_into(image, &plan, pixels);
         Ok(Prepared {
@@ -79,7 +79,7 @@ impl ImageSource<'_> {
             plan,
             path: sample.relative.clone(),
             file_sha256: Sha256::digest(&bytes).into(),
-            labels,
+            truth,
         })
     }
 
@@ -90,16 +90,16 @@ impl ImageSource<'_> {
         Failure { image_id, path, stage, reason }
     }
 
-    fn labels(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<LabelBox>>, String> {
+    fn truth(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<TruthBox>>, String> {
         let Some(class_map) = self.class_map else { return Ok(None) };
-        match sample.labels(size)? {
+        match sample.truth_boxes(size)? {
             Truth::NoLabels => Ok(None),
             Truth::Missing => Ok((self.missing_labels == MissingLabels::Background).then(Vec::new)),
             Truth::Labelled(boxes) => {
                 let unknown = |id| format!("class id {id} is not among the data set's names");
                 let mapped = boxes.into_iter().map(|b| {
                     let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
-                    Ok(LabelBox { class_id, ..b })
+                    Ok(TruthBox { class_id, ..b })
                 });
                 mapped.collect::<Result<_, _>>().map(Some)
             }
@@ -108,7 +108,7 @@ impl ImageSource<'_> {
 }
 
 /// A regular file's bytes; anything else (a pipe would block for ever) and what is too large is refused.
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let meta = fs::metadata(path).map_err(words)?;
     if !meta.is_file() {

@@ -1,15 +1,17 @@
 //! The student: YOLOv8 in libtorch, its weights in and out.
+//!
+//! [`Architecture`] is the structure, written once; [`State`] is a structure with its values, outside libtorch, and what files
+//! hold; [`YoloV8`] is a state in libtorch, which runs and is trained.
 
+mod architecture;
 pub mod native;
+mod params;
+mod scale;
+mod state;
+mod yolov8;
 
-use tch::Tensor;
-
-/// What the network gives for a batch, before sigmoid and softmax. Anchors in the order of the cache: strides 8, 16, 32, cells
-/// row major.
-#[derive(Debug)]
-pub struct HeadOutput {
-    /// `[B, 4 * 16, A]` logits: left, top, right, bottom, each of 16 bins.
-    pub dfl_logits: Tensor,
-    /// `[B, C, A]` one logit per class.
-    pub class_logits: Tensor,
-}
+pub use architecture::{Architecture, ConvSpec, REG_MAX, STRIDES, Then};
+pub use params::{ParamSpec, Role};
+pub use scale::Scale;
+pub use state::{State, Values};
+pub use yolov8::{HeadOutput, Param, YoloV8, channels_last};

@@ -1,5 +1,6 @@
-//! Training of a student: losses, optimizers, schedule.
+//! Training a student: data that follows its augmentation, losses, optimizers, the loop.
 
+pub mod data;
 pub mod ema;
 pub mod flat;
 pub mod loss;
