@@ -117,9 +117,9 @@ impl Kept<'_> {
     }
 }
 
-/// A divisor: no weights at all give a loss of 0, not NaN.
+/// A divisor: no weights at all give a loss and gradients of 0, not NaN.
 fn positive(weight_sum: &Tensor) -> Tensor {
-    weight_sum.clamp_min(f64::from(f32::MIN_POSITIVE))
+    weight_sum.clamp_min(1e-9)
 }
 
 /// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the last dimension.
