@@ -38,7 +38,10 @@ fn as_teacher(path: &Path) -> TeacherModel {
 fn close(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= 1e-3 * (1.0 + expected.abs()), "{what} {i}: {found}, torch says {expected}");
+        assert!(
+            (found - expected).abs() <= 1e-3 * (1.0 + expected.abs()),
+            "{what} {i}: {found}, torch says {expected}"
+        );
     }
 }
 
@@ -115,7 +118,10 @@ fn a_weights_file_is_exported_with_its_own_names_and_size() {
     save(&weights, &filled(Scale::N, 2), &description(&["cat", "dog"], 96)).unwrap();
     export_file(&weights, None, None, &out).unwrap();
     let teacher = as_teacher(&out);
-    assert_eq!((teacher.class_names.as_slice(), teacher.input.width), (["cat".to_owned(), "dog".to_owned()].as_slice(), 96));
+    assert_eq!(
+        (teacher.class_names.as_slice(), teacher.input.width),
+        (["cat".to_owned(), "dog".to_owned()].as_slice(), 96)
+    );
     export_file(&weights, Some(vec!["a".into(), "b".into()]), Some(64), &out).unwrap();
     assert_eq!((as_teacher(&out).class_names[1].as_str(), as_teacher(&out).input.width), ("b", 64));
 
@@ -144,9 +150,11 @@ fn python_checks_and_runs_the_export() {
     export(folder.path().join("student.onnx"), &state, &numbered(5, 96)).unwrap();
     let pixels = images(1, 96);
     let output = YoloV8::from_state(&state, Device::Cpu).forward(&pixels, false);
-    for (name, values) in
-        [("pixels", flat(&pixels)), ("dfl_logits", flat(&output.dfl_logits)), ("class_logits", flat(&output.class_logits))]
-    {
+    for (name, values) in [
+        ("pixels", flat(&pixels)),
+        ("dfl_logits", flat(&output.dfl_logits)),
+        ("class_logits", flat(&output.class_logits)),
+    ] {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         std::fs::write(folder.path().join(format!("{name}.f32")), bytes).unwrap();
     }

@@ -85,7 +85,10 @@ fn training_gives_ultralytics_outputs_gradients_and_running_statistics() {
         for (name, expected) in &case.gradient_norms {
             let norm = param(&network, name).grad().to_kind(Kind::Double).norm().double_value(&[]);
             // Gradients pass back through some sixty normalisations over as few as four values.
-            assert!((norm - expected).abs() <= 1e-3 * expected, "{what}, gradient of {name}: {norm}, expected {expected}");
+            assert!(
+                (norm - expected).abs() <= 1e-3 * expected,
+                "{what}, gradient of {name}: {norm}, expected {expected}"
+            );
         }
         let untouched = param(&network, "model.22.dfl.conv.weight");
         assert!(!untouched.requires_grad() && !untouched.grad().defined());
@@ -103,7 +106,11 @@ fn a_random_start_has_ultralytics_priors_and_repeats() {
     for (param, values) in first.iter() {
         let values = values.as_f32();
         if let Some(prior) = priors.get(&param.name) {
-            assert!(values.iter().all(|value| (value - prior).abs() < 1e-6), "{}: {values:?}, expected {prior}", param.name);
+            assert!(
+                values.iter().all(|value| (value - prior).abs() < 1e-6),
+                "{}: {values:?}, expected {prior}",
+                param.name
+            );
         } else if param.shape.len() == 4 && !param.name.contains("dfl") {
             // Uniform within 1 / sqrt(fan in): as large as that, and with its spread.
             let bound = 1.0 / (param.shape[1..].iter().product::<usize>() as f32).sqrt();
@@ -154,7 +161,8 @@ fn autocast_gives_float32_close_to_the_plain_pass() {
 #[test]
 fn values_that_do_not_fit_are_a_panic() {
     let architecture = Architecture::new(Scale::N, 1);
-    let mut values: Vec<Values> = State::random(architecture.clone(), 0).iter().map(|(_, values)| values.clone()).collect();
+    let mut values: Vec<Values> =
+        State::random(architecture.clone(), 0).iter().map(|(_, values)| values.clone()).collect();
     values[1] = Values::F32(vec![0.0; 3]);
     assert!(std::panic::catch_unwind(|| State::new(architecture, values)).is_err());
 }

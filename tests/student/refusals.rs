@@ -38,9 +38,9 @@ fn changed(change: impl FnOnce(&mut Vec<Entry>), metadata: Option<&str>, says: &
         .map(|(name, view)| (name.to_owned(), view.dtype(), view.shape().to_vec(), view.data().to_vec()))
         .collect();
     change(&mut entries);
-    let views = entries.iter().map(|(name, dtype, shape, data)| {
-        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
-    });
+    let views = entries
+        .iter()
+        .map(|(name, dtype, shape, data)| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
     let metadata = metadata.map(|text| std::iter::once(("logitcache".to_owned(), text.to_owned())).collect());
     std::fs::write(&path, safetensors::serialize(views, metadata).unwrap()).unwrap();
     refused(&path, says);

@@ -125,5 +125,9 @@ pub fn compare(found: &[f32], expected: &Sampled, tolerance: f32, what: &str) {
     let mean_abs = found.iter().map(|value| f64::from(value.abs())).sum::<f64>() / count;
     let allowed = f64::from(tolerance) * (1.0 + expected.mean_abs);
     assert!((mean - expected.mean).abs() <= allowed, "{what}: mean {mean}, expected {}", expected.mean);
-    assert!((mean_abs - expected.mean_abs).abs() <= allowed, "{what}: mean of sizes {mean_abs}, expected {}", expected.mean_abs);
+    assert!(
+        (mean_abs - expected.mean_abs).abs() <= allowed,
+        "{what}: mean of sizes {mean_abs}, expected {}",
+        expected.mean_abs
+    );
 }

@@ -30,7 +30,11 @@ fn an_ultralytics_checkpoint_is_read_whole() {
     let architecture = start.state.architecture();
     assert_eq!((architecture.scale, architecture.num_classes), (Scale::N, expected.num_classes));
     assert_eq!(start.state.iter().len(), expected.tensors);
-    assert_eq!(digest(&start.state), expected.sha256, "float16 as float32, every tensor in the order of the state dict");
+    assert_eq!(
+        digest(&start.state),
+        expected.sha256,
+        "float16 as float32, every tensor in the order of the state dict"
+    );
     assert_eq!((start.description, start.class_branch_replaced), (None, None));
 }
 

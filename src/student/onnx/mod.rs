@@ -38,7 +38,7 @@ const MAX_SIZE: u32 = 8192;
 /// # Panics
 /// If there are not as many class names as classes.
 pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) -> Result<()> {
-    let coarsest = STRIDES[STRIDES.len() - 1] as u32;
+    let coarsest = STRIDES[STRIDES.len() - 1];
     let size = description.imgsz;
     if size == 0 || !size.is_multiple_of(coarsest) || size > MAX_SIZE {
         return Err(Error::Mismatch {
@@ -87,7 +87,7 @@ fn model(state: &State, description: &Description) -> ModelProto {
     let mut graph = Graph::new(state);
     let images = graph.input("images", &[1, 3, size, size]);
     let levels = architecture.run(&mut graph, &images);
-    let grid = Grid::new(description.imgsz, description.imgsz, &STRIDES.map(|stride| stride as u32));
+    let grid = Grid::new(description.imgsz, description.imgsz, &STRIDES);
     let output = head(&mut graph, &levels, &grid);
     let shape = [1, 4 + architecture.num_classes, grid.num_anchors()];
     ModelProto {

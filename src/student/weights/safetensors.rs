@@ -89,7 +89,7 @@ pub fn save(path: impl AsRef<Path>, state: &State, description: &Description) ->
         scale: architecture.scale.to_string(),
         names: description.class_names.clone(),
         imgsz: description.imgsz,
-        stride: STRIDES[STRIDES.len() - 1],
+        stride: STRIDES[STRIDES.len() - 1] as usize,
     };
     let path = path.as_ref();
     let impossible = |error: String| Error::io(path, "write to", std::io::Error::other(error));
