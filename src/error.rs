@@ -98,4 +98,16 @@ impl Error {
     pub fn io(path: impl Into<PathBuf>, action: &'static str, source: io::Error) -> Self {
         Self::Io { path: path.into(), action, source }
     }
+
+    /// A full disk (or quota) as what it is, with what was kept and what to do; every other error as it was.
+    pub fn or_no_space(self, remedy: &str) -> Self {
+        match self {
+            Self::Io { path, action, source }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Self::NoSpace { path, action, source, remedy: remedy.into() }
+            }
+            other => other,
+        }
+    }
 }

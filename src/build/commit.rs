@@ -9,7 +9,7 @@ use crate::{
     teacher::{Grid, Selection, Selector},
     types::{Failure, Profile, Store},
 };
-use std::{collections::BTreeSet, io, sync::atomic::AtomicBool, time::Instant};
+use std::{collections::BTreeSet, sync::atomic::AtomicBool, time::Instant};
 
 impl Build {
     /// Runs the teacher over every pending image. `on_image(failed)` is called for each, in order. Raising `stop` ends
@@ -143,17 +143,5 @@ impl<'a> Parts<'a> {
 
 /// A full disk is no damage; says so.
 fn how_to_go_on(error: Error) -> Error {
-    match error {
-        Error::Io { path, action, source }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-        {
-            Error::NoSpace {
-                path,
-                action,
-                source,
-                remedy: "Everything finished so far is kept. Free some space and run the same command to go on.".into(),
-            }
-        }
-        other => other,
-    }
+    error.or_no_space("Everything finished so far is kept. Free some space and run the same command to go on.")
 }

@@ -12,3 +12,5 @@ mod json;
 mod predict;
 mod refusals;
 mod support;
+#[cfg(feature = "train")]
+mod train;

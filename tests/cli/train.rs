@@ -1,0 +1,317 @@
+//! `train` as a user meets it: the same weights after a kill or a Ctrl-C, refusals in words, nothing lost.
+
+use crate::support::{Run, args, build, command, finished, logitcache, shapes, teacher};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+    time::Duration,
+};
+
+/// A labelled data set and a cache of it at 64 pixels: small enough that a step takes a fraction of a second.
+struct Setup {
+    dir: tempfile::TempDir,
+    data: PathBuf,
+    cache: PathBuf,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = shapes(dir.path(), 15);
+        let cache = dir.path().join("cache");
+        // Random weights say little of anything, so every anchor is kept.
+        build(&data, &cache, &[("--imgsz", "64"), ("--min-score", "0")]).expect(0);
+        Self { dir, data, cache }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// `train` in float32 on the cache, 3 epochs of 3 steps.
+fn train_args(cache: &Path, out: &Path, more: &[(&str, &str)]) -> Vec<OsString> {
+    let fixed = [
+        ("--model", "yolov8n"),
+        ("--epochs", "3"),
+        ("--batch", "4"),
+        ("--precision", "fp32"),
+        ("--threads", "2"),
+        ("--lr", "1e-3"),
+    ];
+    let mut values: Vec<(&str, &str)> = fixed.to_vec();
+    for (flag, value) in more {
+        match values.iter_mut().find(|(f, _)| f == flag) {
+            Some(found) => found.1 = value,
+            None => values.push((flag, value)),
+        }
+    }
+    let mut all = args(["train"], &[("--cache", cache), ("--out", out)], &values);
+    all.retain(|a| !a.is_empty());
+    all
+}
+
+fn train(cache: &Path, out: &Path, more: &[(&str, &str)]) -> Run {
+    logitcache(&train_args(cache, out, more))
+}
+
+/// Rows of results.csv without the columns that depend on the clock.
+fn results(run: &Path) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(run.join("results.csv")).unwrap();
+    let rows: Vec<Vec<String>> = text.lines().map(|l| l.split(',').map(str::to_owned).collect()).collect();
+    let clock = ["time", "data_wait", "images_per_s"];
+    let kept: Vec<usize> = (0..rows[0].len()).filter(|&c| !clock.contains(&rows[0][c].as_str())).collect();
+    rows.iter().map(|row| kept.iter().map(|&c| row[c].clone()).collect()).collect()
+}
+
+fn weights(run: &Path) -> Vec<u8> {
+    fs::read(run.join("weights/last.safetensors")).unwrap()
+}
+
+/// Epochs that are written.
+fn epochs_done(run: &Path) -> usize {
+    fs::read_to_string(run.join("results.csv")).map_or(0, |text| text.lines().count().saturating_sub(1))
+}
+
+fn wait_for(child: &mut Child, mut ready: impl FnMut() -> bool) {
+    while !ready() && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn killed_or_interrupted_it_goes_on_to_the_same_bits() {
+    let setup = Setup::new();
+    let whole = setup.path("whole");
+    let run = train(&setup.cache, &whole, &[]).expect(0).says(&["random weights", "validate  3 images"]);
+    assert!(run.stdout.contains("3 epochs, complete") && run.stdout.contains("best.onnx"), "{}", run.stdout);
+    assert_eq!(epochs_done(&whole), 3);
+    assert!(!whole.join("pixels").exists(), "a complete run needs no decoded pictures");
+
+    // Killed before the first epoch is written, after it, and after the second.
+    for kill_after in 0..3 {
+        let out = setup.path(&format!("killed{kill_after}"));
+        let mut child = command(&train_args(&setup.cache, &out, &[])).spawn().unwrap();
+        wait_for(&mut child, || out.join("config.json").exists() && epochs_done(&out) >= kill_after);
+        child.kill().unwrap();
+        finished(child.wait_with_output().unwrap()).expect(-1);
+        train(&setup.cache, &out, &[("--resume", "")]).expect(0);
+        assert!(weights(&out) == weights(&whole), "killed after {kill_after} epochs: other weights");
+        assert_eq!(results(&out), results(&whole), "killed after {kill_after} epochs");
+    }
+
+    // Interrupted in the middle of an epoch: the step under way is finished and kept.
+    let out = setup.path("interrupted");
+    let mut child = command(&train_args(&setup.cache, &out, &[])).spawn().unwrap();
+    wait_for(&mut child, || epochs_done(&out) >= 1);
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let run = finished(child.wait_with_output().unwrap()).expect(130).says(&["interrupted", "--resume"]);
+    assert!(run.stdout.contains("unfinished"), "{}", run.stdout);
+    train(&setup.cache, &out, &[("--resume", "")]).expect(0);
+    assert!(weights(&out) == weights(&whole), "interrupted: other weights");
+    assert_eq!(results(&out), results(&whole));
+
+    // A complete run has nothing left to do, and its settings are its own.
+    train(&setup.cache, &out, &[("--resume", "")]).expect(0);
+    assert!(weights(&out) == weights(&whole));
+    train(&setup.cache, &out, &[]).refused(&["holds a run already", "--resume", "--overwrite"]);
+    let other = train(&setup.cache, &out, &[("--resume", ""), ("--lr", "5e-4"), ("--alpha", "0.5")]);
+    other.refused(&["settings.lr: 0.001 in the run, 0.0005 now", "settings.alpha: 0.7 in the run, 0.5 now"]);
+
+    // A checkpoint that was cut, or of other bytes, is refused; the weights stay.
+    let state = out.join("state.safetensors");
+    let bytes = fs::read(&state).unwrap();
+    for damaged in [&bytes[..bytes.len() / 2], &[0u8; 64][..]] {
+        fs::write(&state, damaged).unwrap();
+        train(&setup.cache, &out, &[("--resume", "")]).refused(&["state.safetensors", "damaged", "--overwrite"]);
+        assert!(weights(&out) == weights(&whole));
+    }
+    train(&setup.cache, &out, &[("--overwrite", ""), ("--epochs", "1")]).expect(0);
+    assert_eq!(epochs_done(&out), 1);
+}
+
+#[test]
+fn a_student_is_trained_exported_and_used_again() {
+    let setup = Setup::new();
+    let run = setup.path("plain");
+    // Labels alone, without a cache.
+    let plain = [
+        "train",
+        "--distill",
+        "none",
+        "--model",
+        "yolov8n",
+        "--epochs",
+        "1",
+        "--batch",
+        "8",
+        "--imgsz",
+        "64",
+        "--json",
+    ];
+    let report = logitcache(&args(plain, &[("--data", &setup.data), ("--out", &run)], &[])).expect(0).json();
+    assert_eq!((report["complete"].as_bool(), report["epochs"].as_u64()), (Some(true), Some(1)), "{report}");
+    assert_eq!(report["last"]["distill_cls_loss"].as_f64(), Some(0.0));
+    for name in
+        ["config.json", "results.csv", "curves.svg", "best.onnx", "state.safetensors", "weights/best.safetensors"]
+    {
+        assert!(run.join(name).is_file(), "{name}");
+    }
+
+    // The ONNX file is the one that `export` makes, and is taken by `predict` and `build`.
+    let exported = setup.path("exported.onnx");
+    logitcache(
+        &args(["export"], &[("--out", &exported)], &[]).into_iter().chain([run.clone().into()]).collect::<Vec<_>>(),
+    )
+    .expect(0);
+    assert!(fs::read(&exported).unwrap() == fs::read(run.join("best.onnx")).unwrap());
+    let cache = setup.path("second");
+    build(&setup.data, &cache, &[("--teacher", exported.to_str().unwrap()), ("--imgsz", "64"), ("--min-score", "0")])
+        .expect(0);
+
+    // From its weights a next student starts; with other classes the class branch is made anew, and that is said.
+    let start = run.join("weights/best.safetensors");
+    let next = setup.path("next");
+    let quick = [("--model", start.to_str().unwrap()), ("--epochs", "1"), ("--cls-loss", "bckd")];
+    train(&cache, &next, &quick).expect(0).says(&["0.7 x labels", "bckd"]);
+    let fewer = setup.data.with_file_name("fewer.yaml");
+    let text = fs::read_to_string(&setup.data).unwrap();
+    let names = text.find("names:").unwrap();
+    fs::write(&fewer, format!("{}names: [circle, ring, triangle, square, star, cross, dot]\n", &text[..names])).unwrap();
+    let other = ["train", "--distill", "none", "--epochs", "1", "--batch", "8", "--imgsz", "64", "--val-split", "none"];
+    let other = args(other, &[("--model", &start), ("--data", &fewer), ("--out", &setup.path("other"))], &[]);
+    logitcache(&other).expect(0).says(&["has 6 classes, not 7", "random weights"]);
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let setup = Setup::new();
+    let out = setup.path("run");
+    let quick = |more: &[(&str, &str)]| {
+        let mut all = vec![("--epochs", "1"), ("--val-split", "none")];
+        all.extend(more);
+        train(&setup.cache, &out, &all)
+    };
+    quick(&[("--imgsz", "96")]).refused(&["--imgsz 96", "built at 64"]);
+    quick(&[("--distill", "none")]).refused(&["--distill none uses nothing"]);
+    quick(&[("--model", "yolov9q")]).refused(&["yolov9q", "yolov8n"]);
+    quick(&[("--device", "tpu")]).refused(&["tpu", "cuda"]);
+    quick(&[("--device", "cuda:0")]).refused(&["cuda:0", "--device cpu"]);
+    quick(&[("--alpha", "1.5")]).expect(2).says(&["--alpha", "0 to 1"]);
+    quick(&[("--lr", "nan")]).expect(2).says(&["--lr", "above 0"]);
+    quick(&[("--model", teacher().to_str().unwrap())]).refused(&["yolov8-dynamic.onnx", "fused"]);
+    let text = setup.path("words.pt");
+    fs::write(&text, "no checkpoint").unwrap();
+    quick(&[("--model", text.to_str().unwrap())]).refused(&["words.pt"]);
+    train(&setup.path("nowhere"), &out, &[]).refused(&["nowhere"]);
+    logitcache(&args(["train", "--model", "yolov8n"], &[("--out", &out)], &[])).refused(&["--cache", "--distill none"]);
+    let foreign = setup.path("thesis");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("chapter1.tex"), "years of work").unwrap();
+    train(&setup.cache, &foreign, &[("--overwrite", "")]).refused(&["chapter1.tex"]);
+    assert!(foreign.join("chapter1.tex").exists());
+
+    // Other classes, fewer images.
+    let yaml = fs::read_to_string(&setup.data).unwrap();
+    fs::write(&setup.data, yaml.replace("triangle", "Triangel")).unwrap();
+    let data = setup.data.to_str().unwrap();
+    quick(&[("--data", data)]).refused(&["Triangel"]);
+    fs::write(&setup.data, &yaml).unwrap();
+    let images = setup.data.parent().unwrap().join("images/train");
+    let mut names: Vec<PathBuf> = fs::read_dir(&images).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    let name = |at: usize| names[at].file_name().unwrap().to_str().unwrap();
+    let aside = setup.path("aside");
+    fs::rename(&names[0], &aside).unwrap();
+    quick(&[("--data", data)]).refused(&["not in the data set", name(0)]);
+    fs::rename(&aside, &names[0]).unwrap();
+
+    // A picture that changed since the teacher saw it.
+    let bytes = fs::read(&names[1]).unwrap();
+    fs::copy(&names[2], &names[1]).unwrap();
+    quick(&[]).refused(&["changed", name(1)]);
+    fs::write(&names[1], &bytes).unwrap();
+
+    // Changed labels and an added picture are told, and no reason to stop.
+    let label = setup.data.parent().unwrap().join("labels/train").join(name(3)).with_extension("txt");
+    fs::write(&label, "0 0.5 0.5 0.25 0.25\n").unwrap();
+    fs::copy(&names[2], images.join("added.png")).unwrap();
+    quick(&[("--data", data)]).expect(0).says(&["other labels", name(3), "not in the cache", "added.png"]);
+}
+
+#[test]
+fn without_labels_softmax_alone_is_refused_and_the_others_teach() {
+    let setup = Setup::new();
+    let cache = setup.path("unlabelled");
+    build(&setup.data, &cache, &[("--imgsz", "64"), ("--min-score", "0"), ("--ignore-labels", "")]).expect(0);
+    let out = setup.path("run");
+    train(&cache, &out, &[]).refused(&["softmax", "bckd"]);
+    let report = train(&cache, &out, &[("--cls-loss", "bckd"), ("--epochs", "1"), ("--json", "")]).expect(0).json();
+    assert_eq!(report["last"]["cls_loss"].as_f64(), Some(0.0), "no labels, no loss against them: {report}");
+    assert!(report["last"]["distill_cls_loss"].as_f64().unwrap() > 0.0, "{report}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_the_step_and_keeps_the_checkpoint() {
+    let setup = Setup::new();
+    let out = setup.path("run");
+    train(&setup.cache, &out, &[("--lr", "1e30"), ("--warmup-lr", "1e30"), ("--optimizer", "sgd"), ("--epochs", "40")])
+        .expect(2)
+        .says(&["error: step ", "epoch", "images: ", "--lr"]);
+}
+
+#[test]
+fn a_full_disk_keeps_the_last_checkpoint() {
+    let setup = Setup::new();
+    let mount = setup.path("disk");
+    fs::create_dir(&mount).unwrap();
+    // One epoch's files fit (weights twice, the state), the next state beside the old one does not.
+    let run = mount.join("run");
+    let program = env!("CARGO_BIN_EXE_logitcache");
+    let line = |more: &[(&str, &str)]| {
+        let words = train_args(&setup.cache, &run, more);
+        words.iter().map(|w| format!("'{}'", w.to_str().unwrap())).collect::<Vec<_>>().join(" ")
+    };
+    let script = format!(
+        "mount -t tmpfs -o size=112m none '{0}' || exit 77; '{program}' {1}; echo status $?; ls -a '{2}'; mount -o remount,size=400m '{0}' && '{program}' {3}; echo status $?",
+        mount.display(),
+        line(&[]),
+        run.display(),
+        line(&[("--resume", "")]),
+    );
+    let output = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).output();
+    match output {
+        Ok(o) if o.status.code() == Some(0) => {
+            let run = finished(o);
+            let (first, second) = run.stdout.split_once("status 2").unwrap_or_else(|| panic!("{run:?}"));
+            assert!(!first.contains("complete"), "{run:?}");
+            assert!(run.stderr.contains("no space left") && run.stderr.contains("--resume"), "{run:?}");
+            assert!(!second.contains(".tmp-"), "nothing half there: {run:?}");
+            assert!(second.contains("3 epochs, complete") && second.contains("status 0"), "{run:?}");
+            assert!(run.stderr.contains("done before"), "the checkpoint was used: {run:?}");
+        }
+        _ => println!("skipped: no file system can be mounted in a namespace here"),
+    }
+}
+
+#[test]
+fn no_other_command_loads_libtorch() {
+    let needed = |program: &str| {
+        let output = Command::new("readelf").args(["-d", program]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let main = env!("CARGO_BIN_EXE_logitcache");
+    assert!(needed(main).contains("libc.so") && !needed(main).contains("libtorch"), "{}", needed(main));
+    assert!(needed(env!("CARGO_BIN_EXE_logitcache-train")).contains("libtorch_cpu.so"));
+
+    // Alone, it says what is missing.
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("logitcache");
+    fs::copy(main, &copy).unwrap();
+    let output = Command::new(&copy).args(["train", "--model", "yolov8n", "--out", "x"]).output().unwrap();
+    finished(output).refused(&["logitcache-train", "make setup"]);
+}
