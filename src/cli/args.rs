@@ -204,7 +204,11 @@ where
     T: FromStr<Err = ParseFloatError> + PartialOrd + From<u8>,
 {
     let value: T = text.parse().map_err(|e| format!("{e}"))?;
-    if (T::from(0)..=T::from(1)).contains(&value) { Ok(value) } else { Err("expected a probability from 0 to 1".into()) }
+    if (T::from(0)..=T::from(1)).contains(&value) {
+        Ok(value)
+    } else {
+        Err("expected a probability from 0 to 1".into())
+    }
 }
 
 /// `--provider`
