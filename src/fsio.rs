@@ -46,6 +46,15 @@ impl TempFile {
         &self.path
     }
 
+    /// Writes all bytes at a place of the file; threads may write to different places at once.
+    ///
+    /// # Errors
+    /// The system's, as it is.
+    #[cfg(feature = "train")]
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+    }
+
     /// Flushes the file to the disk, renames it to `target` (in the same folder) and flushes the folder.
     /// A file that was at `target` is replaced in one step; whoever has it open keeps the old bytes.
     ///

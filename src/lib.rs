@@ -12,15 +12,19 @@ pub mod cache;
 #[doc(hidden)]
 pub mod cli;
 pub mod dataset;
+pub mod draw;
 pub mod error;
 pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;
+pub mod predict;
 pub mod preprocess;
 #[cfg(feature = "train")]
 pub mod student;
 pub mod teacher;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod types;
 
 pub use error::{Error, Result};

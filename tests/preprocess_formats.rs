@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use logitcache::{
-    preprocess::{DecodeLimits, RgbImage, decode, decode_into},
+    preprocess::{DecodeLimits, RgbImage, decode, decode_into, size_of},
     types::ImageSize,
 };
 use serde_json::{Map, Value};
@@ -49,6 +49,7 @@ fn good_pictures_decode_as_in_opencv() {
             wrong.push(format!("{name}: {:?} instead of {expected}", image.size));
             continue;
         }
+        assert_eq!(size_of(&read("good", name), &DecodeLimits::default()).unwrap(), image.size, "{name}");
         let pixels = read("expected", &format!("{name}.rgb"));
         assert_eq!(image.pixels.len(), pixels.len(), "{name}");
         let worst = image.pixels.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap();

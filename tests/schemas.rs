@@ -7,6 +7,7 @@ use logitcache::{
     dataset::synth::SynthSummary,
     eval::EvalReport,
     inspect::{CacheSummary, ImageSummary},
+    predict::PredictReport,
     types::Store,
 };
 use schemars::schema_for;
@@ -37,6 +38,7 @@ fn published_schemas_are_those_of_the_code() {
         ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
+        ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),
         ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
         ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
         ("images.parquet.json", table(Table::Images)),

@@ -14,7 +14,7 @@ use crate::{
     types::{Profile, Store},
 };
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// A build that may start: everything was opened and checked, the cache is locked.
 pub struct Build {
@@ -134,11 +134,14 @@ fn manifest(
         samples.update(sample.relative.as_bytes());
         samples.update(b"\n");
     }
-    let root = paths::relative_to(&paths::absolute(&options.out), &dataset.root);
+    let out = paths::absolute(&options.out);
+    let from_cache = |path: &Path| paths::to_column(&paths::relative_to(&out, &paths::absolute(path)));
     let dataset_info = DatasetInfo {
         format: dataset.format.as_str().to_owned(),
         split: options.source.split.clone(),
-        root: paths::to_column(&root),
+        root: from_cache(&dataset.root),
+        source: from_cache(&options.source.data),
+        images_dir: options.source.images_dir.as_deref().map(from_cache),
         samples: dataset.samples.len() as u64,
         samples_sha256: cache::to_hex(&samples.finalize()),
         labels: match (&dataset.class_names, options.ignore_labels) {
@@ -176,9 +179,9 @@ fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lo
     let out = lock.folder();
     let mut differences = found.settings_difference(&wanted);
     if differences.is_empty() {
-        if found.dataset.root != wanted.dataset.root {
+        if found.dataset != wanted.dataset {
             // The same data set at another place: whoever reads the cache must find the pictures.
-            found.dataset.root = wanted.dataset.root;
+            found.dataset = wanted.dataset;
             found.save(lock)?;
         }
         return Ok(found);

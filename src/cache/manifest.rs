@@ -112,6 +112,13 @@ pub struct DatasetInfo {
     pub split: String,
     /// Where it lies, relative to the cache's folder where that can be expressed. Not compared on resume.
     pub root: String,
+    /// What was given as the data set (a data.yaml, a JSON file, a folder), in the form of `root`; empty in caches of the first
+    /// programs. Not compared on resume.
+    #[serde(default)]
+    pub source: String,
+    /// `--images`, in the form of `root`; null where it was not given. Not compared on resume.
+    #[serde(default)]
+    pub images_dir: Option<String>,
     /// Number of samples in its sorted list; image ids run from 0 up to this.
     pub samples: u64,
     /// SHA-256 over the paths of the sorted sample list, each followed by a line feed: pins what an image id means.
@@ -226,7 +233,7 @@ pub struct SettingDifference {
 }
 
 /// What may differ without a different content: names and places.
-const NOT_COMPARED: [&str; 2] = ["teacher.file_name", "dataset.root"];
+const NOT_COMPARED: [&str; 4] = ["teacher.file_name", "dataset.root", "dataset.source", "dataset.images_dir"];
 
 impl Manifest {
     /// The manifest of a cache without parts.

@@ -4,7 +4,8 @@
 //! A mapped file's bytes must not change and the file must not shrink while the map lives. The cache keeps to it by
 //! construction: a file that a manifest names is never written again; parts are only ever added under new names, a
 //! replaced manifest is a new file renamed over the old name, and removing or renaming a file leaves the bytes of its
-//! open maps alone. Nothing in this program opens a finished part for writing.
+//! open maps alone. Nothing in this program opens a finished part for writing. The trainer's pixel cache keeps to it in the
+//! same way: a new file renamed over the old one.
 //!
 //! The system cannot stop another program from breaking the rule. One that overwrites a part in place gives readers
 //! wrong numbers (`verify` finds them); one that truncates it makes the next access past the new end raise SIGBUS,

@@ -21,7 +21,7 @@ pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
 pub use detector::{DetectedImage, Detector, DetectorOptions};
 pub use latency::{Latency, latency};
 pub use matches::Matches;
-pub use nms::{NmsOptions, detect};
+pub use nms::{NmsOptions, detect, suppress};
 pub use report::{EvalReport, EvalSettings, ModelReport};
 pub use run::{Eval, EvalOptions};
 pub use score::{BestF1, ClassScores, CocoScores, ScoredImage, Scores, SmallObjects, score, score_and_matches};

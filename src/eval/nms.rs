@@ -71,7 +71,8 @@ pub fn detect(
     let candidates = candidates(head.class_logits, num_anchors, options)?;
 
     let mut boxes_input_px: Vec<Option<BoxXyxyPx>> = vec![None; num_anchors];
-    let mut kept: Vec<(Candidate, OffsetBox)> = Vec::new();
+    let mut suppression = Suppression::new(options);
+    let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         if kept.len() == options.max_detections {
             break;
@@ -81,17 +82,49 @@ pub fn detect(
         if ![decoded.x1, decoded.y1, decoded.x2, decoded.y2].iter().all(|v| v.is_finite()) {
             return Err(format!("the model's box at anchor {} is not finite", candidate.anchor));
         }
-        let offset = OffsetBox::new(decoded, candidate.class_id);
-        if !kept.iter().any(|(_, better)| f64::from(better.iou(&offset)) > options.iou) {
-            kept.push((candidate, offset));
+        if suppression.keeps(decoded, candidate.class_id) {
+            kept.push(candidate);
         }
     }
-    let found = |(candidate, _): (Candidate, OffsetBox)| Detection {
+    let found = |candidate: Candidate| Detection {
         class_id: candidate.class_id,
         score: candidate.score,
         box_xyxy_px: plan.to_image(boxes_input_px[candidate.anchor].unwrap_or_default()),
     };
     Ok(kept.into_iter().map(found).collect())
+}
+
+/// The objects among boxes that were decoded already (those of a cache), by the rule of [`detect`]; of equal scores the earlier comes first.
+pub fn suppress(mut boxes: Vec<Detection>, options: &NmsOptions) -> Vec<Detection> {
+    boxes.retain(|d| d.score > options.conf);
+    boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
+    boxes.truncate(MAX_CANDIDATES);
+    let mut suppression = Suppression::new(options);
+    boxes.retain(|d| suppression.keeps(&d.box_xyxy_px, d.class_id));
+    boxes.truncate(options.max_detections);
+    boxes
+}
+
+/// The boxes of one image that were kept so far.
+struct Suppression {
+    kept: Vec<OffsetBox>,
+    iou: f64,
+}
+
+impl Suppression {
+    fn new(options: &NmsOptions) -> Self {
+        Self { kept: Vec::new(), iou: options.iou }
+    }
+
+    /// Whether the next box, none better than those before it, stays.
+    fn keeps(&mut self, box_px: &BoxXyxyPx, class_id: u32) -> bool {
+        let offset = OffsetBox::new(box_px, class_id);
+        let keeps = !self.kept.iter().any(|better| f64::from(better.iou(&offset)) > self.iou);
+        if keeps {
+            self.kept.push(offset);
+        }
+        keeps
+    }
 }
 
 /// Everything over the threshold, highest score first.
@@ -126,7 +159,7 @@ fn candidates(class_logits: &[f32], num_anchors: usize, options: &NmsOptions) ->
     Ok(candidates)
 }
 
-/// A box in input pixels moved by its class, with its area, all rounded as PyTorch rounds them.
+/// A box moved by its class, with its area, all rounded as PyTorch rounds them.
 #[derive(Debug, Clone, Copy)]
 struct OffsetBox {
     corners: BoxXyxyPx,
@@ -235,6 +268,33 @@ mod tests {
                 let box_xyxy_px = plan().to_image(BoxXyxyPx { x1, y1, x2, y2 });
                 prop_assert_eq!(*d, Detection { class_id, score, box_xyxy_px });
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn boxes_of_a_cache_are_suppressed_by_the_same_rule(
+            logits in prop::collection::vec((-8i8..8).prop_map(|l| f32::from(l) / 2.0), ANCHORS),
+            centres in prop::collection::vec(4.0f32..28.0, 2 * ANCHORS),
+            sizes in prop::collection::vec((0u8..14).prop_map(f32::from), 2 * ANCHORS),
+            class_ids in prop::collection::vec(0u32..3, ANCHORS),
+            iou in 0.0f64..1.0,
+            max_detections in 0usize..30,
+        ) {
+            let options = NmsOptions { conf: 0.4, iou, max_detections, multi_label: false };
+            let xywh = [centres, sizes].concat();
+            let mut all_logits = vec![-20.0; 3 * ANCHORS];
+            let boxes = (0..ANCHORS).map(|anchor| {
+                all_logits[class_ids[anchor] as usize * ANCHORS + anchor] = logits[anchor];
+                let [x, y, w, h] = [0, 1, 2, 3].map(|k| xywh[k * ANCHORS + anchor]);
+                let box_xyxy_px = BoxXyxyPx { x1: x - w / 2.0, y1: y - h / 2.0, x2: x + w / 2.0, y2: y + h / 2.0 };
+                Detection { class_id: class_ids[anchor], score: sigmoid(logits[anchor]), box_xyxy_px }
+            });
+            let boxes = boxes.collect();
+            let expected = by_hand(&all_logits, &xywh, &options).into_iter().map(|(class_id, score, [x1, y1, x2, y2])| {
+                Detection { class_id, score, box_xyxy_px: BoxXyxyPx { x1, y1, x2, y2 } }
+            });
+            prop_assert_eq!(suppress(boxes, &options), expected.collect::<Vec<_>>());
         }
     }
 

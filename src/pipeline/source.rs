@@ -97,24 +97,39 @@ impl ImageSource<'_> {
     }
 
     fn truth(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<TruthBox>>, String> {
-        let Some(class_map) = self.class_map else { return Ok(None) };
-        match sample.truth_boxes(size)? {
-            Truth::NoLabels => Ok(None),
-            Truth::Missing => Ok((self.missing_labels == MissingLabels::Background).then(Vec::new)),
-            Truth::Labelled(boxes) => {
-                let unknown = |id| format!("class id {id} is not among the data set's names");
-                let mapped = boxes.into_iter().map(|b| {
-                    let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
-                    Ok(TruthBox { class_id, ..b })
-                });
-                mapped.collect::<Result<_, _>>().map(Some)
-            }
+        self.class_map.map_or(Ok(None), |map| mapped_truth(sample, map, size, self.missing_labels))
+    }
+}
+
+/// A sample's ground truth in the model's class ids; `None` for an unlabelled image.
+///
+/// # Errors
+/// What is wrong with its label file, in words.
+pub(crate) fn mapped_truth(
+    sample: &Sample,
+    class_map: &ClassMap,
+    size: ImageSize,
+    missing_labels: MissingLabels,
+) -> Result<Option<Vec<TruthBox>>, String> {
+    match sample.truth_boxes(size)? {
+        Truth::NoLabels => Ok(None),
+        Truth::Missing => Ok((missing_labels == MissingLabels::Background).then(Vec::new)),
+        Truth::Labelled(boxes) => {
+            let unknown = |id| format!("class id {id} is not among the data set's names");
+            let mapped = boxes.into_iter().map(|b| {
+                let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
+                Ok(TruthBox { class_id, ..b })
+            });
+            mapped.collect::<Result<_, _>>().map(Some)
         }
     }
 }
 
 /// A regular file's bytes; anything else (a pipe would block for ever) and what is too large is refused.
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// What is wrong, in words that name the file.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let meta = fs::metadata(path).map_err(words)?;
     if !meta.is_file() {

@@ -168,6 +168,26 @@ pub fn decode_into(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) ->
     done
 }
 
+/// Width and height of a picture after its EXIF orientation, from its header alone.
+///
+/// # Errors
+/// As [`decode`], for what the header shows; pixels that are damaged are not noticed.
+pub fn size_of(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageSize, DecodeError> {
+    let format = format_of(bytes)?;
+    let read = || match format {
+        Format::Jpeg => jpeg::header(bytes, limits).map(|(_, size, orientation)| (size, orientation)),
+        other => open_other(bytes, other, limits).map(|(_, size, orientation)| (size, orientation)),
+    };
+    let (size, orientation) = catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(DecodeError::damaged(format, "it makes the decoder fail in an unforeseen way")))?;
+    Ok(match orientation {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            ImageSize { width: size.height, height: size.width }
+        }
+        _ => size,
+    })
+}
+
 fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -185,12 +205,20 @@ fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
     }
 }
 
-/// Everything but JPEG, through the `image` crate.
-fn decode_other(bytes: &[u8], format: Format, limits: &DecodeLimits, image: &mut RgbImage) -> Result<(), DecodeError> {
-    let damaged = |error: image::ImageError| match error {
+/// What the `image` crate says of a file.
+fn refused(format: Format, error: image::ImageError) -> DecodeError {
+    match error {
         image::ImageError::Unsupported(what) => DecodeError::unsupported(format, what),
         other => DecodeError::damaged(format, other),
-    };
+    }
+}
+
+/// The header of everything but JPEG: a decoder, the size within `limits` and the orientation that is still to be applied.
+fn open_other<'a>(
+    bytes: &'a [u8],
+    format: Format,
+    limits: &DecodeLimits,
+) -> Result<(impl ImageDecoder + 'a, ImageSize, Orientation), DecodeError> {
     let mut reader = image::ImageReader::with_format(
         Cursor::new(bytes),
         match format {
@@ -205,13 +233,19 @@ fn decode_other(bytes: &[u8], format: Format, limits: &DecodeLimits, image: &mut
     let mut memory = image::Limits::no_limits();
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(64 << 20));
     reader.limits(memory);
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let mut decoder = reader.into_decoder().map_err(|error| refused(format, error))?;
     let (width, height) = decoder.dimensions();
-    limits.check(format, ImageSize { width, height })?;
+    let size = ImageSize { width, height };
+    limits.check(format, size)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    Ok((decoder, size, orientation))
+}
 
-    image.size = ImageSize { width, height };
+/// Everything but JPEG, through the `image` crate.
+fn decode_other(bytes: &[u8], format: Format, limits: &DecodeLimits, image: &mut RgbImage) -> Result<(), DecodeError> {
+    let (decoder, size, orientation) = open_other(bytes, format, limits)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(|error| refused(format, error))?;
+    image.size = size;
     image.pixels = match picture {
         DynamicImage::ImageRgb8(picture) => picture.into_raw(),
         DynamicImage::ImageRgb16(picture) => picture.iter().map(|&sample| high_byte(sample)).collect(),

@@ -20,10 +20,13 @@ use crate::types::ImageSize;
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ComponentInfo, Decoder, JpegError, PixelFormat};
 
-/// Decodes into `image`, whose buffer is used again, and returns the orientation that is still to be applied.
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) -> Result<Orientation, DecodeError> {
+/// Reads the header: a decoder, the size within `limits` and the orientation that is still to be applied.
+pub(super) fn header<'a>(
+    bytes: &'a [u8],
+    limits: &DecodeLimits,
+) -> Result<(Decoder<'a>, ImageSize, Orientation), DecodeError> {
     // This reads the markers and takes no memory for pixels.
-    let mut decoder = Decoder::new(bytes).map_err(damaged)?;
+    let decoder = Decoder::new(bytes).map_err(damaged)?;
     let header = decoder.header();
     let size = ImageSize { width: header.width.into(), height: header.height.into() };
     limits.check(Format::Jpeg, size)?;
@@ -33,7 +36,6 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) 
             format!("it has {} bits a sample, not 8", header.precision),
         ));
     }
-    let cmyk = header.components.len() == 4;
     if let [first, second, third, fourth] = header.components.as_slice() {
         // The decoder enlarges the middle two (chroma of YCCK) and takes the fourth to be as large as the first.
         let sampling = |c: &ComponentInfo| (c.horizontal_sampling, c.vertical_sampling);
@@ -45,9 +47,15 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) 
             return Err(DecodeError::unsupported(Format::Jpeg, "its four components are of mixed sizes"));
         }
     }
-    decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let orientation = decoder.exif_orientation().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
+    Ok((decoder, size, orientation))
+}
 
+/// Decodes into `image`, whose buffer is used again, and returns the orientation that is still to be applied.
+pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) -> Result<Orientation, DecodeError> {
+    let (mut decoder, size, orientation) = header(bytes, limits)?;
+    let cmyk = decoder.header().components.len() == 4;
+    decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let wanted = decoder.output_buffer_size().map_err(damaged)?;
     image.size = size;
     image.pixels.resize(wanted, 0);

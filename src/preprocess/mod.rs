@@ -17,7 +17,7 @@ mod letterbox;
 mod resize;
 mod tensor;
 
-pub use decode::{DecodeError, DecodeLimits, RgbImage, decode, decode_into};
+pub use decode::{DecodeError, DecodeLimits, RgbImage, decode, decode_into, size_of};
 pub use letterbox::LetterboxPlan;
 pub use tensor::{PAD_GREY, Preprocessor};
 

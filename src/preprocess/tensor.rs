@@ -28,17 +28,12 @@ impl Preprocessor {
     /// When `image` is not of the plan's size or `out` not of the input's: both are mistakes of the caller, not of data.
     pub fn letterbox_into(&mut self, image: &RgbImage, plan: &LetterboxPlan, out: &mut [f32]) {
         let (width, height) = (plan.input.width as usize, plan.input.height as usize);
-        assert_eq!(image.size, plan.image, "the plan was made for another image size");
-        assert_eq!(
-            image.pixels.len(),
-            image.size.width as usize * image.size.height as usize * 3,
-            "pixels are missing"
-        );
         assert_eq!(out.len(), 3 * width * height, "the tensor does not have the input's size");
 
         let (left, top) = plan.origin();
         let (columns, rows) = (plan.resized.width as usize, plan.resized.height as usize);
-        let grey = self.unit[usize::from(PAD_GREY)];
+        let unit = &self.unit;
+        let grey = unit[usize::from(PAD_GREY)];
         let (red, rest) = out.split_at_mut(width * height);
         let (green, blue) = rest.split_at_mut(width * height);
         let mut planes = [red, green, blue];
@@ -46,17 +41,7 @@ impl Preprocessor {
             plane[..top * width].fill(grey);
             plane[(top + rows) * width..].fill(grey);
         }
-
-        let resized = plan.resized != plan.image;
-        if resized {
-            self.resizer.start(plan.image, plan.resized);
-        }
-        for y in 0..rows {
-            let levels = if resized {
-                self.resizer.row(&image.pixels, y)
-            } else {
-                &image.pixels[y * columns * 3..(y + 1) * columns * 3]
-            };
+        for_each_row(&mut self.resizer, image, plan, |y, levels| {
             let start = (top + y) * width;
             let [red, green, blue] = planes.each_mut().map(|plane| {
                 let row = &mut plane[start..start + width];
@@ -66,11 +51,45 @@ impl Preprocessor {
             });
             let (levels, _) = levels.as_chunks::<3>();
             for (((level, red), green), blue) in levels.iter().zip(red).zip(green).zip(blue) {
-                *red = self.unit[usize::from(level[0])];
-                *green = self.unit[usize::from(level[1])];
-                *blue = self.unit[usize::from(level[2])];
+                *red = unit[usize::from(level[0])];
+                *green = unit[usize::from(level[1])];
+                *blue = unit[usize::from(level[2])];
             }
+        });
+    }
+
+    /// The same picture as levels: `out` is `[height, width, 3]`, RGB, 0..=255. Divided by 255 they are the values of
+    /// [`Preprocessor::letterbox_into`].
+    ///
+    /// # Panics
+    /// As [`Preprocessor::letterbox_into`].
+    pub fn letterbox_levels_into(&mut self, image: &RgbImage, plan: &LetterboxPlan, out: &mut [u8]) {
+        let (width, height) = (plan.input.width as usize, plan.input.height as usize);
+        assert_eq!(out.len(), 3 * width * height, "the picture does not have the input's size");
+        let (left, top) = plan.origin();
+        let columns = plan.resized.width as usize;
+        out.fill(PAD_GREY);
+        for_each_row(&mut self.resizer, image, plan, |y, levels| {
+            let start = ((top + y) * width + left) * 3;
+            out[start..start + columns * 3].copy_from_slice(levels);
+        });
+    }
+}
+
+/// Hands over the rows of the resized image, `[width, 3]`, from the top.
+fn for_each_row(resizer: &mut RowResizer, image: &RgbImage, plan: &LetterboxPlan, mut draw: impl FnMut(usize, &[u8])) {
+    assert_eq!(image.size, plan.image, "the plan was made for another image size");
+    assert_eq!(image.pixels.len(), image.size.width as usize * image.size.height as usize * 3, "pixels are missing");
+    let (columns, rows) = (plan.resized.width as usize, plan.resized.height as usize);
+    if plan.resized == plan.image {
+        for (y, levels) in image.pixels.chunks_exact(columns * 3).enumerate() {
+            draw(y, levels);
         }
+        return;
+    }
+    resizer.start(plan.image, plan.resized);
+    for y in 0..rows {
+        draw(y, resizer.row(&image.pixels, y));
     }
 }
 
@@ -78,6 +97,7 @@ impl Preprocessor {
 mod tests {
     use super::*;
     use crate::types::{ImageSize, Letterbox};
+    use proptest::prelude::*;
 
     #[test]
     fn planes_are_red_green_blue_with_grey_beside() {
@@ -88,6 +108,28 @@ mod tests {
         let grey = 114.0 / 255.0;
         let plane = |a: f32, b: f32| [grey, grey, a, b, grey, grey, grey, grey];
         assert_eq!(out, [plane(1.0, 0.0), plane(0.0, 1.0), plane(0.2, 0.4)].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn levels_are_the_values_of_the_tensor(
+            (width, height) in (1u32..90, 1u32..90), (columns, rows) in (1u32..80, 1u32..80), seed: u8,
+        ) {
+            let level = |i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed;
+            let image = RgbImage {
+                size: ImageSize { width, height },
+                pixels: (0..width * height * 3).map(level).collect(),
+            };
+            let plan = Letterbox::fit(image.size, rows, columns);
+            let area = (rows * columns) as usize;
+            let (mut tensor, mut levels) = (vec![f32::NAN; 3 * area], vec![0u8; 3 * area]);
+            let mut preprocessor = Preprocessor::default();
+            preprocessor.letterbox_into(&image, &plan, &mut tensor);
+            preprocessor.letterbox_levels_into(&image, &plan, &mut levels);
+            for (i, &level) in levels.iter().enumerate() {
+                prop_assert_eq!(tensor[i % 3 * area + i / 3], f32::from(level) / 255.0);
+            }
+        }
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         letterbox: "scaled by one factor, centred, grey 114".into(),
     };
     let dataset = DatasetInfo {
+        source: "../images".into(),
+        images_dir: None,
         class_names: Vec::new(),
         format: "folder".into(),
         split: String::new(),

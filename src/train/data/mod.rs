@@ -1,0 +1,50 @@
+//! What a training step is fed with: augmented pixels, labels, and the teacher's cached predictions moved along.
+//!
+//! ```text
+//! TrainImage list ── TrainSet::open ── pixel cache (mapped) or decoding each time
+//!                        │
+//! (seed, epoch, index) ──┤ Draws ── Scene: tiles of letterboxed pictures, map to the window, flip, colours
+//!                        │            ├── render       u8 pixels [H, W, 3]
+//!                        │            ├── labels       boxes in pixels of the window
+//!                        │            └── predictions  anchors, logits, boxes of the window
+//!                        └── Loader: batches in order, made on background threads
+//! ```
+//!
+//! Nothing here depends on threads or timing: what a batch holds follows from the seed, the epoch and the positions of its
+//! images in the list.
+
+mod augment;
+mod batch;
+mod geometry;
+mod hsv;
+mod loader;
+mod pixel_cache;
+mod pixels;
+mod predictions;
+mod render;
+mod set;
+#[cfg(test)]
+mod tests;
+
+pub use augment::{Augment, GRID_STEP_PX, Geometry};
+pub use batch::{Batch, LabelBatch, TeacherBatch};
+pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
+pub use set::{PixelCacheOptions, TrainSet, pixel_cache_bytes};
+
+use crate::types::LabelBox;
+use std::path::PathBuf;
+
+/// One image to train on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainImage {
+    /// Its id in the cache (position in the data set's sorted sample list).
+    pub image_id: i64,
+    /// Where to open it.
+    pub path: PathBuf,
+    /// The path as the cache and messages show it: relative to the data set.
+    pub relative: String,
+    /// SHA-256 of the file as it was when the teacher saw it; `None` where nothing is known of it.
+    pub expected_sha256: Option<[u8; 32]>,
+    /// Ground truth in the student's class ids and in pixels of the original image; `None` for an unlabelled image.
+    pub labels: Option<Vec<LabelBox>>,
+}

@@ -1,0 +1,313 @@
+//! The images of a training, checked against the cache, and how one of them becomes a row of a batch.
+
+use super::{
+    Augment, Batch, TeacherBatch, TrainImage,
+    augment::{Draws, GRID_STEP_PX},
+    geometry::Scene,
+    hsv::HsvChange,
+    pixel_cache::PixelCache,
+    pixels::{Decoder, Pixels, bytes_per_image},
+    predictions::Anchors,
+    render::Renderer,
+};
+use crate::{
+    Error, Result,
+    cache::CacheReader,
+    preprocess::LetterboxPlan,
+    types::{Failure, ImageSize, Letterbox},
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+/// Where decoded pictures are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PixelCacheOptions {
+    /// A folder of its own; made where it is missing. The file in it is used again by a later run over the same images.
+    pub folder: PathBuf,
+    /// More than this many bytes are not kept: images are then decoded each time. [`pixel_cache_bytes`] tells what is needed.
+    pub max_bytes: u64,
+}
+
+/// What a pixel cache of so many images takes, but for some hundred bytes an image.
+pub fn pixel_cache_bytes(images: usize, input: ImageSize) -> u64 {
+    images as u64 * bytes_per_image(input) as u64
+}
+
+/// The images of a training with their pixels and cached predictions.
+#[derive(Debug)]
+pub struct TrainSet {
+    input: ImageSize,
+    images: Vec<TrainImage>,
+    failures: Vec<Failure>,
+    pixels: Pixels,
+    teacher: Option<CachedTeacher>,
+    /// Positions of labelled and of unlabelled images: mosaics are made of one kind.
+    labelled: Vec<usize>,
+    unlabelled: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct CachedTeacher {
+    reader: Arc<CacheReader>,
+    anchors: Anchors,
+    num_classes: usize,
+    dfl_len: usize,
+}
+
+impl TrainSet {
+    /// Prepares the images for an input of `input`, whose sides are multiples of 32. With `pixel_cache` all pictures are decoded
+    /// now, in parallel (`progress` is called with 1 for each), or found decoded by an earlier run; those that cannot be
+    /// are left out and named by [`TrainSet::failures`]. Raising `stop` ends the decoding. With `teacher`, batches
+    /// carry its predictions.
+    ///
+    /// # Errors
+    /// - [`Error::Mismatch`] where input and cache do not fit, where an image is not in the cache or is another one there,
+    ///   where files have changed since the cache was built (all are named), or where no image is left;
+    /// - [`Error::Interrupted`] after `stop`;
+    /// - [`Error::NoSpace`], [`Error::Io`], [`Error::Cache`] from the files.
+    pub fn open(
+        images: Vec<TrainImage>,
+        input: ImageSize,
+        pixel_cache: Option<&PixelCacheOptions>,
+        teacher: Option<Arc<CacheReader>>,
+        progress: &(dyn Fn(u64) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        let whole = |side: u32| side > 0 && side.is_multiple_of(GRID_STEP_PX);
+        if !whole(input.width) || !whole(input.height) {
+            return Err(Error::Mismatch {
+                found: format!("the input is {} x {} pixels", input.width, input.height),
+                remedy: format!("Give a size whose sides are multiples of {GRID_STEP_PX}."),
+            });
+        }
+        let teacher = teacher.map(|reader| CachedTeacher::new(reader, input)).transpose()?;
+        let kept = pixel_cache.filter(|options| pixel_cache_bytes(images.len(), input) <= options.max_bytes);
+        let mut set = match kept {
+            None => Self::of(images, input, Pixels::Files),
+            Some(options) => {
+                let cache = PixelCache::open_or_make(&options.folder, &images, input, progress, stop)?;
+                Self::mapped(images, input, cache)
+            }
+        };
+        if set.images.is_empty() {
+            let first = set.failures.first().map_or(String::new(), |f| format!("; {}: {}", f.path, f.reason));
+            return Err(Error::Mismatch {
+                found: format!("there is no image to train on{first}"),
+                remedy: "Check the data set and its split.".into(),
+            });
+        }
+        if let Some(teacher) = &teacher {
+            set.check_teacher(teacher)?;
+        }
+        set.teacher = teacher;
+        Ok(set)
+    }
+
+    /// Leaves out what could not be decoded.
+    fn mapped(images: Vec<TrainImage>, input: ImageSize, cache: PixelCache) -> Self {
+        let (mut usable, mut places, mut plans, mut failures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (place, (image, entry)) in images.into_iter().zip(cache.entries()).enumerate() {
+            match entry {
+                Ok(size) => {
+                    usable.push(image);
+                    places.push(place);
+                    plans.push(Letterbox::fit(*size, input.height, input.width));
+                }
+                Err((stage, reason)) => failures.push(Failure {
+                    image_id: image.image_id,
+                    path: image.relative,
+                    stage: *stage,
+                    reason: reason.clone(),
+                }),
+            }
+        }
+        Self { failures, ..Self::of(usable, input, Pixels::Mapped { cache, places, plans }) }
+    }
+
+    fn of(images: Vec<TrainImage>, input: ImageSize, pixels: Pixels) -> Self {
+        let (labelled, unlabelled) = (0..images.len()).partition(|&i| images[i].labels.is_some());
+        Self { input, images, failures: Vec::new(), pixels, teacher: None, labelled, unlabelled }
+    }
+
+    /// Every image must be in the cache, under its path and of its size.
+    fn check_teacher(&self, teacher: &CachedTeacher) -> Result<()> {
+        for (index, image) in self.images.iter().enumerate() {
+            let found = match teacher.reader.image(image.image_id, 0)? {
+                None => Some("it is not in the cache".to_owned()),
+                Some(view) if view.path != image.relative => Some(format!("in the cache it is {}", view.path)),
+                Some(view) => match &self.pixels {
+                    Pixels::Mapped { plans, .. } if plans[index].image != view.size => {
+                        let (now, then) = (plans[index].image, view.size);
+                        Some(format!(
+                            "it has {} x {} pixels, in the cache {} x {}",
+                            now.width, now.height, then.width, then.height
+                        ))
+                    }
+                    _ => None,
+                },
+            };
+            if let Some(found) = found {
+                return Err(Error::Mismatch {
+                    found: format!("image {} ({}): {found}", image.image_id, image.relative),
+                    remedy: "Build the cache over the data set as it is now.".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The usable images; batches name them by their position here.
+    pub fn images(&self) -> &[TrainImage] {
+        &self.images
+    }
+
+    /// The images that were left out, with the reasons.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// The student's input.
+    pub fn input(&self) -> ImageSize {
+        self.input
+    }
+
+    /// Length of the pixel cache's file and whether an earlier run made it; `None` where images are decoded each time.
+    pub fn pixel_cache(&self) -> Option<(u64, bool)> {
+        match &self.pixels {
+            Pixels::Mapped { cache, .. } => Some((cache.bytes(), cache.reused)),
+            Pixels::Files => None,
+        }
+    }
+
+    /// Whether batches carry cached predictions.
+    pub fn has_teacher(&self) -> bool {
+        self.teacher.is_some()
+    }
+
+    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch, position in the set) say.
+    /// Returns the time spent on cached predictions.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] naming the image that cannot be decoded (or has changed), [`Error::Cache`] for damaged values.
+    pub(super) fn fill(
+        &self,
+        batch: &mut Batch,
+        indices: &[usize],
+        augment: &Augment,
+        seed: u64,
+        scratch: &mut Scratch,
+    ) -> Result<Duration> {
+        let image_bytes = bytes_per_image(self.input);
+        batch.input = self.input;
+        batch.indices.clear();
+        batch.indices.extend(indices);
+        batch.pixels.resize(indices.len() * image_bytes, 0);
+        batch.labelled.clear();
+        batch.labels.batch_index.clear();
+        batch.labels.class_id.clear();
+        batch.labels.boxes_xyxy_input_px.clear();
+        let mut predictions = self.teacher.as_ref().map(|teacher| {
+            let mut predictions = batch.teacher.take().unwrap_or_default();
+            predictions.start(indices.len(), teacher.num_classes, teacher.dfl_len, teacher.anchors.total());
+            predictions
+        });
+        let mut on_targets = Duration::ZERO;
+        for (row, &index) in indices.iter().enumerate() {
+            let draws = Draws::new(seed, batch.epoch, index);
+            let labelled = self.images[index].labels.is_some();
+            let pool = if labelled { &self.labelled } else { &self.unlabelled };
+            let partners = augment.partners(&draws, pool);
+            let chosen = std::iter::once(index).chain(partners.into_iter().flatten());
+
+            let mut plans = Vec::with_capacity(4);
+            let mut levels = Vec::with_capacity(4);
+            for (image, buffer) in chosen.zip(&mut scratch.levels) {
+                let picture = (image, &self.images[image]);
+                let (plan, pixels) = self.pixels.picture(picture, self.input, &mut scratch.decoder, buffer)?;
+                plans.push((image, plan));
+                levels.push(pixels);
+            }
+            let scene = augment.scene(&draws, &plans, self.input);
+            let out = &mut batch.pixels[row * image_bytes..(row + 1) * image_bytes];
+            scratch.renderer.render(&scene, &levels, out);
+            if let Some(changes) = augment.colour_changes(&draws) {
+                HsvChange::new(changes).apply(out);
+            }
+            batch.labelled.push(labelled);
+            self.push_labels(batch, row, &scene, &plans);
+            if let (Some(teacher), Some(predictions)) = (&self.teacher, &mut predictions) {
+                let start = Instant::now();
+                self.push_predictions(predictions, teacher, row, &scene, &plans)?;
+                on_targets += start.elapsed();
+            }
+        }
+        batch.teacher = predictions;
+        Ok(on_targets)
+    }
+
+    fn push_labels(&self, batch: &mut Batch, row: usize, scene: &Scene, plans: &[(usize, LetterboxPlan)]) {
+        for (tile, (image, plan)) in scene.tiles.iter().zip(plans) {
+            for label in self.images[*image].labels.iter().flatten() {
+                if let Some(b) = scene.place_label(tile, plan.to_input(label.box_xyxy_px)) {
+                    batch.labels.batch_index.push(row as i64);
+                    batch.labels.class_id.push(i64::from(label.class_id));
+                    batch.labels.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
+                }
+            }
+        }
+    }
+
+    fn push_predictions(
+        &self,
+        predictions: &mut TeacherBatch,
+        teacher: &CachedTeacher,
+        row: usize,
+        scene: &Scene,
+        plans: &[(usize, LetterboxPlan)],
+    ) -> Result<()> {
+        for (tile, (image, plan)) in scene.tiles.iter().zip(plans) {
+            // All were there when the set was opened.
+            if let Some(view) = teacher.reader.image(self.images[*image].image_id, 0)? {
+                predictions.push(row, scene, tile, &view, plan, &teacher.anchors);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CachedTeacher {
+    fn new(reader: Arc<CacheReader>, input: ImageSize) -> Result<Self> {
+        let manifest = reader.manifest();
+        let teacher = &manifest.teacher;
+        let mismatch = |found: String, remedy: &str| Err(Error::Mismatch { found, remedy: remedy.into() });
+        if (teacher.input_width, teacher.input_height) != (input.width, input.height) {
+            return mismatch(
+                format!(
+                    "the student's input is {} x {} pixels, the cache was built at {} x {}",
+                    input.width, input.height, teacher.input_width, teacher.input_height
+                ),
+                "Train at the cache's size, or build a cache at the student's.",
+            );
+        }
+        if let Some(stride) = teacher.strides.iter().find(|&&s| s == 0 || !GRID_STEP_PX.is_multiple_of(s)) {
+            return mismatch(
+                format!("the teacher has a stride of {stride} pixels, which does not divide {GRID_STEP_PX}"),
+                "Use a teacher of strides 8, 16, 32.",
+            );
+        }
+        let anchors = Anchors::new(input, &teacher.strides);
+        let (num_classes, dfl_len) = (manifest.class_len(), manifest.dfl_len());
+        Ok(Self { anchors, num_classes, dfl_len, reader })
+    }
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    decoder: Decoder,
+    renderer: Renderer,
+    levels: [Vec<u8>; 4],
+}
