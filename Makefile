@@ -50,5 +50,6 @@ lint: ## formatting and clippy, warnings as errors
 bench: setup ## benchmarks; the comparison with Python programs needs `make oracle-env` and ../shared
 	cargo build --release
 	cargo bench
-	@if [ -x .venv-oracle/bin/python ]; then .venv-oracle/bin/python benches/build_throughput.py; \
-	else echo "skipped: benches/build_throughput.py needs 'make oracle-env'"; fi
+	@if [ -x .venv-oracle/bin/python ]; then \
+	for bench in build eval; do .venv-oracle/bin/python benches/$${bench}_throughput.py; done; \
+	else echo "skipped: benches/*_throughput.py need 'make oracle-env'"; fi

@@ -52,15 +52,14 @@ pub fn evaluate(images: &[ScoredImage], class_names: &[String], params: Params, 
     Ok(eval)
 }
 
-/// The twelve numbers, and the AP50 and AP of each class.
+/// AP50 and AP of a class; `None` for one without objects.
+pub type ClassAp = (Option<f64>, Option<f64>);
+
+/// The twelve numbers, and the average precision of each class.
 ///
 /// # Errors
 /// As [`evaluate`].
-#[allow(clippy::type_complexity)]
-pub fn twelve_numbers(
-    images: &[ScoredImage],
-    class_names: &[String],
-) -> Result<(CocoScores, Vec<(Option<f64>, Option<f64>)>)> {
+pub fn twelve_numbers(images: &[ScoredImage], class_names: &[String]) -> Result<(CocoScores, Vec<ClassAp>)> {
     let mut eval = evaluate(images, class_names, Params::new(IouType::Bbox), Area::Annotation)?;
     eval.accumulate();
     // Sets `stats`; the lines are for a terminal.

@@ -105,7 +105,8 @@ fn interpolate(x: f64, scores_falling: &[f64], values: &[f64], above: f64) -> f6
 
 /// Mean over a window around each value, the ends repeated.
 fn smooth(values: &[f64]) -> Vec<f64> {
-    let half = ((values.len() as f64 * SMOOTHED_SHARE * 2.0).round() as usize / 2 + 1) / 2;
+    let window = (values.len() as f64 * SMOOTHED_SHARE * 2.0).round() as usize / 2 + 1;
+    let half = window / 2;
     let last = values.len().saturating_sub(1);
     let at = |i: usize| values[i.saturating_sub(half).min(last)];
     (0..values.len()).map(|i| (i..=i + 2 * half).map(at).sum::<f64>() / (2 * half + 1) as f64).collect()

@@ -61,7 +61,7 @@ pub fn detect(
     options: &NmsOptions,
 ) -> Result<Vec<Detection>, String> {
     let num_anchors = grid.num_anchors();
-    if num_anchors == 0 || head.class_logits.is_empty() || head.class_logits.len() % num_anchors != 0 {
+    if num_anchors == 0 || head.class_logits.is_empty() || !head.class_logits.len().is_multiple_of(num_anchors) {
         return Err(format!(
             "the model gave {} class logits, not a multiple of its {num_anchors} anchors",
             head.class_logits.len()

@@ -17,7 +17,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     time::Instant,
 };
@@ -204,7 +204,7 @@ impl Eval {
     }
 
     /// The file's name, or its path where another model's file has the same name.
-    fn name_of(&self, path: &PathBuf) -> String {
+    fn name_of(&self, path: &Path) -> String {
         let alone = self.options.models.iter().filter(|other| other.file_name() == path.file_name()).count() == 1;
         let name = path.file_name().filter(|_| alone);
         name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
@@ -254,7 +254,7 @@ fn no_labels(options: &EvalOptions, found: String) -> Error {
 }
 
 /// Says which of several models it is.
-fn with_model(path: &std::path::Path, error: Error) -> Error {
+fn with_model(path: &Path, error: Error) -> Error {
     match error {
         Error::Mismatch { found, remedy } => Error::Mismatch { found: format!("{}: {found}", path.display()), remedy },
         other => other,

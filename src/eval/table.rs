@@ -7,13 +7,16 @@ use super::{
 use indicatif::{HumanBytes, HumanCount};
 use std::fmt::Write as _;
 
+/// A number of a model, where it has it.
+type Value = Box<dyn Fn(&ModelReport) -> Option<f64>>;
+
 /// One line of the table.
 struct Measure {
     /// For reading.
     name: String,
     /// Column of the CSV.
     column: String,
-    value: Box<dyn Fn(&ModelReport) -> Option<f64>>,
+    value: Value,
     kind: Kind,
     /// The change with its interval, where a bootstrap gives one.
     difference: Option<fn(&Comparison) -> Option<Difference>>,

@@ -6,6 +6,7 @@ mod changes;
 mod common;
 mod damage;
 mod determinism;
+mod eval;
 mod failures;
 mod interruption;
 mod json;

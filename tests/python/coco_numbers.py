@@ -43,7 +43,7 @@ def numbers(instances, results):
     run = evaluate(truth, found)
     run.summarize()
     precision = run.eval["precision"][:, :, :, 0, 2]  # [thresholds, recalls, classes]
-    classes = {c: [mean(precision[0, :, k]), mean(precision[:, :, k])] for k, c in enumerate(run.params.catIds)}
+    classes = {int(c): [mean(precision[0, :, k]), mean(precision[:, :, k])] for k, c in enumerate(run.params.catIds)}
 
     for annotation in truth.dataset["annotations"]:
         annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]

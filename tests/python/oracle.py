@@ -196,3 +196,26 @@ def nms(boxes, probabilities, conf=MIN_SCORE, iou=0.7, most=300):
         if not rivals or overlaps[anchor, rivals].max() <= iou:
             kept.append(number)
     return boxes[anchors[kept]], scores[kept], classes[kept]
+
+
+def detections(output, geometry, conf=0.001, iou=0.7, most=300):
+    """Ultralytics' `non_max_suppression(multi_label=True)` on an export's own output [4 + classes, anchors], and `scale_boxes`.
+
+    Boxes [n, 4] in pixels of the picture, scores, classes; highest score first.
+    """
+    centre, size = output[:2].T, output[2:4].T
+    corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+    anchors, classes = np.nonzero(output[4:].T > conf)
+    scores = output[4 + classes, anchors]
+    order = np.argsort(-scores, kind="stable")[:30_000]
+    anchors, classes, scores = anchors[order], classes[order], scores[order]
+    boxes = corners[anchors] + (classes * 7680).astype(np.float32)[:, None]
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept, left = [], np.arange(len(boxes))
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        low, high = np.maximum(boxes[best, :2], boxes[left, :2]), np.minimum(boxes[best, 2:], boxes[left, 2:])
+        both = np.clip(high - low, 0, None).prod(axis=1)
+        left = left[both / (area[best] + area[left] - both) <= iou]
+    return geometry.boxes_to_image(corners[anchors[kept]]), scores[kept], classes[kept]
