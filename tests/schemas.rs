@@ -5,6 +5,7 @@ use logitcache::{
     build::BuildReport,
     cache::{Manifest, VerifyReport, columns::Table},
     dataset::synth::SynthSummary,
+    eval::EvalReport,
     inspect::{CacheSummary, ImageSummary},
     predict::PredictReport,
     types::Store,
@@ -34,6 +35,7 @@ fn published_schemas_are_those_of_the_code() {
     let schemas = [
         ("manifest.schema.json", serde_json::to_value(schema_for!(Manifest)).unwrap()),
         ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
+        ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
         ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),

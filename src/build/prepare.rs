@@ -45,7 +45,9 @@ impl Build {
         let model = TeacherModel::load(&options.teacher, &teacher_options)?;
         let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
         let class_map = match &dataset.class_names {
-            Some(names) if !options.ignore_labels => Some(ClassMap::new(names, &model.class_names)?),
+            Some(names) if !options.ignore_labels => {
+                Some(ClassMap::new(names, &model.class_names).map_err(or_without_labels)?)
+            }
             _ => None,
         };
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
@@ -91,6 +93,16 @@ impl Build {
     /// What [`Build::run`] will do.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+}
+
+/// A build can do without labels, whatever is wrong with their classes.
+fn or_without_labels(error: Error) -> Error {
+    match error {
+        Error::Mismatch { found, remedy } => {
+            Error::Mismatch { found, remedy: format!("{remedy} Or build without labels: --ignore-labels.") }
+        }
+        other => other,
     }
 }
 

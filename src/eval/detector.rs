@@ -59,12 +59,22 @@ impl Detector {
     /// # Errors
     /// [`crate::Error::Runtime`] without a usable library, [`crate::Error::Model`] for a file that is no detector of the family, [`crate::Error::Mismatch`]
     /// where its inputs would fill the memory.
-    pub fn open(mut options: DetectorOptions) -> Result<Self> {
-        options.jobs = pipeline::useful_jobs(options.jobs);
+    pub fn open(options: DetectorOptions) -> Result<Self> {
+        let model = Self::load(&options)?;
+        Self::start(model, options)
+    }
+
+    /// The first half of [`Detector::open`]: what can be told from the file.
+    pub(super) fn load(options: &DetectorOptions) -> Result<TeacherModel> {
         teacher::runtime::init(options.ort_lib.as_deref())?;
         // Boxes are all that is wanted, so a head without DFL will do.
         let teacher_options = TeacherOptions { imgsz: options.imgsz, store: Store::Cls, names: options.names.clone() };
-        let model = TeacherModel::load(&options.model, &teacher_options)?;
+        TeacherModel::load(&options.model, &teacher_options)
+    }
+
+    /// The second half: the sessions.
+    pub(super) fn start(model: TeacherModel, mut options: DetectorOptions) -> Result<Self> {
+        options.jobs = pipeline::useful_jobs(options.jobs);
         let batch = pipeline::batch_size(&model, options.provider, None)?;
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
         let (_, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
@@ -74,6 +84,12 @@ impl Detector {
     /// The model.
     pub fn model(&self) -> &TeacherModel {
         &self.model
+    }
+
+    /// The model input of the first of `samples` that can be read, `[3, H, W]`.
+    pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
+        let missing_labels = MissingLabels::Unlabelled;
+        ImageSource { samples, input: self.model.input, class_map: None, missing_labels }.first_input()
     }
 
     /// Runs over `samples` and calls `sink` in their order; an image's id is its position. With a `class_map` the labels are read too.

@@ -83,6 +83,12 @@ impl ImageSource<'_> {
         })
     }
 
+    /// The model input of the first image that can be had: something to run a model on.
+    pub fn first_input(&self) -> Option<Vec<f32>> {
+        let (mut scratch, mut pixels) = (Scratch::new(), vec![0.0; self.values_per_image()]);
+        (0..self.samples.len() as i64).find(|&id| self.prepare(id, &mut scratch, &mut pixels).is_ok()).map(|_| pixels)
+    }
+
     /// An image's failure, under the path that the cache would show.
     pub fn failure(&self, image_id: i64, stage: FailureStage, reason: String) -> Failure {
         let sample = usize::try_from(image_id).ok().and_then(|i| self.samples.get(i));
@@ -91,18 +97,30 @@ impl ImageSource<'_> {
     }
 
     fn truth(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<TruthBox>>, String> {
-        let Some(class_map) = self.class_map else { return Ok(None) };
-        match sample.truth_boxes(size)? {
-            Truth::NoLabels => Ok(None),
-            Truth::Missing => Ok((self.missing_labels == MissingLabels::Background).then(Vec::new)),
-            Truth::Labelled(boxes) => {
-                let unknown = |id| format!("class id {id} is not among the data set's names");
-                let mapped = boxes.into_iter().map(|b| {
-                    let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
-                    Ok(TruthBox { class_id, ..b })
-                });
-                mapped.collect::<Result<_, _>>().map(Some)
-            }
+        self.class_map.map_or(Ok(None), |map| mapped_truth(sample, map, size, self.missing_labels))
+    }
+}
+
+/// A sample's ground truth in the model's class ids; `None` for an unlabelled image.
+///
+/// # Errors
+/// What is wrong with its label file, in words.
+pub(crate) fn mapped_truth(
+    sample: &Sample,
+    class_map: &ClassMap,
+    size: ImageSize,
+    missing_labels: MissingLabels,
+) -> Result<Option<Vec<TruthBox>>, String> {
+    match sample.truth_boxes(size)? {
+        Truth::NoLabels => Ok(None),
+        Truth::Missing => Ok((missing_labels == MissingLabels::Background).then(Vec::new)),
+        Truth::Labelled(boxes) => {
+            let unknown = |id| format!("class id {id} is not among the data set's names");
+            let mapped = boxes.into_iter().map(|b| {
+                let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
+                Ok(TruthBox { class_id, ..b })
+            });
+            mapped.collect::<Result<_, _>>().map(Some)
         }
     }
 }

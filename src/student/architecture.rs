@@ -7,7 +7,7 @@ use super::Scale;
 pub const REG_MAX: usize = 16;
 
 /// Input pixels per cell of the three feature levels; anchors follow in this order, row by row.
-pub const STRIDES: [usize; 3] = [8, 16, 32];
+pub const STRIDES: [u32; 3] = [8, 16, 32];
 
 /// The index of the head in Ultralytics' list of layers.
 const HEAD: usize = 22;

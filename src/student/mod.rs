@@ -5,9 +5,11 @@
 
 mod architecture;
 pub mod native;
+pub mod onnx;
 mod params;
 mod scale;
 mod state;
+pub mod weights;
 mod yolov8;
 
 pub use architecture::{Architecture, ConvSpec, REG_MAX, STRIDES, Then};

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Ultralytics' `initialize_weights`.
-const NORM_EPS: f64 = 1e-3;
+pub(super) const NORM_EPS: f64 = 1e-3;
 /// Share of the newest batch in the running statistics.
 const NORM_MOMENTUM: f64 = 0.03;
 

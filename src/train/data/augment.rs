@@ -147,13 +147,13 @@ fn around(centre: [i32; 2], pictures: &[(usize, LetterboxPlan)], part: impl Fn(R
 /// one change off leaves the others as they were.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Draws {
-    mosaic: f64,
-    partners: [f64; 3],
-    centre: [f64; 2],
-    scale: f64,
-    translate: [f64; 2],
-    flip: f64,
-    hsv: [f64; 3],
+    pub mosaic: f64,
+    pub partners: [f64; 3],
+    pub centre: [f64; 2],
+    pub scale: f64,
+    pub translate: [f64; 2],
+    pub flip: f64,
+    pub hsv: [f64; 3],
 }
 
 impl Draws {

@@ -31,6 +31,10 @@ impl Rect {
         Self { x1, y1, x2: self.x2.min(other.x2).max(x1), y2: self.y2.min(other.y2).max(y1) }
     }
 
+    pub fn is_empty(self) -> bool {
+        self.x1 >= self.x2 || self.y1 >= self.y2
+    }
+
     /// The smallest rectangle around it with all edges on multiples of `step`.
     pub fn outward(self, step: i32) -> Self {
         let down = |v: i32| v.div_euclid(step) * step;

@@ -1,8 +1,9 @@
 //! Random hue, saturation and value as Ultralytics' `RandomHSV` changes them: 8-bit HSV (hue 0..180), a table for each.
 //!
-//! The way to HSV is OpenCV's integer arithmetic, equal to it for every colour (`modules/imgproc/src/color_hsv.dispatch.cpp`,
-//! `RGB2HSV_b`, `hsv_shift` 12). The way back is exact here and rounded once, float32 there (`HSV2RGB_b`): where the exact
-//! value lies half-way between two levels, the two can differ by one level.
+//! The way to HSV is OpenCV's integer arithmetic, equal to it for every colour (`modules/imgproc/src/color_hsv.simd.hpp`,
+//! `RGB2HSV_b`, `hsv_shift` 12). The way back is exact here and cut off, float32 and cut off there (`HSV2RGB_simd`): where the
+//! exact value is a whole level, OpenCV's can be the one below (one HSV in 50; where the value is 255 more). Beyond the last whole
+//! vector of a row OpenCV rounds instead of cutting off, so it does not agree with itself.
 
 /// Steps of one sixth of the circle.
 const SIXTH: u8 = 30;
@@ -61,34 +62,39 @@ impl HsvChange {
     }
 
     #[inline]
-    fn changed(&self, [red, green, blue]: [u8; 3]) -> [u8; 3] {
-        let highest = red.max(green).max(blue);
-        let range = highest - red.min(green).min(blue);
+    fn changed(&self, rgb: [u8; 3]) -> [u8; 3] {
+        let [hue, saturation, value] = self.to_hsv(rgb);
+        let step = self.hue[usize::from(hue)];
+        let saturation = u32::from(self.saturation[usize::from(saturation)]);
+        let value = self.value[usize::from(value)];
+        let v = u32::from(value);
+        let whole = 255 * u32::from(SIXTH);
+        let mut pixel = [0; 3];
+        let mut set = |channel: u8, level: u8| pixel[usize::from(channel % 3)] = level;
+        set(step.highest, value);
+        // value * (1 - saturation) and value * (1 - saturation * distance), cut off.
+        set(step.lowest, (v * (255 - saturation) / 255) as u8);
+        set(step.middle, (v * (whole - saturation * u32::from(step.distance)) / whole) as u8);
+        pixel
+    }
+
+    #[inline]
+    fn to_hsv(&self, [red, green, blue]: [u8; 3]) -> [u8; 3] {
+        let value = red.max(green).max(blue);
+        let range = value - red.min(green).min(blue);
         let (r, g, b, d) = (i32::from(red), i32::from(green), i32::from(blue), i32::from(range));
         let half = 1 << (SHIFT - 1);
-        let saturation = (d * self.per_value[usize::from(highest)] + half) >> SHIFT;
-        let sixths = if highest == red {
+        let saturation = (d * self.per_value[usize::from(value)] + half) >> SHIFT;
+        let sixths = if value == red {
             g - b
-        } else if highest == green {
+        } else if value == green {
             b - r + 2 * d
         } else {
             r - g + 4 * d
         };
         let hue = (sixths * self.per_range[usize::from(range)] + half) >> SHIFT;
         let hue = if hue < 0 { hue + 180 } else { hue };
-
-        let step = self.hue[usize::from(hue as u8)];
-        let saturation = u32::from(self.saturation[usize::from(saturation as u8)]);
-        let value = self.value[usize::from(highest)];
-        let v = u32::from(value);
-        // value * (1 - saturation) and value * (1 - saturation * distance), rounded.
-        let whole = 255 * u32::from(SIXTH);
-        let mut pixel = [0; 3];
-        let mut set = |channel: u8, level: u8| pixel[usize::from(channel % 3)] = level;
-        set(step.highest, value);
-        set(step.lowest, ((v * (255 - saturation) + 127) / 255) as u8);
-        set(step.middle, ((v * (whole - saturation * u32::from(step.distance)) + whole / 2) / whole) as u8);
-        pixel
+        [hue as u8, saturation as u8, value]
     }
 }
 
@@ -100,5 +106,54 @@ impl HueStep {
         let [highest, lowest, middle] = ORDERS[usize::from(sixth)];
         // In even sixths the middle value rises to the highest, in odd ones it falls from it.
         Self { highest, lowest, middle, distance: if sixth % 2 == 0 { SIXTH - rest } else { rest } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn hsv_of_every_colour_equals_opencv() {
+        let conversion = HsvChange::new([0.0; 3]);
+        let mut hash = Sha256::new();
+        for red in 0..=255 {
+            let rest = (0..=255).flat_map(|green| (0..=255).map(move |blue| [red, green, blue]));
+            let levels: Vec<u8> = rest.flat_map(|rgb| conversion.to_hsv(rgb)).collect();
+            hash.update(&levels);
+        }
+        let expected = &super::super::tests::goldens().hsv_sha256;
+        assert_eq!(&crate::cache::to_hex(&hash.finalize()), expected);
+    }
+
+    #[test]
+    fn changes_equal_ultralytics() {
+        let goldens = super::super::tests::goldens();
+        let (colours, results) = goldens.colours();
+        let (mut values, mut off) = (0, 0);
+        for (&changes, expected) in goldens.hsv.iter().zip(results) {
+            let mut found = colours.clone();
+            HsvChange::new(changes).apply(&mut found);
+            for (place, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+                // Whole levels that OpenCV's float32 lies just below.
+                let above = found.checked_sub(expected).filter(|&above| above <= 1);
+                assert!(above.is_some(), "{changes:?}, value {place}: {found}, not {expected}");
+                off += usize::from(found - expected);
+                values += 1;
+            }
+        }
+        assert!(values > 20_000 && off * 20 < values, "{off} of {values} are off by one");
+    }
+
+    proptest! {
+        #[test]
+        fn grey_stays_grey_and_its_value_changes(level: u8, hue in -1.0..1.0f64, change in -1.0..1.0f64) {
+            let mut pixel = [level; 3];
+            HsvChange::new([hue, change, change]).apply(&mut pixel);
+            let expected = (f64::from(level) * (1.0 + change)).min(255.0) as u8;
+            prop_assert_eq!(pixel, [expected; 3]);
+        }
     }
 }

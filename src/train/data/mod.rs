@@ -23,6 +23,8 @@ mod pixels;
 mod predictions;
 mod render;
 mod set;
+#[cfg(test)]
+mod tests;
 
 pub use augment::{Augment, GRID_STEP_PX, Geometry};
 pub use batch::{Batch, LabelBatch, TeacherBatch};

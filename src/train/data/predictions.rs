@@ -163,7 +163,7 @@ impl TeacherBatch {
 
 /// The DFL logits of one anchor, `[4, reg_max]`, seen in a mirror: the distances to the left and the right edge change
 /// places; a bin remains the distance that it is.
-fn swap_left_right(dfl_logits: &mut [f32]) {
+pub(super) fn swap_left_right(dfl_logits: &mut [f32]) {
     let bins = dfl_logits.len() / 4;
     let (left_top, right_bottom) = dfl_logits.split_at_mut(2 * bins);
     left_top[..bins].swap_with_slice(&mut right_bottom[..bins]);

@@ -134,6 +134,9 @@ fn copy(scene: &Scene, pictures: &[&[u8]], out: &mut [u8]) {
     out.fill(PAD_GREY);
     for (tile, picture) in scene.tiles.iter().zip(pictures) {
         let visible = tile.area.intersection(Rect::of_size(scene.input));
+        if visible.is_empty() {
+            continue;
+        }
         for y in visible.y1..visible.y2 {
             let row = source_row(scene, picture, tile.shift, visible.x1, visible.x2, y);
             let start = (y as usize * width + visible.x1 as usize) * 3;

@@ -1,10 +1,10 @@
 //! The anchors of the student's head as tensors, and which of them lie in a box.
 
-use crate::types::{BoxXyxyPx, ImageSize};
+use crate::{
+    student::STRIDES,
+    types::{BoxXyxyPx, ImageSize},
+};
 use tch::{Device, Tensor};
-
-/// Input pixels per cell of each level.
-pub const STRIDES: [u32; 3] = [8, 16, 32];
 
 /// The anchors of one input size: one per cell, levels in the order of [`STRIDES`], cells row major.
 #[derive(Debug)]

@@ -180,12 +180,12 @@ fn resolve(
     let _ = choices.index_add_(0, &cell, &used.to_kind(Kind::Int64));
     let contested = choices.index_select(0, &cell).gt(1);
     let mut highest = Tensor::zeros([cells], (Kind::Float, device));
-    let _ = highest.scatter_reduce_(0, &pairs.cell, overlap, "amax");
+    let _ = highest.internal_scatter_reduce_(0, &pairs.cell, overlap, "amax", true);
     let none = pairs.key.size()[0];
     let is_highest = overlap.eq_tensor(&highest.index_select(0, &pairs.cell));
     let candidates = Tensor::arange(none, (Kind::Int64, device)).where_self(&is_highest, &long(1, none));
     let mut winner = long(cells, none);
-    let _ = winner.scatter_reduce_(0, &pairs.cell, &candidates, "amin");
+    let _ = winner.internal_scatter_reduce_(0, &pairs.cell, &candidates, "amin", true);
 
     let winner = winner.index_select(0, &cell);
     let overlapped = highest.index_select(0, &cell).gt(0.0);
@@ -200,7 +200,7 @@ fn resolve(
     let slots = boxes * TOP_K;
     let order = Tensor::arange(slots, (Kind::Int64, device)).where_self(&used, &long(1, slots));
     let mut first = long(cells, slots);
-    let _ = first.scatter_reduce_(0, &cell, &order, "amin");
+    let _ = first.internal_scatter_reduce_(0, &cell, &order, "amin", true);
     let foreground = used.logical_and(&first.index_select(0, &cell).eq_tensor(&order));
 
     // Nothing is worth anything where nothing overlaps.
@@ -208,7 +208,7 @@ fn resolve(
     let (worth, overlap) = (value(worth), value(overlap));
     let best_of_target = |of: &Tensor| {
         let mut best = Tensor::zeros([boxes], (Kind::Float, device));
-        let _ = best.scatter_reduce_(0, &target, of, "amax");
+        let _ = best.internal_scatter_reduce_(0, &target, of, "amax", true);
         best.index_select(0, &target)
     };
     let score = &worth * best_of_target(&overlap) / (best_of_target(&worth) + EPS);

@@ -1,6 +1,8 @@
 //! The loss against what the cache holds of the teacher.
 
 use super::{Cells, Loss, LossInput, boxes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
 /// The teacher's cached outputs for a batch: `N` kept anchors, no anchor of an image twice. Tensors on the student's device.
@@ -24,7 +26,8 @@ pub struct TeacherTargets {
 }
 
 /// Which loss compares the classes. `s` and `t` are the logits of student and teacher, `p_s` and `p_t` their sigmoids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum ClsLoss {
     /// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the classes (Hinton et al. 2015). It compares classes with each other and
     /// cannot see the level of the logits, so it is silent about scores and about background: kept anchors only.
@@ -34,6 +37,17 @@ pub enum ClsLoss {
     Bckd,
     /// Sum over the classes of `BCE(p_s, p_t)`. Kept and dropped anchors.
     Bce,
+}
+
+impl ClsLoss {
+    /// The name as `--cls-loss` takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SoftmaxKl => "softmax-kl",
+            Self::Bckd => "bckd",
+            Self::Bce => "bce",
+        }
+    }
 }
 
 /// What of the head is distilled.
@@ -117,9 +131,9 @@ impl Kept<'_> {
     }
 }
 
-/// A divisor: no weights at all give a loss of 0, not NaN.
+/// A divisor: no weights at all give a loss and gradients of 0, not NaN.
 fn positive(weight_sum: &Tensor) -> Tensor {
-    weight_sum.clamp_min(f64::from(f32::MIN_POSITIVE))
+    weight_sum.clamp_min(1e-9)
 }
 
 /// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the last dimension.
