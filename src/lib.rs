@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> cache -> teacher -> pipeline -> build, inspect
+//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval -> inspect, predict
 //!                                                                 -> student (libtorch) -> train -> cli
 //! ```
 

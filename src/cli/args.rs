@@ -112,6 +112,26 @@ pub struct BuildArgs {
     pub json: bool,
 }
 
+/// How a detector runs: what `eval` and `predict` share.
+#[derive(Debug, Args)]
+pub struct DetectorArgs {
+    /// Class names, one a line, for a model without metadata.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Worker threads [default: one per processor].
+    #[arg(long)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where the model runs. A provider that is not there is an error.
+    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
+    pub provider: ProviderArg,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+}
+
 /// `logitcache eval`
 #[derive(Debug, Args)]
 pub struct EvalArgs {
@@ -133,24 +153,12 @@ pub struct EvalArgs {
     /// Overlap over which the lower of two boxes of a class is dropped.
     #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
     pub iou: f64,
-    /// Class names, one a line, for models without metadata.
-    #[arg(long, value_name = "FILE")]
-    pub names: Option<PathBuf>,
     /// What an image without a label file means. Unlabelled images do not count.
     #[arg(long, value_enum, default_value_t = MissingArg::Background)]
     pub missing_labels: MissingArg,
-    /// Input size in pixels (square) [default: each model's own, 640 for a dynamic one].
-    #[arg(long)]
-    pub imgsz: Option<u32>,
-    /// Worker threads [default: one per processor].
-    #[arg(long)]
-    pub jobs: Option<NonZeroUsize>,
-    /// Where the models run. A provider that is not there is an error.
-    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
-    pub provider: ProviderArg,
-    /// The ONNX Runtime library (libonnxruntime.so).
-    #[arg(long, value_name = "PATH")]
-    pub ort_lib: Option<PathBuf>,
+    /// How the models run.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
     /// Timed runs of the bare session with one thread and with --jobs threads; 0 leaves latency out.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub latency_runs: u32,
@@ -198,21 +206,9 @@ pub struct PredictArgs {
     /// both from 0). New, empty, or of an earlier run [default: nothing is written].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Class names, one a line, for a model without metadata.
-    #[arg(long, value_name = "FILE")]
-    pub names: Option<PathBuf>,
-    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
-    #[arg(long)]
-    pub imgsz: Option<u32>,
-    /// Worker threads [default: one per processor].
-    #[arg(long)]
-    pub jobs: Option<NonZeroUsize>,
-    /// Where the model runs. A provider that is not there is an error.
-    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
-    pub provider: ProviderArg,
-    /// The ONNX Runtime library (libonnxruntime.so).
-    #[arg(long, value_name = "PATH")]
-    pub ort_lib: Option<PathBuf>,
+    /// How the model runs.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
     /// One JSON object on stdout (schemas/predict.schema.json).
     #[arg(long)]
     pub json: bool,

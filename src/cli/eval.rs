@@ -3,7 +3,6 @@
 use super::{
     Status,
     args::EvalArgs,
-    build::read_names,
     output::{self, table},
     print, print_json,
     progress::{Progress, Unit},
@@ -11,11 +10,11 @@ use super::{
 use crate::{
     Error, Result,
     dataset::DataSource,
-    eval::{DetectorOptions, Eval, EvalOptions, EvalReport, NmsOptions, Scores},
+    eval::{Eval, EvalOptions, EvalReport, NmsOptions, Scores},
     fsio,
 };
 use indicatif::HumanCount;
-use std::{io, num::NonZeroUsize, path::Path, thread};
+use std::{io, path::Path};
 
 /// Failures named on the terminal; `--json` gives all.
 const FAILURES_SHOWN: usize = 20;
@@ -49,21 +48,14 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
 }
 
 fn options(args: &EvalArgs) -> Result<EvalOptions> {
-    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok());
+    // Each model in turn; clap asks for at least one.
+    let first = args.model.first().cloned().unwrap_or_default();
+    let nms = NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::SCORING };
     Ok(EvalOptions {
         models: args.model.clone(),
         source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
         missing_labels: args.missing_labels.into(),
-        detector: DetectorOptions {
-            // Each model in turn; clap asks for at least one.
-            model: args.model.first().cloned().unwrap_or_default(),
-            names: args.names.as_deref().map(read_names).transpose()?,
-            imgsz: args.imgsz,
-            jobs: jobs.unwrap_or(NonZeroUsize::MIN),
-            provider: args.provider.into(),
-            ort_lib: args.ort_lib.clone(),
-            nms: NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::SCORING },
-        },
+        detector: args.detector.resolve(first, nms)?,
         latency_runs: args.latency_runs,
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod build;
+mod detector;
 mod eval;
 #[cfg(feature = "train")]
 mod export;

@@ -3,17 +3,16 @@
 use super::{
     Status,
     args::PredictArgs,
-    build::read_names,
     output, print, print_json,
     progress::{Progress, Unit},
 };
 use crate::{
     Error, Result,
-    eval::{DetectorOptions, NmsOptions},
+    eval::NmsOptions,
     predict::{ClassCount, DETECTIONS_FILE, LABELS_FOLDER, Predict, PredictOptions, PredictReport},
 };
 use indicatif::HumanCount;
-use std::{num::NonZeroUsize, sync::atomic::Ordering, thread};
+use std::sync::atomic::Ordering;
 
 pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
     let predict = Predict::prepare(options(args)?)?;
@@ -48,19 +47,9 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
 }
 
 fn options(args: &PredictArgs) -> Result<PredictOptions> {
-    Ok(PredictOptions {
-        detector: DetectorOptions {
-            model: args.model.clone(),
-            names: args.names.as_deref().map(read_names).transpose()?,
-            imgsz: args.imgsz,
-            jobs: args.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-            provider: args.provider.into(),
-            ort_lib: args.ort_lib.clone(),
-            nms: NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::PREDICTING },
-        },
-        pictures: args.pictures.clone(),
-        out: args.out.clone(),
-    })
+    let nms = NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::PREDICTING };
+    let detector = args.detector.resolve(args.model.clone(), nms)?;
+    Ok(PredictOptions { detector, pictures: args.pictures.clone(), out: args.out.clone() })
 }
 
 /// "person 5, car 3, bicycle 2, traffic light 1"

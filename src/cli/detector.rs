@@ -1,0 +1,26 @@
+//! What `eval` and `predict` make of the arguments they share.
+
+use super::{args::DetectorArgs, build::read_names};
+use crate::{
+    Result,
+    eval::{DetectorOptions, NmsOptions},
+};
+use std::{num::NonZeroUsize, path::PathBuf, thread};
+
+impl DetectorArgs {
+    /// The options of a detector; reads the file of class names.
+    ///
+    /// # Errors
+    /// When that file is no list of names.
+    pub fn resolve(&self, model: PathBuf, nms: NmsOptions) -> Result<DetectorOptions> {
+        Ok(DetectorOptions {
+            model,
+            names: self.names.as_deref().map(read_names).transpose()?,
+            imgsz: self.imgsz,
+            jobs: self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            provider: self.provider.into(),
+            ort_lib: self.ort_lib.clone(),
+            nms,
+        })
+    }
+}
