@@ -12,10 +12,13 @@ pub mod cache;
 #[doc(hidden)]
 pub mod cli;
 pub mod dataset;
+pub mod draw;
 pub mod error;
+pub mod eval;
 pub mod fsio;
 pub mod inspect;
 mod pipeline;
+pub mod predict;
 pub mod preprocess;
 #[cfg(feature = "train")]
 pub mod student;

@@ -34,14 +34,35 @@ pub struct LabelBox {
     pub box_xyxy_px: BoxXyxyPx,
 }
 
-/// One detected object of an image, in pixels of the original image.
+/// One ground-truth object or crowd region of an image as scoring needs it, in pixels of the original image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TruthBox {
+    /// Class, numbered as in [`LabelBox`].
+    pub class_id: u32,
+    /// Where it is.
+    pub box_xyxy_px: BoxXyxyPx,
+    /// What decides between small, medium and large: the annotation's own `area` (COCO: of the segmentation), else the box's, in
+    /// square pixels.
+    pub area_px2: f64,
+    /// A region of many objects (COCO's `iscrowd`): not an object to be found, but detections on it are not wrong either.
+    pub is_crowd: bool,
+}
+
+impl TruthBox {
+    /// The object without what only scoring asks for; `None` for a crowd region, which is no object.
+    pub fn label(&self) -> Option<LabelBox> {
+        (!self.is_crowd).then_some(LabelBox { class_id: self.class_id, box_xyxy_px: self.box_xyxy_px })
+    }
+}
+
+/// One object that a model found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct Detection {
     /// The model's class id.
     pub class_id: u32,
-    /// Probability of that class, 0..=1.
+    /// Class probability, 0..=1.
     pub score: f32,
-    /// Where the object is.
+    /// In pixels of the original image, clipped to it.
     pub box_xyxy_px: BoxXyxyPx,
 }
 
@@ -68,7 +89,7 @@ pub enum FailureStage {
     Decode,
     /// The label file is wrong.
     Labels,
-    /// The teacher gave no usable answer.
+    /// The model (in a build: the teacher) gave no usable answer.
     Teacher,
 }
 

@@ -1,30 +1,14 @@
 //! Caches as Python sees them: digests by `hashlib`, pages by the byte map of docs/format.md, tables by pyarrow, pandas,
 //! polars and DuckDB. Needs a Python with those packages: `LOGITCACHE_PYTHON`, else `.venv/bin/python`.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
 mod cache_support;
+mod common;
 
 use cache_support::*;
 use logitcache::{cache::CacheReader, cache::decode_f32, types::Store};
 use serde_json::Value;
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-fn python() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = match std::env::var_os("LOGITCACHE_PYTHON") {
-        Some(path) => PathBuf::from(path),
-        None => root.join(".venv/bin/python"),
-    };
-    let imports = "import duckdb, numpy, pandas, polars, pyarrow";
-    let works = Command::new(&python).args(["-c", imports]).output().is_ok_and(|o| o.status.success());
-    if !works {
-        println!("skipped: {} lacks duckdb, numpy, pandas, polars or pyarrow", python.display());
-    }
-    works.then_some(python)
-}
+use std::{path::Path, process::Command};
 
 fn check(python: &Path, folder: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_cache.py");
@@ -43,7 +27,7 @@ fn check(python: &Path, folder: &Path) {
 
 #[test]
 fn other_engines_read_the_same_values_and_compute_the_same_digests() {
-    let Some(python) = python() else { return };
+    let Some(python) = common::python("duckdb, numpy, pandas, polars, pyarrow") else { return };
     check(&python, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1"));
     for (classes, reg_max, store) in [(80, 16, Store::All), (1, 1, Store::All), (3, 16, Store::Cls)] {
         let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,9 @@ use logitcache::{
     build::BuildReport,
     cache::{Manifest, VerifyReport, columns::Table},
     dataset::synth::SynthSummary,
+    eval::EvalReport,
     inspect::{CacheSummary, ImageSummary},
+    predict::PredictReport,
     types::Store,
 };
 use schemars::schema_for;
@@ -33,8 +35,10 @@ fn published_schemas_are_those_of_the_code() {
     let schemas = [
         ("manifest.schema.json", serde_json::to_value(schema_for!(Manifest)).unwrap()),
         ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
+        ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
+        ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),
         ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
         ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
         ("images.parquet.json", table(Table::Images)),

@@ -31,8 +31,7 @@ impl Build {
             let worker = |session| TeacherWorker {
                 session,
                 batch,
-                selector: Selector::new(grid.clone(), selection),
-                store_dfl: options.store == Store::All,
+                selector: Selector::new(grid.clone(), selection, options.store == Store::All),
             };
             let workers = sessions.into_iter().map(worker).collect();
             let source = ImageSource {

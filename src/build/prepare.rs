@@ -10,20 +10,11 @@ use crate::{
     dataset::{ClassMap, Dataset, paths},
     fsio::{self, Lock},
     pipeline, preprocess,
-    teacher::{
-        self, BatchSize, HeadSpec, MAX_BATCH, Provider, SelfCheck, SessionOptions, TeacherModel, TeacherOptions,
-        TeacherSession,
-    },
+    teacher::{self, HeadSpec, SelfCheck, TeacherModel, TeacherOptions, TeacherSession},
     types::{Profile, Store},
 };
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeSet, num::NonZeroUsize, panic, path::Path, thread};
-
-/// Decoding threads that `--jobs` may ask for, for each processor.
-const DECODERS_PER_PROCESSOR: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
-
-/// Images per run of a model with a dynamic batch, where the user names no number.
-const BATCH_ON_GPU: usize = 16;
+use std::{collections::BTreeSet, path::Path};
 
 /// A build that may start: everything was opened and checked, the cache is locked.
 pub struct Build {
@@ -46,20 +37,21 @@ impl Build {
     /// # Errors
     /// Whatever would make the build wrong or impossible.
     pub fn prepare(mut options: BuildOptions) -> Result<Self> {
-        // Threads that wait for a slow disk are worth having; beyond this they only cost memory.
-        options.jobs = options.jobs.min(processors().saturating_mul(DECODERS_PER_PROCESSOR));
+        options.jobs = pipeline::useful_jobs(options.jobs);
         let runtime = teacher::runtime::init(options.ort_lib.as_deref())?;
         let dataset = Dataset::open(&options.source)?;
         let teacher_options =
             TeacherOptions { imgsz: options.imgsz, store: options.store, names: options.names.clone() };
         let model = TeacherModel::load(&options.teacher, &teacher_options)?;
-        let batch = batch_size(&options, model.batch)?;
+        let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
         let class_map = match &dataset.class_names {
-            Some(names) if !options.ignore_labels => Some(ClassMap::new(names, &model.class_names)?),
+            Some(names) if !options.ignore_labels => {
+                Some(ClassMap::new(names, &model.class_names).map_err(or_without_labels)?)
+            }
             _ => None,
         };
-        pipeline::refuse_if_memory_is_short(num_sessions(&options), options.jobs, batch, model.input)?;
-        let (check, sessions) = start_sessions(&model, &options)?;
+        pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
+        let (check, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
         let wanted = manifest(&options, &dataset, &model, batch, runtime);
 
         fsio::create_folder(&options.out)?;
@@ -104,49 +96,13 @@ impl Build {
     }
 }
 
-/// Proves the model's head and makes the sessions, at the same time: both are part of what a short build takes.
-fn start_sessions(model: &TeacherModel, options: &BuildOptions) -> Result<(SelfCheck, Vec<TeacherSession>)> {
-    // One thread per session, so that no core waits for another's share of a layer.
-    let session = SessionOptions { provider: options.provider, intra_threads: 1 };
-    thread::scope(|threads| {
-        let check = threads.spawn(|| model.self_check(&session));
-        let sessions: Result<Vec<_>> =
-            (0..num_sessions(options)).map(|_| TeacherSession::new(model, &session)).collect();
-        // A refused model says more than a session that cannot be made of it.
-        let check = check.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
-        Ok((check, sessions?))
-    })
-}
-
-/// Sessions side by side: more than there are processors would only take memory; on a GPU one.
-fn num_sessions(options: &BuildOptions) -> usize {
-    match options.provider {
-        Provider::Cpu | Provider::Openvino => options.jobs.get().min(processors().get()),
-        Provider::Cuda | Provider::Tensorrt => 1,
-    }
-}
-
-fn processors() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-fn batch_size(options: &BuildOptions, model: BatchSize) -> Result<usize> {
-    let wanted = options.batch.map(|b| b.get());
-    match (model, wanted) {
-        (BatchSize::Fixed(fixed), Some(wanted)) if wanted != fixed => Err(Error::Mismatch {
-            found: format!("--batch {wanted} was asked for, but {} takes exactly {fixed}", options.teacher.display()),
-            remedy: "Leave --batch out, or export the model with dynamic=True.".into(),
-        }),
-        (BatchSize::Fixed(fixed), _) => Ok(fixed),
-        (BatchSize::Dynamic, Some(wanted)) if wanted > MAX_BATCH => Err(Error::Mismatch {
-            found: format!("--batch {wanted} was asked for; supported are 1 to {MAX_BATCH}"),
-            remedy: "Give a smaller --batch; on a CPU 1 is the fastest.".into(),
-        }),
-        (BatchSize::Dynamic, Some(wanted)) => Ok(wanted),
-        (BatchSize::Dynamic, None) => Ok(match options.provider {
-            Provider::Cpu | Provider::Openvino => 1,
-            Provider::Cuda | Provider::Tensorrt => BATCH_ON_GPU,
-        }),
+/// A build can do without labels, whatever is wrong with their classes.
+fn or_without_labels(error: Error) -> Error {
+    match error {
+        Error::Mismatch { found, remedy } => {
+            Error::Mismatch { found, remedy: format!("{remedy} Or build without labels: --ignore-labels.") }
+        }
+        other => other,
     }
 }
 
@@ -272,7 +228,7 @@ fn describe_dataset(dataset: &Dataset, options: &BuildOptions) -> String {
 }
 
 fn describe_runtime(runtime: &teacher::runtime::Runtime, options: &BuildOptions, batch: usize) -> String {
-    let sessions = num_sessions(options);
+    let sessions = pipeline::num_sessions(options.provider, options.jobs);
     let stored = match options.store {
         Store::All => "class and DFL logits",
         Store::Cls => "class logits",
@@ -287,5 +243,5 @@ fn describe_runtime(runtime: &teacher::runtime::Runtime, options: &BuildOptions,
 
 /// From the one run of the self-check, on one thread; the sessions share the images out.
 fn estimate_s(check: &SelfCheck, pending: usize, options: &BuildOptions) -> f64 {
-    check.image_time.as_secs_f64() * pending as f64 / num_sessions(options) as f64
+    check.image_time.as_secs_f64() * pending as f64 / pipeline::num_sessions(options.provider, options.jobs) as f64
 }

@@ -3,8 +3,8 @@
 use crate::{
     cache::ImageRecord,
     pipeline::{Outcome, Prepared, Worker},
-    teacher::{BoxSource, HeadView, Selected, Selector, TeacherSession},
-    types::{Failure, FailureStage},
+    teacher::{Selected, Selector, TeacherSession},
+    types::{Failure, FailureStage, TruthBox},
 };
 
 /// One session with its selector; owned by one thread.
@@ -15,8 +15,6 @@ pub struct TeacherWorker {
     pub selector: Selector,
     /// Images per run.
     pub batch: usize,
-    /// Whether DFL logits are stored.
-    pub store_dfl: bool,
 }
 
 impl Worker for TeacherWorker {
@@ -24,19 +22,12 @@ impl Worker for TeacherWorker {
 
     /// Always runs the full batch, so that an image's result does not depend on how many came with it.
     fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>> {
-        let Self { session, selector, batch, store_dfl } = self;
+        let Self { session, selector, batch } = self;
         let heads = session.run(*batch, pixels);
         let teach_one = |(i, image): (usize, Outcome<Prepared>)| {
             let image = image?;
             let selected = match &heads {
-                Ok(heads) => {
-                    let boxes = match (heads.dfl_logits(i), heads.boxes(i)) {
-                        (Some(dfl), _) => BoxSource::Dfl(dfl),
-                        (None, boxes) => BoxSource::DecodedXywh(boxes.unwrap_or_default()),
-                    };
-                    let head = HeadView { class_logits: heads.class_logits(i), boxes, store_dfl: *store_dfl };
-                    selector.select(head, &image.plan)
-                }
+                Ok(heads) => selector.select(heads.view(i), &image.plan),
                 Err(reason) => Err(reason.to_string()),
             };
             match selected {
@@ -61,7 +52,7 @@ fn record(image: Prepared, selected: Selected) -> ImageRecord {
         letterbox: image.plan.letterbox,
         dropped_max_score: selected.dropped_max_score,
         dropped_mean_prob: selected.dropped_mean_prob,
-        labels: image.labels,
+        labels: image.truth.map(|truth| truth.iter().filter_map(TruthBox::label).collect()),
         predictions: selected.predictions,
     }
 }

@@ -136,6 +136,11 @@ impl LabelColumns<'_> {
 }
 
 impl ImageView<'_> {
+    /// SHA-256 of the image file.
+    pub fn file_digest(&self) -> [u8; 32] {
+        from_hex(self.file_sha256).unwrap_or_default() // its digits were checked when the view was made
+    }
+
     /// A copy of everything as an owned record.
     pub fn to_record(&self) -> ImageRecord {
         ImageRecord {
@@ -143,7 +148,7 @@ impl ImageView<'_> {
             view: self.view,
             path: self.path.to_owned(),
             size: self.size,
-            file_sha256: from_hex(self.file_sha256).unwrap_or_default(), // its digits were checked when the view was made
+            file_sha256: self.file_digest(),
             letterbox: self.letterbox,
             dropped_max_score: self.dropped_max_score,
             dropped_mean_prob: self.dropped_mean_prob,

@@ -7,8 +7,9 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
-    num::{NonZeroU32, NonZeroUsize},
+    num::{NonZeroU32, NonZeroUsize, ParseFloatError},
     path::PathBuf,
+    str::FromStr,
 };
 
 /// Run a frozen ONNX detector over a data set once, keep its soft outputs in Parquet, distil students from the map.
@@ -30,10 +31,18 @@ pub struct Cli {
 pub enum Command {
     /// Run the teacher over a data set and store what it says.
     Build(Box<BuildArgs>),
+    /// Score models on labelled images: mAP, recall of small objects, size, latency, and what changed against the first.
+    Eval(Box<EvalArgs>),
     /// Show what is in a cache, or one image's predictions as a table.
     Inspect(InspectArgs),
+    /// Count, draw and write down what a model sees on pictures.
+    Predict(PredictArgs),
     /// Check every byte against its digest, then every rule of the format.
     Verify(VerifyArgs),
+    /// Distil a YOLOv8 student from a cache, without the teacher (or train one from labels alone).
+    Train(Box<TrainArgs>),
+    /// Write a trained student as an ONNX file in Ultralytics' export form.
+    Export(ExportArgs),
     /// Draw a small labelled data set of shapes, for trying things.
     Synth(SynthArgs),
 }
@@ -72,7 +81,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
     /// Keep anchors whose highest class probability is at least this.
-    #[arg(long, default_value_t = 0.01, value_parser = probability, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.01, value_parser = probability::<f32>, allow_negative_numbers = true)]
     pub min_score: f32,
     /// Keep at most this many anchors of an image, the highest scores first.
     #[arg(long, default_value = "300")]
@@ -103,6 +112,56 @@ pub struct BuildArgs {
     pub json: bool,
 }
 
+/// `logitcache eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// An ONNX export of a YOLOv8-family detector. Give it several times to compare models with the first.
+    #[arg(long, value_name = "M.onnx", required = true)]
+    pub model: Vec<PathBuf>,
+    /// A data.yaml, a COCO instances.json, or a folder of Pascal VOC XML.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Split of a data.yaml.
+    #[arg(long, default_value = "val")]
+    pub split: String,
+    /// Class probability over which a box counts.
+    #[arg(long, default_value_t = 0.001, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    pub conf: f32,
+    /// Overlap over which the lower of two boxes of a class is dropped.
+    #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
+    pub iou: f64,
+    /// Class names, one a line, for models without metadata.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+    /// What an image without a label file means. Unlabelled images do not count.
+    #[arg(long, value_enum, default_value_t = MissingArg::Background)]
+    pub missing_labels: MissingArg,
+    /// Input size in pixels (square) [default: each model's own, 640 for a dynamic one].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Worker threads [default: one per processor].
+    #[arg(long)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where the models run. A provider that is not there is an error.
+    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
+    pub provider: ProviderArg,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// Timed runs of the bare session with one thread and with --jobs threads; 0 leaves latency out.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub latency_runs: u32,
+    /// Folder for eval.json, eval.csv and eval.md.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// One JSON object on stdout (schemas/eval.schema.json).
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `logitcache inspect`
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -111,7 +170,50 @@ pub struct InspectArgs {
     /// One image: its id, its path, or the end of its path.
     #[arg(long, value_name = "ID|PATH")]
     pub image: Option<String>,
+    /// Draw the image's predictions (score over 0.25, doubles suppressed) and labels into this picture file.
+    #[arg(long, value_name = "PICTURE", requires = "image")]
+    pub out: Option<PathBuf>,
     /// One JSON object on stdout (schemas/inspect.schema.json, schemas/inspect-image.schema.json).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logitcache predict`
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Pictures, and folders of pictures (with everything below them).
+    #[arg(required = true, value_name = "IMAGE|FOLDER")]
+    pub pictures: Vec<PathBuf>,
+    /// The model: an ONNX export of a YOLOv8-family detector.
+    #[arg(long, value_name = "M.onnx")]
+    pub model: PathBuf,
+    /// Show objects whose score is greater than this.
+    #[arg(long, default_value_t = 0.25, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    pub conf: f32,
+    /// Drop a box that overlaps a better one of its class by more than this (intersection over union).
+    #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
+    pub iou: f64,
+    /// Folder for the pictures with boxes, `labels/*.txt` (class, centre, width, height as parts of the sides, score) and
+    /// `detections.json` (COCO results; image ids count the pictures in the order shown, category ids are the model's class ids,
+    /// both from 0). New, empty, or of an earlier run [default: nothing is written].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Class names, one a line, for a model without metadata.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Worker threads [default: one per processor].
+    #[arg(long)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where the model runs. A provider that is not there is an error.
+    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
+    pub provider: ProviderArg,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// One JSON object on stdout (schemas/predict.schema.json).
     #[arg(long)]
     pub json: bool,
 }
@@ -124,6 +226,121 @@ pub struct VerifyArgs {
     /// One JSON object on stdout (schemas/verify.schema.json).
     #[arg(long)]
     pub json: bool,
+}
+
+/// `logitcache train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The cache to distil from; needed unless --distill none.
+    #[arg(long, value_name = "CACHE")]
+    pub cache: Option<PathBuf>,
+    /// yolov8n, s, m, l, x (random weights), or a .pt or .safetensors file to start from.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub model: String,
+    /// Folder of the run.
+    #[arg(long, value_name = "RUN")]
+    pub out: PathBuf,
+    /// The data set: where the cache's is not where it was, for other labels, for validation, or without a cache.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Split to train on, without a cache.
+    #[arg(long, default_value = "train")]
+    pub split: String,
+    /// Split to validate on; `none` does not validate [default: val, where the data set has it].
+    #[arg(long)]
+    pub val_split: Option<String>,
+    /// Validate every so many epochs (and after the last).
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub val_every: NonZeroUsize,
+    /// Passes over the training images.
+    #[arg(long, default_value = "100")]
+    pub epochs: NonZeroUsize,
+    /// Stop after so many epochs without a better mAP@0.5:0.95; 0: never.
+    #[arg(long, default_value_t = 50)]
+    pub patience: usize,
+    /// Images per step.
+    #[arg(long, default_value = "16")]
+    pub batch: NonZeroUsize,
+    /// Input size in pixels (square) [default: the cache's, 640 without one].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Optimizer.
+    #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw)]
+    pub optimizer: OptimizerArg,
+    /// Learning rate after the warm-up.
+    #[arg(long, default_value_t = 1e-4, value_parser = positive, allow_negative_numbers = true)]
+    pub lr: f64,
+    /// Learning rate of the first step.
+    #[arg(long, default_value_t = 1e-5, value_parser = positive, allow_negative_numbers = true)]
+    pub warmup_lr: f64,
+    /// Epochs over which the learning rate rises.
+    #[arg(long, default_value_t = 3.0, value_parser = not_negative, allow_negative_numbers = true)]
+    pub warmup_epochs: f64,
+    /// How the learning rate falls to a hundredth.
+    #[arg(long, value_enum, default_value_t = DecayArg::Cosine)]
+    pub decay: DecayArg,
+    /// Temperature of softmax-kl and of the DFL term; 3 to 6 is sensible.
+    #[arg(long, default_value_t = 4.0, value_parser = positive, allow_negative_numbers = true)]
+    pub temperature: f64,
+    /// Weight of the labels' loss; the rest, 1 - alpha, is the teacher's.
+    #[arg(long, default_value_t = 0.7, value_parser = fraction, allow_negative_numbers = true)]
+    pub alpha: f64,
+    /// How classes are distilled.
+    #[arg(long, value_enum, default_value_t = ClsLossArg::SoftmaxKl)]
+    pub cls_loss: ClsLossArg,
+    /// What is distilled: classes, DFL and boxes; classes alone; nothing.
+    #[arg(long, value_enum, default_value_t = DistillArg::All)]
+    pub distill: DistillArg,
+    /// Number type of the forward and backward pass [default: bf16 where the processor has it].
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArg>,
+    /// cpu, cuda, cuda:1 ...
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Threads of the processor [default: all].
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// Same seed, same run (fp32 on a CPU: to the bit).
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Most memory-mapped disk space for decoded pictures, in GiB; above it they are decoded each time.
+    #[arg(long, value_name = "GIB", default_value_t = 32.0, value_parser = not_negative, allow_negative_numbers = true)]
+    pub pixel_cache_gib: f64,
+    /// No augmentation.
+    #[arg(long)]
+    pub no_augment: bool,
+    /// Epochs at the end without mosaic.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub close_mosaic: usize,
+    /// Go on with the run in --out; its settings must be the same.
+    #[arg(long)]
+    pub resume: bool,
+    /// Remove the run that is there and start again.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// One JSON object on stdout (schemas/train.schema.json).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logitcache export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A run's folder (its best weights) or a .safetensors or .pt file.
+    #[arg(value_name = "RUN|FILE")]
+    pub source: PathBuf,
+    /// The ONNX file.
+    #[arg(long, value_name = "M.onnx")]
+    pub out: PathBuf,
+    /// Input size in pixels (square) [default: the one it was trained with, 640 where the file does not say].
+    #[arg(long)]
+    pub imgsz: Option<u32>,
+    /// Class names, one a line, for a file without them.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
 }
 
 /// `logitcache synth`
@@ -146,9 +363,82 @@ pub struct SynthArgs {
     pub json: bool,
 }
 
-fn probability(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|e| format!("{e}"))?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected a probability from 0 to 1".into()) }
+fn probability<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err = ParseFloatError> + PartialOrd + From<u8>,
+{
+    let value: T = text.parse().map_err(|e| format!("{e}"))?;
+    if (T::from(0)..=T::from(1)).contains(&value) {
+        Ok(value)
+    } else {
+        Err("expected a probability from 0 to 1".into())
+    }
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    if value.is_finite() && fits(value) { Ok(value) } else { Err(format!("expected {expected}")) }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, |v| v > 0.0, "a number above 0")
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, |v| v >= 0.0, "a number from 0 up")
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")
+}
+
+/// `--optimizer`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerArg {
+    /// Adam with decoupled weight decay.
+    Adamw,
+    /// Stochastic gradient descent with Nesterov momentum.
+    Sgd,
+}
+
+/// `--decay`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DecayArg {
+    /// Half a cosine.
+    Cosine,
+    /// A straight line.
+    Linear,
+}
+
+/// `--cls-loss`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClsLossArg {
+    /// Kullback-Leibler divergence between softmaxes over classes, at the temperature.
+    SoftmaxKl,
+    /// Binary KL per class, weighted by the difference of the probabilities (BCKD).
+    Bckd,
+    /// Binary cross entropy per class.
+    Bce,
+}
+
+/// `--distill`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DistillArg {
+    /// Classes, DFL and boxes.
+    All,
+    /// Classes alone.
+    Cls,
+    /// Nothing: labels alone.
+    None,
+}
+
+/// `--precision`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// bfloat16 where that is safe, float32 elsewhere (autocast).
+    Bf16,
+    /// float32.
+    Fp32,
 }
 
 /// `--provider`

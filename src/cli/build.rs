@@ -14,9 +14,6 @@ use crate::{
 use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
 
-/// Failures named on the terminal; all of them are in the manifest.
-const FAILURES_SHOWN: usize = 20;
-
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     let build = Build::prepare(options(args)?)?;
     if !quiet {
@@ -63,7 +60,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
 }
 
 /// Class names, one a line; empty lines at the end do not count.
-fn read_names(path: &Path) -> Result<Vec<String>> {
+pub(super) fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read class names from", e))?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
@@ -88,12 +85,6 @@ fn summary(report: &BuildReport) -> String {
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
     }
-    if !report.failures.is_empty() {
-        lines.push(format!("{} images failed and are not in the cache:", HumanCount(report.failures.len() as u64)));
-        lines.extend(report.failures.iter().take(FAILURES_SHOWN).map(|f| format!("  {}: {}", f.path, f.reason)));
-        if report.failures.len() > FAILURES_SHOWN {
-            lines.push("  ... (all of them: logitcache inspect --json)".into());
-        }
-    }
+    lines.extend(output::failures(&report.failures, "failed and are not in the cache"));
     lines.join("\n")
 }

@@ -19,7 +19,14 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
         }
         Some(wanted) => {
             let image = inspect::image(&args.cache, wanted)?;
-            if args.json { print_json(&image)? } else { print(&show_image(&image))? }
+            if let Some(out) = &args.out {
+                inspect::draw_image(&args.cache, wanted, out)?;
+            }
+            match (args.json, &args.out) {
+                (true, _) => print_json(&image)?,
+                (false, None) => print(&show_image(&image))?,
+                (false, Some(out)) => print(&format!("{}\n\ndrawn in {}", show_image(&image), out.display()))?,
+            }
         }
     }
     Ok(Status::Done)

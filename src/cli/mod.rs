@@ -2,10 +2,19 @@
 
 pub mod args;
 mod build;
+mod eval;
+#[cfg(feature = "train")]
+mod export;
+mod handover;
 mod inspect;
 mod output;
+mod predict;
 mod progress;
 mod synth;
+#[cfg(feature = "train")]
+mod train;
+#[cfg(feature = "train")]
+mod train_progress;
 mod verify;
 
 use crate::{Error, Result};
@@ -36,6 +45,20 @@ pub fn main() -> ExitCode {
     finish(run(Cli::parse()))
 }
 
+/// The `logitcache-train` executable.
+#[cfg(feature = "train")]
+pub fn trainer_main() -> ExitCode {
+    let Cli { quiet, command } = Cli::parse();
+    finish(match command {
+        Command::Train(args) => train::run(&args, quiet),
+        Command::Export(args) => export::run(&args),
+        _ => Err(Error::Mismatch {
+            found: "logitcache-train knows only `train` and `export`".into(),
+            remedy: "Run `logitcache` with the same arguments: it hands over what is meant for here.".into(),
+        }),
+    })
+}
+
 fn finish(result: Result<Status>) -> ExitCode {
     ExitCode::from(match result {
         Ok(status) => status as u8,
@@ -48,8 +71,11 @@ fn finish(result: Result<Status>) -> ExitCode {
 
 fn run(cli: Cli) -> Result<Status> {
     match cli.command {
+        Command::Train(_) | Command::Export(_) => handover::to_trainer(),
         Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
     }

@@ -1,6 +1,11 @@
 //! The only file that prints: results to stdout, everything else to stderr.
 
+use crate::types::Failure;
+use indicatif::HumanCount;
 use std::io::{self, IsTerminal, Write};
+
+/// Failures named on the terminal.
+const FAILURES_SHOWN: usize = 20;
 
 /// Writes a command's result to stdout. A reader that went away (`| head`) is not an error.
 ///
@@ -22,6 +27,24 @@ pub fn note(text: &str) {
 /// Whether stderr is a terminal: a progress bar makes sense.
 pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Whether stdout is a terminal: lines of results are then progress enough.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Images that failed, a line each; none where none did. Beyond the first few, `--json` has them.
+pub fn failures(failures: &[Failure], what: &str) -> Vec<String> {
+    if failures.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("{} images {what}:", HumanCount(failures.len() as u64))];
+    lines.extend(failures.iter().take(FAILURES_SHOWN).map(|f| format!("  {}: {}", f.path, f.reason)));
+    if failures.len() > FAILURES_SHOWN {
+        lines.push("  ... (--json has all)".into());
+    }
+    lines
 }
 
 /// A table with aligned columns: the first column to the left, the others to the right where `right` says so.

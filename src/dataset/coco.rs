@@ -1,7 +1,7 @@
 //! COCO `instances.json`: one file of images, categories and boxes (`[x, y, width, height]` in pixels).
 //!
-//! Class ids are the categories in increasing order of their ids, numbered from 0. Crowd regions (`iscrowd`) are
-//! skipped, as Ultralytics' converter does. An image without annotations is background; a file without an
+//! Class ids are the categories in increasing order of their ids, numbered from 0. Crowd regions (`iscrowd`) are no
+//! labels, as for Ultralytics' converter; scoring sees them. An image without annotations is background; a file without an
 //! `annotations` list (as COCO's `image_info_*.json`) carries no labels.
 
 use super::{
@@ -43,6 +43,7 @@ struct Annotation {
     image_id: i64,
     category_id: i64,
     bbox: Option<Vec<f64>>,
+    area: Option<f64>,
     #[serde(default, deserialize_with = "flag")]
     iscrowd: bool,
 }
@@ -196,7 +197,10 @@ fn boxes_by_image(
     notes: &mut Vec<String>,
 ) -> Result<HashMap<i64, Boxes>> {
     let mut boxes: HashMap<i64, Boxes> = images.iter().map(|image| (image.id, Ok(Vec::new()))).collect();
-    let mut crowds = Note::new("crowd region was skipped, in image id", "crowd regions were skipped, in image ids");
+    let mut crowds = Note::new(
+        "crowd region is not taken for an object, in image id",
+        "crowd regions are not taken for objects, in image ids",
+    );
     for (position, annotation) in annotations.into_iter().enumerate() {
         let name = match annotation.id {
             Some(id) => format!("annotation id {id}"),
@@ -212,16 +216,18 @@ fn boxes_by_image(
         let Some(&class_id) = class_ids.get(&annotation.category_id) else {
             return Err(unknown("category", annotation.category_id, "categories"));
         };
-        if annotation.iscrowd {
+        let is_crowd = annotation.iscrowd;
+        if is_crowd {
             crowds.add(annotation.image_id);
-            continue;
         }
         match corners(annotation.bbox.as_deref()) {
             Ok(xyxy_px) => {
                 if let Ok(list) = of_image {
-                    list.push(RawBox { class_id, xyxy_px });
+                    list.push(RawBox { class_id, xyxy_px, area_px2: annotation.area, is_crowd });
                 }
             }
+            // A crowd without a usable box tells nothing.
+            Err(_) if is_crowd => {}
             Err(reason) => *of_image = Err(format!("{name}: {reason}")),
         }
     }

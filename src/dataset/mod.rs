@@ -25,7 +25,10 @@ pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
 pub use truth::Truth;
 
-use crate::{Error, Result, types::ImageSize};
+use crate::{
+    Error, Result,
+    types::{ImageSize, TruthBox},
+};
 use notes::Note;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,6 +130,27 @@ impl Dataset {
         Ok(dataset)
     }
 
+    /// Pictures named one by one and folders of them (everything below included), without labels; sorted as every data set. A named
+    /// file is taken for a picture whatever its name, and whether it is there shows when it is read. Paths are relative to the
+    /// current folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a folder cannot be read, [`Error::Dataset`] when there is no picture.
+    pub fn of_paths(given: &[PathBuf]) -> Result<Self> {
+        let (mut notes, mut images) = (Vec::new(), Vec::new());
+        for path in given {
+            let absolute = paths::absolute(path);
+            if files::is_dir(&absolute) {
+                images.append(&mut files::walk(&absolute, &mut notes)?.images);
+            } else {
+                images.push(absolute);
+            }
+        }
+        let mut dataset = folder::open(&paths::absolute(Path::new(".")), images, notes);
+        dataset.finish(given.first().map_or(Path::new("."), PathBuf::as_path))?;
+        Ok(dataset)
+    }
+
     /// Sorts, removes duplicates, refuses an empty list.
     fn finish(&mut self, data: &Path) -> Result<()> {
         if self.samples.is_empty() {
@@ -165,7 +189,15 @@ impl Sample {
     /// # Errors
     /// Why this image's labels cannot be used, in words that name the label file and the line or entry.
     pub fn labels(&self, size: ImageSize) -> std::result::Result<Truth, String> {
-        self.truth.labels(size)
+        Ok(self.truth_boxes(size)?.labels())
+    }
+
+    /// [`Sample::labels`] with what scoring needs besides: crowd regions and areas.
+    ///
+    /// # Errors
+    /// As [`Sample::labels`].
+    pub fn truth_boxes(&self, size: ImageSize) -> std::result::Result<Truth<TruthBox>, String> {
+        self.truth.boxes(size)
     }
 }
 

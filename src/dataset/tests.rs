@@ -350,7 +350,7 @@ fn coco_boxes_ids_and_guessed_folder() {
     let expected = [(1, [10.0, 20.5, 40.0, 50.0]), (0, [0.0, 10.0, 5.0, 20.0])];
     assert_eq!(boxes(&dataset.samples[0], SIZE), expected, "clipped; no crowd; no box without area");
     assert_eq!(dataset.samples[1].labels(SIZE), Ok(Truth::Labelled(vec![])), "no annotation means background");
-    assert_eq!(dataset.notes, ["1 crowd region was skipped, in image id: 9"]);
+    assert_eq!(dataset.notes, ["1 crowd region is not taken for an object, in image id: 9"]);
     let given = open(made.path(INSTANCES), Some(made.path("images/part")), "val").unwrap();
     assert_eq!(relatives(&given), relatives(&dataset));
     let turned = dataset.samples[0].labels(ImageSize { width: 50, height: 100 }).unwrap_err();
@@ -607,4 +607,26 @@ fn opening_twice_gives_the_same() {
     let (one, two) = (made.open("").unwrap(), made.open("").unwrap());
     assert_eq!(relatives(&one), relatives(&two));
     assert_eq!(relatives(&one), files.keys().map(String::as_str).collect::<Vec<_>>());
+}
+
+// ---- pictures named one by one ----
+
+#[test]
+fn named_pictures_keep_what_their_paths_do_not_share() {
+    let made =
+        Made::new(&[("a/x.jpg", ""), ("a/b/y.PNG", ""), ("c/x.jpg", ""), ("c/notes.txt", ""), ("c/.hidden.jpg", "")]);
+    let listed = |places: &[&str]| {
+        let places: Vec<_> = places.iter().map(|place| made.path(place)).collect();
+        Dataset::of_pictures(&places).map_err(|e| made.shown(e))
+    };
+    assert_eq!(relatives(&listed(&["a"]).unwrap()), ["b/y.PNG", "x.jpg"]);
+    assert_eq!(relatives(&listed(&["a/x.jpg"]).unwrap()), ["x.jpg"]);
+    assert_eq!(relatives(&listed(&["c", "a"]).unwrap()), ["a/b/y.PNG", "a/x.jpg", "c/x.jpg"]);
+    assert_eq!(relatives(&listed(&["c/x.jpg", "a/b/../x.jpg"]).unwrap()), ["a/x.jpg", "c/x.jpg"]);
+    assert_eq!(relatives(&listed(&["a/b/y.PNG", "a"]).unwrap()), ["b/y.PNG", "x.jpg"]);
+    let error = |places: &[&str]| listed(places).unwrap_err();
+    assert!(error(&["a", "none"]).starts_with("DIR/none: there is no such file"), "{}", error(&["a", "none"]));
+    assert!(error(&["c/notes.txt"]).contains("not named as a picture"), "{}", error(&["c/notes.txt"]));
+    made.write("d/e.txt", "");
+    assert!(error(&["d"]).contains("no pictures"), "{}", error(&["d"]));
 }

@@ -1,7 +1,7 @@
 //! Ground truth of one image, whatever the format: where it comes from and the rules that all formats share.
 
 use super::yolo::rows;
-use crate::types::{BoxXyxyPx, ImageSize, LabelBox};
+use crate::types::{BoxXyxyPx, ImageSize, LabelBox, TruthBox};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,9 +9,9 @@ use std::{
 
 /// What a data set says about one image.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Truth {
+pub enum Truth<B = LabelBox> {
     /// Its objects, in the order of the label file; none means that the image is background.
-    Labelled(Vec<LabelBox>),
+    Labelled(Vec<B>),
     /// A labelled data set says nothing about this image: it has no label file.
     Missing,
     /// The data set carries no labels.
@@ -50,20 +50,23 @@ pub(super) struct RawBox {
     pub(super) class_id: u32,
     /// Left, top, right, bottom.
     pub(super) xyxy_px: [f64; 4],
+    /// The file's own `area`, where it has one.
+    pub(super) area_px2: Option<f64>,
+    pub(super) is_crowd: bool,
 }
 
 impl TruthSource {
-    pub(super) fn labels(&self, size: ImageSize) -> Result<Truth, String> {
+    pub(super) fn boxes(&self, size: ImageSize) -> Result<Truth<TruthBox>, String> {
         match self {
             Self::NoLabels => Ok(Truth::NoLabels),
             Self::YoloFile { path, num_classes } => rows::read(path, *num_classes, size),
-            Self::Parsed(parsed) => parsed.labels(size),
+            Self::Parsed(parsed) => parsed.boxes(size),
         }
     }
 }
 
 impl Parsed {
-    fn labels(&self, size: ImageSize) -> Result<Truth, String> {
+    fn boxes(&self, size: ImageSize) -> Result<Truth<TruthBox>, String> {
         let place = || match &self.entry {
             Some(entry) => format!("{}, {entry}", self.file.display()),
             None => self.file.display().to_string(),
@@ -87,19 +90,37 @@ impl Parsed {
     }
 }
 
+impl Truth<TruthBox> {
+    /// The objects as labels; crowd regions are none.
+    pub(super) fn labels(self) -> Truth {
+        match self {
+            Self::Labelled(boxes) => Truth::Labelled(boxes.iter().filter_map(TruthBox::label).collect()),
+            Self::Missing => Truth::Missing,
+            Self::NoLabels => Truth::NoLabels,
+        }
+    }
+}
+
 impl RawBox {
+    /// An object of which a file tells the class and the box alone.
+    pub(super) fn object(class_id: u32, xyxy_px: [f64; 4]) -> Self {
+        Self { class_id, xyxy_px, area_px2: None, is_crowd: false }
+    }
+
     /// The part of the box that lies in the picture; `None` where that has no area.
-    pub(super) fn clip(self, size: ImageSize) -> Option<LabelBox> {
-        let [x1, y1, x2, y2] = self.xyxy_px;
+    pub(super) fn clip(self, size: ImageSize) -> Option<TruthBox> {
         let (width, height) = (f64::from(size.width), f64::from(size.height));
+        let [x1, y1, x2, y2] = self.xyxy_px;
+        let [x1, x2] = [x1, x2].map(|x| x.clamp(0.0, width));
+        let [y1, y2] = [y1, y2].map(|y| y.clamp(0.0, height));
         // Only here do coordinates become f32: sums and products before it are exact to far below a pixel.
-        let clipped = BoxXyxyPx {
-            x1: x1.clamp(0.0, width) as f32,
-            y1: y1.clamp(0.0, height) as f32,
-            x2: x2.clamp(0.0, width) as f32,
-            y2: y2.clamp(0.0, height) as f32,
-        };
+        let clipped = BoxXyxyPx { x1: x1 as f32, y1: y1 as f32, x2: x2 as f32, y2: y2 as f32 };
         let has_area = clipped.x2 > clipped.x1 && clipped.y2 > clipped.y1;
-        has_area.then_some(LabelBox { class_id: self.class_id, box_xyxy_px: clipped })
+        has_area.then_some(TruthBox {
+            class_id: self.class_id,
+            box_xyxy_px: clipped,
+            area_px2: self.area_px2.unwrap_or((x2 - x1) * (y2 - y1)),
+            is_crowd: self.is_crowd,
+        })
     }
 }

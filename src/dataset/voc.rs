@@ -110,7 +110,7 @@ fn raw_boxes(annotation: Annotation, class_names: &[String]) -> Vec<RawBox> {
     let id = |name: &str| class_names.binary_search_by(|n| n.as_str().cmp(name)).ok();
     let boxes = annotation.objects.into_iter().filter_map(|object| {
         let class_id = id(&object.name).and_then(|id| u32::try_from(id).ok())?;
-        Some(RawBox { class_id, xyxy_px: object.xyxy_px })
+        Some(RawBox::object(class_id, object.xyxy_px))
     });
     boxes.collect()
 }

@@ -12,13 +12,19 @@
 //! Memory is bounded by the buffers (model inputs) and the window (finished records that wait for an earlier one),
 //! whatever the number of images.
 
+mod sessions;
 mod source;
 
+pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
 #[cfg(feature = "train")]
-pub(crate) use source::read_file;
-pub(crate) use source::{ImageSource, Prepared};
+pub(crate) use source::mapped_truth;
+pub(crate) use source::{ImageSource, Prepared, read_file};
 
-use crate::{Error, Result, fsio, teacher::InputSize, types::Failure};
+use crate::{
+    Error, Result, fsio,
+    teacher::{InputSize, Provider},
+    types::Failure,
+};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use source::Scratch;
@@ -65,11 +71,12 @@ fn num_slots(workers: usize, jobs: NonZeroUsize) -> usize {
 /// # Errors
 /// [`Error::Mismatch`] with the figures.
 pub(crate) fn refuse_if_memory_is_short(
-    workers: usize,
+    provider: Provider,
     jobs: NonZeroUsize,
     batch: usize,
     input: InputSize,
 ) -> Result<()> {
+    let workers = num_sessions(provider, jobs);
     let per_image = 3 * u64::from(input.height) * u64::from(input.width) * size_of::<f32>() as u64;
     let needed = per_image.saturating_mul((num_slots(workers, jobs) * batch) as u64);
     let memory = fsio::memory_bytes();

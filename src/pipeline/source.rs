@@ -5,7 +5,7 @@ use crate::{
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
     teacher::InputSize,
-    types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox},
+    types::{Failure, FailureStage, ImageSize, Letterbox, TruthBox},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, io::Read, path::Path};
@@ -48,8 +48,8 @@ pub struct Prepared {
     pub path: String,
     /// Digest of the image file.
     pub file_sha256: [u8; 32],
-    /// Ground truth in the model's class ids; `None` for an unlabelled image.
-    pub labels: Option<Vec<LabelBox>>,
+    /// Ground truth in the model's class ids, crowd regions included; `None` for an unlabelled image.
+    pub truth: Option<Vec<TruthBox>>,
 }
 
 impl ImageSource<'_> {
@@ -71,7 +71,7 @@ impl ImageSource<'_> {
         let Scratch { image, preprocessor } = scratch;
         preprocess::decode_into(&bytes, &DecodeLimits::default(), image)
             .map_err(|reason| fail(FailureStage::Decode, reason.to_string()))?;
-        let labels = self.labels(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
+        let truth = self.truth(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
         let plan = Letterbox::fit(image.size, self.input.height, self.input.width);
         preprocessor.letterbox_into(image, &plan, pixels);
         Ok(Prepared {
@@ -79,8 +79,14 @@ impl ImageSource<'_> {
             plan,
             path: sample.relative.clone(),
             file_sha256: Sha256::digest(&bytes).into(),
-            labels,
+            truth,
         })
+    }
+
+    /// The model input of the first image that can be had: something to run a model on.
+    pub fn first_input(&self) -> Option<Vec<f32>> {
+        let (mut scratch, mut pixels) = (Scratch::new(), vec![0.0; self.values_per_image()]);
+        (0..self.samples.len() as i64).find(|&id| self.prepare(id, &mut scratch, &mut pixels).is_ok()).map(|_| pixels)
     }
 
     /// An image's failure, under the path that the cache would show.
@@ -90,24 +96,39 @@ impl ImageSource<'_> {
         Failure { image_id, path, stage, reason }
     }
 
-    fn labels(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<LabelBox>>, String> {
-        let Some(class_map) = self.class_map else { return Ok(None) };
-        match sample.labels(size)? {
-            Truth::NoLabels => Ok(None),
-            Truth::Missing => Ok((self.missing_labels == MissingLabels::Background).then(Vec::new)),
-            Truth::Labelled(boxes) => {
-                let unknown = |id| format!("class id {id} is not among the data set's names");
-                let mapped = boxes.into_iter().map(|b| {
-                    let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
-                    Ok(LabelBox { class_id, ..b })
-                });
-                mapped.collect::<Result<_, _>>().map(Some)
-            }
+    fn truth(&self, sample: &Sample, size: ImageSize) -> Result<Option<Vec<TruthBox>>, String> {
+        self.class_map.map_or(Ok(None), |map| mapped_truth(sample, map, size, self.missing_labels))
+    }
+}
+
+/// A sample's ground truth in the model's class ids; `None` for an unlabelled image.
+///
+/// # Errors
+/// What is wrong with its label file, in words.
+pub(crate) fn mapped_truth(
+    sample: &Sample,
+    class_map: &ClassMap,
+    size: ImageSize,
+    missing_labels: MissingLabels,
+) -> Result<Option<Vec<TruthBox>>, String> {
+    match sample.truth_boxes(size)? {
+        Truth::NoLabels => Ok(None),
+        Truth::Missing => Ok((missing_labels == MissingLabels::Background).then(Vec::new)),
+        Truth::Labelled(boxes) => {
+            let unknown = |id| format!("class id {id} is not among the data set's names");
+            let mapped = boxes.into_iter().map(|b| {
+                let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
+                Ok(TruthBox { class_id, ..b })
+            });
+            mapped.collect::<Result<_, _>>().map(Some)
         }
     }
 }
 
 /// A regular file's bytes; anything else (a pipe would block for ever) and what is too large is refused.
+///
+/// # Errors
+/// What is wrong, in words that name the file.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let meta = fs::metadata(path).map_err(words)?;

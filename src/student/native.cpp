@@ -1,6 +1,7 @@
 // What the trainer needs of libtorch and glibc that tch does not bind. Contract: src/student/native.rs.
 #include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
+#include <dlfcn.h>
 #include <malloc.h>
 
 #include <cstdint>
@@ -33,6 +34,11 @@ extern "C" bool logitcache_autocast(bool cuda, bool enabled) {
 // Forgets the bfloat16 copies of the weights that autocast keeps between operations.
 extern "C" void logitcache_autocast_clear() {
     at::autocast::clear_cache();
+}
+
+// Loads a library for the rest of the process, its symbols seen by all; looked for where libtorch lies, too.
+extern "C" bool logitcache_load(const char *library) {
+    return dlopen(library, RTLD_NOW | RTLD_GLOBAL) != nullptr;
 }
 
 // Lets glibc keep freed memory instead of giving it back: a training step frees and takes gigabytes, and every page that comes

@@ -1,6 +1,6 @@
 //! Calls into `native.cpp`: the parts of libtorch and glibc that `tch` does not bind.
 //!
-//! Contract of the `unsafe` here: the functions take plain values (and one buffer with its length), keep no pointer, throw
+//! Contract of the `unsafe` here: the functions take plain values (one a buffer with its length, one a C string), keep no pointer, throw
 //! nothing, and may be called from any thread; autocast's state is the calling thread's own.
 #![allow(unsafe_code)]
 
@@ -18,6 +18,7 @@ unsafe extern "C" {
     fn logitcache_autocast(cuda: bool, enabled: bool) -> bool;
     fn logitcache_autocast_clear();
     fn logitcache_keep_freed_memory() -> bool;
+    fn logitcache_load(library: *const c_char) -> bool;
 }
 
 /// What libtorch says of its own build.
@@ -53,6 +54,31 @@ pub fn init() -> Result<()> {
 fn version_in(config: &str) -> Option<&str> {
     let (_, rest) = config.split_once("TORCH_VERSION=")?;
     rest.split([',', '+', ' ', '\n']).next()
+}
+
+/// Readies a device: CUDA is a library of its own, loaded when it is asked for, so that nobody else needs it.
+///
+/// # Errors
+/// [`Error::Trainer`] where libtorch sees no such device.
+pub fn use_device(device: tch::Device) -> Result<()> {
+    let tch::Device::Cuda(index) = device else { return Ok(()) };
+    // SAFETY: the name is a C string; the library stays loaded until the process ends.
+    let loaded = unsafe { logitcache_load(c"libtorch_cuda.so".as_ptr()) };
+    let count = tch::Cuda::device_count();
+    if loaded && tch::Cuda::is_available() && (index as i64) < count {
+        return Ok(());
+    }
+    let found = if loaded {
+        format!("libtorch sees {count} CUDA device(s)")
+    } else {
+        "libtorch_cuda.so cannot be loaded".into()
+    };
+    Err(Error::Trainer {
+        found: format!("--device cuda:{index} cannot be used: {found}"),
+        remedy: format!(
+            "Install the driver and the whole of PyTorch {LIBTORCH_VERSION} (pip install torch=={LIBTORCH_VERSION}), or use --device cpu."
+        ),
+    })
 }
 
 /// While it lives, convolutions and matrix products of this thread compute in bfloat16 and what needs more stays in float32

@@ -80,7 +80,7 @@ impl BoxSource<'_> {
             Self::Dfl(v) => (v.len(), !v.is_empty() && v.len() % (4 * num_anchors) == 0),
             Self::DecodedXywh(v) => (v.len(), v.len() == 4 * num_anchors),
         };
-        if ok { Ok(()) } else { Err(format!("the teacher gave {len} box values for {num_anchors} anchors")) }
+        if ok { Ok(()) } else { Err(format!("the model gave {len} box values for {num_anchors} anchors")) }
     }
 
     /// One anchor's box in input pixels. DFL: the expectation over bins of the softmax gives the distance of each side

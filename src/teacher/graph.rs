@@ -54,6 +54,24 @@ impl<'g> GraphIndex<'g> {
         self.graph.node.iter().any(|node| node.op_type() == op)
     }
 
+    /// Values of the weights: of constants that layers take beside their input, each counted once.
+    pub fn num_parameters(&self) -> u64 {
+        const LAYERS: [&str; 8] = [
+            "BatchNormalization",
+            "Conv",
+            "ConvInteger",
+            "ConvTranspose",
+            "DequantizeLinear",
+            "Gemm",
+            "MatMul",
+            "QLinearConv",
+        ];
+        let layers = self.graph.node.iter().filter(|node| LAYERS.contains(&node.op_type()));
+        let names: HashSet<&str> = layers.flat_map(|node| &node.input).map(String::as_str).collect();
+        let values = |tensor: &TensorProto| tensor.dims.iter().map(|&dim| dim.unsigned_abs()).product::<u64>();
+        names.into_iter().filter_map(|name| self.constant(name)).map(values).sum()
+    }
+
     /// Walks back from `tensor` while its producer is one of `ops`, along the first input; gives the tensor where it stops.
     pub fn skip_back(&self, tensor: &'g str, ops: &[&str]) -> &'g str {
         let mut at = tensor;

@@ -12,7 +12,7 @@ mod graph;
 mod head;
 mod metadata;
 mod model;
-mod onnx_proto;
+pub(crate) mod onnx_proto;
 mod reduce;
 mod refuse;
 pub mod runtime;

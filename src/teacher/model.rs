@@ -155,6 +155,11 @@ impl TeacherModel {
         read(path, bytes, options).map_err(|refusal| refused(path, refusal))
     }
 
+    /// Number of weights, as far as layers hold them as constants.
+    pub fn num_parameters(&self) -> u64 {
+        self.original.graph.as_ref().map_or(0, |graph| GraphIndex::new(graph).num_parameters())
+    }
+
     /// The model to run: float32 images in, class logits and DFL logits (or boxes) out, the original's decoding left out.
     pub(super) fn edited_bytes(&self) -> Vec<u8> {
         let second = self.tensors.dfl_logits.as_deref().unwrap_or(&self.tensors.boxes);

@@ -31,8 +31,6 @@ pub struct HeadView<'a> {
     pub class_logits: &'a [f32],
     /// Where the boxes come from.
     pub boxes: BoxSource<'a>,
-    /// Whether DFL logits are stored.
-    pub store_dfl: bool,
 }
 
 /// What [`Selector::select`] gives for one image.
@@ -51,16 +49,17 @@ pub struct Selected {
 pub struct Selector {
     grid: Grid,
     selection: Selection,
+    store_dfl: bool,
     max_logit: Vec<f32>,
     prob_sum: Vec<f32>,
     kept: Vec<bool>,
 }
 
 impl Selector {
-    /// A selector for heads with this grid of anchors.
-    pub fn new(grid: Grid, selection: Selection) -> Self {
+    /// A selector for heads with this grid of anchors; `store_dfl` says whether DFL logits are kept.
+    pub fn new(grid: Grid, selection: Selection, store_dfl: bool) -> Self {
         let n = grid.num_anchors();
-        Self { grid, selection, max_logit: vec![0.0; n], prob_sum: vec![0.0; n], kept: vec![false; n] }
+        Self { grid, selection, store_dfl, max_logit: vec![0.0; n], prob_sum: vec![0.0; n], kept: vec![false; n] }
     }
 
     /// Applies the rule to one image.
@@ -93,7 +92,7 @@ impl Selector {
             boxes_xyxy_px: Vec::with_capacity(anchors.len()),
             class_logits: gather_f16(head.class_logits, num_anchors, &anchors)?,
             dfl_logits: match head.boxes {
-                BoxSource::Dfl(logits) if head.store_dfl => gather_f16(logits, num_anchors, &anchors)?,
+                BoxSource::Dfl(logits) if self.store_dfl => gather_f16(logits, num_anchors, &anchors)?,
                 _ => Vec::new(),
             },
         };
@@ -224,8 +223,8 @@ mod tests {
         ) {
             let dfl = vec![0.0; 64 * 21];
             let selection = Selection { min_score, top_k };
-            let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl), store_dfl: true };
-            let got = Selector::new(grid(), selection).select(head, &plan()).unwrap();
+            let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
+            let got = Selector::new(grid(), selection, true).select(head, &plan()).unwrap();
             let (anchors, max, mean) = by_hand(&logits, 21, selection);
             prop_assert_eq!(&got.predictions.anchor, &anchors);
             prop_assert!((got.dropped_max_score - max).abs() < 1e-6);
@@ -239,8 +238,8 @@ mod tests {
     fn equal_scores_keep_the_lower_anchor_and_the_lower_class() {
         let logits = vec![1.0; 2 * 21];
         let dfl = vec![0.0; 64 * 21];
-        let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl), store_dfl: false };
-        let got = Selector::new(grid(), Selection { min_score: 0.01, top_k: 3 }).select(head, &plan()).unwrap();
+        let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
+        let got = Selector::new(grid(), Selection { min_score: 0.01, top_k: 3 }, false).select(head, &plan()).unwrap();
         assert_eq!(got.predictions.anchor, [0, 1, 2]);
         assert_eq!(got.predictions.class_id, [0, 0, 0]);
         assert!(got.predictions.dfl_logits.is_empty());
@@ -250,8 +249,8 @@ mod tests {
     fn refuses_what_cannot_be_stored() {
         let dfl = vec![0.0; 64 * 21];
         let select = |logits: &[f32]| {
-            let head = HeadView { class_logits: logits, boxes: BoxSource::Dfl(&dfl), store_dfl: true };
-            Selector::new(grid(), Selection { min_score: 0.01, top_k: 300 }).select(head, &plan()).unwrap_err()
+            let head = HeadView { class_logits: logits, boxes: BoxSource::Dfl(&dfl) };
+            Selector::new(grid(), Selection { min_score: 0.01, top_k: 300 }, true).select(head, &plan()).unwrap_err()
         };
         let mut logits = vec![-5.0f32; 2 * 21];
         logits[7] = f32::NAN;

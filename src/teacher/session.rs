@@ -10,8 +10,10 @@ use ort::{
 };
 
 use super::{
+    boxes::BoxSource,
     model::{BatchSize, TeacherModel},
     runtime::{self, Runtime},
+    select::HeadView,
 };
 use crate::{Error, Result};
 
@@ -217,6 +219,16 @@ impl HeadOutputs<'_> {
     /// If `i` is not below [`HeadOutputs::batch`].
     pub fn boxes(&self, i: usize) -> Option<&[f32]> {
         (!self.has_dfl).then(|| self.image(1, i, self.box_values))
+    }
+
+    /// What the head says of image `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`HeadOutputs::batch`].
+    pub fn view(&self, i: usize) -> HeadView<'_> {
+        let values = self.image(1, i, self.box_values);
+        let boxes = if self.has_dfl { BoxSource::Dfl(values) } else { BoxSource::DecodedXywh(values) };
+        HeadView { class_logits: self.class_logits(i), boxes }
     }
 
     fn image(&self, output: usize, i: usize, values: usize) -> &[f32] {

@@ -9,5 +9,6 @@ mod determinism;
 mod failures;
 mod interruption;
 mod json;
+mod predict;
 mod refusals;
 mod support;

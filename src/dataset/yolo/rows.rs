@@ -6,7 +6,7 @@ use crate::dataset::{
     files,
     truth::{RawBox, Truth},
 };
-use crate::types::ImageSize;
+use crate::types::{ImageSize, TruthBox};
 use std::{collections::HashSet, io, path::Path};
 
 /// The most that is read of one label file: some hundred thousand boxes.
@@ -20,7 +20,7 @@ const MIN_POINTS: usize = 3;
 ///
 /// # Errors
 /// What is wrong, naming the file and, counted from 1, the line.
-pub(in crate::dataset) fn read(path: &Path, num_classes: usize, size: ImageSize) -> Result<Truth, String> {
+pub(in crate::dataset) fn read(path: &Path, num_classes: usize, size: ImageSize) -> Result<Truth<TruthBox>, String> {
     let bytes = match files::read_capped(path, CAP_BYTES) {
         Ok(bytes) => bytes,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -54,7 +54,7 @@ impl Row {
             (self.cx + self.w / 2.0) * width,
             (self.cy + self.h / 2.0) * height,
         ];
-        RawBox { class_id: self.class_id, xyxy_px }
+        RawBox::object(self.class_id, xyxy_px)
     }
 }
 

@@ -1,4 +1,8 @@
-//! What is in a cache: a summary over all images, and one image's predictions.
+//! What is in a cache: a summary over all images, one image's predictions, and these drawn on the image.
+
+mod picture;
+
+pub use picture::{SHOWN_CONF, draw_image};
 
 use crate::{
     Error, Result,
@@ -182,43 +186,44 @@ pub fn summary(cache: &Path) -> Result<CacheSummary> {
 /// [`Error::Cache`] when no image or several fit; as [`CacheReader::open`].
 pub fn image(cache: &Path, wanted: &str) -> Result<ImageSummary> {
     let reader = CacheReader::open(cache)?;
-    let names = &reader.manifest().teacher.class_names;
+    Ok(ImageSummary::of(&find(&reader, wanted)?, &reader.manifest().teacher.class_names))
+}
+
+/// The image that `wanted` means, see [`image()`].
+fn find<'a>(reader: &'a CacheReader, wanted: &str) -> Result<ImageView<'a>> {
     if let Ok(id) = wanted.parse()
         && let Some(image) = reader.image(id, 0)?
     {
-        return Ok(ImageSummary::of(&image, names));
+        return Ok(image);
     }
     let mut found = Vec::new();
     for image in reader.images() {
         let image = image?;
         if image.path == wanted {
-            return Ok(ImageSummary::of(&image, names));
+            return Ok(image);
         }
         let ends_so = image.path.strip_suffix(wanted).is_some_and(|head| head.ends_with('/'));
         if ends_so {
             found.push(image);
         }
     }
-    match found.as_slice() {
-        [image] => Ok(ImageSummary::of(image, names)),
-        several => {
-            let failure = reader
-                .manifest()
-                .failures
-                .iter()
-                .find(|f| f.path.ends_with(wanted) || f.image_id.to_string() == wanted);
-            let found = match (several, failure) {
-                ([], Some(failure)) => format!("image {wanted} failed and is not in the cache: {}", failure.reason),
-                ([], None) => format!("no image has the id, the path or the file name {wanted}"),
-                (several, _) => {
-                    let paths: Vec<_> = several.iter().take(3).map(|image| image.path).collect();
-                    format!("{} images end with {wanted}: {}", several.len(), paths.join(", "))
-                }
-            };
-            let remedy = "Give an id, or a path as the `path` column of the images table has it.".into();
-            Err(Error::Cache { path: cache.to_owned(), found, remedy })
-        }
+    if found.len() == 1
+        && let Some(image) = found.pop()
+    {
+        return Ok(image);
     }
+    let failure =
+        reader.manifest().failures.iter().find(|f| f.path.ends_with(wanted) || f.image_id.to_string() == wanted);
+    let found = match (found.as_slice(), failure) {
+        ([], Some(failure)) => format!("image {wanted} failed and is not in the cache: {}", failure.reason),
+        ([], None) => format!("no image has the id, the path or the file name {wanted}"),
+        (several, _) => {
+            let paths: Vec<_> = several.iter().take(3).map(|image| image.path).collect();
+            format!("{} images end with {wanted}: {}", several.len(), paths.join(", "))
+        }
+    };
+    let remedy = "Give an id, or a path as the `path` column of the images table has it.".into();
+    Err(Error::Cache { path: reader.folder().to_owned(), found, remedy })
 }
 
 impl ClassSummary {

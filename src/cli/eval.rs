@@ -1,0 +1,119 @@
+//! `logitcache eval`
+
+use super::{
+    Status,
+    args::EvalArgs,
+    build::read_names,
+    output::{self, table},
+    print, print_json,
+    progress::{Progress, Unit},
+};
+use crate::{
+    Error, Result,
+    dataset::DataSource,
+    eval::{DetectorOptions, Eval, EvalOptions, EvalReport, NmsOptions, Scores},
+    fsio,
+};
+use indicatif::HumanCount;
+use std::{io, num::NonZeroUsize, path::Path, thread};
+
+/// Failures named on the terminal; `--json` gives all.
+const FAILURES_SHOWN: usize = 20;
+
+/// Classes shown on the terminal; `--json` gives all.
+const CLASSES_SHOWN: usize = 20;
+
+pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
+    let eval = Eval::prepare(options(args)?)?;
+    if let Some(out) = &args.out {
+        // Before the work, so that a place that cannot be written to is told at once.
+        fsio::create_folder(out)?;
+    }
+    if !quiet {
+        eval.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
+    }
+    let stop = super::stop_on_ctrl_c();
+    let mut progress = Progress::new(eval.num_images(), Unit::Images, quiet);
+    let report = eval.run(stop, |failed| progress.advance(failed));
+    progress.finish();
+    let report = report?;
+    if let Some(out) = &args.out {
+        save(&report, out)?;
+    }
+    if args.json {
+        print_json(&report)?
+    } else {
+        print(&show(&report))?
+    }
+    Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+}
+
+fn options(args: &EvalArgs) -> Result<EvalOptions> {
+    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok());
+    Ok(EvalOptions {
+        models: args.model.clone(),
+        source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
+        missing_labels: args.missing_labels.into(),
+        detector: DetectorOptions {
+            // Each model in turn; clap asks for at least one.
+            model: args.model.first().cloned().unwrap_or_default(),
+            names: args.names.as_deref().map(read_names).transpose()?,
+            imgsz: args.imgsz,
+            jobs: jobs.unwrap_or(NonZeroUsize::MIN),
+            provider: args.provider.into(),
+            ort_lib: args.ort_lib.clone(),
+            nms: NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::SCORING },
+        },
+        latency_runs: args.latency_runs,
+    })
+}
+
+/// The report in three forms.
+fn save(report: &EvalReport, out: &Path) -> Result<()> {
+    let json = out.join("eval.json");
+    let text = serde_json::to_string_pretty(report).map_err(|e| Error::io(&json, "write to", io::Error::other(e)))?;
+    fsio::write_atomic(&json, (text + "\n").as_bytes())?;
+    fsio::write_atomic(&out.join("eval.csv"), report.to_csv().as_bytes())?;
+    fsio::write_atomic(&out.join("eval.md"), report.to_markdown().as_bytes())
+}
+
+fn show(report: &EvalReport) -> String {
+    let (head, rows) = report.table();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let right: Vec<bool> = (0..head.len()).map(|column| column > 0).collect();
+    let mut lines = report.captions();
+    lines.extend([String::new(), table(&head, &right, &rows)]);
+    if let [model] = report.models.as_slice() {
+        lines.extend([String::new(), classes(&model.scores)]);
+    }
+    if !report.failures.is_empty() {
+        let count = HumanCount(report.failures.len() as u64);
+        lines.extend([String::new(), format!("{count} images failed and are not in the scores:")]);
+        lines.extend(report.failures.iter().take(FAILURES_SHOWN).map(|f| format!("  {}: {}", f.path, f.reason)));
+        if report.failures.len() > FAILURES_SHOWN {
+            lines.push("  ... (--json has all)".into());
+        }
+    }
+    lines.join("\n")
+}
+
+/// The classes with objects, the most frequent first.
+fn classes(scores: &Scores) -> String {
+    let mut classes: Vec<_> = scores.classes.iter().filter(|class| class.objects > 0).collect();
+    classes.sort_by(|a, b| b.objects.cmp(&a.objects).then(a.class_id.cmp(&b.class_id)));
+    let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
+    let rows: Vec<Vec<String>> = classes
+        .iter()
+        .take(CLASSES_SHOWN)
+        .map(|c| {
+            let numbers = [c.ap_50, c.ap, c.precision, c.recall].map(number);
+            [c.name.clone(), c.objects.to_string()].into_iter().chain(numbers).collect()
+        })
+        .collect();
+    let head = ["class", "objects", "AP@0.5", "AP@0.5:0.95", "precision", "recall"];
+    let mut text = table(&head, &[false, true, true, true, true, true], &rows);
+    if classes.len() > CLASSES_SHOWN {
+        text += &format!("\n... {} classes more (--json has all)", classes.len() - CLASSES_SHOWN);
+    }
+    text
+}

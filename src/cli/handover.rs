@@ -1,0 +1,46 @@
+//! `train` and `export` run in a second executable, `logitcache-train`, so that no other command loads libtorch.
+
+use super::Status;
+use crate::{Error, Result};
+use std::{env, path::Path, process::Command};
+
+const NAME: &str = "logitcache-train";
+
+/// Becomes the trainer, with the arguments that this process was given.
+///
+/// # Errors
+/// [`Error::Trainer`] where the trainer or the libtorch that it was built for is not there.
+pub fn to_trainer() -> Result<Status> {
+    let missing = |found: String, remedy: &str| Error::Trainer { found, remedy: remedy.into() };
+    let here = env::current_exe().map_err(|e| Error::io(NAME, "find", e))?;
+    let trainer = here.with_file_name(NAME);
+    if !trainer.is_file() {
+        return Err(missing(
+            format!("{} is not there", trainer.display()),
+            "Build it: `make setup`, then `cargo build --release` (the feature `train` is on by default).",
+        ));
+    }
+    if let Some(lib) = option_env!("LOGITCACHE_LIBTORCH").map(Path::new)
+        && !lib.join("libtorch_cpu.so").is_file()
+        && env::var_os("LD_LIBRARY_PATH").is_none()
+    {
+        return Err(missing(
+            format!("libtorch, which {NAME} was built with, is no longer in {}", lib.display()),
+            "Run `make setup` and build again, or name its folder in LD_LIBRARY_PATH.",
+        ));
+    }
+    become_it(Command::new(&trainer).args(env::args_os().skip(1)), &trainer)
+}
+
+#[cfg(unix)]
+fn become_it(command: &mut Command, trainer: &Path) -> Result<Status> {
+    use std::os::unix::process::CommandExt;
+    // Comes back only where it failed; otherwise signals and the exit status are the trainer's own.
+    Err(Error::io(trainer, "run", command.exec()))
+}
+
+#[cfg(not(unix))]
+fn become_it(command: &mut Command, trainer: &Path) -> Result<Status> {
+    let status = command.status().map_err(|e| Error::io(trainer, "run", e))?;
+    std::process::exit(status.code().unwrap_or(Status::Failed as i32))
+}

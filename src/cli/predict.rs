@@ -1,0 +1,85 @@
+//! `logitcache predict`
+
+use super::{
+    Status,
+    args::PredictArgs,
+    build::read_names,
+    output, print, print_json,
+    progress::{Progress, Unit},
+};
+use crate::{
+    Error, Result,
+    eval::{DetectorOptions, NmsOptions},
+    predict::{ClassCount, DETECTIONS_FILE, LABELS_FOLDER, Predict, PredictOptions, PredictReport},
+};
+use indicatif::HumanCount;
+use std::{num::NonZeroUsize, sync::atomic::Ordering, thread};
+
+pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
+    let predict = Predict::prepare(options(args)?)?;
+    if !quiet {
+        predict.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
+    }
+    let stop = super::stop_on_ctrl_c();
+    // A bar below the lines of results would only disturb them.
+    let lines_are_shown = !args.json && output::stdout_is_terminal();
+    let mut progress = Progress::new(predict.num_images(), Unit::Images, quiet || lines_are_shown);
+    let report = predict.run(stop, |image| {
+        progress.advance(image.is_err());
+        match image {
+            _ if args.json => Ok(()),
+            Ok(image) => print(&format!("{}: {}", image.path, show(&image.counts))),
+            Err(failure) => print(&format!("{}: failed, {}", failure.path, failure.reason)),
+        }
+    });
+    progress.finish();
+    let report = report?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&totals(&report))?;
+    }
+    if stop.load(Ordering::Relaxed) && !report.complete {
+        let seen = report.images.len() + report.failures.len();
+        let remedy = format!("{seen} of {} pictures were looked at", report.samples);
+        return Err(Error::Interrupted { remedy });
+    }
+    Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+}
+
+fn options(args: &PredictArgs) -> Result<PredictOptions> {
+    Ok(PredictOptions {
+        detector: DetectorOptions {
+            model: args.model.clone(),
+            names: args.names.as_deref().map(read_names).transpose()?,
+            imgsz: args.imgsz,
+            jobs: args.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            provider: args.provider.into(),
+            ort_lib: args.ort_lib.clone(),
+            nms: NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::PREDICTING },
+        },
+        pictures: args.pictures.clone(),
+        out: args.out.clone(),
+    })
+}
+
+/// "person 5, car 3, bicycle 2, traffic light 1"
+fn show(counts: &[ClassCount]) -> String {
+    if counts.is_empty() {
+        return "nothing".into();
+    }
+    counts.iter().map(|c| format!("{} {}", c.class, c.count)).collect::<Vec<_>>().join(", ")
+}
+
+fn totals(report: &PredictReport) -> String {
+    let images = HumanCount(report.images.len() as u64);
+    let mut lines = vec![format!("total ({images} images): {}", show(&report.totals))];
+    if !report.failures.is_empty() {
+        let failed = HumanCount(report.failures.len() as u64);
+        lines.push(format!("failed: {failed} of {} images", HumanCount(report.samples)));
+    }
+    if let Some(out) = &report.out {
+        lines.push(format!("written to {out}: pictures, {LABELS_FOLDER}, {DETECTIONS_FILE}"));
+    }
+    lines.join("\n")
+}

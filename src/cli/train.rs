@@ -1,0 +1,202 @@
+//! `logitcache train`
+
+use super::{
+    Status,
+    args::{ClsLossArg, DecayArg, DistillArg, OptimizerArg, PrecisionArg, TrainArgs},
+    output, print, print_json,
+    progress::{Progress, Unit},
+    train_progress::TrainProgress,
+};
+use crate::{
+    Error, Result,
+    dataset::DataSource,
+    student::Scale,
+    train::{
+        ClsLoss, Decay, Distill, EpochRow, Event, OptimizerKind, Precision, Run, Settings, Start, TrainOptions,
+        TrainReport,
+    },
+};
+use std::{
+    cell::RefCell,
+    path::PathBuf,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
+use tch::Device;
+
+/// `--val-split` of nothing.
+const NO_VALIDATION: &str = "none";
+const BYTES_PER_GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+
+pub fn run(args: &TrainArgs, quiet: bool) -> Result<Status> {
+    let options = options(args)?;
+    let stop = super::stop_on_ctrl_c();
+    let decoding: Mutex<Option<Progress>> = Mutex::new(None);
+    let lock = || decoding.lock().unwrap_or_else(PoisonError::into_inner);
+    let run = Run::prepare(
+        &options,
+        &|images| *lock() = Some(Progress::new(images, Unit::Images, quiet)),
+        &|count| {
+            if let Some(progress) = lock().as_mut() {
+                progress.advance_by(count);
+            }
+        },
+        stop,
+    );
+    if let Some(progress) = lock().take() {
+        progress.finish();
+    }
+    let run = run?;
+    if !quiet {
+        output::note(&run.plan().to_string());
+    }
+    let progress = RefCell::new(TrainProgress::new(
+        run.plan().epochs,
+        run.plan().epochs_done,
+        run.plan().batches_per_epoch,
+        quiet,
+    ));
+    let report = run.train(stop, |event| match event {
+        Event::Step { epoch, batch, losses, lr } => progress.borrow_mut().step(epoch, batch, &losses, lr),
+        Event::Epoch(row) => progress.borrow_mut().epoch(&show_epoch(row)),
+    });
+    progress.into_inner().finish();
+    let report = report?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&summary(&report))?;
+    }
+    if stop.load(Ordering::Relaxed) && !report.complete {
+        let remedy = format!("{} epochs are done; run the same command with --resume to go on", report.epochs);
+        return Err(Error::Interrupted { remedy });
+    }
+    Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+}
+
+fn options(args: &TrainArgs) -> Result<TrainOptions> {
+    let device = device(&args.device)?;
+    let distill = match args.distill {
+        DistillArg::All => Distill::All,
+        DistillArg::Cls => Distill::Cls,
+        DistillArg::None => Distill::None,
+    };
+    if distill == Distill::None && args.cache.is_some() {
+        return Err(Error::Mismatch {
+            found: "a cache was given, but --distill none uses nothing of it".into(),
+            remedy: "Leave --cache out and name the labels with --data, or distil: --distill all.".into(),
+        });
+    }
+    let settings = Settings {
+        epochs: args.epochs.get(),
+        batch: args.batch.get(),
+        optimizer: match args.optimizer {
+            OptimizerArg::Adamw => OptimizerKind::Adamw,
+            OptimizerArg::Sgd => OptimizerKind::Sgd,
+        },
+        lr: args.lr,
+        warmup_lr: args.warmup_lr,
+        warmup_epochs: args.warmup_epochs,
+        decay: match args.decay {
+            DecayArg::Cosine => Decay::Cosine,
+            DecayArg::Linear => Decay::Linear,
+        },
+        temperature: args.temperature,
+        alpha: args.alpha,
+        cls_loss: match args.cls_loss {
+            ClsLossArg::SoftmaxKl => ClsLoss::SoftmaxKl,
+            ClsLossArg::Bckd => ClsLoss::Bckd,
+            ClsLossArg::Bce => ClsLoss::Bce,
+        },
+        distill,
+        precision: match args.precision {
+            Some(PrecisionArg::Bf16) => Precision::Bf16,
+            Some(PrecisionArg::Fp32) => Precision::Fp32,
+            None => Precision::default_for(device),
+        },
+        seed: args.seed,
+        augment: !args.no_augment,
+        close_mosaic: args.close_mosaic,
+        patience: args.patience,
+        val_every: args.val_every.get(),
+    };
+    let split = args.split.clone();
+    let data = args.data.clone().map(|data| DataSource { data, images_dir: args.images.clone(), split });
+    Ok(TrainOptions {
+        cache: args.cache.clone(),
+        start: start(&args.model)?,
+        out: args.out.clone(),
+        data,
+        validate: args.val_split.as_deref() != Some(NO_VALIDATION),
+        val_split: args.val_split.clone().filter(|split| split != NO_VALIDATION),
+        imgsz: args.imgsz,
+        device,
+        threads: args.threads,
+        pixel_cache_bytes: (args.pixel_cache_gib * BYTES_PER_GIB) as u64,
+        resume: args.resume,
+        overwrite: args.overwrite,
+        settings,
+    })
+}
+
+/// A scale by name, or a file.
+fn start(model: &str) -> Result<Start> {
+    if let Ok(scale) = model.parse::<Scale>() {
+        return Ok(Start::Random(scale));
+    }
+    let path = PathBuf::from(model);
+    if path.is_file() {
+        return Ok(Start::File(path));
+    }
+    Err(Error::Mismatch {
+        found: format!("--model {model} is neither a file nor one of yolov8n, yolov8s, yolov8m, yolov8l, yolov8x"),
+        remedy: "Name a scale (random weights), or a .pt or .safetensors file.".into(),
+    })
+}
+
+fn device(text: &str) -> Result<Device> {
+    let cuda = |number: &str| number.parse().ok().map(Device::Cuda);
+    match text {
+        "cpu" => Some(Device::Cpu),
+        "cuda" => Some(Device::Cuda(0)),
+        other => other.strip_prefix("cuda:").and_then(cuda),
+    }
+    .ok_or_else(|| Error::Mismatch {
+        found: format!("--device {text} is not known"),
+        remedy: "Give cpu, cuda or cuda:N.".into(),
+    })
+}
+
+fn show_epoch(row: &EpochRow) -> String {
+    let teacher = [row.distill_box_loss, row.distill_cls_loss, row.distill_dfl_loss];
+    let distilled = if teacher == [0.0; 3] {
+        String::new()
+    } else {
+        format!("  teacher box {:.3} cls {:.3} dfl {:.3}", teacher[0], teacher[1], teacher[2])
+    };
+    let scores = match (row.map50, row.map50_95) {
+        (Some(map50), Some(map)) => format!("  mAP@0.5 {map50:.4}  mAP@0.5:0.95 {map:.4}"),
+        _ => String::new(),
+    };
+    format!(
+        "epoch {:3}  box {:.3} cls {:.3} dfl {:.3}{distilled}{scores}  {:.1} images/s, {:.1} % waiting for data",
+        row.epoch,
+        row.box_loss,
+        row.cls_loss,
+        row.dfl_loss,
+        row.images_per_s,
+        100.0 * row.data_wait
+    )
+}
+
+fn summary(report: &TrainReport) -> String {
+    let state = if report.complete { "complete" } else { "unfinished" };
+    let mut lines = vec![format!("{}: {} epochs, {state}", report.run.display(), report.epochs)];
+    if let (Some(epoch), Some(map)) = (report.best_epoch, report.best_map50_95) {
+        lines.push(format!("best      epoch {epoch}, mAP@0.5:0.95 {map:.4}"));
+    }
+    if let Some(onnx) = &report.best_onnx {
+        lines.push(format!("model     {}", onnx.display()));
+    }
+    lines.extend(output::failures(&report.failures, "were not used"));
+    lines.join("\n")
+}

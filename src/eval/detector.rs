@@ -1,0 +1,145 @@
+//! An ONNX model over images, through the pipeline that `build` uses.
+
+use super::nms::{NmsOptions, detect};
+use crate::{
+    Result,
+    cache::MissingLabels,
+    dataset::{ClassMap, Sample},
+    pipeline::{self, ImageSource, Outcome, Prepared, Worker},
+    teacher::{self, Grid, Provider, TeacherModel, TeacherOptions, TeacherSession},
+    types::{Detection, Failure, FailureStage, ImageSize, Store, TruthBox},
+};
+use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
+
+/// Everything that decides what a detector does.
+#[derive(Debug, Clone)]
+pub struct DetectorOptions {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// Class names for a model without metadata.
+    pub names: Option<Vec<String>>,
+    /// Square input size in pixels; `None`: the model's own, 640 for a dynamic one.
+    pub imgsz: Option<u32>,
+    /// Worker threads.
+    pub jobs: NonZeroUsize,
+    /// Where the model runs.
+    pub provider: Provider,
+    /// The ONNX Runtime library, where the user names one.
+    pub ort_lib: Option<PathBuf>,
+    /// What becomes a detection.
+    pub nms: NmsOptions,
+}
+
+/// A model ready to run over images: everything that can be refused before the first one was.
+pub struct Detector {
+    model: TeacherModel,
+    sessions: Vec<TeacherSession>,
+    batch: usize,
+    options: DetectorOptions,
+}
+
+/// What a model found on one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectedImage {
+    /// Position in the list of samples.
+    pub image_id: i64,
+    /// The sample's `relative` path.
+    pub path: String,
+    /// After EXIF orientation.
+    pub size: ImageSize,
+    /// Ground truth in the model's class ids, crowd regions included; `None` for an unlabelled image.
+    pub truth: Option<Vec<TruthBox>>,
+    /// Highest score first.
+    pub detections: Vec<Detection>,
+}
+
+impl Detector {
+    /// Loads and checks the model, makes its sessions.
+    ///
+    /// # Errors
+    /// [`crate::Error::Runtime`] without a usable library, [`crate::Error::Model`] for a file that is no detector of the family, [`crate::Error::Mismatch`]
+    /// where its inputs would fill the memory.
+    pub fn open(options: DetectorOptions) -> Result<Self> {
+        let model = Self::load(&options)?;
+        Self::start(model, options)
+    }
+
+    /// The first half of [`Detector::open`]: what can be told from the file.
+    pub(super) fn load(options: &DetectorOptions) -> Result<TeacherModel> {
+        teacher::runtime::init(options.ort_lib.as_deref())?;
+        // Boxes are all that is wanted, so a head without DFL will do.
+        let teacher_options = TeacherOptions { imgsz: options.imgsz, store: Store::Cls, names: options.names.clone() };
+        TeacherModel::load(&options.model, &teacher_options)
+    }
+
+    /// The second half: the sessions.
+    pub(super) fn start(model: TeacherModel, mut options: DetectorOptions) -> Result<Self> {
+        options.jobs = pipeline::useful_jobs(options.jobs);
+        let batch = pipeline::batch_size(&model, options.provider, None)?;
+        pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
+        let (_, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
+        Ok(Self { model, sessions, batch, options })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &TeacherModel {
+        &self.model
+    }
+
+    /// The model input of the first of `samples` that can be read, `[3, H, W]`.
+    pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
+        let missing_labels = MissingLabels::Unlabelled;
+        ImageSource { samples, input: self.model.input, class_map: None, missing_labels }.first_input()
+    }
+
+    /// Runs over `samples` and calls `sink` in their order; an image's id is its position. With a `class_map` the labels are read too.
+    /// Raising `stop` ends it early: what is in flight is finished and handed to `sink`. Returns how many images were handed over.
+    ///
+    /// # Errors
+    /// The first error of `sink`; [`crate::Error::Runtime`] where threads cannot be had.
+    pub fn run(
+        self,
+        samples: &[Sample],
+        class_map: Option<&ClassMap>,
+        missing_labels: MissingLabels,
+        stop: &AtomicBool,
+        sink: impl FnMut(std::result::Result<DetectedImage, Failure>) -> Result<()>,
+    ) -> Result<usize> {
+        let Self { model, sessions, batch, options } = self;
+        let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
+        let worker = |session| DetectorWorker { session, batch, grid: grid.clone(), nms: options.nms };
+        let workers = sessions.into_iter().map(worker).collect();
+        let source = ImageSource { samples, input: model.input, class_map, missing_labels };
+        let image_ids: Vec<i64> = (0..samples.len() as i64).collect();
+        pipeline::run(&source, &image_ids, batch, workers, options.jobs, stop, sink)
+    }
+}
+
+/// One session; owned by one thread.
+struct DetectorWorker {
+    session: TeacherSession,
+    batch: usize,
+    grid: Grid,
+    nms: NmsOptions,
+}
+
+impl Worker for DetectorWorker {
+    type Output = DetectedImage;
+
+    fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<DetectedImage>> {
+        let Self { session, batch, grid, nms } = self;
+        let heads = session.run(*batch, pixels);
+        let detect_one = |(i, image): (usize, Outcome<Prepared>)| {
+            let Prepared { image_id, plan, path, truth, .. } = image?;
+            let detections = match &heads {
+                Ok(heads) => detect(heads.view(i), grid, &plan, nms),
+                Err(error) => Err(error.to_string()),
+            };
+            match detections {
+                Ok(detections) => Ok(DetectedImage { image_id, path, size: plan.image, truth, detections }),
+                Err(reason) => Err(Failure { image_id, path, stage: FailureStage::Teacher, reason }),
+            }
+        };
+        images.into_iter().enumerate().map(detect_one).collect()
+    }
+}

@@ -1,0 +1,27 @@
+//! What a detector is worth: detections from raw head outputs, scores against the ground truth.
+//!
+//! [`detect`] decodes one image's head outputs and suppresses doubles, exactly as Ultralytics does; it needs no ONNX Runtime, so a
+//! student in training is judged by the same code as a finished file. [`Detector`] runs an ONNX file over images through the pipeline that
+//! `build` uses. [`score`] holds detections against the truth, [`compare`] two models against chance, and [`Eval`] does all of it for
+//! several models on one data set.
+
+mod bootstrap;
+mod coco;
+mod confidence;
+mod detector;
+mod latency;
+mod matches;
+mod nms;
+mod report;
+mod run;
+mod score;
+mod table;
+
+pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
+pub use detector::{DetectedImage, Detector, DetectorOptions};
+pub use latency::{Latency, latency};
+pub use matches::Matches;
+pub use nms::{NmsOptions, detect, suppress};
+pub use report::{EvalReport, EvalSettings, ModelReport};
+pub use run::{Eval, EvalOptions};
+pub use score::{BestF1, ClassScores, CocoScores, ScoredImage, Scores, SmallObjects, score, score_and_matches};

@@ -1,0 +1,262 @@
+//! Models over a data set, then their scores side by side.
+
+use super::{
+    bootstrap::{self, COVERAGE, NUM_DRAWS},
+    detector::{DetectedImage, Detector, DetectorOptions},
+    latency::{Latency, latency},
+    matches::Matches,
+    report::{EvalReport, EvalSettings, ModelReport},
+    score::{ScoredImage, score_and_matches},
+};
+use crate::{
+    Error, Result,
+    cache::{self, MissingLabels},
+    dataset::{ClassMap, DataSource, Dataset},
+    teacher::{self, TeacherModel},
+    types::{Failure, FailureStage},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::atomic::AtomicBool,
+    time::Instant,
+};
+
+/// Everything that decides what an evaluation does.
+#[derive(Debug, Clone)]
+pub struct EvalOptions {
+    /// The ONNX files; the others are compared with the first.
+    pub models: Vec<PathBuf>,
+    /// The data set and its split.
+    pub source: DataSource,
+    /// What an image without a label file means.
+    pub missing_labels: MissingLabels,
+    /// How the models are run; the file is that of each model in turn.
+    pub detector: DetectorOptions,
+    /// Timed runs of the bare session; 0: none.
+    pub latency_runs: u32,
+}
+
+/// An evaluation that may start: library, data set, labels, models and class names fit together.
+pub struct Eval {
+    options: EvalOptions,
+    dataset: Dataset,
+    class_names: Vec<String>,
+    models: Vec<LoadedModel>,
+    runtime: String,
+}
+
+struct LoadedModel {
+    model: TeacherModel,
+    /// The data set's class id for each of the model's, where it has that class.
+    to_dataset: Vec<Option<u32>>,
+    file_bytes: u64,
+}
+
+/// One model's images in the order of the samples; nothing for those that failed or have no labels.
+struct ModelRun {
+    images: Vec<Option<ScoredImage>>,
+    latency: Vec<Latency>,
+    images_per_s: f64,
+}
+
+impl Eval {
+    /// Opens and checks everything but the models' arithmetic, which is checked when each is started.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] for data without labels, [`Error::Mismatch`] for classes that a model does not know; as [`Detector::open`].
+    pub fn prepare(options: EvalOptions) -> Result<Self> {
+        let runtime = teacher::runtime::init(options.detector.ort_lib.as_deref())?;
+        let dataset = Dataset::open(&options.source)?;
+        let Some(class_names) = dataset.class_names.clone() else {
+            return Err(no_labels(&options, "this data set carries no labels".into()));
+        };
+        let load = |path: &PathBuf| {
+            let model = Detector::load(&DetectorOptions { model: path.clone(), ..options.detector.clone() })?;
+            let class_map = ClassMap::new(&class_names, &model.class_names).map_err(|error| with_model(path, error))?;
+            let file_bytes = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.len();
+            Ok(LoadedModel { to_dataset: class_map.inverse(model.class_names.len()), model, file_bytes })
+        };
+        let models = options.models.iter().map(load).collect::<Result<Vec<_>>>()?;
+        Ok(Self { runtime: runtime.version.clone(), options, dataset, class_names, models })
+    }
+
+    /// Images to run, all models together.
+    pub fn num_images(&self) -> u64 {
+        (self.dataset.samples.len() * self.models.len()) as u64
+    }
+
+    /// What a user should know of the data set.
+    pub fn notes(&self) -> &[String] {
+        &self.dataset.notes
+    }
+
+    /// Runs every model over every image and scores them. `on_image(failed)` is called for each. Raising `stop` ends it early.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after `stop`; [`Error::Dataset`] where no image is left to be scored or none shows an object; as
+    /// [`Detector::open`] and [`Detector::run`].
+    pub fn run(self, stop: &AtomicBool, mut on_image: impl FnMut(bool)) -> Result<EvalReport> {
+        let started = Instant::now();
+        let mut failures = BTreeMap::new();
+        let mut unlabelled = BTreeSet::new();
+        let mut runs = Vec::with_capacity(self.models.len());
+        for loaded in &self.models {
+            let run = self.run_model(loaded, stop, |image| {
+                on_image(image.is_err());
+                match image {
+                    Ok(image) if image.truth.is_none() => drop(unlabelled.insert(image.image_id)),
+                    Ok(_) => {}
+                    Err(failure) => drop(failures.entry(failure.image_id).or_insert_with(|| failure.clone())),
+                }
+            })?;
+            runs.push(run);
+        }
+        let failures: Vec<Failure> = failures.into_values().collect();
+
+        let scoring = Instant::now();
+        let scored: Vec<usize> =
+            (0..self.dataset.samples.len()).filter(|&i| runs.iter().all(|run| run.images[i].is_some())).collect();
+        if scored.is_empty() {
+            return Err(self.nothing_to_score(&failures));
+        }
+        let mut models: Vec<ModelReport> = Vec::with_capacity(runs.len());
+        let mut first: Option<Matches> = None;
+        for (loaded, mut run) in self.models.iter().zip(runs) {
+            let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
+            if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
+                return Err(no_labels(&self.options, format!("the labels of {} images show no object", images.len())));
+            }
+            let (scores, matches) = score_and_matches(&images, &self.class_names)?;
+            let against_first = first.as_ref().map(|first| bootstrap::compare(first, &matches)).transpose()?;
+            first.get_or_insert(matches);
+            let TeacherModel { path, sha256, class_names, input, precision, .. } = &loaded.model;
+            models.push(ModelReport {
+                name: self.name_of(path),
+                path: path.clone(),
+                sha256: cache::to_hex(sha256),
+                file_bytes: loaded.file_bytes,
+                parameters: loaded.model.num_parameters(),
+                num_classes: class_names.len(),
+                input_width: input.width,
+                input_height: input.height,
+                precision: precision.as_str().to_owned(),
+                latency: run.latency,
+                images_per_s: run.images_per_s,
+                scores,
+                against_first,
+            });
+        }
+        let DetectorOptions { nms, provider, .. } = self.options.detector;
+        Ok(EvalReport {
+            images: scored.len() as u64,
+            unlabelled_images: unlabelled.len() as u64,
+            failures,
+            settings: EvalSettings {
+                conf: nms.conf,
+                iou: nms.iou,
+                max_detections: nms.max_detections,
+                runtime: format!("onnxruntime {}", self.runtime),
+                provider: provider.as_str().to_owned(),
+                bootstrap_draws: NUM_DRAWS,
+                bootstrap_coverage: COVERAGE,
+            },
+            models,
+            scoring_s: scoring.elapsed().as_secs_f64(),
+            elapsed_s: started.elapsed().as_secs_f64(),
+            data: self.options.source.data,
+            split: self.options.source.split,
+        })
+    }
+
+    fn run_model(
+        &self,
+        loaded: &LoadedModel,
+        stop: &AtomicBool,
+        mut on_image: impl FnMut(&std::result::Result<DetectedImage, Failure>),
+    ) -> Result<ModelRun> {
+        let Self { options, dataset, .. } = self;
+        let detector = Detector::start(loaded.model.clone(), options.detector.clone())?;
+        let latency = match detector.first_input(&dataset.samples) {
+            Some(pixels) if options.latency_runs > 0 => {
+                latency(&loaded.model, options.detector.provider, &pixels, options.detector.jobs, options.latency_runs)?
+            }
+            _ => Vec::new(),
+        };
+        let name = self.name_of(&loaded.model.path);
+        // Labels stay in the data set's ids, so that they are the same for every model.
+        let same_ids = ClassMap::new(&self.class_names, &self.class_names)?;
+        let mut images = Vec::with_capacity(dataset.samples.len());
+        let started = Instant::now();
+        let handed_over =
+            detector.run(&dataset.samples, Some(&same_ids), options.missing_labels, stop, |mut image| {
+                if let Err(failure @ Failure { stage: FailureStage::Teacher, .. }) = &mut image {
+                    failure.reason = format!("{name}: {}", failure.reason);
+                }
+                on_image(&image);
+                images.push(image.ok().and_then(|image| loaded.scored(image)));
+                Ok(())
+            })?;
+        if handed_over < dataset.samples.len() {
+            return Err(Error::Interrupted { remedy: "nothing was written; run the same command again".into() });
+        }
+        Ok(ModelRun { images, latency, images_per_s: handed_over as f64 / started.elapsed().as_secs_f64() })
+    }
+
+    /// The file's name, or its path where another model's file has the same name.
+    fn name_of(&self, path: &PathBuf) -> String {
+        let alone = self.options.models.iter().filter(|other| other.file_name() == path.file_name()).count() == 1;
+        let name = path.file_name().filter(|_| alone);
+        name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    fn nothing_to_score(&self, failures: &[Failure]) -> Error {
+        let samples = self.dataset.samples.len();
+        match failures.first() {
+            Some(first) => Error::Dataset {
+                path: self.options.source.data.clone(),
+                found: format!(
+                    "{} of {samples} images failed, the first {}: {}",
+                    failures.len(),
+                    first.path,
+                    first.reason
+                ),
+                remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
+            },
+            None => no_labels(&self.options, format!("none of {samples} images has labels")),
+        }
+    }
+}
+
+impl LoadedModel {
+    /// With the data set's class ids; detections of classes that the data set does not have are left out.
+    fn scored(&self, image: DetectedImage) -> Option<ScoredImage> {
+        let mut detections = image.detections;
+        detections.retain_mut(|found| match self.to_dataset.get(found.class_id as usize) {
+            Some(&Some(class_id)) => {
+                found.class_id = class_id;
+                true
+            }
+            _ => false,
+        });
+        Some(ScoredImage { image_id: image.image_id, truth: image.truth?, detections })
+    }
+}
+
+fn no_labels(options: &EvalOptions, found: String) -> Error {
+    Error::Dataset {
+        path: options.source.data.clone(),
+        found,
+        remedy: "Scores need labelled objects. Give a data.yaml, a COCO instances.json or a folder of Pascal VOC XML with them, and the \
+                 --split that has them."
+            .into(),
+    }
+}
+
+/// Says which of several models it is.
+fn with_model(path: &std::path::Path, error: Error) -> Error {
+    match error {
+        Error::Mismatch { found, remedy } => Error::Mismatch { found: format!("{}: {found}", path.display()), remedy },
+        other => other,
+    }
+}

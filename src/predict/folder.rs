@@ -1,0 +1,250 @@
+//! The folder of results: pictures with boxes, one label file each, COCO results of all.
+//!
+//! ```text
+//! DIR/
+//!   street.jpg, yard/gate.png     the pictures with boxes, named as the originals
+//!   labels/street.txt, labels/yard/gate.txt
+//!   detections.json
+//! ```
+
+use super::PredictedImage;
+use crate::{
+    Error, Result,
+    dataset::{Dataset, Sample, paths},
+    draw::{self, Mark},
+    eval::DetectedImage,
+    fsio,
+    pipeline::read_file,
+    preprocess::{self, DecodeLimits},
+    types::{Detection, Failure, FailureStage, ImageSize},
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Name of the COCO results in the folder; a folder that holds one was made by an earlier run and is written to again.
+pub const DETECTIONS_FILE: &str = "detections.json";
+
+/// Folder of the label files.
+pub const LABELS_FOLDER: &str = "labels";
+
+/// A folder that may be written to: nothing in it is lost but results of an earlier run.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// By image id, relative to the folder.
+    label_files: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// Looks before anything is written.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where a picture lies in the folder, where the folder holds other things, or where two pictures would share a
+    /// label file.
+    pub(super) fn check(path: &Path, dataset: &Dataset) -> Result<Self> {
+        refuse_folder_with_pictures(path, dataset)?;
+        refuse_foreign_files(path)?;
+        Ok(Self { path: path.to_owned(), label_files: label_files(dataset)? })
+    }
+
+    pub(super) fn create(&self) -> Result<()> {
+        fsio::create_folder(&self.path.join(LABELS_FOLDER))
+    }
+
+    /// Draws a picture with its boxes and writes its label file. The picture is decoded anew: keeping all decoded pictures
+    /// on their way through the model would take much memory.
+    ///
+    /// # Errors
+    /// What makes writing impossible. A picture that cannot be drawn (it changed meanwhile) is an inner failure.
+    pub(super) fn write_image(
+        &self,
+        image: DetectedImage,
+        dataset: &Dataset,
+        class_names: &[String],
+    ) -> Result<std::result::Result<DetectedImage, Failure>> {
+        let index = usize::try_from(image.image_id).unwrap_or(usize::MAX);
+        let (Some(sample), Some(label_file)) = (dataset.samples.get(index), self.label_files.get(index)) else {
+            return Ok(Ok(image));
+        };
+        let target = self.path.join(relative(sample, dataset));
+        let bytes = match drawn(sample, &image, class_names, &target) {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                let DetectedImage { image_id, path, .. } = image;
+                return Ok(Err(Failure { image_id, path, stage: FailureStage::Decode, reason }));
+            }
+        };
+        write(&target, &bytes)?;
+        write(&self.path.join(LABELS_FOLDER).join(label_file), yolo_lines(&image.detections, image.size).as_bytes())?;
+        Ok(Ok(image))
+    }
+
+    /// Writes the COCO results of all pictures.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub(super) fn write_detections(&self, images: &[PredictedImage]) -> Result<()> {
+        let path = self.path.join(DETECTIONS_FILE);
+        let results: Vec<_> = images.iter().flat_map(coco_results).collect();
+        let text = serde_json::to_vec(&results).map_err(|e| Error::io(&path, "encode", io::Error::other(e)))?;
+        fsio::write_atomic(&path, &text)
+    }
+}
+
+/// The picture's path below the root, as bytes: the `path` column escapes names that are not UTF-8.
+fn relative<'a>(sample: &'a Sample, dataset: &Dataset) -> &'a Path {
+    sample.path.strip_prefix(&dataset.root).unwrap_or(&sample.path)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fsio::create_folder(folder)?;
+    }
+    fsio::write_atomic(path, bytes)
+}
+
+/// The picture file's bytes with the boxes drawn.
+fn drawn(sample: &Sample, found: &DetectedImage, class_names: &[String], target: &Path) -> Result<Vec<u8>, String> {
+    let bytes = read_file(&sample.path)?;
+    let mut picture = preprocess::decode(&bytes, &DecodeLimits::default()).map_err(|e| e.to_string())?;
+    if picture.size != found.size {
+        return Err("the picture changed while it was looked at".into());
+    }
+    let marks: Vec<Mark> = found.detections.iter().map(|d| Mark::detection(d, class_names)).collect();
+    draw::draw(&mut picture, &marks);
+    draw::encode(&picture, target).map_err(|e| format!("the drawn picture cannot be written: {e}"))
+}
+
+/// Ultralytics' form with `save_txt`, `save_conf`: class, centre, width and height as parts of the picture's sides, score. An
+/// empty file says that nothing was found.
+fn yolo_lines(detections: &[Detection], size: ImageSize) -> String {
+    let (width, height) = (f64::from(size.width), f64::from(size.height));
+    let mut text = String::new();
+    for Detection { class_id, score, box_xyxy_px: b } in detections {
+        let [x1, y1, x2, y2] = [b.x1, b.y1, b.x2, b.y2].map(f64::from);
+        let (x, y) = ((x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height);
+        let (w, h) = ((x2 - x1) / width, (y2 - y1) / height);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{class_id} {x:.6} {y:.6} {w:.6} {h:.6} {score:.6}");
+    }
+    text
+}
+
+/// One entry of a COCO results list; `file_name` goes beyond the format, for joining with a list of images of other ids.
+#[derive(Serialize)]
+struct CocoResult<'a> {
+    image_id: i64,
+    file_name: &'a str,
+    category_id: u32,
+    /// Left, top, width, height in pixels.
+    bbox: [f32; 4],
+    score: f32,
+}
+
+fn coco_results(image: &PredictedImage) -> impl Iterator<Item = CocoResult<'_>> {
+    image.detections.iter().map(|Detection { class_id, score, box_xyxy_px: b }| CocoResult {
+        image_id: image.image_id,
+        file_name: &image.path,
+        category_id: *class_id,
+        bbox: [b.x1, b.y1, b.x2 - b.x1, b.y2 - b.y1],
+        score: *score,
+    })
+}
+
+/// `yard/gate.png` has `yard/gate.txt`; where pictures differ in their suffix alone, each keeps its own: `gate.png.txt`.
+fn label_files(dataset: &Dataset) -> Result<Vec<PathBuf>> {
+    let pictures: Vec<&Path> = dataset.samples.iter().map(|sample| relative(sample, dataset)).collect();
+    let mut stems: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for picture in &pictures {
+        *stems.entry(picture.with_extension("txt")).or_default() += 1;
+    }
+    let mut owners: BTreeMap<PathBuf, &Path> = BTreeMap::new();
+    let own = |picture: &&Path| {
+        let stem = picture.with_extension("txt");
+        if stems.get(&stem) == Some(&1) { stem } else { with_txt_behind(picture) }
+    };
+    let files: Vec<PathBuf> = pictures.iter().map(own).collect();
+    for (file, picture) in files.iter().zip(&pictures) {
+        if let Some(other) = owners.insert(file.clone(), picture) {
+            return Err(Error::Mismatch {
+                found: format!(
+                    "{} and {} would have the same label file {}",
+                    other.display(),
+                    picture.display(),
+                    file.display()
+                ),
+                remedy: "Rename one of them, or give them one at a time with another --out.".into(),
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn with_txt_behind(picture: &Path) -> PathBuf {
+    let mut name = picture.as_os_str().to_owned();
+    name.push(".txt");
+    name.into()
+}
+
+/// Pictures in the folder could be written over, and label files of a data set beside them.
+fn refuse_folder_with_pictures(path: &Path, dataset: &Dataset) -> Result<()> {
+    // What is not there holds nothing.
+    let Ok(folder) = path.canonicalize() else { return Ok(()) };
+    let mut pictures = HashSet::new();
+    for sample in &dataset.samples {
+        // The name in its folder, and what it leads to.
+        let parent = sample.path.parent().and_then(|parent| parent.canonicalize().ok());
+        let named = parent.zip(sample.path.file_name()).map(|(parent, name)| parent.join(name));
+        let places = [named, sample.path.canonicalize().ok()];
+        if places.iter().flatten().any(|place| place.starts_with(&folder)) {
+            return Err(Error::Mismatch {
+                found: format!("the picture {} lies in the output folder {}", sample.path.display(), path.display()),
+                remedy: "Choose another --out: pictures and labels there could be written over.".into(),
+            });
+        }
+        pictures.extend(places.into_iter().flatten());
+    }
+    // A link inside the folder can lead out of it, to a picture.
+    for sample in &dataset.samples {
+        let target = folder.join(relative(sample, dataset));
+        let real = target.parent().and_then(|parent| parent.canonicalize().ok()).zip(target.file_name());
+        if real.is_some_and(|(parent, name)| pictures.contains(&parent.join(name))) {
+            return Err(Error::Mismatch {
+                found: format!("{} would be written over the picture {}", target.display(), sample.path.display()),
+                remedy: "Choose another --out.".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A folder is written to when it is new, empty, or of an earlier run.
+fn refuse_foreign_files(path: &Path) -> Result<()> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(path, "read the folder", e)),
+    };
+    let mut first = None;
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io(path, "read the folder", e))?.file_name();
+        if name == DETECTIONS_FILE {
+            return Ok(());
+        }
+        first.get_or_insert(name);
+    }
+    first.map_or(Ok(()), |name| {
+        Err(Error::Mismatch {
+            found: format!(
+                "{} holds {} and no {DETECTIONS_FILE} of an earlier run",
+                path.display(),
+                paths::to_column(name.as_ref())
+            ),
+            remedy: "Choose a new or empty folder for --out.".into(),
+        })
+    })
+}

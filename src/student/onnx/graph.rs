@@ -1,0 +1,297 @@
+//! An ONNX graph under construction; carries out the network's structure by writing it down.
+
+use prost::bytes::Bytes;
+
+use crate::{
+    student::{
+        architecture::{ConvId, ConvSpec, Ops, Then},
+        state::State,
+        yolov8::NORM_EPS,
+    },
+    teacher::onnx_proto::{
+        AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+        attribute_proto::AttributeType,
+        tensor_proto::DataType,
+        tensor_shape_proto::{Dimension, dimension},
+        type_proto,
+    },
+};
+
+/// A tensor of the graph.
+#[derive(Debug)]
+pub(super) struct Operand {
+    name: String,
+    /// Its dimension 1, as far as it matters.
+    channels: usize,
+}
+
+/// The nodes and constants so far.
+pub(super) struct Graph<'s> {
+    state: &'s State,
+    first_param: Vec<usize>,
+    proto: GraphProto,
+    /// Operations without a name of their own are numbered.
+    unnamed: usize,
+}
+
+impl<'s> Graph<'s> {
+    pub fn new(state: &'s State) -> Self {
+        let proto = GraphProto { name: Some("main_graph".to_owned()), ..Default::default() };
+        Self { state, first_param: state.architecture().first_param(), proto, unnamed: 0 }
+    }
+
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Operand {
+        self.proto.input.push(declaration(name, shape));
+        Operand { name: name.to_owned(), channels: shape.get(1).copied().unwrap_or(0) }
+    }
+
+    pub fn finish(mut self, output: &Operand, shape: &[usize]) -> GraphProto {
+        self.proto.output.push(declaration(&output.name, shape));
+        self.proto
+    }
+
+    /// Adds a node; its outputs are `outputs`.
+    fn node(&mut self, op: &str, name: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        self.proto.node.push(NodeProto {
+            name: Some(name.to_owned()),
+            op_type: Some(op.to_owned()),
+            input: owned(inputs),
+            output: owned(outputs),
+            attribute,
+            ..Default::default()
+        });
+    }
+
+    /// A node with one output, named as it is.
+    fn one(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+        channels: usize,
+    ) -> Operand {
+        self.node(op, name, inputs, &[name], attribute);
+        Operand { name: name.to_owned(), channels }
+    }
+
+    fn number(&mut self, op: &str) -> String {
+        self.unnamed += 1;
+        format!("{op}_{}", self.unnamed)
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], data_type: DataType, raw: Vec<u8>) {
+        // The constants of shapes are shared; the others have names of their own.
+        if self.proto.initializer.iter().any(|tensor| tensor.name() == name) {
+            return;
+        }
+        self.proto.initializer.push(TensorProto {
+            name: Some(name.to_owned()),
+            dims: shape.iter().map(|&dim| dim as i64).collect(),
+            data_type: Some(data_type as i32),
+            raw_data: Some(Bytes::from(raw)),
+            ..Default::default()
+        });
+    }
+
+    pub fn floats(&mut self, name: &str, shape: &[usize], values: Vec<f32>) -> Operand {
+        self.constant(name, shape, DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        Operand { name: name.to_owned(), channels: 0 }
+    }
+
+    fn ints(&mut self, values: &[i64]) -> String {
+        let text: Vec<String> = values.iter().map(i64::to_string).collect();
+        let name = format!("shape_{}", text.join("_"));
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(&name, &[values.len()], DataType::Int64, raw);
+        name
+    }
+
+    pub fn unary(&mut self, op: &str, name: &str, x: &Operand) -> Operand {
+        self.one(op, name, &[&x.name], vec![], x.channels)
+    }
+
+    pub fn binary(&mut self, op: &str, name: &str, a: &Operand, b: &Operand) -> Operand {
+        self.one(op, name, &[&a.name, &b.name], vec![], a.channels.max(b.channels))
+    }
+
+    pub fn reshape(&mut self, name: &str, x: &Operand, shape: &[i64]) -> Operand {
+        let to = self.ints(shape);
+        let channels = shape.get(1).map_or(0, |&dim| dim as usize);
+        self.one("Reshape", name, &[&x.name, &to], vec![], channels)
+    }
+
+    pub fn transpose(&mut self, name: &str, x: &Operand, order: &[i64]) -> Operand {
+        self.one("Transpose", name, &[&x.name], vec![ints_attribute("perm", order)], x.channels)
+    }
+
+    /// Softmax over the last dimension.
+    pub fn softmax(&mut self, name: &str, x: &Operand) -> Operand {
+        self.one("Softmax", name, &[&x.name], vec![int_attribute("axis", -1)], x.channels)
+    }
+
+    pub fn join(&mut self, name: &str, parts: &[&Operand], axis: i64) -> Operand {
+        let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        let channels = parts.iter().map(|part| part.channels);
+        let channels = if axis == 1 { channels.sum() } else { channels.max().unwrap_or(0) };
+        self.one("Concat", name, &names, vec![int_attribute("axis", axis)], channels)
+    }
+
+    /// `[1, channels, rows, columns]` of each level as `[1, channels, A]`.
+    pub fn join_levels(&mut self, name: &str, levels: [&Operand; 3]) -> Operand {
+        let flat = levels.map(|level| {
+            let flat = format!("{}_in_a_row", level.name);
+            self.reshape(&flat, level, &[1, level.channels as i64, -1])
+        });
+        self.join(name, &flat.each_ref(), 2)
+    }
+
+    /// Two halves of `half` channels each.
+    pub fn split(&mut self, name: &str, x: &Operand, half: usize) -> [Operand; 2] {
+        let sizes = self.ints(&[half as i64; 2]);
+        let names = [format!("{name}_first_half"), format!("{name}_second_half")];
+        let outputs = names.each_ref().map(String::as_str);
+        self.node("Split", &format!("{name}_split"), &[&x.name, &sizes], &outputs, vec![int_attribute("axis", 1)]);
+        names.map(|name| Operand { name, channels: half })
+    }
+
+    /// Weight and bias of a convolution with its batch normalisation, if it has one, fused into them.
+    fn fused(&self, id: ConvId, spec: &ConvSpec) -> (Vec<f32>, Vec<f32>) {
+        let values = |offset: usize| self.state.values(self.first_param[id] + offset);
+        match spec.then {
+            Then::Bias => (values(0).to_vec(), values(1).to_vec()),
+            Then::NormSilu => {
+                let [scale, shift, mean, var] = [1, 2, 3, 4].map(values);
+                let factor: Vec<f64> = scale
+                    .iter()
+                    .zip(var)
+                    .map(|(scale, var)| f64::from(*scale) / (f64::from(*var) + NORM_EPS).sqrt())
+                    .collect();
+                let per_channel = spec.c_in * spec.kernel * spec.kernel;
+                let weight = values(0)
+                    .chunks(per_channel)
+                    .zip(&factor)
+                    .flat_map(|(weights, factor)| {
+                        weights.iter().map(move |weight| (f64::from(*weight) * factor) as f32)
+                    })
+                    .collect();
+                let bias = shift
+                    .iter()
+                    .zip(mean)
+                    .zip(&factor)
+                    .map(|((shift, mean), factor)| (f64::from(*shift) - f64::from(*mean) * factor) as f32)
+                    .collect();
+                (weight, bias)
+            }
+        }
+    }
+}
+
+impl Ops for Graph<'_> {
+    type Map = Operand;
+
+    fn conv(&mut self, id: ConvId, x: &Operand) -> Operand {
+        let spec = self.state.architecture().conv(id).clone();
+        let (weight, bias) = self.fused(id, &spec);
+        let inner = match spec.then {
+            Then::NormSilu => format!("{}.conv", spec.name),
+            Then::Bias => spec.name.clone(),
+        };
+        let (kernel, stride, pad) = (spec.kernel, spec.stride as i64, spec.kernel as i64 / 2);
+        let weight = self.floats(&format!("{inner}.weight"), &[spec.c_out, spec.c_in, kernel, kernel], weight);
+        let bias = self.floats(&format!("{inner}.bias"), &[spec.c_out], bias);
+        let attributes = vec![
+            ints_attribute("dilations", &[1, 1]),
+            int_attribute("group", 1),
+            ints_attribute("kernel_shape", &[kernel as i64; 2]),
+            ints_attribute("pads", &[pad; 4]),
+            ints_attribute("strides", &[stride; 2]),
+        ];
+        let y = self.one("Conv", &inner, &[&x.name, &weight.name, &bias.name], attributes, spec.c_out);
+        match spec.then {
+            Then::Bias => y,
+            Then::NormSilu => {
+                let sigmoid = self.unary("Sigmoid", &format!("{}.sigmoid", spec.name), &y);
+                self.binary("Mul", &format!("{}.silu", spec.name), &y, &sigmoid)
+            }
+        }
+    }
+
+    fn halves(&mut self, x: &Operand) -> [Operand; 2] {
+        let name = self.number("split");
+        self.split(&name, x, x.channels / 2)
+    }
+
+    fn concat(&mut self, maps: &[&Operand]) -> Operand {
+        let name = self.number("concat");
+        self.join(&name, maps, 1)
+    }
+
+    fn add(&mut self, a: &Operand, b: &Operand) -> Operand {
+        let name = self.number("add");
+        self.binary("Add", &name, a, b)
+    }
+
+    fn max_pool_5(&mut self, x: &Operand) -> Operand {
+        let name = self.number("max_pool");
+        let attributes = vec![
+            ints_attribute("kernel_shape", &[5, 5]),
+            ints_attribute("pads", &[2; 4]),
+            ints_attribute("strides", &[1, 1]),
+        ];
+        self.one("MaxPool", &name, &[&x.name], attributes, x.channels)
+    }
+
+    fn upsample_2(&mut self, x: &Operand) -> Operand {
+        let name = self.number("upsample");
+        let scales = self.floats("upsample_scales", &[4], vec![1.0, 1.0, 2.0, 2.0]);
+        let attributes = vec![
+            text_attribute("coordinate_transformation_mode", "asymmetric"),
+            text_attribute("mode", "nearest"),
+            text_attribute("nearest_mode", "floor"),
+        ];
+        self.one("Resize", &name, &[&x.name, "", &scales.name], attributes, x.channels)
+    }
+}
+
+fn int_attribute(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..Default::default()
+    }
+}
+
+fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn text_attribute(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec()),
+        ..Default::default()
+    }
+}
+
+/// A float32 input or output of the graph.
+fn declaration(name: &str, shape: &[usize]) -> ValueInfoProto {
+    let dim = |&size: &usize| Dimension { value: Some(dimension::Value::DimValue(size as i64)), ..Default::default() };
+    let tensor = type_proto::Tensor {
+        elem_type: Some(DataType::Float as i32),
+        shape: Some(TensorShapeProto { dim: shape.iter().map(dim).collect() }),
+    };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}

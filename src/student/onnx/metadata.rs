@@ -1,0 +1,65 @@
+//! The metadata of an Ultralytics export: strings as Python prints them, read back there by `ast.literal_eval`.
+
+use std::fmt::Write as _;
+
+use crate::{
+    student::{
+        architecture::{Architecture, STRIDES},
+        weights::Description,
+    },
+    teacher::onnx_proto::StringStringEntryProto,
+};
+
+/// Every key that Ultralytics' `AutoBackend` makes use of. No date: the same model has the same bytes.
+pub(super) fn entries(architecture: &Architecture, description: &Description) -> Vec<StringStringEntryProto> {
+    let size = description.imgsz;
+    let text = |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
+    vec![
+        text("description", format!("{} detector trained by logitcache", architecture.scale)),
+        text("author", env!("CARGO_PKG_NAME").to_owned()),
+        text("version", env!("CARGO_PKG_VERSION").to_owned()),
+        text("stride", STRIDES[STRIDES.len() - 1].to_string()),
+        text("task", "detect".to_owned()),
+        text("head", "Detect".to_owned()),
+        text("batch", "1".to_owned()),
+        text("imgsz", format!("[{size}, {size}]")),
+        text("names", dict(&description.class_names)),
+        text(
+            "args",
+            "{'batch': 1, 'half': False, 'dynamic': False, 'simplify': True, 'opset': 17, 'nms': False}".to_owned(),
+        ),
+        text("channels", "3".to_owned()),
+        text("end2end", "False".to_owned()),
+    ]
+}
+
+/// `{0: 'person', 1: "driver's seat"}`
+fn dict(names: &[String]) -> String {
+    let entries: Vec<String> = names.iter().enumerate().map(|(id, name)| format!("{id}: {}", literal(name))).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
+/// A Python string literal.
+fn literal(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut literal = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => literal.push_str("\\\\"),
+            '\n' => literal.push_str("\\n"),
+            '\r' => literal.push_str("\\r"),
+            '\t' => literal.push_str("\\t"),
+            c if c == quote => {
+                literal.push('\\');
+                literal.push(c);
+            }
+            c if c.is_control() => {
+                // Control characters end at U+009F. Writing to a String cannot fail.
+                let _ = write!(literal, "\\x{:02x}", u32::from(c));
+            }
+            c => literal.push(c),
+        }
+    }
+    literal.push(quote);
+    literal
+}

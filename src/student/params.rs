@@ -1,0 +1,122 @@
+//! The state of a network: every tensor under the name, and in the order, of Ultralytics' state dict.
+
+use super::architecture::{Architecture, ConvId, REG_MAX, Then};
+
+/// The DFL's constant weights 0, 1, .., 15, the last tensor of the state dict.
+pub(super) const DFL_NAME: &str = "model.22.dfl.conv.weight";
+
+/// What a tensor is to the network; an optimizer's groups follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Weight of a convolution `[c_out, c_in, kernel, kernel]`: trained, with weight decay.
+    ConvWeight,
+    /// Scale of a batch normalisation `[c]`: trained, without decay.
+    NormWeight,
+    /// Shift of a batch normalisation, or bias of a convolution, `[c]`: trained, without decay.
+    Bias,
+    /// Running mean of a batch normalisation `[c]`: updated by the forward pass in training.
+    RunningMean,
+    /// Running (unbiased) variance of a batch normalisation `[c]`: updated by the forward pass in training.
+    RunningVar,
+    /// How many batches a batch normalisation has seen, an int64 without dimensions.
+    BatchCount,
+    /// A constant that Ultralytics counts as a parameter and never trains (the DFL's weights).
+    Constant,
+}
+
+impl Role {
+    /// Whether gradients flow to it.
+    pub fn is_trained(self) -> bool {
+        matches!(self, Self::ConvWeight | Self::NormWeight | Self::Bias)
+    }
+
+    /// Whether it is a parameter and no buffer, in PyTorch's words.
+    pub fn is_parameter(self) -> bool {
+        self.is_trained() || self == Self::Constant
+    }
+
+    /// Whether it holds integers.
+    pub fn is_integer(self) -> bool {
+        self == Self::BatchCount
+    }
+}
+
+/// Name, role and shape of one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// Ultralytics' name, e.g. `model.0.conv.weight`.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<usize>,
+}
+
+impl ParamSpec {
+    /// Number of values.
+    pub fn num_elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Architecture {
+    /// Every tensor of the state dict, in its order.
+    pub fn params(&self) -> Vec<ParamSpec> {
+        let mut params = Vec::with_capacity(6 * self.convs.len() + 1);
+        for spec in &self.convs {
+            let mut push = |name: &str, role: Role, shape: &[usize]| {
+                params.push(ParamSpec { name: format!("{}.{name}", spec.name), role, shape: shape.to_vec() });
+            };
+            let weight = [spec.c_out, spec.c_in, spec.kernel, spec.kernel];
+            match spec.then {
+                Then::NormSilu => {
+                    push("conv.weight", Role::ConvWeight, &weight);
+                    push("bn.weight", Role::NormWeight, &[spec.c_out]);
+                    push("bn.bias", Role::Bias, &[spec.c_out]);
+                    push("bn.running_mean", Role::RunningMean, &[spec.c_out]);
+                    push("bn.running_var", Role::RunningVar, &[spec.c_out]);
+                    push("bn.num_batches_tracked", Role::BatchCount, &[]);
+                }
+                Then::Bias => {
+                    push("weight", Role::ConvWeight, &weight);
+                    push("bias", Role::Bias, &[spec.c_out]);
+                }
+            }
+        }
+        params.push(ParamSpec { name: DFL_NAME.to_owned(), role: Role::Constant, shape: vec![1, REG_MAX, 1, 1] });
+        params
+    }
+
+    /// Where the tensors of each convolution begin in [`Architecture::params`], by [`ConvId`].
+    pub(super) fn first_param(&self) -> Vec<usize> {
+        let count = |id: ConvId| match self.convs[id].then {
+            Then::NormSilu => 6,
+            Then::Bias => 2,
+        };
+        (0..self.convs.len())
+            .scan(0, |next, id| {
+                let first = *next;
+                *next += count(id);
+                Some(first)
+            })
+            .collect()
+    }
+
+    /// Number of parameters as Ultralytics counts them: with the DFL's constants, without the buffers.
+    pub fn num_parameters(&self) -> usize {
+        self.params().iter().filter(|param| param.role.is_parameter()).map(ParamSpec::num_elements).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::student::Scale;
+
+    #[test]
+    fn counts_are_those_of_ultralytics() {
+        let counts = Scale::ALL.map(|scale| Architecture::new(scale, 80).num_parameters());
+        // The comments in yolov8.yaml; n and s also in its documentation.
+        assert_eq!(counts, [3_157_200, 11_166_560, 25_902_640, 43_691_520, 68_229_648]);
+    }
+}

@@ -1,0 +1,261 @@
+//! Which images a run trains on, with their labels: from the cache, from a data set, or from both where they must agree.
+
+use super::data::{TrainImage, TrainSet};
+use crate::{
+    Error, Result,
+    cache::{CacheReader, ImageView, MissingLabels},
+    dataset::{ClassMap, DataSource, Dataset, Sample, paths},
+    pipeline::{mapped_truth, read_file},
+    preprocess::{self, DecodeLimits, LetterboxPlan},
+    types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox, TruthBox},
+};
+use rayon::prelude::*;
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+/// Images named in a message; the count says how many there are.
+const SHOWN: usize = 5;
+
+/// What is trained on.
+#[derive(Debug, Clone, Default)]
+pub struct TrainImages {
+    /// In order of their ids.
+    pub images: Vec<TrainImage>,
+    /// Images that cannot be trained on, with the reason.
+    pub failures: Vec<Failure>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// Where a cache's data set lies: what was given as such, or its root where the cache is of a program that did not keep it.
+///
+/// # Errors
+/// [`Error::Cache`] where the manifest's path is none.
+pub fn source_of(cache: &CacheReader, split: &str) -> Result<DataSource> {
+    let dataset = &cache.manifest().dataset;
+    let data = if dataset.source.is_empty() { &dataset.root } else { &dataset.source };
+    Ok(DataSource {
+        data: place(cache, data)?,
+        images_dir: dataset.images_dir.as_deref().map(|dir| place(cache, dir)).transpose()?,
+        split: split.to_owned(),
+    })
+}
+
+/// A path of the manifest, seen from here.
+fn place(cache: &CacheReader, text: &str) -> Result<PathBuf> {
+    let path = paths::from_column(text).map_err(|found| Error::Cache {
+        path: cache.folder().to_owned(),
+        found,
+        remedy: "Name the data set with --data.".into(),
+    })?;
+    Ok(paths::absolute(&cache.folder().join(path)))
+}
+
+/// The images of a cache. Their labels are the cache's, or those of `dataset` where one is given: it is matched by path,
+/// and a picture that changed since is found when it is read, by its digest.
+///
+/// # Errors
+/// [`Error::Mismatch`] where `dataset` lacks images of the cache or has classes that the teacher does not know,
+/// [`Error::Cache`] where the cache is damaged.
+pub fn from_cache(cache: &CacheReader, dataset: Option<&Dataset>) -> Result<TrainImages> {
+    let manifest = cache.manifest();
+    let mut found = TrainImages::default();
+    if !manifest.failures.is_empty() {
+        let names = manifest.failures.iter().map(|f| f.path.as_str());
+        found.notes.push(named(
+            manifest.failures.len(),
+            "images failed when the cache was built and are left out",
+            names,
+        ));
+    }
+    let views =
+        cache.images().filter(|image| image.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>>>()?;
+    match dataset {
+        None => {
+            let root = place(cache, &manifest.dataset.root)?;
+            for view in &views {
+                let relative = paths::from_column(view.path).map_err(|found| damaged(cache, found))?;
+                found.images.push(train_image(view, root.join(relative), stored_labels(view)));
+            }
+        }
+        Some(dataset) => with_labels_of(dataset, cache, &views, &mut found)?,
+    }
+    Ok(found)
+}
+
+fn damaged(cache: &CacheReader, found: String) -> Error {
+    Error::Cache { path: cache.folder().to_owned(), found, remedy: "Run `logitcache verify`.".into() }
+}
+
+fn train_image(view: &ImageView<'_>, path: PathBuf, labels: Option<Vec<LabelBox>>) -> TrainImage {
+    let expected_sha256 = Some(view.file_digest());
+    TrainImage { image_id: view.image_id, path, relative: view.path.to_owned(), expected_sha256, labels }
+}
+
+fn stored_labels(view: &ImageView<'_>) -> Option<Vec<LabelBox>> {
+    view.labels.map(|labels| labels.iter().collect())
+}
+
+/// The cache's images with the labels that the data set has now.
+fn with_labels_of(
+    dataset: &Dataset,
+    cache: &CacheReader,
+    views: &[ImageView<'_>],
+    found: &mut TrainImages,
+) -> Result<()> {
+    let manifest = cache.manifest();
+    let class_map = match &dataset.class_names {
+        Some(names) => Some(ClassMap::new(names, &manifest.teacher.class_names)?),
+        None => None,
+    };
+    let samples: HashMap<&str, &Sample> = dataset.samples.iter().map(|s| (s.relative.as_str(), s)).collect();
+    let missing: Vec<&str> = views.iter().map(|v| v.path).filter(|path| !samples.contains_key(path)).collect();
+    if !missing.is_empty() {
+        return Err(Error::Mismatch {
+            found: named(missing.len(), "images of the cache are not in the data set", missing.iter().copied()),
+            remedy: format!(
+                "Name the data set that the cache was built from ({} {}, then at {}), or build a cache of this one.",
+                manifest.dataset.format, manifest.dataset.split, manifest.dataset.root
+            ),
+        });
+    }
+    let cached: HashSet<&str> =
+        views.iter().map(|v| v.path).chain(manifest.failures.iter().map(|f| f.path.as_str())).collect();
+    let added: Vec<&str> = samples.keys().copied().filter(|path| !cached.contains(path)).collect();
+    if !added.is_empty() {
+        let mut added = added;
+        added.sort_unstable();
+        let count = added.len();
+        found.notes.push(named(
+            count,
+            "images of the data set are not in the cache and are left out",
+            added.into_iter(),
+        ));
+    }
+    let mut changed = Vec::new();
+    for view in views {
+        let Some(sample) = samples.get(view.path) else { continue };
+        let now = match &class_map {
+            Some(map) => mapped_truth(sample, map, view.size, manifest.settings.missing_labels).map(|t| t.map(labels)),
+            None => Ok(None),
+        };
+        match now {
+            Ok(labels) => {
+                if labels != stored_labels(view) {
+                    changed.push(view.path);
+                }
+                found.images.push(train_image(view, sample.path.clone(), labels));
+            }
+            Err(reason) => found.failures.push(failure(view.image_id, view.path, FailureStage::Labels, reason)),
+        }
+    }
+    if !changed.is_empty() {
+        let text = "images have other labels than in the cache; the data set's are used";
+        found.notes.push(named(changed.len(), text, changed.iter().copied()));
+    }
+    Ok(())
+}
+
+/// The images of a data set, without a cache. `class_names` are the student's.
+///
+/// # Errors
+/// [`Error::Mismatch`] where the data set has classes that are not among them, or no labels.
+pub fn from_dataset(dataset: &Dataset, class_names: &[String]) -> Result<TrainImages> {
+    let Some(names) = &dataset.class_names else {
+        return Err(Error::Mismatch {
+            found: format!(
+                "{} carries no labels, and without a cache there is nothing else to learn from",
+                dataset.root.display()
+            ),
+            remedy: "Give a labelled data set, or a --cache that a teacher filled.".into(),
+        });
+    };
+    let map = ClassMap::new(names, class_names)?;
+    let one = |(image_id, sample): (i64, &Sample)| {
+        let fail = |stage, reason| failure(image_id, &sample.relative, stage, reason);
+        let size = size_of(&sample.path).map_err(|reason| fail(FailureStage::Decode, reason))?;
+        let truth = mapped_truth(sample, &map, size, MissingLabels::Background);
+        let labels = truth.map_err(|reason| fail(FailureStage::Labels, reason))?.map(labels);
+        let (path, relative) = (sample.path.clone(), sample.relative.clone());
+        Ok(TrainImage { image_id, path, relative, expected_sha256: None, labels })
+    };
+    let numbered: Vec<(i64, &Sample)> = (0..).zip(&dataset.samples).collect();
+    let outcomes: Vec<Result<TrainImage, Failure>> = numbered.into_par_iter().map(one).collect();
+    let mut found = TrainImages::default();
+    for outcome in outcomes {
+        match outcome {
+            Ok(image) => found.images.push(image),
+            Err(failure) => found.failures.push(failure),
+        }
+    }
+    Ok(found)
+}
+
+/// The objects that are learned: crowd regions are none.
+fn labels(truth: Vec<TruthBox>) -> Vec<LabelBox> {
+    truth.iter().filter_map(TruthBox::label).collect()
+}
+
+/// Ground truth by image id: how the image lies in the input and what is on it.
+pub type Truths = HashMap<i64, (LetterboxPlan, Vec<TruthBox>)>;
+
+/// The images of a validation split with their ground truth. What cannot be read becomes a failure.
+///
+/// # Errors
+/// [`Error::Mismatch`] where the split has classes that are not the student's.
+pub fn for_validation(
+    dataset: &Dataset,
+    class_names: &[String],
+    input: ImageSize,
+    failures: &mut Vec<Failure>,
+) -> Result<(Vec<TrainImage>, Truths)> {
+    let map = ClassMap::new(dataset.class_names.as_deref().unwrap_or_default(), class_names)?;
+    let one = |(image_id, sample): (i64, &Sample)| {
+        let fail = |stage, reason| failure(image_id, &sample.relative, stage, reason);
+        let size = size_of(&sample.path).map_err(|reason| fail(FailureStage::Decode, reason))?;
+        let truth = mapped_truth(sample, &map, size, MissingLabels::Background);
+        let truth = truth.map_err(|reason| fail(FailureStage::Labels, reason))?;
+        let (path, relative) = (sample.path.clone(), sample.relative.clone());
+        let image = TrainImage { image_id, path, relative, expected_sha256: None, labels: Some(Vec::new()) };
+        Ok((image, (Letterbox::fit(size, input.height, input.width), truth.unwrap_or_default())))
+    };
+    let numbered: Vec<(i64, &Sample)> = (0..).zip(&dataset.samples).collect();
+    let outcomes: Vec<Result<_, Failure>> = numbered.into_par_iter().map(one).collect();
+    let (mut images, mut truths) = (Vec::new(), Truths::new());
+    for outcome in outcomes {
+        match outcome {
+            Ok((image, truth)) => {
+                truths.insert(image.image_id, truth);
+                images.push(image);
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Ok((images, truths))
+}
+
+/// The truths of the images that could be decoded, in their order.
+pub fn truths_of(set: &TrainSet, mut truths: Truths) -> Vec<(LetterboxPlan, Vec<TruthBox>)> {
+    set.images().iter().filter_map(|image| truths.remove(&image.image_id)).collect()
+}
+
+fn failure(image_id: i64, path: &str, stage: FailureStage, reason: String) -> Failure {
+    Failure { image_id, path: path.to_owned(), stage, reason }
+}
+
+/// Width and height of a picture file, from its header.
+fn size_of(path: &Path) -> Result<ImageSize, String> {
+    let bytes = read_file(path)?;
+    preprocess::size_of(&bytes, &DecodeLimits::default()).map_err(|e| e.to_string())
+}
+
+/// "3 images are not there: a.jpg, b.jpg, c.jpg"
+fn named<'a>(count: usize, what: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let mut shown: Vec<&str> = names.take(SHOWN).collect();
+    if count > SHOWN {
+        shown.push("...");
+    }
+    format!("{count} {what}: {}", shown.join(", "))
+}

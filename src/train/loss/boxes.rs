@@ -1,0 +1,41 @@
+//! Boxes from bins, and how well two boxes agree.
+
+use tch::{Tensor, no_grad};
+
+/// Bins per side of the box.
+pub(super) const REG_MAX: i64 = 16;
+
+/// `[n, 4]` x1, y1, x2, y2 in cells from `[n, 64]` DFL logits and `[n, 2]` centres in cells: the distance of each side is the
+/// expectation of the bins (Generalized Focal Loss, Li et al. 2020, eq. 5).
+pub(super) fn decode(dfl_rows: &Tensor, centres: &Tensor) -> Tensor {
+    let bins = Tensor::arange(REG_MAX, (dfl_rows.kind(), dfl_rows.device()));
+    let distances =
+        (dfl_rows.view([-1, 4, REG_MAX]).softmax(-1, None) * bins).sum_dim_intlist([-1i64].as_slice(), false, None);
+    Tensor::cat(&[centres - distances.narrow(1, 0, 2), centres + distances.narrow(1, 2, 2)], 1)
+}
+
+/// `[n]` complete IoU of `[n, 4]` boxes x1, y1, x2, y2, row by row (Zheng et al. 2020, <https://arxiv.org/abs/1911.08287>): the IoU
+/// less the squared distance of the centres over that of the enclosing box's diagonal, less a term for unequal proportions. The weight
+/// of that term carries no gradient. Epsilons where Ultralytics' `bbox_iou` has them.
+pub(super) fn ciou(a: &Tensor, b: &Tensor) -> Tensor {
+    const EPS: f64 = 1e-7;
+    let edge = |of: &Tensor, i: i64| of.select(1, i);
+    let [ax1, ay1, ax2, ay2] = [0, 1, 2, 3].map(|i| edge(a, i));
+    let [bx1, by1, bx2, by2] = [0, 1, 2, 3].map(|i| edge(b, i));
+    let (aw, ah) = (&ax2 - &ax1, &ay2 - &ay1 + EPS);
+    let (bw, bh) = (&bx2 - &bx1, &by2 - &by1 + EPS);
+
+    let overlap =
+        (ax2.minimum(&bx2) - ax1.maximum(&bx1)).clamp_min(0.0) * (ay2.minimum(&by2) - ay1.maximum(&by1)).clamp_min(0.0);
+    let union = &aw * &ah + &bw * &bh - &overlap + EPS;
+    let iou = overlap / union;
+
+    let enclosing_width = ax2.maximum(&bx2) - ax1.minimum(&bx1);
+    let enclosing_height = ay2.maximum(&by2) - ay1.minimum(&by1);
+    let diagonal = enclosing_width.square() + enclosing_height.square() + EPS;
+    let distance = ((bx1 + bx2 - ax1 - ax2).square() + (by1 + by2 - ay1 - ay2).square()) / 4.0;
+    let proportions =
+        ((bw / bh).atan() - (aw / ah).atan()).square() * (4.0 / (std::f64::consts::PI * std::f64::consts::PI));
+    let weight = no_grad(|| &proportions / (-&iou + 1.0 + &proportions + EPS));
+    iou - (distance / diagonal + proportions * weight)
+}

@@ -1,0 +1,177 @@
+//! The loss against what the cache holds of the teacher.
+
+use super::{Cells, Loss, LossInput, boxes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, no_grad};
+
+/// The teacher's cached outputs for a batch: `N` kept anchors, no anchor of an image twice. Tensors on the student's device.
+#[derive(Debug)]
+pub struct TeacherTargets {
+    /// `[N]` int64, position in the batch.
+    pub batch_index: Tensor,
+    /// `[N]` int64, 0..A.
+    pub anchor: Tensor,
+    /// `[N]` float32, the teacher's highest class probability: the anchor's weight.
+    pub score: Tensor,
+    /// `[N, C]` float32, before the sigmoid.
+    pub class_logits: Tensor,
+    /// `[N, 64]` float32, before the softmax; `None` where the cache has none: the part over the bins is then 0.
+    pub dfl_logits: Option<Tensor>,
+    /// `[N, 4]` float32: x1, y1, x2, y2 in input pixels.
+    pub boxes_xyxy_input_px: Tensor,
+    /// `[B, A]` float32, the mean class probability over the anchors that were dropped from the image under the anchor; NaN where
+    /// no image lies there. Values at kept anchors are not used.
+    pub floor_prob: Tensor,
+}
+
+/// Which loss compares the classes. `s` and `t` are the logits of student and teacher, `p_s` and `p_t` their sigmoids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClsLoss {
+    /// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the classes (Hinton et al. 2015). It compares classes with each other and
+    /// cannot see the level of the logits, so it is silent about scores and about background: kept anchors only.
+    SoftmaxKl,
+    /// Sum over the classes of `BCE(p_s, p_t) * |p_t - p_s|` (BCKD, Yang et al. 2023, <https://arxiv.org/abs/2308.14286>, eq. 5 and 6).
+    /// As in the authors' code the weight is **not** detached: gradients flow through it too. Kept and dropped anchors.
+    Bckd,
+    /// Sum over the classes of `BCE(p_s, p_t)`. Kept and dropped anchors.
+    Bce,
+}
+
+impl ClsLoss {
+    /// The name as `--cls-loss` takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SoftmaxKl => "softmax-kl",
+            Self::Bckd => "bckd",
+            Self::Bce => "bce",
+        }
+    }
+}
+
+/// What of the head is distilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DistillParts {
+    /// Classes, bins and boxes.
+    All,
+    /// Classes alone: the quick mode.
+    Cls,
+}
+
+/// How the student is compared with the teacher.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DistillOptions {
+    /// The loss over the classes.
+    pub cls_loss: ClsLoss,
+    /// `T` of `softmax-kl` and of the bins, above 0; 3 to 6 is sensible.
+    pub temperature: f64,
+    /// What is distilled.
+    pub parts: DistillParts,
+}
+
+/// The distillation loss. Each part is `sum(w * loss) / sum(w)`, times the task's gain for that part (7.5, 0.5, 1.5), with `w` the
+/// teacher's score over the kept anchors; 0 where the weights are.
+///
+/// - classes: see [`ClsLoss`]. For `Bckd` and `Bce` an anchor that was not kept has the floor `f` of its image as `p_t` of every class and as
+///   its weight, in both sums; where the floor is NaN it does not count.
+/// - bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16 bins of a side, mean of the four sides (LD, Zheng et al. 2022,
+///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a constant)
+/// - boxes: `1 - CIoU` of the student's decoded box and the teacher's box, in cells, as in the task loss
+///
+/// # Panics
+/// If the shapes are not those of [`TeacherTargets`] for this batch.
+pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &DistillOptions) -> Loss {
+    let at = Cells { image: teacher.batch_index.shallow_clone(), anchor: teacher.anchor.shallow_clone() };
+    let kept = Kept { weight: &teacher.score, weight_sum: teacher.score.sum(None) };
+    let rows = input.class_rows(&at);
+    let cls = match options.cls_loss {
+        ClsLoss::SoftmaxKl => kept.mean(&kl(&rows, &teacher.class_logits, options.temperature)),
+        ClsLoss::Bce | ClsLoss::Bckd => {
+            let per_anchor = binary(&rows, &teacher.class_logits.sigmoid(), options.cls_loss).sum_dim_intlist(
+                [1i64].as_slice(),
+                false,
+                None,
+            );
+            let floor = Floor::new(teacher, &at);
+            let sum = (per_anchor * &teacher.score).sum(None) + floor.sum(input, options.cls_loss);
+            sum / positive(&(&kept.weight_sum + floor.weight.sum(None)))
+        }
+    };
+    let (boxes, dfl) = match options.parts {
+        DistillParts::Cls => (cls.zeros_like(), cls.zeros_like()),
+        DistillParts::All => {
+            let dfl_rows = input.dfl_rows(&at);
+            let dfl = match &teacher.dfl_logits {
+                Some(logits) => {
+                    let bins = |of: &Tensor| of.view([-1, 4, boxes::REG_MAX]);
+                    let per_side = kl(&bins(&dfl_rows), &bins(logits), options.temperature);
+                    kept.mean(&per_side.mean_dim([1i64].as_slice(), false, None))
+                }
+                None => cls.zeros_like(),
+            };
+            let decoded = boxes::decode(&dfl_rows, &input.anchors.centres.index_select(0, &at.anchor));
+            let truth = &teacher.boxes_xyxy_input_px / input.anchors.strides.index_select(0, &at.anchor);
+            (kept.mean(&(-boxes::ciou(&decoded, &truth) + 1.0)), dfl)
+        }
+    };
+    Loss::of_parts(input.batch(), [boxes, cls, dfl])
+}
+
+/// The weights of the kept anchors.
+struct Kept<'a> {
+    weight: &'a Tensor,
+    weight_sum: Tensor,
+}
+
+impl Kept<'_> {
+    /// Weighted mean of `[N]` losses.
+    fn mean(&self, loss: &Tensor) -> Tensor {
+        (loss * self.weight).sum(None) / positive(&self.weight_sum)
+    }
+}
+
+/// A divisor: no weights at all give a loss and gradients of 0, not NaN.
+fn positive(weight_sum: &Tensor) -> Tensor {
+    weight_sum.clamp_min(1e-9)
+}
+
+/// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the last dimension.
+fn kl(student: &Tensor, teacher: &Tensor, temperature: f64) -> Tensor {
+    let (student, teacher) =
+        ((student / temperature).log_softmax(-1, None), (teacher / temperature).log_softmax(-1, None));
+    (teacher.exp() * (teacher - student)).sum_dim_intlist([-1i64].as_slice(), false, None) * (temperature * temperature)
+}
+
+/// Element by element: the loss of student logits against target probabilities.
+fn binary(student: &Tensor, target: &Tensor, loss: ClsLoss) -> Tensor {
+    let bce = student.softplus() - student * target;
+    if loss == ClsLoss::Bckd { bce * (target - student.sigmoid()).abs() } else { bce }
+}
+
+/// The dropped anchors: target and weight in one.
+struct Floor {
+    /// `[B, A]`, 0 at kept anchors and where no image lies.
+    weight: Tensor,
+}
+
+impl Floor {
+    fn new(teacher: &TeacherTargets, kept: &Cells) -> Self {
+        let mut weight = teacher.floor_prob.nan_to_num(0.0, None, None);
+        let zeros = Tensor::zeros([1], (Kind::Float, weight.device()));
+        let _ = no_grad(|| weight.index_put_(&[Some(&kept.image), Some(&kept.anchor)], &zeros, false));
+        Self { weight }
+    }
+
+    /// Sum of weight times loss over all dropped anchors.
+    fn sum(&self, input: &LossInput, loss: ClsLoss) -> Tensor {
+        let by_anchor = if loss == ClsLoss::Bce {
+            // Sum over the classes of softplus(x) - x f, f the same for all of them.
+            input.softplus_by_anchor()
+                - input.class_logits.sum_dim_intlist([1i64].as_slice(), false, None) * &self.weight
+        } else {
+            binary(&input.class_logits, &self.weight.unsqueeze(1), loss).sum_dim_intlist([1i64].as_slice(), false, None)
+        };
+        (by_anchor * &self.weight).sum(None)
+    }
+}

@@ -1,0 +1,120 @@
+//! What a training step minimises: the task loss against the labels, the distillation loss against the cached teacher.
+//!
+//! ```text
+//! HeadOutput ── LossInput ──┬── task_loss(labels)        TaskAlignedAssigner, then CIoU, DFL, BCE
+//!                           └── distill_loss(teacher)    classes, DFL bins, boxes on the kept anchors
+//! ```
+//!
+//! Both give the same three parts with the same gains, so that `alpha * task + (1 - alpha) * distill` weighs like with like. Everything
+//! computes in float32: call it outside autocast.
+
+mod anchors;
+mod assigner;
+mod boxes;
+mod distill;
+mod task;
+
+pub use anchors::Anchors;
+pub use assigner::{Assignment, assign};
+pub use distill::{ClsLoss, DistillOptions, DistillParts, TeacherTargets, distill_loss};
+pub use task::{TaskTargets, task_loss};
+
+use crate::student::HeadOutput;
+use std::cell::OnceCell;
+use tch::{Kind, Tensor};
+
+/// Weight of the box part (Ultralytics' `box`).
+pub const BOX_GAIN: f64 = 7.5;
+/// Weight of the class part (Ultralytics' `cls`).
+pub const CLS_GAIN: f64 = 0.5;
+/// Weight of the part over the bins (Ultralytics' `dfl`).
+pub const DFL_GAIN: f64 = 1.5;
+
+/// One loss of one batch. Every tensor holds one number.
+#[derive(Debug)]
+pub struct Loss {
+    /// The sum of the parts times the number of images, as Ultralytics scales it: what `backward` starts from.
+    pub total: Tensor,
+    /// Box part, with its gain, not times the number of images: what Ultralytics logs as `box_loss`. Detached.
+    pub box_part: Tensor,
+    /// Class part, likewise (`cls_loss`).
+    pub cls_part: Tensor,
+    /// Part over the bins, likewise (`dfl_loss`).
+    pub dfl_part: Tensor,
+}
+
+impl Loss {
+    /// From the parts before their gains.
+    fn of_parts(batch: i64, [boxes, cls, dfl]: [Tensor; 3]) -> Self {
+        let (boxes, cls, dfl) = (boxes * BOX_GAIN, cls * CLS_GAIN, dfl * DFL_GAIN);
+        Self {
+            total: (&boxes + &cls + &dfl) * batch as f64,
+            box_part: boxes.detach(),
+            cls_part: cls.detach(),
+            dfl_part: dfl.detach(),
+        }
+    }
+}
+
+/// The network's output as both losses read it; what both need is computed once.
+#[derive(Debug)]
+pub struct LossInput<'a> {
+    anchors: &'a Anchors,
+    /// `[B, C, A]` float32.
+    class_logits: Tensor,
+    /// `[B, 64, A]` float32.
+    dfl_logits: Tensor,
+    softplus_by_anchor: OnceCell<Tensor>,
+}
+
+impl<'a> LossInput<'a> {
+    /// Takes the logits in any floating-point kind and memory order (rows of one anchor that lie together are gathered fastest:
+    /// `[B, A, C]` in memory, which a channels-last network gives).
+    ///
+    /// # Panics
+    /// If the shapes are not those of [`HeadOutput`] with the anchors' `A`.
+    pub fn new(head: &HeadOutput, anchors: &'a Anchors) -> Self {
+        let (batch, _, count) = head.class_logits.size3().unwrap_or_default();
+        assert_eq!(head.dfl_logits.size(), [batch, 4 * boxes::REG_MAX, anchors.len()], "DFL logits");
+        assert_eq!(count, anchors.len(), "class logits and anchors");
+        Self {
+            anchors,
+            class_logits: head.class_logits.to_kind(Kind::Float),
+            dfl_logits: head.dfl_logits.to_kind(Kind::Float),
+            softplus_by_anchor: OnceCell::new(),
+        }
+    }
+
+    /// `B`.
+    fn batch(&self) -> i64 {
+        self.class_logits.size()[0]
+    }
+
+    /// `[B, A]` sum over the classes of `ln(1 + e^x)`: the BCE of every anchor against all zeros.
+    ///
+    /// BCE with logits is `softplus(x) - x * target`, so targets that are zero nearly everywhere cost one pass over the logits
+    /// and a few gathered values, and no tensor of targets.
+    fn softplus_by_anchor(&self) -> &Tensor {
+        self.softplus_by_anchor
+            .get_or_init(|| self.class_logits.softplus().sum_dim_intlist([1i64].as_slice(), false, None))
+    }
+
+    /// `[n, C]` class logits of some anchors.
+    fn class_rows(&self, at: &Cells) -> Tensor {
+        self.class_logits.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
+    }
+
+    /// `[n, 64]` DFL logits of some anchors.
+    fn dfl_rows(&self, at: &Cells) -> Tensor {
+        self.dfl_logits.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
+    }
+}
+
+/// Anchors of a batch's images, `n` of them.
+#[derive(Debug)]
+struct Cells {
+    /// `[n]` int64, 0..B.
+    image: Tensor,
+    /// `[n]` int64, 0..A.
+    anchor: Tensor,
+}

@@ -1,0 +1,110 @@
+//! What a run will do, told before it starts.
+
+use super::{
+    checkpoint::Progress,
+    data::TrainSet,
+    options::{Distill, RunConfig},
+    validate::Validator,
+};
+use indicatif::{HumanBytes, HumanCount};
+use std::fmt;
+
+/// The plan of a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Student and what it starts from, in words.
+    pub student: String,
+    /// What it learns from, in words.
+    pub data: String,
+    /// What is minimised, in words.
+    pub loss: String,
+    /// Device, number type, threads, in words.
+    pub compute: String,
+    /// Where the pixels come from, in words.
+    pub pixels: String,
+    /// Validation, in words.
+    pub validation: String,
+    /// Epochs to do, steps of each.
+    pub epochs: usize,
+    /// Epochs done before.
+    pub epochs_done: usize,
+    /// Batches of an epoch.
+    pub batches_per_epoch: usize,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    pub(super) fn of(
+        config: &RunConfig,
+        set: &TrainSet,
+        validator: Option<&Validator>,
+        progress: &Progress,
+        described: String,
+        notes: Vec<String>,
+    ) -> Self {
+        let settings = &config.settings;
+        let images = set.images().len();
+        let loss = match settings.distill {
+            Distill::None => "labels alone".to_owned(),
+            parts => {
+                let what = if parts == Distill::All { "classes, DFL and boxes" } else { "classes" };
+                format!(
+                    "{} x labels + {:.3} x teacher ({what} by {}, temperature {})",
+                    settings.alpha,
+                    1.0 - settings.alpha,
+                    settings.cls_loss.as_str(),
+                    settings.temperature
+                )
+            }
+        };
+        let number = if settings.is_bf16() { "bf16 autocast" } else { "fp32" };
+        Self {
+            student: format!(
+                "{}, {} classes, {} x {}, from {}",
+                config.model,
+                config.class_names.len(),
+                config.imgsz,
+                config.imgsz,
+                config.start
+            ),
+            data: format!("{described}: {} images", HumanCount(images as u64)),
+            loss,
+            compute: format!("{}, {number}, {} thread(s), batch {}", config.device, config.threads, settings.batch),
+            pixels: match set.pixel_cache() {
+                Some((bytes, true)) => format!("{} decoded by an earlier start, mapped", HumanBytes(bytes)),
+                Some((bytes, false)) => format!("{} decoded once, mapped", HumanBytes(bytes)),
+                None => "decoded at every use (--pixel-cache-gib is too small to keep them)".into(),
+            },
+            validation: validator.map_or("none".into(), |v| format!("{} images", HumanCount(v.len() as u64))),
+            epochs: settings.epochs,
+            epochs_done: progress.epoch,
+            batches_per_epoch: images.div_ceil(settings.batch.max(1)),
+            notes,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "student   {}", self.student)?;
+        writeln!(f, "data      {}", self.data)?;
+        for note in &self.notes {
+            writeln!(f, "          note: {note}")?;
+        }
+        writeln!(f, "loss      {}", self.loss)?;
+        writeln!(f, "compute   {}", self.compute)?;
+        writeln!(f, "pixels    {}", self.pixels)?;
+        writeln!(f, "validate  {}", self.validation)?;
+        write!(
+            f,
+            "to do     {} epochs of {} steps",
+            self.epochs - self.epochs_done.min(self.epochs),
+            self.batches_per_epoch
+        )?;
+        if self.epochs_done > 0 {
+            write!(f, ", {} done before", self.epochs_done)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,393 @@
+//! Everything that can be refused before the first step: library, cache, data set, student, settings, space.
+
+use super::{
+    checkpoint::{self, Progress},
+    data::{PixelCacheOptions, TrainImage, TrainSet, pixel_cache_bytes},
+    folder::RunFolder,
+    images::{self, TrainImages},
+    loss::{ClsLoss, DistillOptions, DistillParts},
+    options::{Distill, Precision, RunConfig, Settings, Start, TrainOptions},
+    plan::Plan,
+    step::Trainer,
+    validate::Validator,
+};
+use crate::{
+    Error, Result,
+    cache::{CacheReader, to_hex},
+    dataset::{DataSource, Dataset},
+    student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
+    types::{Failure, ImageSize},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
+
+/// Side of the input in pixels where neither user nor cache says one.
+const DEFAULT_IMGSZ: u32 = 640;
+/// Temperatures that published results used.
+const SENSIBLE_TEMPERATURES: std::ops::RangeInclusive<f64> = 3.0..=6.0;
+/// The split validated on where the user names none.
+const DEFAULT_VAL_SPLIT: &str = "val";
+
+/// A run that may start: everything was opened and checked, its folder is locked.
+pub struct Run {
+    pub(super) folder: RunFolder,
+    pub(super) config: RunConfig,
+    pub(super) set: Arc<TrainSet>,
+    pub(super) validator: Option<Validator>,
+    pub(super) trainer: Trainer,
+    pub(super) progress: Progress,
+    pub(super) failures: Vec<Failure>,
+    plan: Plan,
+}
+
+/// What the student learns from, before any picture is decoded.
+struct Sources {
+    cache: Option<Arc<CacheReader>>,
+    images: TrainImages,
+    class_names: Vec<String>,
+    imgsz: u32,
+    described: String,
+    val: Option<Dataset>,
+}
+
+impl Run {
+    /// Opens and checks everything and decodes the pictures (`on_decoded` is called with 1 for each; `on_pixels` before, with their
+    /// number). Raising `stop` ends the decoding.
+    ///
+    /// # Errors
+    /// Whatever would make the run wrong or impossible.
+    pub fn prepare(
+        options: &TrainOptions,
+        on_pixels: &dyn Fn(u64),
+        on_decoded: &(dyn Fn(u64) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        native::init()?;
+        native::use_device(options.device)?;
+        let threads = options.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+        tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
+        let mut notes = Vec::new();
+        let sources = Sources::open(options, &mut notes)?;
+        let distill = distill_options(&options.settings, &sources, &mut notes)?;
+        let (state, model_start) = start(options, &sources.class_names, &mut notes)?;
+        let config = RunConfig {
+            producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).into(),
+            model: state.architecture().scale.to_string(),
+            start: model_start,
+            class_names: sources.class_names.clone(),
+            imgsz: sources.imgsz,
+            images: sources.images.images.len(),
+            images_sha256: images_digest(&sources.images.images),
+            cache_sha256: sources
+                .cache
+                .as_ref()
+                .and_then(|c| c.manifest().digests.as_ref().map(|d| d.content_sha256.clone())),
+            threads: threads.get(),
+            device: format!("{:?}", options.device).to_lowercase(),
+            settings: options.settings.clone(),
+        };
+
+        let folder = RunFolder::open(&options.out, options.overwrite)?;
+        let resumed = resumed(&folder, &config, options.resume, &mut notes)?;
+        config.save(folder.path())?;
+        let input = ImageSize { width: sources.imgsz, height: sources.imgsz };
+        let Sources { cache, images, class_names, described, val, .. } = sources;
+        let mut failures = images.failures;
+        notes.extend(images.notes);
+        let (val_images, truths) = match &val {
+            Some(dataset) => images::for_validation(dataset, &class_names, input, &mut failures)?,
+            None => Default::default(),
+        };
+        on_pixels((images.images.len() + val_images.len()) as u64);
+        let mut budget = options.pixel_cache_bytes;
+        let mut open = |images: Vec<TrainImage>, split: &str, cache| {
+            let wanted = pixel_cache_bytes(images.len(), input);
+            let pixels = PixelCacheOptions { folder: folder.pixels(split), max_bytes: budget };
+            let set = TrainSet::open(images, input, Some(&pixels), cache, on_decoded, stop)?;
+            budget = budget.saturating_sub(if set.pixel_cache().is_some() { wanted } else { 0 });
+            Ok::<_, Error>(Arc::new(set))
+        };
+        let set = open(images.images, "train", cache)?;
+        failures.extend_from_slice(set.failures());
+        let validator = match val_images.is_empty() {
+            true => None,
+            false => {
+                let set = open(val_images, "val", None)?;
+                failures.extend_from_slice(set.failures());
+                let truths = images::truths_of(&set, truths);
+                let batch = NonZeroUsize::new(options.settings.batch).unwrap_or(NonZeroUsize::MIN);
+                Some(Validator::new(set, truths, class_names, batch))
+            }
+        };
+        let mut trainer = Trainer::new(YoloV8::from_state(&state, options.device), input, &options.settings, distill);
+        let progress = match resumed {
+            None => Progress::default(),
+            Some((tensors, progress)) => {
+                trainer.load_state(&tensors).map_err(|found| checkpoint::damaged(folder.path(), &found))?;
+                progress
+            }
+        };
+        let plan = Plan::of(&config, &set, validator.as_ref(), &progress, described, notes);
+        Ok(Self { folder, config, set, validator, trainer, progress, failures, plan })
+    }
+
+    /// What [`Run::train`] will do.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Sources {
+    fn open(options: &TrainOptions, notes: &mut Vec<String>) -> Result<Self> {
+        let cache = options.cache.as_deref().map(open_cache).transpose()?.map(Arc::new);
+        let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
+        let (images, class_names, described) = match (&cache, &data) {
+            (Some(cache), data) => {
+                let images = images::from_cache(cache, data.as_ref())?;
+                let labels = data
+                    .as_ref()
+                    .map_or("labels from the cache".into(), |d| format!("labels from {}", d.root.display()));
+                let described = format!("{}, {labels}", cache.folder().display());
+                (images, cache.manifest().teacher.class_names.clone(), described)
+            }
+            (None, Some(data)) => {
+                let names = data.class_names.clone().unwrap_or_default();
+                let images = images::from_dataset(data, &names)?;
+                (images, names, format!("{} ({}), labels alone", data.root.display(), data.format.as_str()))
+            }
+            (None, None) => {
+                return Err(Error::Mismatch {
+                    found: "there is nothing to learn from: neither a cache nor a data set was given".into(),
+                    remedy: "Give --cache C, or --distill none --data D to learn from labels alone.".into(),
+                });
+            }
+        };
+        let imgsz = input_side(options, cache.as_deref())?;
+        let val = validation(options, cache.as_deref(), &images, notes)?;
+        Ok(Self { cache, images, class_names, imgsz, described, val })
+    }
+}
+
+fn open_cache(path: &Path) -> Result<CacheReader> {
+    let cache = CacheReader::open(path)?;
+    if cache.manifest().complete {
+        return Ok(cache);
+    }
+    Err(Error::Cache {
+        path: path.to_owned(),
+        found: format!(
+            "{} of {} images are in it: it is unfinished",
+            cache.manifest().images(),
+            cache.manifest().dataset.samples
+        ),
+        remedy: "Run the same `logitcache build` again to finish it.".into(),
+    })
+}
+
+fn open_dataset(source: &DataSource, notes: &mut Vec<String>) -> Result<Dataset> {
+    let dataset = Dataset::open(source)?;
+    notes.extend(dataset.notes.iter().cloned());
+    Ok(dataset)
+}
+
+fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32> {
+    let Some(teacher) = cache.map(|c| &c.manifest().teacher) else { return Ok(options.imgsz.unwrap_or(DEFAULT_IMGSZ)) };
+    let (width, height) = (teacher.input_width, teacher.input_height);
+    let refuse = |found: String, remedy: String| Err(Error::Mismatch { found, remedy });
+    if width != height {
+        return refuse(
+            format!("the cache was built at {width} x {height} pixels; only square inputs can be trained on"),
+            "Build the cache with a teacher of square input.".into(),
+        );
+    }
+    match options.imgsz {
+        Some(wanted) if wanted != width => refuse(
+            format!("--imgsz {wanted} was asked for, but the cache was built at {width}"),
+            format!(
+                "Leave --imgsz out, or build a cache at {wanted}: its predictions belong to the pixels that the teacher saw."
+            ),
+        ),
+        _ => Ok(width),
+    }
+}
+
+/// The data set to validate on; `None` where there is none, with a note that says why.
+fn validation(
+    options: &TrainOptions,
+    cache: Option<&CacheReader>,
+    images: &TrainImages,
+    notes: &mut Vec<String>,
+) -> Result<Option<Dataset>> {
+    if !options.validate {
+        return Ok(None);
+    }
+    let split = options.val_split.as_deref().unwrap_or(DEFAULT_VAL_SPLIT);
+    let source = match (&options.data, cache) {
+        (Some(data), _) => Ok(DataSource { split: split.into(), ..data.clone() }),
+        (None, Some(cache)) => images::source_of(cache, split),
+        (None, None) => return Ok(None),
+    };
+    let opened = source.and_then(|source| Dataset::open(&source));
+    match opened {
+        Ok(dataset) if dataset.class_names.is_some() => {
+            let trained = images.images.iter().map(|i| &i.path);
+            if dataset.samples.iter().map(|s| &s.path).eq(trained) {
+                notes.push("the validation images are the training images: scores say nothing of new ones".into());
+            }
+            Ok(Some(dataset))
+        }
+        Ok(dataset) if options.val_split.is_some() => Err(Error::Mismatch {
+            found: format!("{} has no labels to validate with", dataset.root.display()),
+            remedy: "Name a labelled data set with --data, or validate on nothing: --val-split none.".into(),
+        }),
+        Err(error) if options.val_split.is_some() => Err(error),
+        Ok(dataset) => {
+            notes.push(format!("no validation: {} has no labels", dataset.root.display()));
+            Ok(None)
+        }
+        Err(error) => {
+            notes.push(format!("no validation: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// How the teacher is distilled; `None`: not at all.
+fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<String>) -> Result<Option<DistillOptions>> {
+    let parts = match settings.distill {
+        Distill::None => return Ok(None),
+        Distill::All => DistillParts::All,
+        Distill::Cls => DistillParts::Cls,
+    };
+    let refuse = |found: String, remedy: &str| Err(Error::Mismatch { found, remedy: remedy.into() });
+    let Some(cache) = &sources.cache else {
+        return refuse(
+            "distilling needs a cache".into(),
+            "Give --cache C, or --distill none to learn from labels alone.",
+        );
+    };
+    let manifest = cache.manifest();
+    let teacher = &manifest.teacher;
+    if teacher.strides != STRIDES {
+        return refuse(
+            format!("the teacher has the strides {:?}; a YOLOv8 student has {STRIDES:?}", teacher.strides),
+            "Use a teacher without P2 or P6 levels.",
+        );
+    }
+    if parts == DistillParts::All {
+        match manifest.dfl_len() {
+            0 => notes.push("the cache has no DFL logits: boxes and classes are distilled without them".into()),
+            len if len == 4 * REG_MAX => {}
+            len => {
+                return refuse(
+                    format!("the teacher has {} DFL bins a side, the student {REG_MAX}", len / 4),
+                    "Distil classes alone: --distill cls.",
+                );
+            }
+        }
+    }
+    let unlabelled = sources.images.images.iter().filter(|i| i.labels.is_none()).count();
+    if unlabelled > 0 && settings.cls_loss == ClsLoss::SoftmaxKl {
+        return refuse(
+            format!(
+                "{unlabelled} of {} images have no labels, and softmax-kl alone cannot teach scores: a softmax does not see the \
+                 level of its logits, and YOLOv8 has no background class",
+                sources.images.images.len()
+            ),
+            "Use --cls-loss bckd or bce.",
+        );
+    }
+    let temperature = settings.temperature;
+    if !SENSIBLE_TEMPERATURES.contains(&temperature) {
+        notes.push(format!("warning: a temperature of {temperature} is outside 3 to 6, where published results lie"));
+    }
+    if settings.alpha == 1.0 {
+        notes.push("warning: with --alpha 1 nothing of the teacher is used".into());
+    }
+    Ok(Some(DistillOptions { cls_loss: settings.cls_loss, temperature, parts }))
+}
+
+/// The student's first weights and what `config.json` says of them.
+fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>) -> Result<(State, String)> {
+    match &options.start {
+        Start::Random(scale) => {
+            notes.push(format!(
+                "{scale} starts from random weights; name a .pt or .safetensors file to start from trained ones"
+            ));
+            let state = State::random(Architecture::new(*scale, class_names.len()), options.settings.seed);
+            Ok((state, "random".into()))
+        }
+        Start::File(path) => {
+            let loaded = weights::load(path, Some(class_names.len()), options.settings.seed)?;
+            if let Some(classes) = loaded.class_branch_replaced {
+                notes.push(format!(
+                    "{} has {classes} classes, not {}: its class branch (model.22.cv3) starts from random weights",
+                    path.display(),
+                    class_names.len()
+                ));
+            }
+            let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Ok((loaded.state, format!("{name} sha256 {}", to_hex(&Sha256::digest(&bytes)))))
+        }
+    }
+}
+
+/// The state to go on from, where there is one and the user wants it.
+fn resumed(
+    folder: &RunFolder,
+    config: &RunConfig,
+    resume: bool,
+    notes: &mut Vec<String>,
+) -> Result<Option<(std::collections::BTreeMap<String, tch::Tensor>, Progress)>> {
+    let Some(found) = RunConfig::load(folder.path())? else {
+        if resume {
+            notes.push("there is nothing to resume: the run starts from its beginning".into());
+        }
+        return Ok(None);
+    };
+    if !resume {
+        return Err(Error::Mismatch {
+            found: format!("{} holds a run already", folder.path().display()),
+            remedy: "Go on with it: --resume. Start again: --overwrite. Or choose another --out.".into(),
+        });
+    }
+    found.refuse_other(config, folder.path())?;
+    checkpoint::load(folder.path())
+}
+
+/// SHA-256 over paths, digests and labels.
+fn images_digest(images: &[TrainImage]) -> String {
+    let mut hasher = Sha256::new();
+    for image in images {
+        hasher.update(&image.relative);
+        hasher.update([0]);
+        hasher.update(image.expected_sha256.unwrap_or_default());
+        match &image.labels {
+            None => hasher.update([0]),
+            Some(labels) => {
+                hasher.update([1]);
+                hasher.update((labels.len() as u64).to_le_bytes());
+                for label in labels {
+                    let b = label.box_xyxy_px;
+                    hasher.update(label.class_id.to_le_bytes());
+                    [b.x1, b.y1, b.x2, b.y2].iter().for_each(|v| hasher.update(v.to_le_bytes()));
+                }
+            }
+        }
+    }
+    to_hex(&hasher.finalize())
+}
+
+impl Settings {
+    /// Whether autocast is on.
+    pub fn is_bf16(&self) -> bool {
+        self.precision == Precision::Bf16
+    }
+}

@@ -1,0 +1,312 @@
+//! The loop: epochs of steps, validation, checkpoints, results.
+
+use super::{
+    checkpoint,
+    data::{Augment, Loader, LoaderOptions, Position},
+    folder::{BEST_ONNX_NAME, BEST_WEIGHTS, CURVES_NAME, LAST_WEIGHTS, RESULTS_NAME},
+    options::{Distill, OptimizerKind, Settings},
+    prepare::Run,
+    results::{EpochRow, write_csv, write_curves},
+    schedule::Schedule,
+    step::{NUM_PARTS, StepError, StepLosses},
+};
+use crate::{
+    Error, Result,
+    eval::Scores,
+    student::{onnx, weights},
+    types::Failure,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+/// Batches that are ready or being made while a step runs.
+const BATCHES_AHEAD: usize = 3;
+/// Threads that make batches, for so many processor threads one.
+const THREADS_PER_LOADER: usize = 4;
+/// Ultralytics' momentum of SGD, and where it begins.
+const SGD_MOMENTUM: f64 = 0.937;
+const SGD_WARMUP_MOMENTUM: f64 = 0.8;
+/// What is left of the learning rate in the end.
+const FINAL_FRACTION: f64 = 0.01;
+
+/// What happens while a run goes on.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step is done.
+    Step {
+        /// From 0.
+        epoch: usize,
+        /// From 0.
+        batch: usize,
+        /// Means of the epoch so far.
+        losses: StepLosses,
+        /// Learning rate of the step.
+        lr: f64,
+    },
+    /// An epoch is done, scored (where it was to be) and written.
+    Epoch(&'a EpochRow),
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct TrainReport {
+    /// Folder of the run.
+    pub run: PathBuf,
+    /// Epochs done, those before a resume included.
+    pub epochs: usize,
+    /// Whether it came to its end: all epochs, or no better result for too long.
+    pub complete: bool,
+    /// Epoch of the best mAP@0.5:0.95, from 1; null where nothing was validated.
+    pub best_epoch: Option<usize>,
+    /// Its mAP@0.5:0.95.
+    pub best_map50_95: Option<f64>,
+    /// The last epoch's row.
+    pub last: Option<EpochRow>,
+    /// Scores of the best weights on the validation split, where they were the last validated.
+    pub best_onnx: Option<PathBuf>,
+    /// Images that were not trained on, with the reason.
+    pub failures: Vec<Failure>,
+    /// Seconds of training, interruptions not counted.
+    pub time_s: f64,
+}
+
+/// Why an epoch ended.
+enum Ended {
+    Whole,
+    Stopped,
+}
+
+impl Run {
+    /// Trains to the end. Raising `stop` ends it after the step under way, with a checkpoint; the same run goes on from there.
+    ///
+    /// # Errors
+    /// [`Error::Trainer`] where the loss is no number (the last checkpoint stays), [`Error::NoSpace`] and [`Error::Io`] from
+    /// the files, what loading an image gives.
+    pub fn train(mut self, stop: &AtomicBool, mut on_event: impl FnMut(Event<'_>)) -> Result<TrainReport> {
+        let settings = self.config.settings.clone();
+        let batches = self.set.images().len().div_ceil(settings.batch.max(1));
+        let schedule = schedule(&settings, batches);
+        let mut complete = self.is_over();
+        if !complete {
+            let from = Position { epoch: self.progress.epoch, batch: self.progress.batch };
+            let mut loader = Loader::start(self.set.clone(), self.loader_options(), from)?;
+            while !complete {
+                match self.epoch(&mut loader, &schedule, stop, &mut on_event)? {
+                    Ended::Stopped => break,
+                    Ended::Whole => complete = self.is_over(),
+                }
+            }
+        }
+        let best_onnx = self.export_best()?;
+        if complete {
+            self.folder.remove_pixels()?;
+        }
+        Ok(TrainReport {
+            run: self.folder.path().to_owned(),
+            epochs: self.progress.epoch,
+            complete,
+            best_epoch: self.progress.best.map(|(_, epoch)| epoch),
+            best_map50_95: self.progress.best.map(|(map, _)| map),
+            last: self.progress.rows.last().cloned(),
+            best_onnx,
+            failures: self.failures,
+            time_s: self.progress.time_s,
+        })
+    }
+
+    /// Whether all epochs are done, or no result was better for too long.
+    fn is_over(&self) -> bool {
+        let patience = self.config.settings.patience;
+        let waited = self.progress.best.map_or(0, |(_, epoch)| self.progress.epoch.saturating_sub(epoch));
+        self.progress.epoch >= self.config.settings.epochs || (patience > 0 && waited >= patience)
+    }
+
+    fn loader_options(&self) -> LoaderOptions {
+        let settings = &self.config.settings;
+        let augment = match (settings.augment, settings.distill) {
+            (false, _) => Augment::none(),
+            (true, Distill::None) => Augment::free(),
+            (true, _) => Augment::grid(),
+        };
+        let at_least_one = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        LoaderOptions {
+            batch: at_least_one(settings.batch),
+            seed: settings.seed,
+            shuffle: true,
+            augment,
+            epochs: settings.epochs,
+            epochs_without_mosaic: settings.close_mosaic,
+            threads: at_least_one(self.config.threads / THREADS_PER_LOADER),
+            ahead: at_least_one(BATCHES_AHEAD),
+        }
+    }
+
+    /// The rest of the epoch under way.
+    fn epoch(
+        &mut self,
+        loader: &mut Loader,
+        schedule: &Schedule,
+        stop: &AtomicBool,
+        on_event: &mut impl FnMut(Event<'_>),
+    ) -> Result<Ended> {
+        let (started, time_before, waited_before) = (Instant::now(), self.progress.time_s, loader.times().waited);
+        let (epoch, batches) = (self.progress.epoch, schedule.batches_per_epoch);
+        self.progress.sums.resize(NUM_PARTS, 0.0);
+        let (mut lr, mut images) = (0.0, 0);
+        while self.progress.batch < batches {
+            let Some(batch) = loader.next().transpose()? else { break };
+            let rates = schedule.rates(epoch, batch.number);
+            let losses = self.trainer.step(&batch, &rates).map_err(|e| self.not_a_number(e, epoch, &batch.indices))?;
+            lr = rates.lr[0];
+            images += batch.len();
+            self.progress.batch += 1;
+            self.progress.steps += 1;
+            self.progress.sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+            self.progress.time_s = time_before + started.elapsed().as_secs_f64();
+            let means = std::array::from_fn(|part| self.progress.sums[part] / self.progress.batch as f64);
+            on_event(Event::Step { epoch, batch: batch.number, losses: means, lr });
+            loader.recycle(batch);
+            if stop.load(Ordering::Relaxed) && self.progress.batch < batches {
+                checkpoint::save(self.folder.path(), &self.trainer.state(), &self.progress)?;
+                return Ok(Ended::Stopped);
+            }
+        }
+        let trained_s = started.elapsed().as_secs_f64();
+        let waited_s = (loader.times().waited - waited_before).as_secs_f64();
+        let scores = match self.is_to_be_scored(epoch) {
+            true => match &self.validator {
+                Some(validator) => match validator.score(self.trainer.average(), stop)? {
+                    Some(scores) => Some(scores),
+                    // Interrupted while scoring: the epoch's steps are kept, and a resumed run scores them.
+                    None => {
+                        checkpoint::save(self.folder.path(), &self.trainer.state(), &self.progress)?;
+                        return Ok(Ended::Stopped);
+                    }
+                },
+                None => None,
+            },
+            false => None,
+        };
+        self.progress.time_s = time_before + started.elapsed().as_secs_f64();
+        let row = EpochRow {
+            epoch: epoch + 1,
+            time_s: self.progress.time_s,
+            lr: if images > 0 { lr } else { schedule.rates(epoch, batches - 1).lr[0] },
+            data_wait: if trained_s > 0.0 { waited_s / trained_s } else { 0.0 },
+            images_per_s: images as f64 / trained_s.max(f64::MIN_POSITIVE),
+            ..self.row(scores.as_ref())
+        };
+        self.finish_epoch(row, scores)?;
+        if let Some(row) = self.progress.rows.last() {
+            on_event(Event::Epoch(row));
+        }
+        // Raised during the last step or while scoring: the epoch is whole and written.
+        Ok(if stop.load(Ordering::Relaxed) && !self.is_over() { Ended::Stopped } else { Ended::Whole })
+    }
+
+    fn is_to_be_scored(&self, epoch: usize) -> bool {
+        let settings = &self.config.settings;
+        (epoch + 1).is_multiple_of(settings.val_every.max(1)) || epoch + 1 == settings.epochs
+    }
+
+    /// Losses and scores of the epoch.
+    fn row(&self, scores: Option<&Scores>) -> EpochRow {
+        let mean = |part: usize| self.progress.sums[part] / self.progress.batch.max(1) as f64;
+        // Where the data has no object of the kind, nothing was missed and nothing found.
+        let number = |value: fn(&Scores) -> Option<f64>| scores.map(|s| value(s).unwrap_or(0.0));
+        EpochRow {
+            box_loss: mean(0),
+            cls_loss: mean(1),
+            dfl_loss: mean(2),
+            distill_box_loss: mean(3),
+            distill_cls_loss: mean(4),
+            distill_dfl_loss: mean(5),
+            precision: number(|s| s.best_f1.map(|b| b.precision)),
+            recall: number(|s| s.best_f1.map(|b| b.recall)),
+            map50: number(|s| s.coco.ap_50),
+            map50_95: number(|s| s.coco.ap),
+            small_recall: scores.and_then(|s| s.small.recall),
+            ..EpochRow::default()
+        }
+    }
+
+    /// Writes what the epoch gave. The checkpoint comes last: a run killed before it does the epoch again, to the same end.
+    fn finish_epoch(&mut self, row: EpochRow, scores: Option<Scores>) -> Result<()> {
+        let run = self.folder.path().to_owned();
+        let state = self.trainer.average().state();
+        let description = self.description();
+        let better = match (&scores, row.map50_95) {
+            (Some(_), Some(map)) => self.progress.best.is_none_or(|(best, _)| map > best),
+            // Without validation the last weights are the best that are known.
+            _ => self.validator.is_none(),
+        };
+        weights::save(run.join(LAST_WEIGHTS), &state, &description)?;
+        if better {
+            weights::save(run.join(BEST_WEIGHTS), &state, &description)?;
+            self.progress.best = row.map50_95.map(|map| (map, row.epoch)).or(self.progress.best);
+        }
+        self.progress.rows.push(row);
+        write_csv(&run.join(RESULTS_NAME), &self.progress.rows)?;
+        write_curves(&run.join(CURVES_NAME), &self.progress.rows)?;
+        self.progress.epoch += 1;
+        self.progress.batch = 0;
+        self.progress.sums = vec![0.0; NUM_PARTS];
+        checkpoint::save(&run, &self.trainer.state(), &self.progress)
+    }
+
+    fn description(&self) -> weights::Description {
+        weights::Description { class_names: self.config.class_names.clone(), imgsz: self.config.imgsz }
+    }
+
+    /// `best.onnx` from the best weights; `None` before the first epoch's end.
+    fn export_best(&self) -> Result<Option<PathBuf>> {
+        let weights = self.folder.path().join(BEST_WEIGHTS);
+        if !weights.is_file() {
+            return Ok(None);
+        }
+        let model = self.folder.path().join(BEST_ONNX_NAME);
+        onnx::export_file(&weights, None, None, &model)?;
+        Ok(Some(model))
+    }
+
+    fn not_a_number(&self, error: StepError, epoch: usize, indices: &[usize]) -> Error {
+        let images: Vec<&str> =
+            indices.iter().filter_map(|&i| self.set.images().get(i)).map(|i| i.relative.as_str()).collect();
+        let kept = match self.progress.rows.len() {
+            0 => "There is no checkpoint yet".to_owned(),
+            done => format!("The checkpoint after epoch {done} is kept"),
+        };
+        Error::Trainer {
+            found: format!(
+                "step {} (epoch {}, batch {}): {error}; images: {}",
+                self.progress.steps + 1,
+                epoch + 1,
+                self.progress.batch + 1,
+                images.join(", ")
+            ),
+            remedy: format!("{kept}. Lower --lr, raise --warmup-epochs, or use --precision fp32."),
+        }
+    }
+}
+
+fn schedule(settings: &Settings, batches_per_epoch: usize) -> Schedule {
+    let sgd = settings.optimizer == OptimizerKind::Sgd;
+    Schedule {
+        epochs: settings.epochs,
+        batches_per_epoch,
+        lr: settings.lr,
+        warmup_lr: settings.warmup_lr,
+        warmup_bias_lr: settings.warmup_lr,
+        warmup_epochs: settings.warmup_epochs,
+        momentum: if sgd { SGD_MOMENTUM } else { 0.0 },
+        warmup_momentum: if sgd { SGD_WARMUP_MOMENTUM } else { 0.0 },
+        decay: settings.decay,
+        final_fraction: FINAL_FRACTION,
+    }
+}

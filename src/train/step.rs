@@ -1,0 +1,211 @@
+//! One training step: batch in, weights changed.
+
+use super::{
+    data::{Batch, TeacherBatch},
+    ema::Ema,
+    flat::{FlatParams, FlatTensors, ParamGroup},
+    loss::{Anchors, DistillOptions, Loss, LossInput, TaskTargets, TeacherTargets, distill_loss, task_loss},
+    optim::{Algorithm, Optimizer},
+    options::{OptimizerKind, Precision, Settings},
+    schedule::Rates,
+};
+use crate::{
+    student::{HeadOutput, Role, YoloV8, native::Autocast},
+    types::ImageSize,
+};
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// Gradients are scaled to this norm at most, as Ultralytics does.
+const MAX_GRAD_NORM: f64 = 10.0;
+/// Ultralytics' weight decay, for an effective batch of 64.
+const WEIGHT_DECAY: f64 = 5e-4;
+const NOMINAL_BATCH: f64 = 64.0;
+
+/// Parts of the losses in the order of [`StepLosses`].
+pub const NUM_PARTS: usize = 6;
+
+/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the teacher; with gains.
+pub type StepLosses = [f64; NUM_PARTS];
+
+/// Why a step changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum StepError {
+    /// The loss is NaN or infinite.
+    #[error("the loss is {0}")]
+    Loss(f64),
+    /// The loss is a number, its gradient is not.
+    #[error("the norm of the gradient is {0}")]
+    Gradient(f64),
+}
+
+/// The student with everything that changes while it is trained.
+pub struct Trainer {
+    student: YoloV8,
+    params: FlatParams,
+    /// Running means and variances of the normalisations.
+    statistics: FlatTensors,
+    optimizer: Optimizer,
+    ema: Ema,
+    /// A network whose tensors are those of `ema`.
+    average: YoloV8,
+    anchors: Anchors,
+    precision: Precision,
+    /// Weight of the labels' loss and how the teacher's is computed; `None`: labels alone.
+    distill: Option<(f64, DistillOptions)>,
+}
+
+impl Trainer {
+    /// Readies a student for training. `distill`: the labels' weight alpha and how the teacher is distilled.
+    pub fn new(student: YoloV8, input: ImageSize, settings: &Settings, distill: Option<DistillOptions>) -> Self {
+        let trained = student.params().iter().filter(|p| p.spec.role.is_trained());
+        let params = FlatParams::new(trained.map(|p| {
+            let group = match p.spec.role {
+                Role::NormWeight => ParamGroup::Norm,
+                Role::Bias => ParamGroup::Bias,
+                _ => ParamGroup::Weight,
+            };
+            (p.spec.name.clone(), p.tensor.shallow_clone(), group)
+        }));
+        let statistics =
+            FlatTensors::new(&named(&student, |role| matches!(role, Role::RunningMean | Role::RunningVar)));
+        let algorithm = match settings.optimizer {
+            OptimizerKind::Adamw => Algorithm::ADAMW,
+            OptimizerKind::Sgd => Algorithm::Sgd,
+        };
+        // Ultralytics accumulates small batches up to 64 and scales the decay for what is more than that; here every batch is a
+        // step, so the decay per image is what stays the same.
+        let decay = WEIGHT_DECAY * (settings.batch as f64 / NOMINAL_BATCH).max(1.0);
+        let optimizer = Optimizer::new(algorithm, decay, &params);
+        let ema = Ema::new(params.params(), &statistics);
+        let average = student.copy();
+        for flat in [ema.params(), ema.buffers()] {
+            let tensor_of = |name: &str| average.params().iter().find(|p| p.spec.name == name);
+            let tensors: Vec<(String, Tensor)> = flat
+                .views()
+                .filter_map(|(name, _)| tensor_of(name).map(|p| (name.to_owned(), p.tensor.shallow_clone())))
+                .collect();
+            flat.lend(&tensors);
+        }
+        let anchors = Anchors::new(input, student.device());
+        let distill = distill.map(|options| (settings.alpha, options));
+        Self { student, params, statistics, optimizer, ema, average, anchors, precision: settings.precision, distill }
+    }
+
+    /// The network with averaged (EMA) weights: what is validated and shipped.
+    pub fn average(&self) -> &YoloV8 {
+        &self.average
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.student.device()
+    }
+
+    /// Forward, losses, backward, clipping, optimizer, average.
+    ///
+    /// # Errors
+    /// Where the loss or its gradient is no number; the weights are then as they were before the step.
+    pub fn step(&mut self, batch: &Batch, rates: &Rates) -> Result<StepLosses, StepError> {
+        let device = self.device();
+        let images = images_of(batch, device);
+        let head = self.forward(&images);
+        let input = LossInput::new(&head, &self.anchors);
+        let task = task_loss(
+            &input,
+            &TaskTargets {
+                labelled: &batch.labelled,
+                batch_index: &batch.labels.batch_index,
+                class_id: &batch.labels.class_id,
+                boxes_xyxy_input_px: &batch.labels.boxes_xyxy_input_px,
+            },
+        );
+        let distill = self.distill.as_ref().zip(batch.teacher.as_ref()).map(|((alpha, options), teacher)| {
+            (*alpha, distill_loss(&input, &targets_of(teacher, batch.len(), device), options))
+        });
+        let total = match &distill {
+            Some((alpha, distill)) => &task.total * *alpha + &distill.total * (1.0 - alpha),
+            None => task.total.shallow_clone(),
+        };
+        let value = total.double_value(&[]);
+        if !value.is_finite() {
+            return Err(StepError::Loss(value));
+        }
+        self.params.zero_grad();
+        total.backward();
+        let norm = self.params.clip_grad_norm(MAX_GRAD_NORM).double_value(&[]);
+        if !norm.is_finite() {
+            return Err(StepError::Gradient(norm));
+        }
+        self.optimizer.step(&self.params, rates);
+        self.ema.update(self.params.params(), &self.statistics);
+        let parts = |loss: &Loss| [&loss.box_part, &loss.cls_part, &loss.dfl_part].map(|part| part.double_value(&[]));
+        let [a, b, c] = parts(&task);
+        let [d, e, f] = distill.map_or([0.0; 3], |(_, loss)| parts(&loss));
+        Ok([a, b, c, d, e, f])
+    }
+
+    fn forward(&self, images: &Tensor) -> HeadOutput {
+        let _autocast = (self.precision == Precision::Bf16).then(|| Autocast::new(self.device()));
+        self.student.forward(images, true)
+    }
+
+    /// Everything that a later process needs to go on exactly: `model.`, `ema.` and `optimizer.` tensors.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
+        let own = self.student.params().iter().map(|p| (format!("model.{}", p.spec.name), p.tensor.detach()));
+        let ema = self.ema.state().into_iter().map(|(name, t)| (format!("ema.{name}"), t));
+        let optimizer =
+            self.optimizer.state(&self.params).into_iter().map(|(name, t)| (format!("optimizer.{name}"), t));
+        own.chain(ema).chain(optimizer).collect()
+    }
+
+    /// Goes on from a state.
+    ///
+    /// # Errors
+    /// In words, where a tensor is missing or of another shape; the trainer is then not to be used.
+    pub fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<(), String> {
+        let under = |prefix: &str| -> Vec<(String, Tensor)> {
+            let strip =
+                |(name, t): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_owned(), t.shallow_clone()));
+            state.iter().filter_map(strip).collect()
+        };
+        for param in self.student.params() {
+            let name = format!("model.{}", param.spec.name);
+            let tensor = state.get(&name).ok_or_else(|| format!("{name} is missing"))?;
+            if tensor.size() != param.tensor.size() {
+                return Err(format!("{name} has the shape {:?}, expected {:?}", tensor.size(), param.tensor.size()));
+            }
+            no_grad(|| param.tensor.shallow_clone().copy_(tensor));
+        }
+        self.ema.load_state(&under("ema."))?;
+        self.optimizer.load_state(&self.params, &under("optimizer."))
+    }
+}
+
+fn named(network: &YoloV8, wanted: impl Fn(Role) -> bool) -> Vec<(String, Tensor)> {
+    let chosen = network.params().iter().filter(|p| wanted(p.spec.role));
+    chosen.map(|p| (p.spec.name.clone(), p.tensor.shallow_clone())).collect()
+}
+
+/// `[B, 3, H, W]` float32, 0..1, channels last in memory, as the bytes already lie.
+pub fn images_of(batch: &Batch, device: Device) -> Tensor {
+    let (height, width) = (i64::from(batch.input.height), i64::from(batch.input.width));
+    let levels = Tensor::from_slice(&batch.pixels).view([batch.len() as i64, height, width, 3]);
+    levels.to_device(device).permute([0, 3, 1, 2]).to_kind(Kind::Float) / 255.0
+}
+
+fn targets_of(teacher: &TeacherBatch, batch: usize, device: Device) -> TeacherTargets {
+    let rows = teacher.len() as i64;
+    let floats = |values: &[f32], columns: i64| Tensor::from_slice(values).view([rows, columns]).to_device(device);
+    let integers = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+    let floor = Tensor::from_slice(&teacher.floor_prob).view([batch as i64, teacher.num_anchors as i64]);
+    TeacherTargets {
+        batch_index: integers(&teacher.batch_index),
+        anchor: integers(&teacher.anchor),
+        score: Tensor::from_slice(&teacher.score).to_device(device),
+        class_logits: floats(&teacher.class_logits, teacher.num_classes as i64),
+        dfl_logits: teacher.dfl_logits.as_ref().map(|logits| floats(logits, teacher.dfl_len as i64)),
+        boxes_xyxy_input_px: floats(&teacher.boxes_xyxy_input_px, 4),
+        floor_prob: floor.to_device(device),
+    }
+}

@@ -1,0 +1,164 @@
+//! The ONNX export: against the forward pass, against Ultralytics' decoded output, as a teacher, and in Python.
+
+use crate::{
+    common,
+    support::{compare, filled, fixture, flat, golden, images},
+};
+use logitcache::{
+    Error,
+    student::{
+        Architecture, Scale, State, YoloV8,
+        onnx::{export, export_file},
+        weights::{Description, save},
+    },
+    teacher::{BatchSize, Precision, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, runtime},
+    types::Store,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tch::Device;
+
+const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
+
+fn description(names: &[&str], imgsz: u32) -> Description {
+    Description { class_names: names.iter().map(|name| (*name).to_owned()).collect(), imgsz }
+}
+
+fn numbered(classes: usize, imgsz: u32) -> Description {
+    Description { class_names: (0..classes).map(|id| format!("class {id}")).collect(), imgsz }
+}
+
+fn as_teacher(path: &Path) -> TeacherModel {
+    TeacherModel::load(path, &TeacherOptions { imgsz: None, store: Store::All, names: None }).unwrap()
+}
+
+#[track_caller]
+fn close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (found - expected).abs() <= 1e-3 * (1.0 + expected.abs()),
+            "{what} {i}: {found}, torch says {expected}"
+        );
+    }
+}
+
+/// An export is a teacher again, and gives what the network gives in torch.
+fn round_trip(state: &State, size: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("student.onnx");
+    let classes = state.architecture().num_classes;
+    export(&path, state, &numbered(classes, size as u32)).unwrap();
+    let teacher = as_teacher(&path);
+    assert_eq!((teacher.input.height, teacher.input.width), (size as u32, size as u32));
+    assert_eq!((teacher.batch, teacher.precision), (BatchSize::Fixed(1), Precision::Fp32));
+    assert_eq!((teacher.head.num_classes, teacher.head.reg_max), (classes, Some(16)));
+    assert_eq!(teacher.head.strides, [8, 16, 32]);
+    assert_eq!(teacher.class_names, numbered(classes, 0).class_names);
+    let check = teacher.self_check(&OPTIONS).unwrap();
+    assert_eq!(check.anchors, teacher.head.num_anchors);
+
+    let pixels = images(1, size);
+    let output = YoloV8::from_state(state, Device::Cpu).forward(&pixels, false);
+    let mut session = TeacherSession::new(&teacher, &OPTIONS).unwrap();
+    let found = session.run(1, &flat(&pixels)).unwrap();
+    close(found.class_logits(0), &flat(&output.class_logits), "class logit");
+    close(found.dfl_logits(0).unwrap(), &flat(&output.dfl_logits), "DFL logit");
+}
+
+#[test]
+fn exports_are_teachers_that_give_the_networks_logits() {
+    round_trip(&State::random(Architecture::new(Scale::N, 80), 3), 160);
+    round_trip(&filled(Scale::N, 3), 64);
+    round_trip(&filled(Scale::S, 80), 96);
+    round_trip(&filled(Scale::M, 1), 64);
+}
+
+#[test]
+fn the_export_gives_ultralytics_decoded_output() {
+    runtime::init(None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for case in golden().cases {
+        let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
+        let path = folder.path().join("student.onnx");
+        export(&path, &filled(scale, case.num_classes), &numbered(case.num_classes, case.size as u32)).unwrap();
+        let mut session = ort::session::Session::builder().unwrap().commit_from_file(&path).unwrap();
+        assert_eq!((session.inputs()[0].name(), session.outputs()[0].name()), ("images", "output0"));
+        let (pixels, per_image) = (flat(&images(case.batch, case.size)), 3 * case.size * case.size);
+        let mut found = Vec::new();
+        for image in pixels.chunks(per_image) {
+            let input = ort::value::TensorRef::from_array_view(([1, 3, case.size, case.size], image)).unwrap();
+            let outputs = session.run(ort::inputs![input]).unwrap();
+            let (shape, values) = outputs[0].try_extract_tensor::<f32>().unwrap();
+            assert_eq!(shape[..2], [1, 4 + case.num_classes as i64]);
+            found.extend_from_slice(values);
+        }
+        compare(&found, &case.eval["decoded"], 1e-3, &format!("{scale}, {} classes", case.num_classes));
+    }
+}
+
+#[test]
+fn an_export_repeats_byte_for_byte_and_quotes_names_as_python_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a.onnx"), folder.path().join("b.onnx"));
+    let names = ["driver's seat", "say \"cheese\"", "both ' and \"", "été 東", "back\\slash", "tab\tnew\nline\u{7f}"];
+    let state = filled(Scale::N, names.len());
+    export(&a, &state, &description(&names, 64)).unwrap();
+    export(&b, &state, &description(&names, 64)).unwrap();
+    assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+    assert_eq!(as_teacher(&a).class_names, names);
+}
+
+#[test]
+fn a_weights_file_is_exported_with_its_own_names_and_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (weights, out) = (folder.path().join("best.safetensors"), folder.path().join("best.onnx"));
+    save(&weights, &filled(Scale::N, 2), &description(&["cat", "dog"], 96)).unwrap();
+    export_file(&weights, None, None, &out).unwrap();
+    let teacher = as_teacher(&out);
+    assert_eq!(
+        (teacher.class_names.as_slice(), teacher.input.width),
+        (["cat".to_owned(), "dog".to_owned()].as_slice(), 96)
+    );
+    export_file(&weights, Some(vec!["a".into(), "b".into()]), Some(64), &out).unwrap();
+    assert_eq!((as_teacher(&out).class_names[1].as_str(), as_teacher(&out).input.width), ("b", 64));
+
+    let says = |error: Error, part: &str| {
+        assert!(matches!(error, Error::Mismatch { .. }), "{error:?}");
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    says(export_file(&weights, Some(vec!["a".into()]), None, &out).unwrap_err(), "has 2 classes, 1 names are given");
+    says(export_file(&weights, None, Some(100), &out).unwrap_err(), "multiple of 32");
+    says(export_file(&weights, None, Some(0), &out).unwrap_err(), "multiple of 32");
+    says(export_file(fixture("yolov8n.pt"), None, None, &out).unwrap_err(), "does not name its classes");
+    assert_eq!(as_teacher(&out).input.width, 64, "the earlier export is as it was");
+}
+
+#[test]
+fn python_checks_and_runs_the_export() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::env::var_os("LOGITCACHE_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
+    let works = Command::new(&python).args(["-c", "import onnx, onnxruntime, numpy"]).output();
+    if !works.is_ok_and(|output| output.status.success()) {
+        common::skip(&format!("{} lacks onnx, onnxruntime or numpy", python.display()));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::random(Architecture::new(Scale::N, 5), 11);
+    export(folder.path().join("student.onnx"), &state, &numbered(5, 96)).unwrap();
+    let pixels = images(1, 96);
+    let output = YoloV8::from_state(&state, Device::Cpu).forward(&pixels, false);
+    for (name, values) in [
+        ("pixels", flat(&pixels)),
+        ("dfl_logits", flat(&output.dfl_logits)),
+        ("class_logits", flat(&output.class_logits)),
+    ] {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        std::fs::write(folder.path().join(format!("{name}.f32")), bytes).unwrap();
+    }
+    let script = root.join("tests/python/check_export.py");
+    let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,168 @@
+//! Forward, gradients and running statistics against Ultralytics' PyTorch model, weights set by the same formula.
+
+use crate::support::{Case, close, compare, filled, flat, golden, images, noise};
+use logitcache::student::{Architecture, HeadOutput, Scale, State, Values, YoloV8};
+use tch::{Device, Kind, Tensor};
+
+const TOLERANCE: f32 = 1e-4;
+
+fn network(case: &Case) -> YoloV8 {
+    let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
+    YoloV8::from_state(&filled(scale, case.num_classes), Device::Cpu)
+}
+
+fn param<'n>(network: &'n YoloV8, name: &str) -> &'n Tensor {
+    &network.params().iter().find(|param| param.spec.name == name).unwrap().tensor
+}
+
+#[test]
+fn the_golden_says_what_made_it() {
+    let made_with = golden().made_with;
+    assert!(made_with["torch"].starts_with("2.11.0"), "{made_with:?}");
+    assert_eq!(made_with["ultralytics"], "8.4.190");
+}
+
+#[test]
+fn names_shapes_and_order_are_those_of_the_state_dict() {
+    let golden = golden();
+    let names = golden.cases.iter().find_map(|case| case.names.as_ref()).unwrap();
+    let params = Architecture::new(Scale::N, 80).params();
+    let own: Vec<_> = params.into_iter().map(|param| (param.name, param.shape)).collect();
+    assert_eq!(own, *names);
+}
+
+#[test]
+fn parameters_are_counted_as_ultralytics_counts_them() {
+    for case in golden().cases {
+        let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
+        let architecture = Architecture::new(scale, case.num_classes);
+        assert_eq!(architecture.num_parameters(), case.parameters, "{scale}, {} classes", case.num_classes);
+    }
+}
+
+#[test]
+fn evaluation_gives_ultralytics_raw_outputs() {
+    for case in golden().cases {
+        let output = network(&case).forward(&images(case.batch, case.size), false);
+        let anchors: usize = [8, 16, 32].map(|stride| (case.size / stride).pow(2)).iter().sum();
+        let shape = |channels: usize| [case.batch, channels, anchors].map(|dim| dim as i64).to_vec();
+        assert_eq!(output.dfl_logits.size(), shape(64));
+        assert_eq!(output.class_logits.size(), shape(case.num_classes));
+        assert!(!output.class_logits.requires_grad());
+        let what = format!("yolov8{}, {} classes", case.scale, case.num_classes);
+        compare(&flat(&output.dfl_logits), &case.eval["dfl_logits"], TOLERANCE, &format!("{what}, DFL"));
+        compare(&flat(&output.class_logits), &case.eval["class_logits"], TOLERANCE, &format!("{what}, classes"));
+    }
+}
+
+/// The generator's scalar: outputs weighed by noise, summed.
+fn scalar(output: &HeadOutput) -> Tensor {
+    let weigh = |tensor: &Tensor, stream| {
+        let weights: Vec<f32> = noise(tensor.numel(), stream).iter().map(|u| 2.0 * u - 1.0).collect();
+        (tensor * Tensor::from_slice(&weights).view_as(tensor)).sum(Kind::Float)
+    };
+    weigh(&output.dfl_logits, 1) + weigh(&output.class_logits, 2)
+}
+
+#[test]
+fn training_gives_ultralytics_outputs_gradients_and_running_statistics() {
+    for case in golden().cases {
+        let network = network(&case);
+        let output = network.forward(&images(case.batch, case.size), true);
+        let what = format!("yolov8{}, {} classes", case.scale, case.num_classes);
+        compare(&flat(&output.dfl_logits), &case.train["dfl_logits"], TOLERANCE, &format!("{what}, DFL"));
+        compare(&flat(&output.class_logits), &case.train["class_logits"], TOLERANCE, &format!("{what}, classes"));
+        for (name, expected) in &case.running {
+            let found = |part: &str| param(&network, &format!("{name}.{part}"));
+            for (part, expected) in [("running_mean", &expected.mean), ("running_var", &expected.var)] {
+                for (found, expected) in flat(found(part)).iter().zip(expected) {
+                    close(*found, *expected, TOLERANCE, || format!("{what}, {name}.{part}"));
+                }
+            }
+            assert_eq!(found("num_batches_tracked").int64_value(&[]), expected.count, "{what}, {name}");
+        }
+        scalar(&output).backward();
+        for (name, expected) in &case.gradient_norms {
+            let norm = param(&network, name).grad().to_kind(Kind::Double).norm().double_value(&[]);
+            // Gradients pass back through some sixty normalisations over as few as four values.
+            assert!(
+                (norm - expected).abs() <= 1e-3 * expected,
+                "{what}, gradient of {name}: {norm}, expected {expected}"
+            );
+        }
+        let untouched = param(&network, "model.22.dfl.conv.weight");
+        assert!(!untouched.requires_grad() && !untouched.grad().defined());
+    }
+}
+
+#[test]
+fn a_random_start_has_ultralytics_priors_and_repeats() {
+    let state = |seed, classes| State::random(Architecture::new(Scale::N, classes), seed);
+    let (first, again, other) = (state(7, 7), state(7, 7), state(8, 7));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    let priors = golden().bias_priors;
+    assert_eq!(priors.len(), 6);
+    for (param, values) in first.iter() {
+        let values = values.as_f32();
+        if let Some(prior) = priors.get(&param.name) {
+            assert!(
+                values.iter().all(|value| (value - prior).abs() < 1e-6),
+                "{}: {values:?}, expected {prior}",
+                param.name
+            );
+        } else if param.shape.len() == 4 && !param.name.contains("dfl") {
+            // Uniform within 1 / sqrt(fan in): as large as that, and with its spread.
+            let bound = 1.0 / (param.shape[1..].iter().product::<usize>() as f32).sqrt();
+            let largest = values.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+            let spread = (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt();
+            assert!(largest <= bound && largest > 0.95 * bound, "{}: {largest}, bound {bound}", param.name);
+            assert!((spread * 3f32.sqrt() / bound - 1.0).abs() < 0.1, "{}: spread {spread}", param.name);
+        }
+    }
+    // Another number of classes changes nothing outside the class branch.
+    for ((param, a), (_, b)) in first.iter().zip(state(7, 3).iter()) {
+        assert!(a == b || param.name.starts_with("model.22.cv3."), "{}", param.name);
+    }
+}
+
+#[test]
+fn weights_are_channels_last_and_come_back_unchanged() {
+    let state = filled(Scale::N, 3);
+    let network = YoloV8::from_state(&state, Device::Cpu);
+    let weight = param(&network, "model.1.conv.weight");
+    assert_eq!((weight.size(), weight.stride()), (vec![32, 16, 3, 3], vec![144, 1, 48, 16]));
+    assert_eq!(network.state(), state);
+
+    let copy = network.copy();
+    assert_eq!(copy.state(), state);
+    assert!(copy.params().iter().all(|param| !param.tensor.requires_grad()));
+    network.forward(&images(2, 64), true);
+    assert_ne!(network.state(), state, "the running statistics moved");
+    assert_eq!(copy.state(), state, "a copy is apart");
+}
+
+#[test]
+fn autocast_gives_float32_close_to_the_plain_pass() {
+    let network = YoloV8::random(Scale::N, 3, 1, Device::Cpu);
+    let images = images(2, 64);
+    let plain = network.copy().forward(&images, true);
+    let output = {
+        let _autocast = logitcache::student::native::Autocast::new(Device::Cpu);
+        network.forward(&images, true)
+    };
+    assert_eq!((output.dfl_logits.kind(), output.class_logits.kind()), (Kind::Float, Kind::Float));
+    let difference = (&output.dfl_logits - &plain.dfl_logits).abs().mean(Kind::Float).double_value(&[]);
+    assert!(difference > 0.0 && difference < 0.05, "{difference}");
+    scalar(&output).backward();
+    assert!(param(&network, "model.0.conv.weight").grad().abs().sum(Kind::Float).double_value(&[]) > 0.0);
+}
+
+#[test]
+fn values_that_do_not_fit_are_a_panic() {
+    let architecture = Architecture::new(Scale::N, 1);
+    let mut values: Vec<Values> =
+        State::random(architecture.clone(), 0).iter().map(|(_, values)| values.clone()).collect();
+    values[1] = Values::F32(vec![0.0; 3]);
+    assert!(std::panic::catch_unwind(|| State::new(architecture, values)).is_err());
+}

@@ -1,0 +1,12 @@
+//! The student against Ultralytics' own YOLOv8 (`tests/fixtures/student/generate.py`), its weights in and out of files, and
+//! its ONNX export in ONNX Runtime, as a teacher, and as Python sees it.
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod export;
+mod golden;
+mod refusals;
+mod support;
+mod weights;
