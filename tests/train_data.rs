@@ -181,6 +181,7 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
             [vec![0, 1, 2], vec![3, 4, 5], vec![6]]
         );
         for batch in &batches {
+            assert_eq!(batch.sources, batch.indices);
             let size = batch.pixels.len() / batch.len();
             let teacher = batch.teacher.as_ref().unwrap();
             let logits = teacher.dfl_logits.as_deref();
@@ -256,6 +257,7 @@ fn under_every_moved_anchor_lie_the_pixels_that_the_teacher_saw() {
                 let p = &record.predictions;
                 let own = &case.records[batch.indices[place]];
                 assert_eq!(record.labels.is_some(), own.labels.is_some(), "mosaics are of one kind");
+                assert!(batch.sources.contains(&(record.image_id as usize)));
                 mixed += usize::from(record.image_id != own.image_id);
 
                 let (from, to) = (grid.cell(p.anchor[at] as usize), grid.cell(anchor));

@@ -15,6 +15,8 @@ pub struct Batch {
     pub input: ImageSize,
     /// `[B]` position in [`TrainSet::images`](super::TrainSet::images) of each row's image; of a mosaic the first of its four.
     pub indices: Vec<usize>,
+    /// Positions of every image that the batch shows, row by row: one, or the four of a mosaic.
+    pub sources: Vec<usize>,
     /// `[B, H, W, 3]` RGB levels 0..=255 (channels last): divided by 255 they are the student's input.
     pub pixels: Vec<u8>,
     /// `[B]` whether the image has labels, be they none; an image without counts in the distillation loss alone. All

@@ -271,6 +271,7 @@ fn empty() -> Batch {
         batches: 0,
         input: ImageSize { width: 0, height: 0 },
         indices: Vec::new(),
+        sources: Vec::new(),
         pixels: Vec::new(),
         labelled: Vec::new(),
         labels: LabelBatch::default(),

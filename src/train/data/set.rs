@@ -204,6 +204,7 @@ impl TrainSet {
         batch.input = self.input;
         batch.indices.clear();
         batch.indices.extend(indices);
+        batch.sources.clear();
         batch.pixels.resize(indices.len() * image_bytes, 0);
         batch.labelled.clear();
         batch.labels.batch_index.clear();
@@ -236,6 +237,7 @@ impl TrainSet {
             if let Some(changes) = augment.colour_changes(&draws) {
                 HsvChange::new(changes).apply(out);
             }
+            batch.sources.extend(plans.iter().map(|(image, _)| image));
             batch.labelled.push(labelled);
             self.push_labels(batch, row, &scene, &plans);
             if let (Some(teacher), Some(predictions)) = (&self.teacher, &mut predictions) {
