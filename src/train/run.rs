@@ -169,7 +169,7 @@ impl Run {
         while self.progress.batch < batches {
             let Some(batch) = loader.next().transpose()? else { break };
             let rates = schedule.rates(epoch, batch.number);
-            let losses = self.trainer.step(&batch, &rates).map_err(|e| self.not_a_number(e, epoch, &batch.indices))?;
+            let losses = self.trainer.step(&batch, &rates).map_err(|e| self.not_a_number(e, epoch, &batch.sources))?;
             lr = rates.lr[0];
             images += batch.len();
             self.progress.batch += 1;
@@ -282,9 +282,9 @@ impl Run {
         Ok(Some(model))
     }
 
-    fn not_a_number(&self, error: StepError, epoch: usize, indices: &[usize]) -> Error {
+    fn not_a_number(&self, error: StepError, epoch: usize, sources: &[usize]) -> Error {
         let images: Vec<&str> =
-            indices.iter().filter_map(|&i| self.set.images().get(i)).map(|i| i.relative.as_str()).collect();
+            sources.iter().filter_map(|&i| self.set.images().get(i)).map(|i| i.relative.as_str()).collect();
         let kept = match self.progress.rows.len() {
             0 => "There is no checkpoint yet".to_owned(),
             done => format!("The checkpoint after epoch {done} is kept"),

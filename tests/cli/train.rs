@@ -181,7 +181,8 @@ fn a_student_is_trained_exported_and_used_again() {
     let fewer = setup.data.with_file_name("fewer.yaml");
     let text = fs::read_to_string(&setup.data).unwrap();
     let names = text.find("names:").unwrap();
-    fs::write(&fewer, format!("{}names: [circle, ring, triangle, square, star, cross, dot]\n", &text[..names])).unwrap();
+    fs::write(&fewer, format!("{}names: [circle, ring, triangle, square, star, cross, dot]\n", &text[..names]))
+        .unwrap();
     let other = ["train", "--distill", "none", "--epochs", "1", "--batch", "8", "--imgsz", "64", "--val-split", "none"];
     let other = args(other, &[("--model", &start), ("--data", &fewer), ("--out", &setup.path("other"))], &[]);
     logitcache(&other).expect(0).says(&["has 6 classes, not 7", "random weights"]);
