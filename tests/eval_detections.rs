@@ -91,7 +91,7 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
     }
     fs::write(folder.path().join("broken.png"), "no picture").unwrap();
     let dataset = Dataset::of_paths(&[folder.path().to_owned()]).unwrap();
-    let nms = NmsOptions { conf: 0.0, ..NmsOptions::SCORING };
+    let nms = NmsOptions { conf: 0.0, iou: 1.0, ..NmsOptions::SCORING };
     let run = |model: &str, imgsz, jobs| {
         let options = DetectorOptions {
             model: models.join(model),
@@ -126,14 +126,17 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
         ("yolov8-p2.onnx", None),
     ] {
         let images = run(model, imgsz, 1);
-        assert!(images.iter().all(|image| image.detections.len() == 300), "{model}: conf 0 fills the limit");
+        assert!(images.iter().all(|image| image.detections.len() == 300), "{model}: nothing is dropped, so the limit is reached");
         for image in &images {
             let (width, height) = (image.size.width as f32, image.size.height as f32);
             for b in image.detections.iter().map(|d| d.box_xyxy_px) {
+                let inside = |v: f32, most: f32| (0.0..=most).contains(&v);
                 assert!(
-                    0.0 <= b.x1 && b.x1 <= b.x2 && b.x2 <= width && 0.0 <= b.y1 && b.y1 <= b.y2 && b.y2 <= height,
+                    [b.x1, b.x2].iter().all(|&x| inside(x, width)) && [b.y1, b.y2].iter().all(|&y| inside(y, height)),
                     "{b:?}"
                 );
+                // A head without DFL may give negative distances (these have random weights); an expectation over bins is none.
+                assert!(model == "yolo26-no-dfl.onnx" || (b.x1 <= b.x2 && b.y1 <= b.y2), "{model}: {b:?}");
             }
         }
         assert_eq!(run(model, imgsz, 3), images, "{model}");
