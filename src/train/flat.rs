@@ -130,17 +130,6 @@ pub enum ParamGroup {
     Bias = 2,
 }
 
-impl ParamGroup {
-    /// As Ultralytics' `build_optimizer` sorts: by "bias" in the name first, then by the layer it belongs to.
-    pub fn of(name: &str, of_norm_layer: bool) -> Self {
-        match (name.contains("bias"), of_norm_layer) {
-            (true, _) => Self::Bias,
-            (false, true) => Self::Norm,
-            (false, false) => Self::Weight,
-        }
-    }
-}
-
 /// The trainable parameters and their gradients in two buffers of the same layout, group after group.
 #[derive(Debug)]
 pub struct FlatParams {
@@ -270,13 +259,5 @@ mod tests {
         assert!(is_dense(&[2, 3, 4], &[12, 4, 1]) && is_dense(&[2, 3, 4], &[12, 1, 3]) && is_dense(&[], &[]));
         assert!(is_dense(&[2, 1, 1, 3], &[3, 77, 5, 1]));
         assert!(!is_dense(&[2, 3], &[6, 1]) && !is_dense(&[2, 3], &[0, 1]));
-    }
-
-    #[test]
-    fn groups_are_ultralytics() {
-        assert_eq!(ParamGroup::of("model.0.conv.weight", false), ParamGroup::Weight);
-        assert_eq!(ParamGroup::of("model.0.bn.weight", true), ParamGroup::Norm);
-        assert_eq!(ParamGroup::of("model.0.bn.bias", true), ParamGroup::Bias);
-        assert_eq!(ParamGroup::of("model.22.cv2.0.2.bias", false), ParamGroup::Bias);
     }
 }

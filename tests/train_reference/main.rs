@@ -1,5 +1,6 @@
 //! Losses, optimizers and schedule against Ultralytics and PyTorch: `tests/fixtures/train` (its generator says what is in there).
 #![cfg(feature = "train")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod distill;
 mod optim;

@@ -206,7 +206,7 @@ fn extreme_logits_stay_finite() {
     let input = LossInput::new(&scaled, &anchors);
     let mut total = task_loss(&input, &labels.targets()).total;
     for cls_loss in CLS_LOSSES {
-        total = total + distill_loss(&input, &echo(&student, 0.001), &options(cls_loss)).total;
+        total += distill_loss(&input, &echo(&student, 0.001), &options(cls_loss)).total;
     }
     total.backward();
     assert!(finite(&total) && finite(&scaled.class_logits.grad()) && finite(&scaled.dfl_logits.grad()));

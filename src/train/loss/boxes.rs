@@ -3,7 +3,7 @@
 use tch::{Tensor, no_grad};
 
 /// Bins per side of the box.
-pub(super) const REG_MAX: i64 = 16;
+pub(super) const REG_MAX: i64 = crate::student::REG_MAX as i64;
 
 /// `[n, 4]` x1, y1, x2, y2 in cells from `[n, 64]` DFL logits and `[n, 2]` centres in cells: the distance of each side is the
 /// expectation of the bins (Generalized Focal Loss, Li et al. 2020, eq. 5).

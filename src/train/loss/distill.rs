@@ -25,6 +25,24 @@ pub struct TeacherTargets {
     pub floor_prob: Tensor,
 }
 
+impl TeacherTargets {
+    /// A wrong shape would broadcast into a number that looks like a loss.
+    fn check(&self, input: &LossInput) {
+        let (kept, classes) = (self.score.numel() as i64, input.class_logits.size()[1]);
+        assert_eq!(
+            (self.batch_index.size(), self.anchor.size()),
+            (vec![kept], vec![kept]),
+            "where the kept anchors lie"
+        );
+        assert_eq!(self.class_logits.size(), [kept, classes], "class logits of the kept anchors");
+        assert_eq!(self.boxes_xyxy_input_px.size(), [kept, 4], "boxes of the kept anchors");
+        assert_eq!(self.floor_prob.size(), [input.batch(), input.anchors.len()], "floors");
+        if let Some(logits) = &self.dfl_logits {
+            assert_eq!(logits.size(), [kept, 4 * boxes::REG_MAX], "DFL logits of the kept anchors");
+        }
+    }
+}
+
 /// Which loss compares the classes. `s` and `t` are the logits of student and teacher, `p_s` and `p_t` their sigmoids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -82,6 +100,7 @@ pub struct DistillOptions {
 /// # Panics
 /// If the shapes are not those of [`TeacherTargets`] for this batch.
 pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &DistillOptions) -> Loss {
+    teacher.check(input);
     let at = Cells { image: teacher.batch_index.shallow_clone(), anchor: teacher.anchor.shallow_clone() };
     let kept = Kept { weight: &teacher.score, weight_sum: teacher.score.sum(None) };
     let rows = input.class_rows(&at);
