@@ -195,7 +195,7 @@ impl Architecture {
 
     /// Whether a tensor of the state dict belongs to the class branch, whose shapes depend on the number of classes.
     pub(super) fn is_class_branch(name: &str) -> bool {
-        name.strip_prefix("model.22.cv3.").is_some()
+        name.starts_with("model.22.cv3.")
     }
 }
 

@@ -99,7 +99,7 @@ fn values_that_no_network_has_are_refused() {
     changed(
         |entries| entry(entries, "model.5.bn.bias").1 = Dtype::I32,
         None,
-        &["model.5.bn.bias holds", "narrow integers", "float32"],
+        &["model.5.bn.bias holds int32, expected float16, bfloat16, float32 or float64"],
     );
 }
 

@@ -22,6 +22,19 @@ pub(super) enum Kind {
     Other(&'static str),
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::I64 => "int64",
+            Self::Other(name) => name,
+        })
+    }
+}
+
 /// One tensor of a file, not read yet.
 pub(super) struct Entry<'f> {
     pub shape: Vec<usize>,
@@ -92,7 +105,7 @@ impl Entries<'_> {
         let bytes = (entry.read)().map_err(|why| Refusal::new(format!("{name} cannot be read: {why}")))?;
         let values = decode(entry.kind, &bytes, role.is_integer()).ok_or_else(|| {
             let expected = if role.is_integer() { "int64" } else { "float16, bfloat16, float32 or float64" };
-            Refusal::new(format!("{name} holds {:?}, expected {expected}", entry.kind))
+            Refusal::new(format!("{name} holds {}, expected {expected}", entry.kind))
         })?;
         let count = match &values {
             Values::F32(values) => values.len(),

@@ -70,8 +70,14 @@ fn kind(dtype: Dtype) -> Kind {
         Dtype::F64 => Kind::F64,
         Dtype::I64 => Kind::I64,
         Dtype::BOOL => Kind::Other("bool"),
-        Dtype::I8 | Dtype::I16 | Dtype::I32 => Kind::Other("narrow integers"),
-        _ => Kind::Other("another type"),
+        Dtype::I8 => Kind::Other("int8"),
+        Dtype::I16 => Kind::Other("int16"),
+        Dtype::I32 => Kind::Other("int32"),
+        Dtype::U8 => Kind::Other("uint8"),
+        Dtype::U16 => Kind::Other("uint16"),
+        Dtype::U32 => Kind::Other("uint32"),
+        Dtype::U64 => Kind::Other("uint64"),
+        _ => Kind::Other("a type that weights do not have"),
     }
 }
 
