@@ -50,7 +50,6 @@ impl TempFile {
     ///
     /// # Errors
     /// The system's, as it is.
-    #[cfg(feature = "train")]
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
     }

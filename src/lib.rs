@@ -17,14 +17,11 @@ pub mod error;
 pub mod eval;
 pub mod fsio;
 pub mod inspect;
-mod pipeline;
+#[doc(hidden)]
+pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
-#[cfg(feature = "train")]
-pub mod student;
 pub mod teacher;
-#[cfg(feature = "train")]
-pub mod train;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -126,7 +126,10 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
         ("yolov8-p2.onnx", None),
     ] {
         let images = run(model, imgsz, 1);
-        assert!(images.iter().all(|image| image.detections.len() == 300), "{model}: nothing is dropped, so the limit is reached");
+        assert!(
+            images.iter().all(|image| image.detections.len() == 300),
+            "{model}: nothing is dropped, so the limit is reached"
+        );
         for image in &images {
             let (width, height) = (image.size.width as f32, image.size.height as f32);
             for b in image.detections.iter().map(|d| d.box_xyxy_px) {

@@ -1,6 +1,8 @@
 //! The published schemas and the column tables of docs/format.md are those of the code.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use logitcache::{
     build::BuildReport,
     cache::{Manifest, VerifyReport, columns::Table},
@@ -45,18 +47,7 @@ fn published_schemas_are_those_of_the_code() {
         ("predictions.parquet.json", table(Table::Predictions)),
     ];
     for (name, schema) in schemas {
-        let path = root().join("schemas").join(name);
-        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
-        if std::env::var_os("LOGITCACHE_WRITE_SCHEMAS").is_some() {
-            fs::create_dir_all(root().join("schemas")).unwrap();
-            fs::write(&path, &text).unwrap();
-        }
-        let found = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            found == text,
-            "schemas/{name} is not what the code gives; run LOGITCACHE_WRITE_SCHEMAS=1 cargo test --test schemas \
-             and look at the difference: a changed schema needs a new format version or feature"
-        );
+        common::published_schema_is(name, &schema);
     }
 }
 

@@ -24,8 +24,8 @@ pub use manifest::{
     MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
 };
 pub use manifest_file::{MANIFEST_NAME, manifest_path};
-#[cfg(feature = "train")]
-pub(crate) use map::Map;
+#[doc(hidden)]
+pub use map::Map;
 pub use reader::CacheReader;
 pub use record::{ImageKey, ImageRecord, Predictions};
 pub use verify::{Problem, VerifyReport, verify, verify_with_progress};

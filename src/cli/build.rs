@@ -60,7 +60,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
 }
 
 /// Class names, one a line; empty lines at the end do not count.
-pub(super) fn read_names(path: &Path) -> Result<Vec<String>> {
+pub fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read class names from", e))?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {

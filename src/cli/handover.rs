@@ -17,16 +17,7 @@ pub fn to_trainer() -> Result<Status> {
     if !trainer.is_file() {
         return Err(missing(
             format!("{} is not there", trainer.display()),
-            "Build it: `make setup`, then `cargo build --release` (the feature `train` is on by default).",
-        ));
-    }
-    if let Some(lib) = option_env!("LOGITCACHE_LIBTORCH").map(Path::new)
-        && !lib.join("libtorch_cpu.so").is_file()
-        && env::var_os("LD_LIBRARY_PATH").is_none()
-    {
-        return Err(missing(
-            format!("libtorch, which {NAME} was built with, is no longer in {}", lib.display()),
-            "Run `make setup` and build again, or name its folder in LD_LIBRARY_PATH.",
+            "Build it: `make setup`, then `cargo build --release`.",
         ));
     }
     become_it(Command::new(&trainer).args(env::args_os().skip(1)), &trainer)

@@ -4,19 +4,15 @@ pub mod args;
 mod build;
 mod detector;
 mod eval;
-#[cfg(feature = "train")]
-mod export;
 mod handover;
 mod inspect;
-mod output;
+pub mod output;
 mod predict;
-mod progress;
+pub mod progress;
 mod synth;
-#[cfg(feature = "train")]
-mod train;
-#[cfg(feature = "train")]
-mod train_progress;
 mod verify;
+
+pub use build::read_names;
 
 use crate::{Error, Result};
 use args::{Cli, Command};
@@ -46,21 +42,8 @@ pub fn main() -> ExitCode {
     finish(run(Cli::parse()))
 }
 
-/// The `logitcache-train` executable.
-#[cfg(feature = "train")]
-pub fn trainer_main() -> ExitCode {
-    let Cli { quiet, command } = Cli::parse();
-    finish(match command {
-        Command::Train(args) => train::run(&args, quiet),
-        Command::Export(args) => export::run(&args),
-        _ => Err(Error::Mismatch {
-            found: "logitcache-train knows only `train` and `export`".into(),
-            remedy: "Run `logitcache` with the same arguments: it hands over what is meant for here.".into(),
-        }),
-    })
-}
-
-fn finish(result: Result<Status>) -> ExitCode {
+/// Prints the error, chooses the exit code.
+pub fn finish(result: Result<Status>) -> ExitCode {
     ExitCode::from(match result {
         Ok(status) => status as u8,
         Err(error) => {
@@ -92,7 +75,7 @@ fn status_of(error: &Error) -> Status {
 
 /// A flag that the first Ctrl-C (or SIGTERM) raises: a long command then finishes what is in flight. A second one ends the
 /// program at once, which costs no more than the unfinished part.
-fn stop_on_ctrl_c() -> &'static AtomicBool {
+pub fn stop_on_ctrl_c() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     let handler = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -106,12 +89,12 @@ fn stop_on_ctrl_c() -> &'static AtomicBool {
 }
 
 /// Prints a command's result.
-fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     output::result(text).map_err(stdout_error)
 }
 
 /// Prints a command's result as one JSON object.
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| stdout_error(io::Error::other(e)))?;
     print(&text)
 }

@@ -16,9 +16,8 @@ mod sessions;
 mod source;
 
 pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
-#[cfg(feature = "train")]
-pub(crate) use source::mapped_truth;
-pub(crate) use source::{ImageSource, Prepared, read_file};
+pub(crate) use source::{ImageSource, Prepared};
+pub use source::{mapped_truth, read_file};
 
 use crate::{
     Error, Result, fsio,

@@ -105,7 +105,7 @@ impl ImageSource<'_> {
 ///
 /// # Errors
 /// What is wrong with its label file, in words.
-pub(crate) fn mapped_truth(
+pub fn mapped_truth(
     sample: &Sample,
     class_map: &ClassMap,
     size: ImageSize,
@@ -129,7 +129,7 @@ pub(crate) fn mapped_truth(
 ///
 /// # Errors
 /// What is wrong, in words that name the file.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let meta = fs::metadata(path).map_err(words)?;
     if !meta.is_file() {

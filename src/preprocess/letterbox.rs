@@ -68,7 +68,7 @@ impl LetterboxPlan {
     }
 
     /// First grey-free column and row of the input.
-    pub(crate) fn origin(&self) -> (usize, usize) {
+    pub fn origin(&self) -> (usize, usize) {
         (self.letterbox.pad_left as usize, self.letterbox.pad_top as usize)
     }
 }

@@ -12,7 +12,8 @@ mod graph;
 mod head;
 mod metadata;
 mod model;
-pub(crate) mod onnx_proto;
+#[doc(hidden)]
+pub mod onnx_proto;
 mod reduce;
 mod refuse;
 pub mod runtime;

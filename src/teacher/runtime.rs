@@ -26,7 +26,8 @@ pub struct Runtime {
     pub path: PathBuf,
     /// Its version, such as `1.32.0`; "1.24 or newer" where the file does not tell.
     pub version: String,
-    pub(super) environment: ort::environment::Environment,
+    /// What sessions are made in.
+    pub environment: ort::environment::Environment,
 }
 
 /// Loads the library if that has not happened yet.

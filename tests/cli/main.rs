@@ -13,5 +13,3 @@ mod json;
 mod predict;
 mod refusals;
 mod support;
-#[cfg(feature = "train")]
-mod train;

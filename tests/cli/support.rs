@@ -54,8 +54,16 @@ impl Run {
     }
 }
 
+/// The built program. Tests of the trainer's package find it beside their own executable.
+pub fn program() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_logitcache") {
+        Some(program) => program.into(),
+        None => Path::new(option_env!("CARGO_BIN_EXE_logitcache-train").unwrap()).with_file_name("logitcache"),
+    }
+}
+
 pub fn command<A: AsRef<OsStr>>(args: &[A]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logitcache"));
+    let mut command = Command::new(program());
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -74,7 +82,9 @@ pub fn logitcache<A: AsRef<OsStr>>(args: &[A]) -> Run {
 
 /// A file under tests/fixtures.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = if package.ends_with("trainer") { package.parent().unwrap() } else { package };
+    root.join("tests/fixtures").join(name)
 }
 
 /// The committed YOLOv8-shaped teacher with six classes, dynamic in batch and size.

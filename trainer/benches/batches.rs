@@ -5,14 +5,16 @@
 //! visible beside the time.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../tests/cache_support/mod.rs"]
+#[path = "../../tests/cache_support/mod.rs"]
 mod cache_support;
 
 use logitcache::{
     cache::CacheReader,
     preprocess::{DecodeLimits, decode},
-    train::data::{Augment, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet},
     types::{ImageSize, Letterbox, Store},
+};
+use logitcache_train::train::data::{
+    Augment, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet,
 };
 use sha2::{Digest, Sha256};
 use std::{

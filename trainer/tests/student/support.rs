@@ -1,12 +1,12 @@
 //! The generator's formula, its golden file, and comparisons.
 
-use logitcache::student::{Architecture, Role, Scale, State, Values};
+use logitcache_train::student::{Architecture, Role, Scale, State, Values};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use tch::Tensor;
 
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/student").join(name)
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/fixtures/student").join(name)
 }
 
 #[derive(Deserialize)]
@@ -73,7 +73,8 @@ pub fn noise(count: usize, stream: u32) -> Vec<f32> {
 /// The state that the generator's `fill` gives a model.
 pub fn filled(scale: Scale, num_classes: usize) -> State {
     let architecture = Architecture::new(scale, num_classes);
-    let values = architecture.params().iter().enumerate().map(|(place, param)| {
+    let params = architecture.params();
+    let values = params.iter().enumerate().map(|(place, param)| {
         let u = noise(param.num_elements(), place as u32 + 1);
         let map = |f: &dyn Fn(f32) -> f32| Values::F32(u.iter().map(|&u| f(u)).collect());
         match param.role {

@@ -1,6 +1,6 @@
 //! `train` as a user meets it: the same weights after a kill or a Ctrl-C, refusals in words, nothing lost.
 
-use crate::support::{Run, args, build, command, finished, logitcache, shapes, teacher};
+use crate::support::{Run, args, build, command, finished, logitcache, program, shapes, teacher};
 use std::{
     ffi::OsString,
     fs,
@@ -193,7 +193,7 @@ fn what_does_not_belong_together_is_refused() {
     let setup = Setup::new();
     let out = setup.path("run");
     let quick = |more: &[(&str, &str)]| {
-        let mut all = vec![("--epochs", "1"), ("--val-split", "none")];
+        let mut all = vec![("--epochs", "1"), ("--val-split", "none"), ("--overwrite", "")];
         all.extend(more);
         train(&setup.cache, &out, &all)
     };
@@ -272,7 +272,8 @@ fn a_full_disk_keeps_the_last_checkpoint() {
     fs::create_dir(&mount).unwrap();
     // One epoch's files fit (weights twice, the state), the next state beside the old one does not.
     let run = mount.join("run");
-    let program = env!("CARGO_BIN_EXE_logitcache");
+    let program = program();
+    let program = program.display();
     let line = |more: &[(&str, &str)]| {
         let words = train_args(&setup.cache, &run, more);
         words.iter().map(|w| format!("'{}'", w.to_str().unwrap())).collect::<Vec<_>>().join(" ")
@@ -301,18 +302,18 @@ fn a_full_disk_keeps_the_last_checkpoint() {
 
 #[test]
 fn no_other_command_loads_libtorch() {
-    let needed = |program: &str| {
-        let output = Command::new("readelf").args(["-d", program]).output().unwrap();
+    let needed = |program: &Path| {
+        let output = Command::new("readelf").arg("-d").arg(program).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let main = env!("CARGO_BIN_EXE_logitcache");
-    assert!(needed(main).contains("libc.so") && !needed(main).contains("libtorch"), "{}", needed(main));
-    assert!(needed(env!("CARGO_BIN_EXE_logitcache-train")).contains("libtorch_cpu.so"));
+    let main = program();
+    assert!(needed(&main).contains("libc.so") && !needed(&main).contains("libtorch"), "{}", needed(&main));
+    assert!(needed(&main.with_file_name("logitcache-train")).contains("libtorch_cpu.so"));
 
     // Alone, it says what is missing.
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("logitcache");
-    fs::copy(main, &copy).unwrap();
+    fs::copy(&main, &copy).unwrap();
     let output = Command::new(&copy).args(["train", "--model", "yolov8n", "--out", "x"]).output().unwrap();
     finished(output).refused(&["logitcache-train", "make setup"]);
 }

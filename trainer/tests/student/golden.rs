@@ -1,7 +1,7 @@
 //! Forward, gradients and running statistics against Ultralytics' PyTorch model, weights set by the same formula.
 
 use crate::support::{Case, close, compare, filled, flat, golden, images, noise};
-use logitcache::student::{Architecture, HeadOutput, Scale, State, Values, YoloV8};
+use logitcache_train::student::{Architecture, HeadOutput, Scale, State, Values, YoloV8};
 use tch::{Device, Kind, Tensor};
 
 const TOLERANCE: f32 = 1e-4;
@@ -148,7 +148,7 @@ fn autocast_gives_float32_close_to_the_plain_pass() {
     let images = images(2, 64);
     let plain = network.copy().forward(&images, true);
     let output = {
-        let _autocast = logitcache::student::native::Autocast::new(Device::Cpu);
+        let _autocast = logitcache_train::student::native::Autocast::new(Device::Cpu);
         network.forward(&images, true)
     };
     assert_eq!((output.dfl_logits.kind(), output.class_logits.kind()), (Kind::Float, Kind::Float));

@@ -1,7 +1,7 @@
 //! Optimizers, clipping, moving average and schedule against `torch.optim` and Ultralytics.
 
 use crate::{Golden, assert_close, noise};
-use logitcache::train::{
+use logitcache_train::train::{
     ema::Ema,
     flat::{FlatParams, FlatTensors, ParamGroup},
     optim::{Algorithm, Optimizer},

@@ -1,7 +1,7 @@
 //! The task loss against Ultralytics' `v8DetectionLoss`.
 
 use crate::{Golden, Labels, assert_close, rows};
-use logitcache::train::loss::{LossInput, assign, task_loss};
+use logitcache_train::train::loss::{LossInput, assign, task_loss};
 use tch::Tensor;
 
 /// Names of the golden files.

@@ -1,10 +1,10 @@
 //! What must hold whatever the numbers.
 
 use crate::{Golden, Labels, assert_close, finite, head, zero};
-use logitcache::{
+use logitcache::types::ImageSize;
+use logitcache_train::{
     student::HeadOutput,
     train::loss::{Anchors, ClsLoss, DistillOptions, DistillParts, LossInput, TeacherTargets, distill_loss, task_loss},
-    types::ImageSize,
 };
 use tch::{Kind, Tensor};
 

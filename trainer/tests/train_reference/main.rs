@@ -1,5 +1,5 @@
 //! Losses, optimizers and schedule against Ultralytics and PyTorch: `tests/fixtures/train` (its generator says what is in there).
-#![cfg(feature = "train")]
+#![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod distill;
@@ -7,10 +7,10 @@ mod optim;
 mod properties;
 mod task;
 
-use logitcache::{
+use logitcache::types::ImageSize;
+use logitcache_train::{
     student::HeadOutput,
     train::loss::{Anchors, TaskTargets, TeacherTargets},
-    types::ImageSize,
 };
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
@@ -71,7 +71,7 @@ impl Golden {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/train")
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/fixtures/train")
 }
 
 /// Ground truth with owners.

@@ -2,11 +2,11 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    #[cfg(feature = "train")]
+    #[cfg(feature = "libtorch")]
     libtorch();
 }
 
-#[cfg(feature = "train")]
+#[cfg(feature = "libtorch")]
 fn libtorch() {
     use std::{env, path::PathBuf};
 
@@ -15,7 +15,7 @@ fn libtorch() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from).filter(|dir| dir.join("lib").is_dir()) else {
         println!(
-            "cargo:warning=libtorch 2.11.0 is not there (LIBTORCH, .venv/torch): run `make setup`, or build without the trainer: --no-default-features"
+            "cargo:warning=libtorch 2.11.0 is not there (LIBTORCH, .venv/torch): run `make setup`, or build without the trainer: cargo build -p logitcache"
         );
         return;
     };
@@ -29,7 +29,6 @@ fn libtorch() {
         .compile("logitcache_native");
     let lib = libtorch.join("lib");
     println!("cargo:rustc-link-search=native={}", lib.display());
-    println!("cargo:rustc-env=LOGITCACHE_LIBTORCH={}", lib.display());
     // An RPATH, not a RUNPATH: what lies in LD_LIBRARY_PATH for other programs must not get in before the library that this was built for.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");

@@ -1,7 +1,7 @@
 //! Files in, files out.
 
 use crate::support::{filled, fixture, golden};
-use logitcache::student::{
+use logitcache_train::student::{
     Architecture, Scale, State, Values,
     weights::{Description, load, save},
 };

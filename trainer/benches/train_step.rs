@@ -5,7 +5,8 @@
 //! step stand beside the time as its digest. `benches/train_speed.py --step` runs it beside PyTorch.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use logitcache::{
+use logitcache::types::ImageSize;
+use logitcache_train::{
     student::{Scale, YoloV8, native},
     train::{
         ClsLoss, Decay, Distill, OptimizerKind, Precision, Settings, Trainer,
@@ -13,7 +14,6 @@ use logitcache::{
         loss::{DistillOptions, DistillParts},
         schedule::Rates,
     },
-    types::ImageSize,
 };
 use std::time::Instant;
 use tch::Device;

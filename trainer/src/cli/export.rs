@@ -1,7 +1,7 @@
 //! `logitcache export`
 
-use super::{Status, args::ExportArgs, build::read_names, print};
 use crate::{Result, student::onnx, train::BEST_WEIGHTS};
+use logitcache::cli::{Status, args::ExportArgs, print, read_names};
 
 pub fn run(args: &ExportArgs) -> Result<Status> {
     let source = if args.source.is_dir() { args.source.join(BEST_WEIGHTS) } else { args.source.clone() };

@@ -1,7 +1,8 @@
 //! Batches of the trainer against what they were made from: pictures on the disk and records of a cache.
-#![cfg(feature = "train")]
+#![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../tests/cache_support/mod.rs"]
 mod cache_support;
 
 use cache_support::{Random, manifest, record, write_cache};
@@ -9,10 +10,10 @@ use logitcache::{
     cache::{CacheReader, ImageRecord, Manifest},
     preprocess::{DecodeLimits, Preprocessor, decode},
     teacher::{BoxSource, Cell, Grid},
-    train::data::{
-        Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet, pixel_cache_bytes,
-    },
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Letterbox, Store},
+};
+use logitcache_train::train::data::{
+    Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet, pixel_cache_bytes,
 };
 use sha2::{Digest, Sha256};
 use std::{

@@ -1,12 +1,10 @@
 //! Files that are no start, each with its message.
 
 use crate::support::{filled, fixture};
-use logitcache::{
-    Error,
-    student::{
-        Scale,
-        weights::{Description, load, save},
-    },
+use logitcache::Error;
+use logitcache_train::student::{
+    Scale,
+    weights::{Description, load, save},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::path::Path;

@@ -39,13 +39,13 @@ struct GoldenDraws {
     flip: f64,
 }
 
-const BLOB: &[u8] = include_bytes!("../../../tests/fixtures/augment.bin");
+const BLOB: &[u8] = include_bytes!("../../../../tests/fixtures/augment.bin");
 const COLOURS: usize = 64 * 16 * 3;
 const SIDE: u32 = 96;
 const PICTURE: usize = (SIDE * SIDE * 3) as usize;
 
 pub fn goldens() -> Goldens {
-    serde_json::from_str(include_str!("../../../tests/fixtures/augment.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/fixtures/augment.json")).unwrap()
 }
 
 impl Goldens {

@@ -1,12 +1,6 @@
 //! `logitcache train`
 
-use super::{
-    Status,
-    args::{ClsLossArg, DecayArg, DistillArg, OptimizerArg, PrecisionArg, TrainArgs},
-    output, print, print_json,
-    progress::{Progress, Unit},
-    train_progress::TrainProgress,
-};
+use super::progress::TrainProgress;
 use crate::{
     Error, Result,
     dataset::DataSource,
@@ -15,6 +9,13 @@ use crate::{
         ClsLoss, Decay, Distill, EpochRow, Event, OptimizerKind, Precision, Run, Settings, Start, TrainOptions,
         TrainReport,
     },
+};
+use logitcache::cli::{
+    Status,
+    args::{ClsLossArg, DecayArg, DistillArg, OptimizerArg, PrecisionArg, TrainArgs},
+    output, print, print_json,
+    progress::{Progress, Unit},
+    stop_on_ctrl_c,
 };
 use std::{
     cell::RefCell,
@@ -29,7 +30,7 @@ const BYTES_PER_GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 pub fn run(args: &TrainArgs, quiet: bool) -> Result<Status> {
     let options = options(args)?;
-    let stop = super::stop_on_ctrl_c();
+    let stop = stop_on_ctrl_c();
     let decoding: Mutex<Option<Progress>> = Mutex::new(None);
     let lock = || decoding.lock().unwrap_or_else(PoisonError::into_inner);
     let run = Run::prepare(

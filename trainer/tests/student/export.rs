@@ -6,13 +6,13 @@ use crate::{
 };
 use logitcache::{
     Error,
-    student::{
-        Architecture, Scale, State, YoloV8,
-        onnx::{export, export_file},
-        weights::{Description, save},
-    },
     teacher::{BatchSize, Precision, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, runtime},
     types::Store,
+};
+use logitcache_train::student::{
+    Architecture, Scale, State, YoloV8,
+    onnx::{export, export_file},
+    weights::{Description, save},
 };
 use std::{
     path::{Path, PathBuf},
@@ -78,13 +78,13 @@ fn exports_are_teachers_that_give_the_networks_logits() {
 
 #[test]
 fn the_export_gives_ultralytics_decoded_output() {
-    runtime::init(None).unwrap();
+    let environment = &runtime::init(None).unwrap().environment;
     let folder = tempfile::tempdir().unwrap();
     for case in golden().cases {
         let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
         let path = folder.path().join("student.onnx");
         export(&path, &filled(scale, case.num_classes), &numbered(case.num_classes, case.size as u32)).unwrap();
-        let mut session = ort::session::Session::builder().unwrap().commit_from_file(&path).unwrap();
+        let mut session = ort::session::Session::builder(environment).unwrap().commit_from_file(&path).unwrap();
         assert_eq!((session.inputs()[0].name(), session.outputs()[0].name()), ("images", "output0"));
         let (pixels, per_image) = (flat(&images(case.batch, case.size)), 3 * case.size * case.size);
         let mut found = Vec::new();
@@ -138,7 +138,7 @@ fn a_weights_file_is_exported_with_its_own_names_and_size() {
 
 #[test]
 fn python_checks_and_runs_the_export() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let python = std::env::var_os("LOGITCACHE_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
     let works = Command::new(&python).args(["-c", "import onnx, onnxruntime, numpy"]).output();
     if !works.is_ok_and(|output| output.status.success()) {

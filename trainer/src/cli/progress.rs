@@ -1,8 +1,8 @@
 //! How far a training run is: a bar over all steps, and a line for each epoch.
 
-use super::output;
 use crate::train::StepLosses;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use logitcache::cli::output;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines within an epoch.

@@ -1,0 +1,7 @@
+//! Process-level tests of training: exit status, output, and what is on disk afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, dead_code)]
+#![cfg(feature = "libtorch")]
+
+#[path = "../../../tests/cli/support.rs"]
+mod support;
+mod train;
