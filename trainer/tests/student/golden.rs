@@ -152,8 +152,10 @@ fn autocast_gives_float32_close_to_the_plain_pass() {
         network.forward(&images, true)
     };
     assert_eq!((output.dfl_logits.kind(), output.class_logits.kind()), (Kind::Float, Kind::Float));
-    let difference = (&output.dfl_logits - &plain.dfl_logits).abs().mean(Kind::Float).double_value(&[]);
-    assert!(difference > 0.0 && difference < 0.05, "{difference}");
+    // bfloat16 has 8 bits, and the errors of some sixty layers add up.
+    let mean_abs = |tensor: &Tensor| tensor.abs().mean(Kind::Float).double_value(&[]);
+    let (difference, size) = (mean_abs(&(&output.dfl_logits - &plain.dfl_logits)), mean_abs(&plain.dfl_logits));
+    assert!(difference > 0.0 && difference < 0.1 * size, "{difference} of {size}");
     scalar(&output).backward();
     assert!(param(&network, "model.0.conv.weight").grad().abs().sum(Kind::Float).double_value(&[]) > 0.0);
 }

@@ -37,6 +37,8 @@ pub struct Sampled {
     pub values: Vec<f32>,
     pub mean: f64,
     pub mean_abs: f64,
+    /// How far PyTorch's own float32 pass comes from the float64 pass that gave the values, at most.
+    pub float32_error: f64,
 }
 
 #[derive(Deserialize)]
@@ -118,8 +120,10 @@ pub fn close(found: f32, expected: f32, tolerance: f32, what: impl Fn() -> Strin
 #[track_caller]
 pub fn compare(found: &[f32], expected: &Sampled, tolerance: f32, what: &str) {
     assert_eq!(found.len().div_ceil(expected.step), expected.values.len(), "{what}: number of values");
+    // Of the outputs' size, and what rounding costs PyTorch itself: normalisations over a few values make a lot of little.
+    let most = tolerance * (1.0 + expected.mean_abs as f32) + 4.0 * expected.float32_error as f32;
     for (i, (found, expected)) in found.iter().step_by(expected.step).zip(&expected.values).enumerate() {
-        close(*found, *expected, tolerance, || format!("{what}, sample {i}"));
+        assert!((found - expected).abs() <= most, "{what}, sample {i}: {found}, expected {expected} within {most}");
     }
     let count = found.len() as f64;
     let mean = found.iter().copied().map(f64::from).sum::<f64>() / count;
