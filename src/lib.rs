@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval -> inspect, predict
-//!                                                                 -> student (libtorch) -> train -> cli
+//!     -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod build;

@@ -1,4 +1,4 @@
-"""Checks an exported student with the packages onnx and onnxruntime; run by tests/student/export.rs.
+"""Checks an exported student with the packages onnx and onnxruntime; run by trainer/tests/student/export.rs.
 
 The folder given holds student.onnx, one picture, and the raw head outputs of the torch network for it. The decoding is computed
 here from those by the formulas of Ultralytics' `Detect`, `DFL` and `dist2bbox` in numpy.
