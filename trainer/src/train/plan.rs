@@ -50,9 +50,9 @@ impl Plan {
             parts => {
                 let what = if parts == Distill::All { "classes, DFL and boxes" } else { "classes" };
                 format!(
-                    "{} x labels + {:.3} x teacher ({what} by {}, temperature {})",
+                    "{} x labels + {} x teacher ({what} by {}, temperature {})",
                     settings.alpha,
-                    1.0 - settings.alpha,
+                    (1e6 * (1.0 - settings.alpha)).round() / 1e6,
                     settings.cls_loss.as_str(),
                     settings.temperature
                 )
