@@ -135,9 +135,10 @@ impl YoloV8 {
 
     fn run(&self, images: &Tensor, train: bool) -> HeadOutput {
         let levels = self.architecture.run(&mut Torch { network: self, train }, &channels_last(images));
+        // Joined as they lie in memory, `[B, A, channels]`: no value moves, and the rows of an anchor stay together for the losses.
         let join = |part: fn(&LevelOutput<Tensor>) -> &Tensor| {
-            let flat = levels.each_ref().map(|level| part(level).flatten(2, 3).to_kind(Kind::Float));
-            Tensor::cat(&flat, 2)
+            let rows = levels.each_ref().map(|level| part(level).permute([0, 2, 3, 1]).flatten(1, 2));
+            Tensor::cat(&rows, 1).to_kind(Kind::Float).transpose(1, 2)
         };
         HeadOutput { dfl_logits: join(|level| &level.dfl_logits), class_logits: join(|level| &level.class_logits) }
     }
