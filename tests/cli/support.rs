@@ -54,11 +54,12 @@ impl Run {
     }
 }
 
-/// The built program. Tests of the trainer's package find it beside their own executable.
+/// The built program; cargo names it to the tests of its own package only.
 pub fn program() -> PathBuf {
     match option_env!("CARGO_BIN_EXE_logitcache") {
         Some(program) => program.into(),
-        None => Path::new(option_env!("CARGO_BIN_EXE_logitcache-train").unwrap()).with_file_name("logitcache"),
+        // This test's own executable lies in `deps`, the programs above it.
+        None => std::env::current_exe().unwrap().parent().unwrap().with_file_name("logitcache"),
     }
 }
 

@@ -92,10 +92,10 @@ impl Run {
     /// [`Error::Trainer`] where the loss is no number (the last checkpoint stays), [`Error::NoSpace`] and [`Error::Io`] from
     /// the files, what loading an image gives.
     pub fn train(self, stop: &AtomicBool, on_event: impl FnMut(Event<'_>)) -> Result<TrainReport> {
-        self.to_the_end(stop, on_event).map_err(|error| error.or_no_space(ROOM_NEEDED))
+        self.run_to_end(stop, on_event).map_err(|error| error.or_no_space(ROOM_NEEDED))
     }
 
-    fn to_the_end(mut self, stop: &AtomicBool, mut on_event: impl FnMut(Event<'_>)) -> Result<TrainReport> {
+    fn run_to_end(mut self, stop: &AtomicBool, mut on_event: impl FnMut(Event<'_>)) -> Result<TrainReport> {
         let settings = self.config.settings.clone();
         let batches = self.set.images().len().div_ceil(settings.batch.max(1));
         let schedule = schedule(&settings, batches);

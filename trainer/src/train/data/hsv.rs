@@ -51,7 +51,7 @@ fn change(change: &HsvChange, pixels: &mut [[u8; 3]]) {
         for (place, &[red, green, blue]) in pixels.iter().enumerate() {
             (block.red[place], block.green[place], block.blue[place]) = (red, green, blue);
         }
-        block.to_hsv();
+        block.become_hsv();
         for place in 0..BLOCK {
             let hue = block.hue[place] + change.hue_shift;
             block.hue[place] = if hue >= CIRCLE { hue - CIRCLE } else { hue };
@@ -60,7 +60,7 @@ fn change(change: &HsvChange, pixels: &mut [[u8; 3]]) {
             block.saturation[place] = change.saturation[usize::from(block.saturation[place])];
             block.value[place] = change.value[usize::from(block.value[place])];
         }
-        block.to_rgb();
+        block.become_rgb();
         for (place, pixel) in pixels.iter_mut().enumerate() {
             *pixel = [block.red[place], block.green[place], block.blue[place]];
         }
@@ -87,7 +87,7 @@ impl Default for Block {
 
 impl Block {
     #[inline(always)]
-    fn to_hsv(&mut self) {
+    fn become_hsv(&mut self) {
         for place in 0..BLOCK {
             let [red, green, blue] = [self.red[place], self.green[place], self.blue[place]].map(i32::from);
             let value = red.max(green).max(blue);
@@ -109,7 +109,7 @@ impl Block {
     }
 
     #[inline(always)]
-    fn to_rgb(&mut self) {
+    fn become_rgb(&mut self) {
         for place in 0..BLOCK {
             let hue = self.hue[place];
             let [saturation, value] = [self.saturation[place], self.value[place]].map(i32::from);
@@ -163,7 +163,7 @@ mod tests {
                 let [_, red, green, blue] = (first + place as u32).to_be_bytes();
                 (block.red[place], block.green[place], block.blue[place]) = (red, green, blue);
             }
-            block.to_hsv();
+            block.become_hsv();
             let levels: [[u8; 3]; BLOCK] =
                 std::array::from_fn(|i| [block.hue[i] as u8, block.saturation[i], block.value[i]]);
             hash.update(levels.as_flattened());
@@ -186,7 +186,7 @@ mod tests {
                     block.hue[place] = hue as i32;
                     (block.saturation[place], block.value[place]) = ((at >> 8) as u8, at as u8);
                 }
-                block.to_rgb();
+                block.become_rgb();
                 for place in 0..BLOCK {
                     let (saturation, value) = ((first + place) >> 8, (first + place) & 255);
                     let rgb = [block.red[place], block.green[place], block.blue[place]].map(usize::from);

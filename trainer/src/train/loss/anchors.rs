@@ -73,8 +73,5 @@ struct Level {
 }
 
 fn levels(size: ImageSize) -> impl Iterator<Item = Level> {
-    STRIDES.into_iter().map(move |stride| {
-        let stride = stride as u32;
-        Level { stride, rows: size.height / stride, columns: size.width / stride }
-    })
+    STRIDES.into_iter().map(move |stride| Level { stride, rows: size.height / stride, columns: size.width / stride })
 }
