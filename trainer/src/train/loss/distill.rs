@@ -88,14 +88,16 @@ pub struct DistillOptions {
     pub parts: DistillParts,
 }
 
-/// The distillation loss. Each part is `sum(w * loss) / sum(w)`, times the task's gain for that part (7.5, 0.5, 1.5), with `w` the
-/// teacher's score over the kept anchors; 0 where the weights are.
+/// The distillation loss, in three parts with the task's gains (7.5, 0.5, 1.5). `w` is the teacher's score of a kept anchor.
 ///
-/// - classes: see [`ClsLoss`]. For `Bckd` and `Bce` an anchor that was not kept has the floor `f` of its image as `p_t` of every class and as
-///   its weight, in both sums; where the floor is NaN it does not count.
+/// - classes by `SoftmaxKl`: `sum(w * loss) / sum(w)` over the kept anchors, see [`ClsLoss`]
+/// - classes by `Bckd` and `Bce`: the sum of the losses of **all** anchors, divided by `max(sum(w), 1)` as the task loss divides its sum by that of its
+///   target scores. An anchor that was not kept has the floor of its image as `p_t` of every class; where the floor is NaN it does not
+///   count. Weighing these losses by the teacher's score as well would leave a student that sees things where the teacher sees none
+///   nearly unpunished: a dropped anchor's score is some thousandths.
 /// - bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16 bins of a side, mean of the four sides (LD, Zheng et al. 2022,
-///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a constant)
-/// - boxes: `1 - CIoU` of the student's decoded box and the teacher's box, in cells, as in the task loss
+///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a constant), weighted as `SoftmaxKl`
+/// - boxes: `1 - CIoU` of the student's decoded box and the teacher's box, in cells, as in the task loss, weighted likewise
 ///
 /// # Panics
 /// If the shapes are not those of [`TeacherTargets`] for this batch.
@@ -107,14 +109,9 @@ pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &Disti
     let cls = match options.cls_loss {
         ClsLoss::SoftmaxKl => kept.mean(&kl(&rows, &teacher.class_logits, options.temperature)),
         ClsLoss::Bce | ClsLoss::Bckd => {
-            let per_anchor = binary(&rows, &teacher.class_logits.sigmoid(), options.cls_loss).sum_dim_intlist(
-                [1i64].as_slice(),
-                false,
-                None,
-            );
-            let floor = Floor::new(teacher, &at);
-            let sum = (per_anchor * &teacher.score).sum(None) + floor.sum(input, options.cls_loss);
-            sum / positive(&(&kept.weight_sum + floor.weight.sum(None)))
+            let of_kept = binary(&rows, &teacher.class_logits.sigmoid(), options.cls_loss).sum(None);
+            let of_dropped = Dropped::new(teacher, &at).sum(input, options.cls_loss);
+            (of_kept + of_dropped) / kept.weight_sum.clamp_min(1.0)
         }
     };
     let (boxes, dfl) = match options.parts {
@@ -168,29 +165,31 @@ fn binary(student: &Tensor, target: &Tensor, loss: ClsLoss) -> Tensor {
     if loss == ClsLoss::Bckd { bce * (target - student.sigmoid()).abs() } else { bce }
 }
 
-/// The dropped anchors: target and weight in one.
-struct Floor {
-    /// `[B, A]`, 0 at kept anchors and where no image lies.
-    weight: Tensor,
+/// The dropped anchors.
+struct Dropped {
+    /// `[B, A]` 1 where an anchor was dropped, 0 where it was kept or no image lies.
+    counts: Tensor,
+    /// `[B, A]` target of every class where it counts, 0 elsewhere.
+    floor: Tensor,
 }
 
-impl Floor {
+impl Dropped {
     fn new(teacher: &TeacherTargets, kept: &Cells) -> Self {
-        let mut weight = teacher.floor_prob.nan_to_num(0.0, None, None);
-        let zeros = Tensor::zeros([1], (Kind::Float, weight.device()));
-        let _ = no_grad(|| weight.index_put_(&[Some(&kept.image), Some(&kept.anchor)], &zeros, false));
-        Self { weight }
+        let mut counts = teacher.floor_prob.isnan().logical_not().to_kind(Kind::Float);
+        let zeros = Tensor::zeros([1], (Kind::Float, counts.device()));
+        let _ = no_grad(|| counts.index_put_(&[Some(&kept.image), Some(&kept.anchor)], &zeros, false));
+        let floor = teacher.floor_prob.nan_to_num(0.0, None, None) * &counts;
+        Self { counts, floor }
     }
 
-    /// Sum of weight times loss over all dropped anchors.
+    /// Sum of the loss over all of them.
     fn sum(&self, input: &LossInput, loss: ClsLoss) -> Tensor {
-        let by_anchor = if loss == ClsLoss::Bce {
+        let over_classes = |of: &Tensor| of.sum_dim_intlist([1i64].as_slice(), false, None);
+        if loss == ClsLoss::Bce {
             // Sum over the classes of softplus(x) - x f, f the same for all of them.
-            input.softplus_by_anchor()
-                - input.class_logits.sum_dim_intlist([1i64].as_slice(), false, None) * &self.weight
+            (input.softplus_by_anchor() * &self.counts - over_classes(&input.class_logits) * &self.floor).sum(None)
         } else {
-            binary(&input.class_logits, &self.weight.unsqueeze(1), loss).sum_dim_intlist([1i64].as_slice(), false, None)
-        };
-        (by_anchor * &self.weight).sum(None)
+            (over_classes(&binary(&input.class_logits, &self.floor.unsqueeze(1), loss)) * &self.counts).sum(None)
+        }
     }
 }
