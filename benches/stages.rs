@@ -63,8 +63,11 @@ fn select() {
         class_logits.iter().enumerate().map(|(i, &l)| if noise(i + 7) > 0.9997 { l + 8.0 } else { l }).collect();
     let dfl: Vec<f32> = (0..64 * num_anchors).map(|i| 6.0 * noise(i + 3)).collect();
     let head = HeadView { class_logits: &class_logits, boxes: BoxSource::Dfl(&dfl) };
-    let mut selector =
-        Selector::new(Grid::new(640, 640, &[8, 16, 32]), Selection { min_score: 0.01, top_k: 300 }, true);
+    let mut selector = Selector::new(
+        Grid::new(640, 640, &[8, 16, 32]),
+        Selection { min_score: 0.01, top_k: 300, coverage: 1.0 },
+        true,
+    );
     let plan = Letterbox::fit(ImageSize { width: 640, height: 480 }, 640, 640);
     measure("select, 80 classes, 640", &[head], |head, digest| {
         let selected = selector.select(*head, &plan).unwrap();

@@ -26,7 +26,9 @@ impl Build {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
             let selection = match options.profile {
                 Profile::Dense => Selection::ALL,
-                Profile::Mapped => Selection { min_score: options.min_score, top_k: options.top_k.get() },
+                Profile::Mapped => {
+                    Selection { min_score: options.min_score, top_k: options.top_k.get(), coverage: options.coverage }
+                }
             };
             let worker = |session| TeacherWorker {
                 session,

@@ -42,6 +42,8 @@ pub struct BuildOptions {
     pub min_score: f32,
     /// Most anchors kept of an image.
     pub top_k: NonZeroUsize,
+    /// Share of the image's sum of squared scores that is enough, 0..=1; 1: no limit by it.
+    pub coverage: f64,
     /// What is stored of each anchor.
     pub store: Store,
     /// Selected anchors or every one.

@@ -162,6 +162,7 @@ fn manifest(
         } else {
             u32::try_from(options.top_k.get()).unwrap_or(u32::MAX)
         },
+        coverage: if dense { 1.0 } else { options.coverage },
         store: options.store,
         profile: options.profile,
         batch: batch as u32,

@@ -160,6 +160,10 @@ pub struct Settings {
     pub min_score: f32,
     /// At most this many anchors are kept per image, those of the highest scores.
     pub top_k: u32,
+    /// Of the anchors that the other two rules leave, only the best are kept whose squared scores make up this share of the sum over all
+    /// anchors; 1 where all of them are kept.
+    #[serde(default = "whole")]
+    pub coverage: f64,
     /// Which outputs are stored.
     pub store: Store,
     /// How they lie in the files.
@@ -176,6 +180,11 @@ pub struct Settings {
     pub missing_labels: MissingLabels,
     /// Whether labels were left out on request.
     pub ignore_labels: bool,
+}
+
+/// The coverage of caches made before there was one.
+fn whole() -> f64 {
+    1.0
 }
 
 /// One part: a pair of files of the same name in `images/` and `predictions/`.

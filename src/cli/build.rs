@@ -48,6 +48,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         provider: args.provider.into(),
         ort_lib: args.ort_lib.clone(),
         min_score: args.min_score,
+        coverage: args.coverage,
         top_k: args.top_k,
         store: args.store.into(),
         profile: args.profile.into(),

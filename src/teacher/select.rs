@@ -1,7 +1,12 @@
 //! Which anchors of one image are kept, and what is remembered of the others.
 //!
-//! Rule: the anchors whose highest class probability is at least `min_score`; of these at most `top_k`, the highest logits
-//! first, the lower anchor first among equals; stored in increasing anchor order.
+//! Rule: anchors are taken in the order of their highest logit, the highest first, the lower anchor first among equals, for as long as
+//! their score (highest class probability) is at least `min_score`, they are not more than `top_k`, and what was taken before makes up less than
+//! `coverage` of the image's sum of squared scores. They are stored in increasing anchor order.
+//!
+//! Why squares: a distillation loss weighs an anchor by its score, and different anchors have different logits of the student, so the squared
+//! length of an image's gradient is the sum of the anchors', each about proportional to its squared score. Keeping the share `c` of that sum
+//! keeps the cosine between the gradients at about `sqrt(c)`, for the image with one object as for the one with fifty.
 
 use super::{
     boxes::{BoxSource, Grid},
@@ -17,11 +22,13 @@ pub struct Selection {
     pub min_score: f32,
     /// Most anchors kept of one image.
     pub top_k: usize,
+    /// Share of the sum of squared scores that is enough, 0..=1; at 1 it ends nothing.
+    pub coverage: f64,
 }
 
 impl Selection {
     /// Keeps every anchor (the `dense` profile).
-    pub const ALL: Self = Self { min_score: 0.0, top_k: usize::MAX };
+    pub const ALL: Self = Self { min_score: 0.0, top_k: usize::MAX, coverage: 1.0 };
 }
 
 /// One image's head outputs, as the network gives them (channel-major).
@@ -125,14 +132,33 @@ impl Selector {
 
     /// The kept anchors in increasing order; marks them in `self.kept`.
     fn choose(&mut self) -> Vec<usize> {
-        let mut anchors: Vec<usize> =
-            (0..self.max_logit.len()).filter(|&a| sigmoid(self.max_logit[a]) >= self.selection.min_score).collect();
-        if anchors.len() > self.selection.top_k {
-            let by_score = |a: &usize, b: &usize| self.max_logit[*b].total_cmp(&self.max_logit[*a]).then(a.cmp(b));
-            anchors.select_nth_unstable_by(self.selection.top_k, by_score);
-            anchors.truncate(self.selection.top_k);
-            anchors.sort_unstable();
+        let Selection { min_score, top_k, coverage } = self.selection;
+        let scores = self.max_logit.iter().map(|&logit| sigmoid(logit));
+        let square = |score: f32| f64::from(score) * f64::from(score);
+        let (mut total, mut candidates) = (0.0, Vec::new());
+        for (anchor, score) in scores.enumerate() {
+            total += square(score);
+            if score >= min_score {
+                candidates.push((anchor, score));
+            }
         }
+        if candidates.len() > top_k || coverage < 1.0 {
+            candidates
+                .sort_unstable_by(|(a, _), (b, _)| self.max_logit[*b].total_cmp(&self.max_logit[*a]).then(a.cmp(b)));
+            candidates.truncate(top_k);
+        }
+        if coverage < 1.0 {
+            let mut taken = 0.0;
+            let enough = candidates.iter().take_while(|(_, score)| {
+                let more = taken < coverage * total;
+                taken += square(*score);
+                more
+            });
+            let enough = enough.count();
+            candidates.truncate(enough);
+        }
+        let mut anchors: Vec<usize> = candidates.into_iter().map(|(anchor, _)| anchor).collect();
+        anchors.sort_unstable();
         self.kept.fill(false);
         for &a in &anchors {
             self.kept[a] = true;
@@ -202,11 +228,13 @@ mod tests {
         let best = |a: usize| (0..c).map(|k| logits[k * n + a]).fold(f32::MIN, f32::max);
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|&a, &b| best(b).partial_cmp(&best(a)).unwrap().then(a.cmp(&b)));
-        let mut keep: Vec<usize> = order
-            .into_iter()
-            .filter(|&a| (0..c).map(|k| prob(k, a)).fold(0.0, f64::max) as f32 >= s.min_score)
-            .take(s.top_k)
-            .collect();
+        let score = |a: usize| (0..c).map(|k| prob(k, a)).fold(0.0, f64::max) as f32;
+        let squares = |anchors: &[usize]| anchors.iter().map(|&a| f64::from(score(a)).powi(2)).sum::<f64>();
+        let total = squares(&(0..n).collect::<Vec<_>>());
+        let best: Vec<usize> = order.into_iter().filter(|&a| score(a) >= s.min_score).take(s.top_k).collect();
+        // The shortest beginning that makes up the share, or all of it.
+        let enough = |k: &usize| s.coverage < 1.0 && squares(&best[..*k]) >= s.coverage * total;
+        let mut keep = best[..(0..=best.len()).find(enough).unwrap_or(best.len())].to_vec();
         keep.sort();
         let dropped: Vec<usize> = (0..n).filter(|a| !keep.contains(a)).collect();
         let probs: Vec<f64> = dropped.iter().flat_map(|&a| (0..c).map(move |k| prob(k, a))).collect();
@@ -220,9 +248,10 @@ mod tests {
             logits in prop::collection::vec(-12.0f32..6.0, 3 * 21),
             min_score in 0.0f32..0.9,
             top_k in 0usize..25,
+            coverage in prop_oneof![Just(1.0), 0.0..1.0f64, 0.99..1.0f64],
         ) {
             let dfl = vec![0.0; 64 * 21];
-            let selection = Selection { min_score, top_k };
+            let selection = Selection { min_score, top_k, coverage };
             let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
             let got = Selector::new(grid(), selection, true).select(head, &plan()).unwrap();
             let (anchors, max, mean) = by_hand(&logits, 21, selection);
@@ -239,7 +268,9 @@ mod tests {
         let logits = vec![1.0; 2 * 21];
         let dfl = vec![0.0; 64 * 21];
         let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
-        let got = Selector::new(grid(), Selection { min_score: 0.01, top_k: 3 }, false).select(head, &plan()).unwrap();
+        let got = Selector::new(grid(), Selection { min_score: 0.01, top_k: 3, coverage: 1.0 }, false)
+            .select(head, &plan())
+            .unwrap();
         assert_eq!(got.predictions.anchor, [0, 1, 2]);
         assert_eq!(got.predictions.class_id, [0, 0, 0]);
         assert!(got.predictions.dfl_logits.is_empty());
@@ -250,7 +281,9 @@ mod tests {
         let dfl = vec![0.0; 64 * 21];
         let select = |logits: &[f32]| {
             let head = HeadView { class_logits: logits, boxes: BoxSource::Dfl(&dfl) };
-            Selector::new(grid(), Selection { min_score: 0.01, top_k: 300 }, true).select(head, &plan()).unwrap_err()
+            Selector::new(grid(), Selection { min_score: 0.01, top_k: 300, coverage: 1.0 }, true)
+                .select(head, &plan())
+                .unwrap_err()
         };
         let mut logits = vec![-5.0f32; 2 * 21];
         logits[7] = f32::NAN;

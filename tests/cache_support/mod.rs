@@ -65,6 +65,7 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
     };
     let settings = Settings {
         min_score: 0.01,
+        coverage: 1.0,
         top_k: 40,
         store,
         profile: Profile::Mapped,

@@ -102,7 +102,9 @@ impl<'a> Rules<'a> {
             Profile::Mapped if lowest < settings.min_score => {
                 Some(format!("it keeps a score of {lowest}, under min_score {}", settings.min_score))
             }
-            Profile::Mapped if kept < u64::from(settings.top_k) && max > settings.min_score => {
+            Profile::Mapped
+                if settings.coverage >= 1.0 && kept < u64::from(settings.top_k) && max > settings.min_score =>
+            {
                 Some(format!("it dropped a score of {max}, over min_score {}, with room left", settings.min_score))
             }
             Profile::Mapped if max > lowest => Some(format!("it dropped a score of {max} but kept one of {lowest}")),
