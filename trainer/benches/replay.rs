@@ -1,0 +1,273 @@
+//! What moving cached predictions costs: predictions that follow an augmented picture beside the teacher run on that very picture.
+//!
+//! usage: cargo bench -p logitcache-train --bench replay     (COCO128 and yolov12n.onnx from ../shared or LOGITCACHE_SHARED)
+//!
+//! For each change, over COCO128: the cosine between the gradients (with respect to the logits of an untrained student) from the moved predictions
+//! and from the live teacher, per image, mean and 5th percentile; and the average precision, against the labels moved along, of the moved
+//! boxes and of the live teacher's. The cache keeps every anchor, so that what its selection leaves out does not show here.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use logitcache::{
+    audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
+    cache::{CacheReader, ImageView},
+    eval::{NmsOptions, ScoredImage, detect, score},
+    teacher::{
+        BoxSource, Grid, HeadOutputs, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession,
+    },
+    types::{BoxXyxyPx, ImageSize, Letterbox, Store, TruthBox},
+};
+use logitcache_train::train::data::{
+    Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TeacherBatch, TrainImage, TrainSet,
+};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+const TEMPERATURE: f64 = 4.0;
+/// No logit of a class that nothing is known of: a probability of 1e-9.
+const NOTHING: f32 = -20.7;
+
+fn main() {
+    let shared = std::env::var_os("LOGITCACHE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
+    let shared = if shared.is_dir() { shared } else { Path::new("..").join(&shared) };
+    if !shared.is_dir() {
+        println!("skipped: {} is not there", shared.display());
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let cache = temp.path().join("cache");
+    let model = shared.join("models/yolov12n.onnx");
+    let data = shared.join("data/coco128/data.yaml");
+    let reader = Arc::new(built(&cache, &model, &data));
+    let teacher = &reader.manifest().teacher;
+    let input = ImageSize { width: teacher.input_width, height: teacher.input_height };
+    let images = train_images(&reader);
+    let pixels = PixelCacheOptions { folder: temp.path().join("pixels"), max_bytes: u64::MAX };
+    let stop = AtomicBool::new(false);
+    let set = Arc::new(TrainSet::open(images, input, Some(&pixels), Some(reader.clone()), &|_| (), &stop).unwrap());
+
+    let still = Augment::none();
+    let hsv_gain = Augment::grid().hsv_gain;
+    let cases = [
+        ("nothing", still),
+        ("colours", Augment { hsv_gain, ..still }),
+        ("mirror", Augment { flip_prob: 1.0, ..still }),
+        ("shift by multiples of 32", Augment { translate: 0.1, ..still }),
+        ("mosaic on the grid", Augment { mosaic_prob: 1.0, ..still }),
+        ("all of them", Augment::grid()),
+        ("all but mosaic", Augment::grid().without_mosaic()),
+    ];
+    let mut live = Live::new(&model);
+    println!("{} images, student: untrained, T {TEMPERATURE}", set.images().len());
+    println!(
+        "| change | softmax-kl | bckd (5th percentile) | bce | DFL | box | AP moved | AP live |\n|---|---|---|---|---|---|---|---|"
+    );
+    for (name, augment) in cases {
+        let mut found = Found::new();
+        for_each_batch(&set, augment, |batch| found.add_row(&mut live, batch, 0));
+        found.print(name, &teacher.class_names);
+    }
+}
+
+/// A cache of every anchor.
+fn built(out: &Path, teacher: &Path, data: &Path) -> CacheReader {
+    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("logitcache");
+    let mut command = Command::new(program);
+    command.args(["--quiet", "build", "--profile", "dense", "--split", "train", "--teacher"]).arg(teacher);
+    assert!(command.arg("--data").arg(data).arg("--out").arg(out).output().unwrap().status.success());
+    CacheReader::open(out).unwrap()
+}
+
+fn train_images(reader: &CacheReader) -> Vec<TrainImage> {
+    let root = reader.place(&reader.manifest().dataset.root).unwrap();
+    let image = |view: ImageView<'_>| TrainImage {
+        image_id: view.image_id,
+        path: root.join(view.path),
+        relative: view.path.to_owned(),
+        expected_sha256: Some(view.file_digest()),
+        labels: view.labels.map(|labels| labels.iter().collect()),
+    };
+    reader.images().map(|view| image(view.unwrap())).collect()
+}
+
+/// Calls `each` with every batch of one epoch, an image each.
+fn for_each_batch(set: &Arc<TrainSet>, augment: Augment, mut each: impl FnMut(&Batch)) {
+    let one = NonZeroUsize::MIN;
+    let options = LoaderOptions {
+        batch: one,
+        seed: 1,
+        shuffle: false,
+        augment,
+        epochs: 1,
+        epochs_without_mosaic: 0,
+        threads: one,
+        ahead: one.saturating_add(1),
+    };
+    let mut loader = Loader::start(set.clone(), options, Position::default()).unwrap();
+    while let Some(batch) = loader.next() {
+        let batch = batch.unwrap();
+        each(&batch);
+        loader.recycle(batch);
+    }
+}
+
+/// The teacher, run on augmented pictures.
+struct Live {
+    session: TeacherSession,
+    grid: Grid,
+    input: ImageSize,
+    student: Student,
+}
+
+impl Live {
+    fn new(path: &Path) -> Self {
+        logitcache::teacher::runtime::init(None).unwrap();
+        let options = TeacherOptions { imgsz: None, store: Store::All, names: None };
+        let model = TeacherModel::load(path, &options).unwrap();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let session = SessionOptions { provider: Provider::Cpu, intra_threads: threads };
+        let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
+        Self {
+            session: TeacherSession::new(&model, &session).unwrap(),
+            student: Student::untrained(&grid, model.head.num_classes, 4 * model.head.reg_max.unwrap_or(0)),
+            input: ImageSize { width: model.input.width, height: model.input.height },
+            grid,
+        }
+    }
+
+    /// `[H, W, 3]` levels.
+    fn run(&mut self, levels: &[u8]) -> HeadOutputs<'_> {
+        let plane = levels.len() / 3;
+        let mut pixels = vec![0.0; levels.len()];
+        for (at, level) in levels.as_chunks::<3>().0.iter().enumerate() {
+            for channel in 0..3 {
+                pixels[channel * plane + at] = f32::from(level[channel]) / 255.0;
+            }
+        }
+        self.session.run(1, &pixels).unwrap()
+    }
+}
+
+/// What one change does to all images.
+struct Found {
+    agreements: Vec<Vec<Agreement>>,
+    moved: Vec<ScoredImage>,
+    live: Vec<ScoredImage>,
+}
+
+impl Found {
+    fn new() -> Self {
+        Self { agreements: vec![Vec::new(); Term::ALL.len()], moved: Vec::new(), live: Vec::new() }
+    }
+
+    fn add_row(&mut self, live: &mut Live, batch: &Batch, row: usize) {
+        let bytes = batch.pixels.len() / batch.len();
+        let (grid, student, input) = (live.grid.clone(), live.student.clone(), live.input);
+        let outputs = live.run(&batch.pixels[row * bytes..(row + 1) * bytes]);
+        let head = outputs.view(0);
+        let rows = HeadRows::new(&head, grid.num_anchors());
+        let moved = targets_of(batch.teacher.as_ref().unwrap(), row, &grid);
+        let truth = labels_of(batch, row);
+        self.add(&grid, &student, input, &head, &rows, &moved, truth);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add(
+        &mut self,
+        grid: &Grid,
+        student: &Student,
+        input: ImageSize,
+        head: &HeadView<'_>,
+        rows: &HeadRows,
+        moved: &Targets,
+        truth: Vec<TruthBox>,
+    ) {
+        let live = Targets::live(head, rows, grid);
+        let (mut from_moved, mut from_live) = (Vec::new(), Vec::new());
+        for (term, agreements) in Term::ALL.into_iter().zip(&mut self.agreements) {
+            let m = gradient(term, student, moved, grid, TEMPERATURE, &mut from_moved);
+            let l = gradient(term, student, &live, grid, TEMPERATURE, &mut from_live);
+            agreements.push(Agreement::new((&from_moved, m), (&from_live, l)));
+        }
+        let plan = Letterbox::fit(input, input.height, input.width);
+        let scored = |head: HeadView<'_>, image_id: usize| ScoredImage {
+            image_id: image_id as i64,
+            truth: truth.clone(),
+            detections: detect(head, grid, &plan, &NmsOptions::SCORING).unwrap(),
+        };
+        self.live.push(scored(*head, self.live.len()));
+        let (class_logits, boxes) = as_head(moved, grid, rows.class_len);
+        let head = HeadView { class_logits: &class_logits, boxes: BoxSource::DecodedXywh(&boxes) };
+        self.moved.push(scored(head, self.moved.len()));
+    }
+
+    fn print(&self, name: &str, class_names: &[String]) {
+        let of = |at: usize| TermFidelity::of(Term::ALL[at], &self.agreements[at]);
+        let [kl, bckd, bce, dfl, boxes] = [0, 1, 2, 3, 4].map(of);
+        let ap = |images: &[ScoredImage]| score(images, class_names).unwrap().coco.ap.unwrap_or(f64::NAN);
+        println!(
+            "| {name} | {:.4} | {:.4} ({:.4}) | {:.4} | {:.4} | {:.4} | {:.4} | {:.4} |",
+            kl.cosine_mean,
+            bckd.cosine_mean,
+            bckd.cosine_p5,
+            bce.cosine_mean,
+            dfl.cosine_mean,
+            boxes.cosine_mean,
+            ap(&self.moved),
+            ap(&self.live)
+        );
+    }
+}
+
+/// The moved predictions of one row of a batch.
+fn targets_of(teacher: &TeacherBatch, row: usize, grid: &Grid) -> Targets {
+    let mut places: Vec<usize> = (0..teacher.len()).filter(|&i| teacher.batch_index[i] == row as i64).collect();
+    places.sort_by_key(|&i| teacher.anchor[i]);
+    let mut targets = Targets::default();
+    let dfl = teacher.dfl_logits.as_ref().unwrap();
+    for i in places {
+        let anchor = teacher.anchor[i] as usize;
+        let stride = grid.cell(anchor).stride as f32;
+        targets.anchors.push(anchor);
+        targets.weights.push(teacher.score[i]);
+        targets.class_logits.extend(&teacher.class_logits[i * teacher.num_classes..(i + 1) * teacher.num_classes]);
+        targets.dfl_logits.extend(&dfl[i * teacher.dfl_len..(i + 1) * teacher.dfl_len]);
+        let b = &teacher.boxes_xyxy_input_px[i * 4..(i + 1) * 4];
+        targets.boxes_xyxy_cells.push([0, 1, 2, 3].map(|k| b[k] / stride));
+    }
+    targets
+}
+
+fn labels_of(batch: &Batch, row: usize) -> Vec<TruthBox> {
+    let labels = &batch.labels;
+    let boxes = labels.boxes_xyxy_input_px.as_chunks::<4>().0;
+    let own =
+        labels.batch_index.iter().zip(&labels.class_id).zip(boxes).filter(|((index, _), _)| **index == row as i64);
+    own.map(|((_, class_id), &[x1, y1, x2, y2])| TruthBox {
+        class_id: *class_id as u32,
+        box_xyxy_px: BoxXyxyPx { x1, y1, x2, y2 },
+        area_px2: f64::from(x2 - x1) * f64::from(y2 - y1),
+        is_crowd: false,
+    })
+    .collect()
+}
+
+/// Moved predictions as a head's outputs: class logits `[C, A]`, boxes `[4, A]` as centre and size.
+fn as_head(targets: &Targets, grid: &Grid, classes: usize) -> (Vec<f32>, Vec<f32>) {
+    let n = grid.num_anchors();
+    let (mut logits, mut boxes) = (vec![NOTHING; classes * n], vec![1.0; 4 * n]);
+    for (i, (&a, b)) in targets.anchors.iter().zip(&targets.boxes_xyxy_cells).enumerate() {
+        for class in 0..classes {
+            logits[class * n + a] = targets.class_logits[i * classes + class];
+        }
+        let stride = grid.cell(a).stride as f32;
+        let [x1, y1, x2, y2] = b.map(|v| v * stride);
+        for (channel, value) in [(x1 + x2) / 2.0, (y1 + y2) / 2.0, x2 - x1, y2 - y1].into_iter().enumerate() {
+            boxes[channel * n + a] = value;
+        }
+    }
+    (logits, boxes)
+}
