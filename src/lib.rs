@@ -3,10 +3,11 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval -> inspect, predict
+//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect, predict
 //!     -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
+pub mod audit;
 pub mod build;
 pub mod cache;
 #[doc(hidden)]

@@ -4,6 +4,7 @@
 mod common;
 
 use logitcache::{
+    audit::AuditReport,
     build::BuildReport,
     cache::{Manifest, VerifyReport, columns::Table},
     dataset::synth::SynthSummary,
@@ -36,6 +37,7 @@ fn table(table: Table) -> Value {
 fn published_schemas_are_those_of_the_code() {
     let schemas = [
         ("manifest.schema.json", serde_json::to_value(schema_for!(Manifest)).unwrap()),
+        ("audit.schema.json", serde_json::to_value(schema_for!(AuditReport)).unwrap()),
         ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
         ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),

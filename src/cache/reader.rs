@@ -4,7 +4,7 @@ use super::{
     ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
     digest::from_hex, part::MappedPart,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, dataset::paths};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -57,6 +57,19 @@ impl CacheReader {
     /// What the cache is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// A path of the manifest's `dataset`, which is relative to the cache, seen from here; absolute.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] where the text is no path of the format.
+    pub fn place(&self, text: &str) -> Result<PathBuf> {
+        let path = paths::from_column(text).map_err(|found| Error::Cache {
+            path: self.folder.clone(),
+            found,
+            remedy: "Name the data set with --data.".to_owned(),
+        })?;
+        Ok(paths::absolute(&self.folder.join(path)))
     }
 
     /// Number of images (and views).

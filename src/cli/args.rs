@@ -29,6 +29,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the teacher again over a sample of a cache: would a student be moved the same way?
+    Audit(Box<AuditArgs>),
     /// Run the teacher over a data set and store what it says.
     Build(Box<BuildArgs>),
     /// Score models on labelled images: mAP, recall of small objects, size, latency, and what changed against the first.
@@ -45,6 +47,46 @@ pub enum Command {
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes, for trying things.
     Synth(SynthArgs),
+}
+
+/// `logitcache audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// The teacher that the cache was built with.
+    #[arg(long, value_name = "T.onnx")]
+    pub teacher: PathBuf,
+    /// Take the gradients at the outputs of this student, an ONNX export with the teacher's head [default: an untrained YOLOv8].
+    #[arg(long, value_name = "S.onnx")]
+    pub student: Option<PathBuf>,
+    /// Images to compare, spread evenly over the cache; 0: all.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub sample: usize,
+    /// Lowest mean cosine of a loss that passes.
+    #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = fraction, allow_negative_numbers = true)]
+    pub min_cosine: f64,
+    /// Temperature of softmax-kl and of the DFL term.
+    #[arg(long, default_value_t = 4.0, value_parser = positive, allow_negative_numbers = true)]
+    pub temperature: f64,
+    /// The data set, where it is not where the cache says.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
+    #[arg(long, value_name = "DIR", requires = "data")]
+    pub images: Option<PathBuf>,
+    /// Worker threads [default: one per processor].
+    #[arg(long)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Where the models run. A provider that is not there is an error.
+    #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
+    pub provider: ProviderArg,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// One JSON object on stdout (schemas/audit.schema.json).
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `logitcache build`
@@ -86,6 +128,9 @@ pub struct BuildArgs {
     /// Keep at most this many anchors of an image, the highest scores first.
     #[arg(long, default_value = "300")]
     pub top_k: NonZeroUsize,
+    /// Of these, keep only the best, whose squared scores make up this share of the sum over all anchors; 1: keep all of them.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = fraction, allow_negative_numbers = true)]
+    pub coverage: f64,
     /// Class and DFL logits, or class logits alone (boxes are stored in any case).
     #[arg(long, value_enum, default_value_t = StoreArg::All)]
     pub store: StoreArg,

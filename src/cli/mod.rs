@@ -1,6 +1,7 @@
 //! The command line: one thin file per command.
 
 pub mod args;
+mod audit;
 mod build;
 mod detector;
 mod eval;
@@ -56,6 +57,7 @@ pub fn finish(result: Result<Status>) -> ExitCode {
 fn run(cli: Cli) -> Result<Status> {
     match cli.command {
         Command::Train(_) | Command::Export(_) => handover::to_trainer(),
+        Command::Audit(args) => audit::run(&args, cli.quiet),
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),

@@ -184,6 +184,15 @@ impl Sample {
         Self { path, relative, truth }
     }
 
+    /// A picture without labels that a cache names `relative`, in a data set whose root is `root` (absolute).
+    ///
+    /// # Errors
+    /// In words, where `relative` is not a path of the format.
+    pub fn of_picture(root: &Path, relative: &str) -> std::result::Result<Self, String> {
+        let path = paths::absolute(&root.join(paths::from_column(relative)?));
+        Ok(Self { path, relative: relative.to_owned(), truth: TruthSource::NoLabels })
+    }
+
     /// The ground truth of this picture, whose size after EXIF orientation is `size`. A YOLO label file is read now.
     ///
     /// # Errors

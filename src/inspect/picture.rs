@@ -4,7 +4,7 @@ use super::find;
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageView, to_hex},
-    dataset::{IMAGE_SUFFIXES, paths},
+    dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
     fsio,
@@ -58,15 +58,13 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
 
 /// Where the image should be.
 fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
-    let place = |text: &str| {
-        paths::from_column(text).map_err(|found| Error::Cache {
-            path: reader.folder().to_owned(),
-            found,
-            remedy: "Run `logitcache verify`.".into(),
-        })
-    };
-    let root = reader.folder().join(place(&reader.manifest().dataset.root)?);
-    Ok(paths::absolute(&root.join(place(image.path)?)))
+    let root = reader.place(&reader.manifest().dataset.root)?;
+    let sample = Sample::of_picture(&root, image.path).map_err(|found| Error::Cache {
+        path: reader.folder().to_owned(),
+        found,
+        remedy: "Run `logitcache verify`.".into(),
+    })?;
+    Ok(sample.path)
 }
 
 /// The image, if it is the one that the cache was made from.

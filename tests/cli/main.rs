@@ -1,6 +1,7 @@
 //! Process-level tests: exit status, output, and what is on disk afterwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod audit;
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;

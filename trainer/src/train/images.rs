@@ -37,20 +37,10 @@ pub fn source_of(cache: &CacheReader, split: &str) -> Result<DataSource> {
     let dataset = &cache.manifest().dataset;
     let data = if dataset.source.is_empty() { &dataset.root } else { &dataset.source };
     Ok(DataSource {
-        data: place(cache, data)?,
-        images_dir: dataset.images_dir.as_deref().map(|dir| place(cache, dir)).transpose()?,
+        data: cache.place(data)?,
+        images_dir: dataset.images_dir.as_deref().map(|dir| cache.place(dir)).transpose()?,
         split: split.to_owned(),
     })
-}
-
-/// A path of the manifest, seen from here.
-fn place(cache: &CacheReader, text: &str) -> Result<PathBuf> {
-    let path = paths::from_column(text).map_err(|found| Error::Cache {
-        path: cache.folder().to_owned(),
-        found,
-        remedy: "Name the data set with --data.".into(),
-    })?;
-    Ok(paths::absolute(&cache.folder().join(path)))
 }
 
 /// The images of a cache. Their labels are the cache's, or those of `dataset` where one is given: it is matched by path,
@@ -74,7 +64,7 @@ pub fn from_cache(cache: &CacheReader, dataset: Option<&Dataset>) -> Result<Trai
         cache.images().filter(|image| image.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>>>()?;
     match dataset {
         None => {
-            let root = place(cache, &manifest.dataset.root)?;
+            let root = cache.place(&manifest.dataset.root)?;
             for view in &views {
                 let relative = paths::from_column(view.path).map_err(|found| damaged(cache, found))?;
                 found.images.push(train_image(view, root.join(relative), stored_labels(view)));

@@ -2,6 +2,7 @@
 #![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audit;
 mod distill;
 mod optim;
 mod properties;

@@ -1,0 +1,341 @@
+//! One image of an audit: the live teacher beside what the cache holds.
+
+use super::gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
+use crate::{
+    cache::{CacheReader, ImageView, to_hex},
+    pipeline::{Outcome, Prepared, Worker},
+    preprocess::LetterboxPlan,
+    teacher::{Grid, HeadOutputs, TeacherSession, sigmoid},
+    types::{Failure, FailureStage},
+};
+use half::f16;
+
+/// A kept logit may be off by so much where the same programs made it: the rounding of float16 and of other processors.
+const MAX_LOGIT_DRIFT: f32 = 0.05;
+/// The same for an edge of a box, in pixels of the original image.
+const MAX_BOX_DRIFT_PX: f32 = 0.5;
+/// A dropped anchor may exceed what the cache says of all dropped ones by this share.
+const MAX_DROPPED_EXCESS: f32 = 0.05;
+
+/// What is found on one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageAudit {
+    /// Its id in the cache.
+    pub image_id: i64,
+    /// Its path in the cache.
+    pub path: String,
+    /// Whether the cache keeps nothing of it.
+    pub is_blank: bool,
+    /// Gradients from the cache beside those from the live teacher, in the order of [`Term::ALL`]; terms that the cache has nothing for are
+    /// left out.
+    pub terms: Vec<(Term, Agreement)>,
+    /// What was not kept.
+    pub dropped: Dropped,
+    /// Cached values beside live ones.
+    pub drift: Drift,
+    /// What contradicts the cache, in words.
+    pub faults: Vec<String>,
+}
+
+/// Sums over the live teacher's anchors, all and not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Dropped {
+    /// Class probabilities of all anchors and classes.
+    pub prob_all: f64,
+    /// Of the anchors that the cache does not have.
+    pub prob_dropped: f64,
+    /// Scores (weights in the losses) of all anchors.
+    pub score_all: f64,
+    /// Of the anchors that the cache does not have.
+    pub score_dropped: f64,
+}
+
+impl Dropped {
+    /// Adds another image.
+    pub fn add(&mut self, other: &Self) {
+        self.prob_all += other.prob_all;
+        self.prob_dropped += other.prob_dropped;
+        self.score_all += other.score_all;
+        self.score_dropped += other.score_dropped;
+    }
+}
+
+/// Cached values of kept anchors beside the live teacher's.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Drift {
+    /// Logits compared, class and DFL.
+    pub logits: u64,
+    /// Of these, the same once the live one is rounded to float16.
+    pub equal: u64,
+    /// Largest difference between a cached logit and the live one rounded to float16.
+    pub max_logit: f32,
+    /// Largest difference of a score.
+    pub max_score: f32,
+    /// Largest difference of a box edge in pixels of the original image.
+    pub max_box_px: f32,
+    /// Largest difference that rounding a live logit to float16 makes.
+    pub max_float16_error: f32,
+}
+
+impl Drift {
+    /// Takes in another image.
+    pub fn add(&mut self, other: &Self) {
+        self.logits += other.logits;
+        self.equal += other.equal;
+        self.max_logit = self.max_logit.max(other.max_logit);
+        self.max_score = self.max_score.max(other.max_score);
+        self.max_box_px = self.max_box_px.max(other.max_box_px);
+        self.max_float16_error = self.max_float16_error.max(other.max_float16_error);
+    }
+
+    fn logits(&mut self, cached: &[[u8; 2]], live: impl Iterator<Item = f32>) {
+        for (&cached, live) in cached.iter().zip(live) {
+            let rounded = f16::from_f32(live);
+            let cached = f16::from_le_bytes(cached);
+            self.logits += 1;
+            self.equal += u64::from(cached.to_bits() == rounded.to_bits());
+            // `max` passes over NaN; a difference that is none is as large as can be.
+            let difference = (cached.to_f32() - rounded.to_f32()).abs();
+            self.max_logit = self.max_logit.max(if difference.is_nan() { f32::INFINITY } else { difference });
+            self.max_float16_error = self.max_float16_error.max((live - rounded.to_f32()).abs());
+        }
+    }
+}
+
+/// Who learns.
+pub enum StudentSource {
+    /// The same stand-in for every image.
+    StandIn(Box<Student>),
+    /// A student's own outputs.
+    Model(Box<TeacherSession>),
+}
+
+/// Runs the teacher (and the student) and compares; owned by one thread.
+pub struct AuditWorker<'a> {
+    /// Runs the teacher.
+    pub teacher: TeacherSession,
+    /// Gives the student's logits.
+    pub student: StudentSource,
+    /// Images per run of the teacher.
+    pub batch: usize,
+    /// The audited cache.
+    pub reader: &'a CacheReader,
+    /// Image ids in the cache, by position in the sample.
+    pub image_ids: &'a [i64],
+    /// The teacher's anchors.
+    pub grid: &'a Grid,
+    /// T of the softmax terms.
+    pub temperature: f64,
+    /// Whether the programs are those that made the cache: then a difference between values is a fault.
+    pub same_programs: bool,
+}
+
+impl Worker for AuditWorker<'_> {
+    type Output = Box<ImageAudit>;
+
+    fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>> {
+        let Self { teacher, student, batch, reader, image_ids, grid, temperature, same_programs } = self;
+        let per_image = pixels.len() / *batch;
+        let heads = teacher.run(*batch, pixels);
+        let audit_one = |(i, image): (usize, Outcome<Prepared>)| {
+            let image = image?;
+            let fail = |reason: String| Failure {
+                image_id: image.image_id,
+                path: image.path.clone(),
+                stage: FailureStage::Teacher,
+                reason,
+            };
+            let heads = heads.as_ref().map_err(|e| fail(e.to_string()))?;
+            let at = usize::try_from(image.image_id).unwrap_or(usize::MAX);
+            let view = image_ids.get(at).map(|&id| reader.image(id, 0)).transpose().map_err(|e| fail(e.to_string()))?;
+            let view = view.flatten().ok_or_else(|| fail("it is not in the cache".to_owned()))?;
+            let live = match &mut *student {
+                StudentSource::StandIn(student) => {
+                    let comparison = Comparison { grid, temperature: *temperature, same_programs: *same_programs };
+                    comparison.of_image(&view, &image, heads, i, student)
+                }
+                StudentSource::Model(session) => {
+                    let own = session.run(1, &pixels[i * per_image..(i + 1) * per_image]);
+                    let own = own.map_err(|e| fail(format!("the student: {e}")))?;
+                    let rows = HeadRows::new(&own.view(0), grid.num_anchors());
+                    let comparison = Comparison { grid, temperature: *temperature, same_programs: *same_programs };
+                    comparison.of_image(&view, &image, heads, i, &Student::new(rows))
+                }
+            };
+            live.map(Box::new).map_err(fail)
+        };
+        images.into_iter().enumerate().map(audit_one).collect()
+    }
+}
+
+struct Comparison<'a> {
+    grid: &'a Grid,
+    temperature: f64,
+    same_programs: bool,
+}
+
+impl Comparison<'_> {
+    fn of_image(
+        &self,
+        view: &ImageView<'_>,
+        image: &Prepared,
+        heads: &HeadOutputs<'_>,
+        i: usize,
+        student: &Student,
+    ) -> Result<ImageAudit, String> {
+        let head = heads.view(i);
+        let rows = HeadRows::new(&head, self.grid.num_anchors());
+        if !rows.class_logits.iter().chain(&rows.dfl_logits).all(|v| v.is_finite()) {
+            return Err("the teacher gave logits that are not finite".to_owned());
+        }
+        let live = Targets::live(&head, &rows, self.grid);
+        let cached = Targets::cached(view, &image.plan, self.grid)?;
+        let (drift, dropped) = (self.drift(view, &image.plan, &cached, &live), dropped(&rows, &live, &cached));
+        Ok(ImageAudit {
+            image_id: view.image_id,
+            path: view.path.to_owned(),
+            is_blank: cached.anchors.is_empty(),
+            terms: self.terms(student, &cached, &live),
+            faults: self.faults(view, image, &cached, &live, &drift),
+            dropped,
+            drift,
+        })
+    }
+
+    fn terms(&self, student: &Student, cached: &Targets, live: &Targets) -> Vec<(Term, Agreement)> {
+        let (mut from_cache, mut from_teacher) = (Vec::new(), Vec::new());
+        let has_bins = student.rows().dfl_len > 0;
+        let known = |term: &Term| match term {
+            Term::Dfl => {
+                has_bins && !live.dfl_logits.is_empty() && (!cached.dfl_logits.is_empty() || cached.anchors.is_empty())
+            }
+            Term::Box => has_bins,
+            Term::SoftmaxKl | Term::Bckd | Term::Bce => true,
+        };
+        let terms = Term::ALL.into_iter().filter(known);
+        terms
+            .map(|term| {
+                let c = gradient(term, student, cached, self.grid, self.temperature, &mut from_cache);
+                let l = gradient(term, student, live, self.grid, self.temperature, &mut from_teacher);
+                (term, Agreement::new((&from_cache, c), (&from_teacher, l)))
+            })
+            .collect()
+    }
+
+    fn drift(&self, view: &ImageView<'_>, plan: &LetterboxPlan, cached: &Targets, live: &Targets) -> Drift {
+        let columns = &view.predictions;
+        let mut drift = Drift::default();
+        let (class_len, dfl_len) = (columns.class_len, columns.dfl_len);
+        for (i, (&a, cached_box)) in cached.anchors.iter().zip(columns.boxes_xyxy_px()).enumerate() {
+            let of = |values: &[f32], len: usize| values.get(a * len..(a + 1) * len).unwrap_or_default().to_vec();
+            let row =
+                |values: &'_ [[u8; 2]], len: usize| values.get(i * len..(i + 1) * len).unwrap_or_default().to_vec();
+            drift.logits(&row(columns.class_logits, class_len), of(&live.class_logits, class_len).into_iter());
+            if let Some(values) = columns.dfl_logits {
+                drift.logits(&row(values, dfl_len), of(&live.dfl_logits, dfl_len).into_iter());
+            }
+            let stride = self.grid.cell(a).stride as f32;
+            let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);
+            let now = plan.to_image(crate::types::BoxXyxyPx { x1, y1, x2, y2 });
+            let edges =
+                [(now.x1, cached_box.x1), (now.y1, cached_box.y1), (now.x2, cached_box.x2), (now.y2, cached_box.y2)];
+            for (now, then) in edges {
+                let difference = (now - then).abs();
+                drift.max_box_px = drift.max_box_px.max(if difference.is_nan() { f32::INFINITY } else { difference });
+            }
+            drift.max_score = drift.max_score.max((live.weights[a] - cached.weights[i]).abs());
+        }
+        drift
+    }
+
+    /// What cannot be, had the cache been made of this image by this teacher.
+    fn faults(
+        &self,
+        view: &ImageView<'_>,
+        image: &Prepared,
+        cached: &Targets,
+        live: &Targets,
+        drift: &Drift,
+    ) -> Vec<String> {
+        let mut faults = Vec::new();
+        let digest = to_hex(&image.file_sha256);
+        if digest != view.file_sha256 {
+            faults.push(format!("the file has changed: sha256 {} in the cache, {digest} now", view.file_sha256));
+        }
+        if view.size != image.plan.image {
+            let (then, now) = (view.size, image.plan.image);
+            faults.push(format!(
+                "its size is {} x {} in the cache, {} x {} now",
+                then.width, then.height, now.width, now.height
+            ));
+        }
+        if view.letterbox != image.plan.letterbox {
+            faults.push(format!("its letterbox is {:?} in the cache, {:?} now", view.letterbox, image.plan.letterbox));
+        }
+        if !self.same_programs {
+            return faults; // Other programs may give other values: the cosines say whether it matters.
+        }
+        if drift.max_logit > MAX_LOGIT_DRIFT || drift.max_box_px > MAX_BOX_DRIFT_PX {
+            faults.push(self.worst_row(view, cached, live, drift));
+        }
+        if let Some((a, score)) = missing(view, cached, live) {
+            let most = view.dropped_max_score;
+            faults.push(format!(
+                "anchor {a} of score {score:.4} is not in the cache, which says that no dropped one is over {most:.4}"
+            ));
+        }
+        faults
+    }
+
+    /// Names the row that differs most.
+    fn worst_row(&self, view: &ImageView<'_>, cached: &Targets, live: &Targets, drift: &Drift) -> String {
+        let len = view.predictions.class_len;
+        let difference = |i: usize, a: usize| {
+            let rows =
+                cached.class_logits[i * len..(i + 1) * len].iter().zip(&live.class_logits[a * len..(a + 1) * len]);
+            rows.map(|(c, l)| (c - l).abs()).fold(0.0, f32::max)
+        };
+        let by_class = cached.anchors.iter().enumerate().map(|(i, &a)| (difference(i, a), a));
+        let worst = by_class.max_by(|x, y| x.0.total_cmp(&y.0));
+        match worst {
+            Some((difference, a)) if difference > MAX_LOGIT_DRIFT => {
+                format!("class logits of anchor {a} are off by {difference:.3} from the live teacher's")
+            }
+            _ => format!(
+                "DFL logits or boxes are off from the live teacher's: by {:.3} (logit), {:.2} px (box)",
+                drift.max_logit, drift.max_box_px
+            ),
+        }
+    }
+}
+
+/// The highest live score that should have been kept and was not.
+fn missing(view: &ImageView<'_>, cached: &Targets, live: &Targets) -> Option<(usize, f32)> {
+    let kept = is_kept(cached, live.anchors.len());
+    let limit = view.dropped_max_score * (1.0 + MAX_DROPPED_EXCESS) + 1e-4;
+    let dropped = live.weights.iter().enumerate().filter(|(a, score)| !kept[*a] && **score > limit);
+    dropped.map(|(a, &score)| (a, score)).max_by(|x, y| x.1.total_cmp(&y.1))
+}
+
+fn is_kept(cached: &Targets, num_anchors: usize) -> Vec<bool> {
+    let mut kept = vec![false; num_anchors];
+    for &a in &cached.anchors {
+        kept[a] = true;
+    }
+    kept
+}
+
+fn dropped(rows: &HeadRows, live: &Targets, cached: &Targets) -> Dropped {
+    let kept = is_kept(cached, live.anchors.len());
+    let mut sums = Dropped::default();
+    for ((row, &score), kept) in rows.class_logits.chunks_exact(rows.class_len).zip(&live.weights).zip(kept) {
+        let prob: f64 = row.iter().map(|&x| f64::from(sigmoid(x))).sum();
+        sums.prob_all += prob;
+        sums.score_all += f64::from(score);
+        if !kept {
+            sums.prob_dropped += prob;
+            sums.score_dropped += f64::from(score);
+        }
+    }
+    sums
+}

@@ -1,0 +1,271 @@
+//! Preparing and running an audit.
+
+use super::{
+    gradient::Student,
+    image::{AuditWorker, StudentSource},
+    report::{AuditReport, Gathered},
+};
+use crate::{
+    Error, Result,
+    cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
+    dataset::{DataSource, Dataset, Sample, paths},
+    pipeline::{self, ImageSource},
+    preprocess::{self, LETTERBOX_RULE, NORMALISATION},
+    teacher::{self, Grid, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession},
+    types::Store,
+};
+use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
+
+/// Everything that decides what an audit does.
+#[derive(Debug, Clone)]
+pub struct AuditOptions {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// The teacher's ONNX file.
+    pub teacher: PathBuf,
+    /// A student's ONNX export at whose outputs the gradients are taken; `None`: an untrained YOLOv8.
+    pub student: Option<PathBuf>,
+    /// Images to compare, spread evenly over the cache; `None`: all.
+    pub sample: Option<NonZeroUsize>,
+    /// T of `softmax-kl` and `dfl`, above 0.
+    pub temperature: f64,
+    /// Lowest mean cosine that passes.
+    pub min_cosine: f64,
+    /// The data set, where it is not where the cache says.
+    pub source: Option<DataSource>,
+    /// Worker threads.
+    pub jobs: NonZeroUsize,
+    /// Where the models run.
+    pub provider: Provider,
+    /// The ONNX Runtime library, where the user names one.
+    pub ort_lib: Option<PathBuf>,
+}
+
+/// An audit that may start.
+pub struct Audit {
+    options: AuditOptions,
+    reader: CacheReader,
+    model: TeacherModel,
+    sessions: Vec<TeacherSession>,
+    students: Vec<StudentSource>,
+    batch: usize,
+    grid: Grid,
+    /// What to compare: pictures and their ids in the cache, side by side.
+    samples: Vec<Sample>,
+    image_ids: Vec<i64>,
+    audited_by: String,
+    findings: Vec<String>,
+}
+
+impl Audit {
+    /// Opens the cache, the models and the data set.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] for a damaged or empty cache, [`Error::Model`] and [`Error::Runtime`] for models that cannot run, [`Error::Mismatch`] where
+    /// teacher or student have another head than the cache, or where the data set is not the cache's.
+    pub fn prepare(mut options: AuditOptions) -> Result<Self> {
+        options.jobs = pipeline::useful_jobs(options.jobs);
+        let reader = CacheReader::open(&options.cache)?;
+        let runtime = teacher::runtime::init(options.ort_lib.as_deref())?;
+        let manifest = reader.manifest();
+        let model = load(manifest, &options.teacher, "teacher")?;
+        let findings = teacher_findings(manifest, &model);
+        let batch = pipeline::batch_size(&model, options.provider, None)?;
+        pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
+        let (samples, image_ids) = samples(&reader, &options)?;
+        let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
+        let (_, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
+        let students = students(manifest, &options, &grid, sessions.len())?;
+        let runtime = format!("onnxruntime {}", runtime.version);
+        let audited_by = programs(&runtime, options.provider.as_str(), preprocess::DECODER);
+        Ok(Self { reader, model, sessions, students, batch, grid, samples, image_ids, audited_by, findings, options })
+    }
+
+    /// Images that will be compared.
+    pub fn num_images(&self) -> u64 {
+        self.samples.len() as u64
+    }
+
+    /// Compares. `on_image(failed)` is called for each.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] once `stop` is raised; [`Error::Runtime`] where threads cannot be had.
+    pub fn run(self, stop: &AtomicBool, mut on_image: impl FnMut(bool)) -> Result<AuditReport> {
+        let Self { options, reader, model, sessions, students, batch, grid, samples, image_ids, audited_by, findings } =
+            self;
+        let settings = &reader.manifest().settings;
+        let cached_by = programs(&settings.runtime, &settings.provider, &settings.decoder);
+        // Another teacher's values are expected to differ: one finding says so, not one per image.
+        let same_programs = cached_by == audited_by && findings.is_empty();
+        let workers = sessions.into_iter().zip(students).map(|(teacher, student)| AuditWorker {
+            teacher,
+            student,
+            batch,
+            reader: &reader,
+            image_ids: &image_ids,
+            grid: &grid,
+            temperature: options.temperature,
+            same_programs,
+        });
+        let source = ImageSource {
+            samples: &samples,
+            input: model.input,
+            class_map: None,
+            missing_labels: MissingLabels::Unlabelled,
+        };
+        let positions: Vec<i64> = (0..samples.len() as i64).collect();
+        let mut gathered = Gathered::new(findings);
+        let handed_over =
+            pipeline::run(&source, &positions, batch, workers.collect(), options.jobs, stop, |outcome| {
+                on_image(outcome.is_err());
+                match outcome {
+                    Ok(image) => gathered.push(&image),
+                    Err(mut failure) => {
+                        let position = usize::try_from(failure.image_id).unwrap_or(usize::MAX);
+                        failure.image_id = image_ids.get(position).copied().unwrap_or(failure.image_id);
+                        gathered.failures.push(failure);
+                    }
+                }
+                Ok(())
+            })?;
+        if handed_over < samples.len() {
+            return Err(Error::Interrupted {
+                remedy: format!("{handed_over} of {} images were compared; run it again for a result.", samples.len()),
+            });
+        }
+        let terms = gathered.terms();
+        let passed = gathered.findings.is_empty()
+            && gathered.failures.is_empty()
+            && terms.iter().all(|term| term.cosine_mean >= options.min_cosine);
+        Ok(AuditReport {
+            cache: paths::to_column(&options.cache),
+            teacher: paths::to_column(&options.teacher),
+            student: options.student.as_deref().map_or_else(|| "untrained".to_owned(), paths::to_column),
+            temperature: options.temperature,
+            images: gathered.images,
+            images_in_cache: reader.len() as u64,
+            min_cosine: options.min_cosine,
+            terms,
+            blank: gathered.blank(),
+            dropped: gathered.dropped(),
+            drift: gathered.drift(cached_by, audited_by),
+            findings: std::mem::take(&mut gathered.findings),
+            failures: std::mem::take(&mut gathered.failures),
+            worst: gathered.worst(),
+            passed,
+        })
+    }
+}
+
+fn programs(runtime: &str, provider: &str, decoder: &str) -> String {
+    format!("{runtime}, {provider}, {decoder}")
+}
+
+/// A model at the cache's size, with the cache's head.
+fn load(manifest: &Manifest, path: &std::path::Path, role: &str) -> Result<TeacherModel> {
+    let cached = &manifest.teacher;
+    let square = (cached.input_width == cached.input_height).then_some(cached.input_width);
+    let names = Some(cached.class_names.clone());
+    let remedy = format!("Name the {role} that belongs to the cache (its teacher was {}).", cached.file_name);
+    let model = TeacherModel::load(path, &TeacherOptions { imgsz: square, store: Store::Cls, names });
+    let model = model.map_err(|error| match error {
+        Error::Model { path, found, .. } => {
+            Error::Model { path, found: format!("this cannot be the {role}: {found}"), remedy: remedy.clone() }
+        }
+        other => other,
+    })?;
+    let now = (
+        model.head.num_classes,
+        model.head.reg_max.unwrap_or(0),
+        &model.head.strides,
+        model.input.width,
+        model.input.height,
+    );
+    let then = (
+        cached.num_classes as usize,
+        cached.reg_max as usize,
+        &cached.strides,
+        cached.input_width,
+        cached.input_height,
+    );
+    if now == then {
+        return Ok(model);
+    }
+    let words = |(classes, bins, strides, width, height): (usize, usize, &Vec<u32>, u32, u32)| {
+        format!("{classes} classes, {bins} bins, strides {strides:?}, {width} x {height}")
+    };
+    Err(Error::Mismatch {
+        found: format!("the {role} {} has {}; the cache is of a head with {}", path.display(), words(now), words(then)),
+        remedy,
+    })
+}
+
+/// What says that the cache is of another teacher.
+fn teacher_findings(manifest: &Manifest, model: &TeacherModel) -> Vec<String> {
+    let cached = &manifest.teacher;
+    let mut findings = Vec::new();
+    let digest = to_hex(&model.sha256);
+    if digest != cached.sha256 {
+        findings.push(format!(
+            "this is another teacher: {} has sha256 {digest}, the cache is of {} with {}",
+            model.path.display(),
+            cached.file_name,
+            cached.sha256
+        ));
+    }
+    for (what, then, now) in
+        [("letterbox", &cached.letterbox, LETTERBOX_RULE), ("normalisation", &cached.normalisation, NORMALISATION)]
+    {
+        if then != now {
+            findings.push(format!("the {what} has changed: {then:?} in the cache, {now:?} now"));
+        }
+    }
+    findings
+}
+
+fn students(manifest: &Manifest, options: &AuditOptions, grid: &Grid, count: usize) -> Result<Vec<StudentSource>> {
+    let cached = &manifest.teacher;
+    let Some(path) = &options.student else {
+        let student = Student::untrained(grid, cached.num_classes as usize, 4 * cached.reg_max as usize);
+        return Ok((0..count).map(|_| StudentSource::StandIn(Box::new(student.clone()))).collect());
+    };
+    let model = load(manifest, path, "student")?;
+    let session = SessionOptions { provider: options.provider, intra_threads: 1 };
+    model.self_check(&session)?;
+    (0..count).map(|_| Ok(StudentSource::Model(Box::new(TeacherSession::new(&model, &session)?)))).collect()
+}
+
+/// The images to compare, spread evenly over the cache, and where their pictures are.
+fn samples(reader: &CacheReader, options: &AuditOptions) -> Result<(Vec<Sample>, Vec<i64>)> {
+    let plain = |key: &Result<ImageKey>| key.as_ref().map_or(true, |(_, view)| *view == 0);
+    let ids = reader.keys().filter(plain).map(|key| Ok(key?.0)).collect::<Result<Vec<i64>>>()?;
+    let count = options.sample.map_or(ids.len(), |sample| sample.get().min(ids.len()));
+    if count == 0 {
+        return Err(Error::Cache {
+            path: options.cache.clone(),
+            found: "there is no image in it".to_owned(),
+            remedy: "Finish the build first.".to_owned(),
+        });
+    }
+    let ids: Vec<i64> = (0..count).map(|i| ids[i * ids.len() / count]).collect();
+    let dataset = options.source.as_ref().map(Dataset::open).transpose()?;
+    let by_path: Option<HashMap<&str, &Sample>> =
+        dataset.as_ref().map(|d| d.samples.iter().map(|s| (s.relative.as_str(), s)).collect());
+    let root = reader.place(&reader.manifest().dataset.root)?;
+    let sample = |&id: &i64| {
+        let missing = |found: String| Error::Mismatch {
+            found,
+            remedy: "Name the data set that the cache was built from with --data.".to_owned(),
+        };
+        let view = reader.image(id, 0)?.ok_or_else(|| missing(format!("image {id} is not in the cache")))?;
+        match &by_path {
+            Some(samples) => samples
+                .get(view.path)
+                .map(|sample| (*sample).clone())
+                .ok_or_else(|| missing(format!("image {id} ({}) is not in this data set", view.path))),
+            None => Sample::of_picture(&root, view.path).map_err(missing),
+        }
+    };
+    let samples = ids.iter().map(sample).collect::<Result<Vec<_>>>()?;
+    Ok((samples, ids))
+}

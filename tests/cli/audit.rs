@@ -1,0 +1,239 @@
+//! `audit`: a sound cache passes, planted faults are named.
+
+use crate::support::{args, build_args, fixture, logitcache, shapes, teacher};
+use half::f16;
+use logitcache::{
+    cache::{CacheReader, ImageRecord, Manifest, PartWriter},
+    fsio::Lock,
+    teacher::onnx_proto::ModelProto,
+};
+use prost::Message;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The made-up teacher is sure of nothing, so most of its weight lies in low scores: everything over 0.0001 is kept.
+const SETTINGS: &[(&str, &str)] = &[("--min-score", "0.0001"), ("--top-k", "525")];
+
+fn built(dir: &Path, more: &[(&str, &str)]) -> PathBuf {
+    let out = dir.join("cache");
+    let settings: Vec<_> = SETTINGS.iter().chain(more).copied().collect();
+    logitcache(&build_args(&shapes(dir, 24), &out, &settings)).expect(0);
+    out
+}
+
+fn audit(cache: &Path, teacher: &Path, more: &[(&str, &str)]) -> crate::support::Run {
+    let mut words = args(["audit"], &[], &[]);
+    words.push(cache.into());
+    words.extend(args([], &[("--teacher", teacher)], more));
+    logitcache(&words)
+}
+
+/// The same cache with other records or another manifest, in a folder of its own.
+fn altered(
+    cache: &Path,
+    name: &str,
+    manifest: impl FnOnce(&mut Manifest),
+    mut change: impl FnMut(&mut ImageRecord),
+) -> PathBuf {
+    let reader = CacheReader::open(cache).unwrap();
+    let out = cache.with_file_name(name);
+    fs::create_dir(&out).unwrap();
+    let lock = Lock::acquire(&out).unwrap();
+    let found = reader.manifest();
+    let mut new = Manifest::new(found.teacher.clone(), found.dataset.clone(), found.settings.clone());
+    manifest(&mut new);
+    let mut writer = PartWriter::create(&out, &new).unwrap();
+    for image in reader.images() {
+        let mut record = image.unwrap().to_record();
+        change(&mut record);
+        writer.push(&record).unwrap();
+    }
+    new.add_part(writer.finish().unwrap().unwrap());
+    new.complete = true;
+    new.digests = Some(CacheReader::with_manifest(&out, new.clone()).unwrap().content_digests().unwrap());
+    new.save(&lock).unwrap();
+    out
+}
+
+#[test]
+fn a_sound_cache_passes_and_the_figures_are_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    let run = audit(&cache, &teacher(), &[]).expect(0);
+    assert!(run.stdout.contains("passed") && run.stdout.contains("softmax-kl"), "{}", run.stdout);
+
+    let mut words = args(["audit", "--json", "--sample", "5"], &[("--teacher", &teacher())], &[]);
+    words.push(cache.clone().into());
+    let report = logitcache(&words).expect(0).json();
+    assert_eq!(report["images"], 5);
+    assert!(report["images_in_cache"].as_u64().unwrap() > 5);
+    assert_eq!(report["drift"]["equal"], 1.0);
+    assert_eq!(report["drift"]["same_programs"], true);
+    assert!(report["drift"]["logits"].as_u64().unwrap() > 1000);
+    let terms: Vec<_> = report["terms"].as_array().unwrap().iter().map(|t| t["term"].as_str().unwrap()).collect();
+    assert_eq!(terms, ["softmax-kl", "bckd", "bce", "dfl", "box"]);
+    for term in report["terms"].as_array().unwrap() {
+        assert!(term["cosine_mean"].as_f64().unwrap() > 0.999, "{term}");
+    }
+}
+
+#[test]
+fn a_dense_cache_is_the_teacher_but_for_float16_and_a_poor_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 16);
+    let report = |name: &str, settings: &[(&str, &str)], code: i32| {
+        let out = dir.path().join(name);
+        logitcache(&build_args(&data, &out, settings)).expect(0);
+        let mut words = args(["audit", "--json"], &[("--teacher", &teacher())], &[]);
+        words.push(out.into());
+        logitcache(&words).expect(code).json()
+    };
+    let dense = report("dense", &[("--profile", "dense")], 0);
+    for term in dense["terms"].as_array().unwrap() {
+        assert!(term["cosine_min"].as_f64().unwrap() > 0.999_99, "{term}");
+    }
+    assert_eq!(dense["dropped"]["weight"], 0.0);
+    let poor = report("poor", &[("--min-score", "0"), ("--top-k", "2")], 1);
+    assert!(poor["dropped"]["weight"].as_f64().unwrap() > 0.5);
+    assert_eq!((&poor["passed"], poor["findings"].as_array().unwrap().len()), (&false.into(), 0));
+}
+
+#[test]
+fn one_anchor_whose_logits_were_moved_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    let (mut at, mut planted) = (0, None);
+    let moved = altered(
+        &cache,
+        "moved",
+        |_| {},
+        |record| {
+            if at == 7 {
+                let row = record.predictions.len() / 2;
+                // The class that is not the highest goes down: score and class stay as the format wants them.
+                let logits = &mut record.predictions.class_logits[row * 6..(row + 1) * 6];
+                let lowest = (0..6).min_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+                logits[lowest] = f16::from_f32(logits[lowest].to_f32() - 1.5);
+                planted = Some((record.path.clone(), record.predictions.anchor[row]));
+            }
+            at += 1;
+        },
+    );
+    let (path, anchor) = planted.unwrap();
+    logitcache(&[std::ffi::OsStr::new("verify"), moved.as_os_str()]).expect(0);
+    let run = audit(&moved, &teacher(), &[]).expect(1);
+    let told = format!("class logits of anchor {anchor} are off by 1.");
+    assert!(run.stdout.contains(&told) && run.stdout.contains(&path), "{told}\n{}", run.stdout);
+    assert!(run.stdout.contains("1 findings"), "{}", run.stdout);
+}
+
+#[test]
+fn anchors_that_are_missing_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    let without = altered(
+        &cache,
+        "without",
+        |_| {},
+        |record| {
+            let p = &mut record.predictions;
+            let best = (0..p.len()).max_by(|a, b| p.score[*a].total_cmp(&p.score[*b])).unwrap();
+            for ints in [&mut p.anchor, &mut p.stride, &mut p.class_id] {
+                ints.remove(best);
+            }
+            p.score.remove(best);
+            p.boxes_xyxy_px.remove(best);
+            p.class_logits.drain(best * 6..(best + 1) * 6);
+            p.dfl_logits.drain(best * 64..(best + 1) * 64);
+        },
+    );
+    let run = audit(&without, &teacher(), &[]).expect(1);
+    assert!(run.stdout.contains("is not in the cache, which says that no dropped one is over"), "{}", run.stdout);
+}
+
+#[test]
+fn another_teacher_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    // The same graph and names, other weights.
+    let mut model = ModelProto::decode(fs::read(teacher()).unwrap().as_slice()).unwrap();
+    let weights = model.graph.as_mut().unwrap().initializer.iter_mut();
+    let weights = weights.filter_map(|w| w.raw_data.as_mut()).max_by_key(|data| data.len()).unwrap();
+    let mut negated = weights.to_vec();
+    negated.chunks_exact_mut(4).for_each(|float| float[3] ^= 0x80);
+    *weights = negated.into();
+    let other = dir.path().join("other.onnx");
+    fs::write(&other, model.encode_to_vec()).unwrap();
+    let run = audit(&cache, &other, &[]).expect(1);
+    assert!(run.stdout.contains("this is another teacher") && run.stdout.contains("1 findings"), "{}", run.stdout);
+    // Another head cannot be compared at all.
+    audit(&cache, &fixture("models/yolo11-wide.onnx"), &[]).refused(&["yolo11-wide.onnx", "yolov8-dynamic.onnx"]);
+}
+
+#[test]
+fn a_changed_letterbox_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    let shifted = altered(
+        &cache,
+        "shifted",
+        |_| {},
+        |record| record.letterbox.pad_top = (record.letterbox.pad_top - 8.0).max(0.0),
+    );
+    let run = audit(&shifted, &teacher(), &[]).expect(1);
+    assert!(run.stdout.contains("its letterbox is"), "{}", run.stdout);
+
+    let ruled = altered(&cache, "ruled", |m| m.teacher.letterbox = "top left, black".into(), |_| {});
+    let run = audit(&ruled, &teacher(), &[]).expect(1);
+    assert!(run.stdout.contains("the letterbox has changed: \"top left, black\""), "{}", run.stdout);
+}
+
+#[test]
+fn changed_and_missing_images_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    let reader = CacheReader::open(&cache).unwrap();
+    let root = reader.place(&reader.manifest().dataset.root).unwrap();
+    let paths: Vec<_> = reader.images().map(|i| root.join(i.unwrap().path)).collect();
+    fs::copy(&paths[1], &paths[0]).unwrap();
+    fs::remove_file(&paths[2]).unwrap();
+    let run = audit(&cache, &teacher(), &[]).expect(1);
+    assert!(run.stdout.contains("the file has changed"), "{}", run.stdout);
+    assert!(run.stdout.contains("1 images could not be compared"), "{}", run.stdout);
+
+    // Moved as a whole, the data set is found with --data.
+    let moved = dir.path().join("moved-data");
+    fs::rename(dir.path().join("shapes"), &moved).unwrap();
+    audit(&cache, &teacher(), &[]).expect(1);
+    let yaml = moved.join("data.yaml");
+    let lost = paths[2].file_name().unwrap().to_str().unwrap();
+    audit(&cache, &teacher(), &[("--data", yaml.to_str().unwrap())]).refused(&[
+        lost,
+        "is not in this data set",
+        "--data",
+    ]);
+    fs::copy(moved.join(paths[3].strip_prefix(&root).unwrap()), moved.join(paths[2].strip_prefix(&root).unwrap()))
+        .unwrap();
+    let run = audit(&cache, &teacher(), &[("--data", yaml.to_str().unwrap())]).expect(1);
+    assert!(
+        run.stdout.contains("2 findings") || run.stdout.matches("the file has changed").count() == 2,
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_student_is_taken_as_it_is_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    // The teacher as its own student has nothing to learn: what gradients there are come from rounding, and do not agree.
+    let own = teacher();
+    let run = audit(&cache, &teacher(), &[("--student", own.to_str().unwrap())]).expect(1);
+    assert!(run.stdout.contains(&format!("student: {}", own.display())), "{}", run.stdout);
+    let other = fixture("models/yolo11-wide.onnx");
+    audit(&cache, &teacher(), &[("--student", other.to_str().unwrap())]).refused(&["the student", "yolo11-wide.onnx"]);
+    audit(&cache, &teacher(), &[("--min-cosine", "1.5")]).expect(2);
+    audit(&dir.path().join("nothing"), &teacher(), &[]).refused(&["not a cache"]);
+}
