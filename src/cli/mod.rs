@@ -2,6 +2,7 @@
 
 pub mod args;
 mod build;
+mod convert;
 mod detector;
 mod eval;
 mod handover;
@@ -57,6 +58,7 @@ fn run(cli: Cli) -> Result<Status> {
     match cli.command {
         Command::Train(_) | Command::Export(_) => handover::to_trainer(),
         Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Convert(args) => convert::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
         Command::Predict(args) => predict::run(&args, cli.quiet),
