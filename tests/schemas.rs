@@ -6,6 +6,7 @@ mod common;
 use logitcache::{
     build::BuildReport,
     cache::{Manifest, VerifyReport, columns::Table},
+    convert::ConvertReport,
     dataset::synth::SynthSummary,
     eval::EvalReport,
     inspect::{CacheSummary, ImageSummary},
@@ -37,6 +38,7 @@ fn published_schemas_are_those_of_the_code() {
     let schemas = [
         ("manifest.schema.json", serde_json::to_value(schema_for!(Manifest)).unwrap()),
         ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
+        ("convert.schema.json", serde_json::to_value(schema_for!(ConvertReport)).unwrap()),
         ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),

@@ -4,6 +4,7 @@
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;
+mod convert;
 mod damage;
 mod determinism;
 mod eval;
