@@ -3,7 +3,7 @@
 //!
 //! Measured on a real cache (`docs/benchmarks.md`). FLOAT16 stays PLAIN: split into streams of bytes it would be smaller, but
 //! DuckDB reads BYTE_STREAM_SPLIT of types of 4 and 8 bytes only. Pages are of version 1, in which levels are compressed too:
-//! those of lists would take 8 bytes a row.
+//! those of two lists would take about 7 bytes a row.
 
 use super::table_file::RowGroupWriter;
 use parquet::{
