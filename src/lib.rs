@@ -3,8 +3,8 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect, predict
-//!     -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
+//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
+//!     predict, convert -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
@@ -12,6 +12,7 @@ pub mod build;
 pub mod cache;
 #[doc(hidden)]
 pub mod cli;
+pub mod convert;
 pub mod dataset;
 pub mod draw;
 pub mod error;

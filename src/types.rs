@@ -124,3 +124,13 @@ pub enum Profile {
     /// Every anchor, uncompressed, mapped by the trainer.
     Dense,
 }
+
+impl Profile {
+    /// As in the manifest and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Dense => "dense",
+        }
+    }
+}

@@ -26,7 +26,12 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A copy of the committed cache.
 fn copy_of_fixture() -> TempDir {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1");
+    copy_of("cache-v1")
+}
+
+/// A copy of a committed cache.
+fn copy_of(name: &str) -> TempDir {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let folder = tempfile::tempdir().unwrap();
     for file in files(&source) {
         let target = folder.path().join(&file);
@@ -580,6 +585,170 @@ proptest! {
                 CacheReader::open(folder).unwrap().images().map(|i| i.unwrap().to_record()).collect()
             };
             prop_assert_eq!(all(folder.path()), all(&fixture));
+        }
+    }
+}
+
+/// The committed archive of the committed cache.
+mod archive {
+    use super::*;
+    use logitcache::{
+        Error,
+        cache::for_each_image,
+        convert::{Conversion, ConvertOptions, Target},
+        inspect,
+    };
+    use std::sync::atomic::AtomicBool;
+
+    fn copy_of_archive() -> TempDir {
+        copy_of("archive-v1")
+    }
+
+    /// What unpacking says; whatever that is, nothing of a cache that cannot be trusted may be left.
+    fn unpack(folder: &Path) -> logitcache::Result<Vec<ImageRecord>> {
+        let out = tempfile::tempdir().unwrap();
+        let (cache, out) = (folder.to_owned(), out.path().join("out"));
+        let target = Target::Unpacked(Profile::Mapped);
+        let unpacked = Conversion::prepare(ConvertOptions { cache, target, out: out.clone(), overwrite: false })
+            .and_then(|conversion| conversion.run(&AtomicBool::new(false), &|_| {}));
+        if out.join(MANIFEST_NAME).exists() {
+            let report = verify(&out).unwrap();
+            assert!(report.is_sound() || unpacked.is_ok(), "{report:#?}");
+            assert_eq!(report.complete, unpacked.is_ok());
+        }
+        unpacked?;
+        let reader = CacheReader::open(&out)?;
+        reader.images().map(|image| Ok(image?.to_record())).collect()
+    }
+
+    fn assert_archive_damaged(folder: &Path, path: &Path, expected: &str) {
+        let file = path.strip_prefix(folder).unwrap().to_str().unwrap();
+        assert_reported(&verify(folder).unwrap(), file, expected);
+        for error in [unpack(folder).unwrap_err(), inspect::summary(folder).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains(path.to_str().unwrap()) && text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn signing_again_without_a_change_keeps_the_archive_sound() {
+        let folder = copy_of_archive();
+        sign_files(folder.path());
+        let report = verify(folder.path()).unwrap();
+        assert!(report.is_sound(), "{report:#?}");
+        assert_eq!(unpack(folder.path()).unwrap().len(), 12);
+    }
+
+    #[test]
+    fn missing_cut_and_foreign_files_are_named() {
+        for table in ["images", "predictions"] {
+            let folder = copy_of_archive();
+            let path = part_path(folder.path(), table, 1);
+            let good = fs::read(&path).unwrap();
+            for length in [0, 1, 7, 11, 12, 100, good.len() - 1] {
+                fs::write(&path, &good[..length]).unwrap();
+                let expected = format!("it has {length} bytes, the manifest says {}", good.len());
+                assert_archive_damaged(folder.path(), &path, &expected);
+                sign_files(folder.path());
+                assert!(!verify(folder.path()).unwrap().is_sound() && unpack(folder.path()).is_err());
+                fs::write(&path, &good).unwrap();
+                sign_files(folder.path());
+            }
+            fs::write(&path, vec![0; good.len()]).unwrap();
+            assert_archive_damaged(folder.path(), &path, "have the SHA-256");
+            sign_files(folder.path());
+            assert_archive_damaged(folder.path(), &path, "does not begin and end as a Parquet file");
+            fs::remove_file(&path).unwrap();
+            assert_archive_damaged(folder.path(), &path, "cannot read it");
+        }
+    }
+
+    #[test]
+    fn mapped_files_in_an_archive_and_the_reverse_are_of_another_cache() {
+        let (archive, cache) = (copy_of_archive(), copy_of_fixture());
+        let path = part_path(archive.path(), "predictions", 0);
+        fs::copy(part_path(cache.path(), "predictions", 0), &path).unwrap();
+        sign_files(archive.path());
+        assert_archive_damaged(archive.path(), &path, "it is of another cache");
+        let path = part_path(cache.path(), "predictions", 0);
+        fs::copy(part_path(copy_of_archive().path(), "predictions", 0), &path).unwrap();
+        sign_files(cache.path());
+        assert_damaged(cache.path(), &path, "it is of another cache", "it is of another cache");
+        // A mapped cache that calls itself an archive, files and all, is none.
+        let cache = copy_of_fixture();
+        edit(cache.path(), |m| m["format"]["reader_features"] = json!(["archive"]));
+        let path = part_path(cache.path(), "images", 0);
+        assert_archive_damaged(cache.path(), &path, "it is of another cache");
+    }
+
+    #[test]
+    fn what_the_manifest_says_of_the_whole_must_be_what_is_written() {
+        let folder = copy_of_archive();
+        edit(folder.path(), |m| m["digests"]["content_sha256"] = json!("0".repeat(64)));
+        assert_reported(&verify(folder.path()).unwrap(), MANIFEST_NAME, "its content digests are");
+        let error = unpack(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("its content digests are"), "{error}");
+        let folder = copy_of_archive();
+        edit(folder.path(), |m| m["failures"][0]["image_id"] = json!(3));
+        assert_reported(&verify(folder.path()).unwrap(), MANIFEST_NAME, "image 3 is among the failures and in a part");
+        let folder = copy_of_archive();
+        edit(folder.path(), |m| m["format"]["writer_features"] = json!(["row-hashes"]));
+        let error = unpack(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("needs the writer feature `row-hashes`"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn one_flipped_bit_anywhere_is_reported_and_never_unpacked(place in place()) {
+            let folder = copy_of_archive();
+            let file = flip(folder.path(), &place);
+            let report = verify(folder.path()).unwrap();
+            prop_assert!(report.problems.iter().any(|p| p.file == file), "{} {:#?}", file, report);
+            for error in [unpack(folder.path()).unwrap_err(), inspect::summary(folder.path()).unwrap_err()] {
+                let named = matches!(&error, Error::Cache { path, .. } if path.ends_with(&file));
+                prop_assert!(named, "{} {}", file, error);
+            }
+        }
+
+        /// Someone who also signs the files again: what is unpacked has the values that were packed, or nothing is.
+        #[test]
+        fn signed_damage_never_panics_and_never_changes_a_value_unnoticed(
+            damage in prop::collection::vec((place(), prop::collection::vec(any::<u8>(), 0..12)), 1..4),
+        ) {
+            let folder = copy_of_archive();
+            let path = folder.path().join(MANIFEST_NAME);
+            let manifest = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            for (place, bytes) in &damage {
+                if bytes.is_empty() {
+                    flip(folder.path(), place);
+                } else {
+                    overwrite(folder.path(), place, bytes);
+                }
+            }
+            fs::write(&path, manifest).unwrap();
+            sign_files(folder.path());
+            let good = copy_of_archive();
+            let _ = inspect::summary(folder.path());
+            if let Ok(unpacked) = unpack(folder.path()) {
+                prop_assert_eq!(unpacked, unpack(good.path()).unwrap());
+            }
+            if verify(folder.path()).unwrap().is_sound() {
+                let all = |folder: &Path| {
+                    let manifest = Manifest::load(folder).unwrap();
+                    let mut records = Vec::new();
+                    for part in &manifest.parts {
+                        for_each_image(folder, part, &manifest, |record| {
+                            records.push(record);
+                            Ok(())
+                        }).unwrap();
+                    }
+                    records
+                };
+                prop_assert_eq!(all(folder.path()), all(good.path()));
+            }
         }
     }
 }

@@ -8,12 +8,30 @@ mod cache_support;
 use cache_support::*;
 use logitcache::{
     cache::{CacheReader, decode_f16, decode_f32, decode_i32, verify},
-    types::{Failure, FailureStage, Store},
+    convert::{Conversion, ConvertOptions, Target},
+    types::{Failure, FailureStage, Profile, Store},
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::AtomicBool};
 
 fn fixture() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1")
+    named("cache-v1")
+}
+
+fn named(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn convert(cache: PathBuf, target: Target, out: PathBuf) {
+    let options = ConvertOptions { cache, target, out, overwrite: false };
+    Conversion::prepare(options).unwrap().run(&AtomicBool::new(false), &|_| {}).unwrap();
+}
+
+/// Makes the archive of the cache above; never replaces one.
+#[test]
+#[ignore = "makes tests/fixtures/archive-v1 where it is missing: cargo test --test cache_golden -- --ignored"]
+fn make_the_archive() {
+    assert!(!named("archive-v1").exists(), "it is there and must stay as it is");
+    convert(fixture(), Target::Archive, named("archive-v1"));
 }
 
 /// Makes the fixture; never replaces one. A new format version gets a new folder and keeps the old ones.
@@ -52,4 +70,18 @@ fn the_first_versions_cache_still_opens_and_is_sound() {
     assert_eq!(logits, [-1.5185547, 0.60595703, -7.47265625]);
     let dfl: Vec<f32> = decode_f16(p.dfl_logits.unwrap()).map(f32::from).take(4).collect();
     assert_eq!(dfl, [-6.51953125, -3.70703125, 1.91796875, 2.22265625]);
+}
+
+#[test]
+fn the_first_versions_archive_is_sound_and_gives_the_cache_back() {
+    let report = verify(&named("archive-v1")).unwrap();
+    assert!(report.is_sound() && report.complete, "{:#?}", report.problems);
+    assert_eq!(report.content_sha256, verify(&fixture()).unwrap().content_sha256);
+    let folder = tempfile::tempdir().unwrap();
+    let back = folder.path().join("back");
+    convert(named("archive-v1"), Target::Unpacked(Profile::Mapped), back.clone());
+    let all = |folder| -> Vec<_> {
+        CacheReader::open(folder).unwrap().images().map(|image| image.unwrap().to_record()).collect()
+    };
+    assert_eq!(all(&back), all(&fixture()));
 }

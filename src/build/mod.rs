@@ -6,6 +6,7 @@ mod plan;
 mod prepare;
 mod teach;
 
+pub(crate) use folder::refuse_foreign_files;
 pub use plan::Plan;
 pub use prepare::Build;
 

@@ -178,6 +178,13 @@ fn manifest(
 /// The manifest of a cache that this build may go on with.
 fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lock) -> Result<Manifest> {
     let out = lock.folder();
+    if found.is_archive() {
+        return Err(Error::Cache {
+            path: out.to_owned(),
+            found: "this cache is an archive; a build cannot go on with it".into(),
+            remedy: format!("{} Or choose another --out, or start again with --overwrite.", found.how_to_unpack(out)),
+        });
+    }
     let mut differences = found.settings_difference(&wanted);
     if differences.is_empty() {
         if found.dataset != wanted.dataset {

@@ -127,6 +127,44 @@ pub fn read_layout(
     Ok(layout)
 }
 
+/// Checks the footer of an archive's file: digest, description, schema, row counts, and that every chunk is compressed as an
+/// archive's are. `bytes` is the whole file, whose digest was compared before: decoders trust more than footers.
+///
+/// # Errors
+/// What was found, in words.
+pub fn check_archive(
+    path: &Path,
+    bytes: &[u8],
+    entry: &FileEntry,
+    rows: u64,
+    table: Table,
+    manifest: &Manifest,
+) -> Result<(), String> {
+    let footer_start = check_footer_digest(bytes, entry)?;
+    let metadata = parse_footer(bytes.get(footer_start..bytes.len() - 8).ok_or("the footer lies outside the file")?)?;
+    check_file_metadata(path, metadata.file_metadata(), table, manifest)?;
+    let mut total = 0u64;
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let count = u64::try_from(group.num_rows()).ok().filter(|&n| n > 0 && n <= i32::MAX as u64);
+        let count = count.ok_or_else(|| format!("row group {number} declares {} rows", group.num_rows()))?;
+        total = total.checked_add(count).ok_or("the row groups have too many rows")?;
+        for chunk in group.columns() {
+            let fits = |size: i64| (1..=MAX_PAGE_BYTES).contains(&size);
+            if !matches!(chunk.compression(), Compression::ZSTD(_))
+                || !fits(chunk.compressed_size())
+                || !fits(chunk.uncompressed_size())
+            {
+                let name = chunk.column_path().string();
+                return Err(format!("row group {number}, column `{name}`: it is not compressed as an archive's are"));
+            }
+        }
+    }
+    if total != rows || metadata.file_metadata().num_rows() != i64::try_from(total).unwrap_or(-1) {
+        return Err(format!("its row groups have {total} rows, the manifest says {rows}"));
+    }
+    Ok(())
+}
+
 /// Returns where the footer begins, after checking length, magics and digest.
 pub fn check_footer_digest(bytes: &[u8], entry: &FileEntry) -> Result<usize, String> {
     if bytes.len() as u64 != entry.bytes {
@@ -193,7 +231,9 @@ fn check_file_metadata(path: &Path, file: &FileMetaData, table: Table, manifest:
     let info: FileInfo = serde_json::from_str(text).map_err(|e| format!("its footer's description: {e}"))?;
     check_format(path, &info.format).map_err(|e| e.to_string())?;
     let ours = FileInfo::new(manifest, table);
-    if info.table != ours.table || info.teacher != ours.teacher || info.settings != ours.settings {
+    let features = |f: &FileInfo| f.format.reader_features.clone();
+    let same = info.table == ours.table && info.teacher == ours.teacher && info.settings == ours.settings;
+    if !same || features(&info) != features(&ours) {
         return Err("it says that it is of another cache (other teacher or settings) or of the other table".to_owned());
     }
     Ok(())

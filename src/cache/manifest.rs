@@ -4,13 +4,16 @@ use crate::types::{Failure, Profile, Store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::Path;
 
 /// The format's name in every manifest and footer.
 pub const FORMAT_NAME: &str = "logitcache";
 /// The format version that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 /// Features that this program understands; a cache that needs another one is refused.
-pub const KNOWN_FEATURES: &[&str] = &[];
+pub const KNOWN_FEATURES: &[&str] = &[ARCHIVE_FEATURE];
+/// The reader feature of a cache whose files are compressed for shipping and cannot be mapped.
+pub const ARCHIVE_FEATURE: &str = "archive";
 
 /// `manifest.json`: what the cache holds, how it was made, and the digest of every file of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -249,7 +252,7 @@ impl Manifest {
     pub fn new(teacher: Teacher, dataset: DatasetInfo, settings: Settings) -> Self {
         Self {
             format: Format::default(),
-            producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).to_owned(),
+            producer: Self::current_producer(),
             teacher,
             dataset,
             settings,
@@ -259,6 +262,31 @@ impl Manifest {
             failures: Vec::new(),
             manifest_sha256: String::new(),
         }
+    }
+
+    /// This program and its version, as a manifest names them.
+    pub fn current_producer() -> String {
+        concat!("logitcache ", env!("CARGO_PKG_VERSION")).to_owned()
+    }
+
+    /// Whether the files are compressed for shipping: the same columns and values, but nothing that can be mapped.
+    pub fn is_archive(&self) -> bool {
+        self.format.reader_features.iter().any(|f| f == ARCHIVE_FEATURE)
+    }
+
+    /// Makes it the manifest of an archive, or of a cache that can be mapped. Says nothing of files that are there already.
+    pub fn set_archive(&mut self, archive: bool) {
+        let features = &mut self.format.reader_features;
+        features.retain(|f| f != ARCHIVE_FEATURE);
+        if archive {
+            features.push(ARCHIVE_FEATURE.to_owned());
+        }
+    }
+
+    /// What to do with the archive in `folder` where one that can be mapped is needed.
+    pub fn how_to_unpack(&self, folder: &Path) -> String {
+        let profile = self.settings.profile.as_str();
+        format!("Turn it back first: `logitcache convert {} --profile {profile} --out NEW_FOLDER`.", folder.display())
     }
 
     /// Adds a finished part at its place in the order.

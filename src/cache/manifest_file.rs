@@ -1,9 +1,9 @@
 //! `manifest.json` on disk: its own digest, the checks before anything of it is believed, atomic replacement.
 
 use super::{
-    columns::{MAX_LIST_LEN, MAX_STRIDES},
+    columns::{MAX_LIST_LEN, MAX_STRIDES, Table},
     digest::{from_hex, sha256, to_hex},
-    manifest::{FORMAT_NAME, FORMAT_VERSION, Format, KNOWN_FEATURES, Manifest, PartEntry},
+    manifest::{FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, Manifest, PartEntry},
 };
 use crate::{
     Error, Result,
@@ -75,9 +75,17 @@ impl Manifest {
     pub fn load_to_extend(lock: &Lock) -> Result<Option<Self>> {
         let manifest = Self::load_if_present(lock.folder())?;
         if let Some(m) = &manifest {
-            check_features(&manifest_path(lock.folder()), "writer", &m.format.writer_features)?;
+            m.check_writer_features(lock.folder())?;
         }
         Ok(manifest)
+    }
+
+    /// Refuses a cache that only a newer program may add to or write anew; `folder` is where it lies.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] naming the feature that this program does not know.
+    pub fn check_writer_features(&self, folder: &Path) -> Result<()> {
+        check_features(&manifest_path(folder), "writer", &self.format.writer_features)
     }
 
     /// Replaces the manifest of the locked cache in one step. The parts it names must be on disk already.
@@ -121,6 +129,14 @@ impl PartEntry {
     /// The part's predictions file under the cache's folder.
     pub fn predictions_path(&self, folder: &Path) -> PathBuf {
         folder.join("predictions").join(format!("{}.parquet", self.name))
+    }
+
+    /// Both files, the images first: table, place, what the manifest says of the bytes, rows.
+    pub(super) fn files(&self, folder: &Path) -> [(Table, PathBuf, &FileEntry, u64); 2] {
+        [
+            (Table::Images, self.images_path(folder), &self.images_file, self.images),
+            (Table::Predictions, self.predictions_path(folder), &self.predictions_file, self.rows),
+        ]
     }
 }
 

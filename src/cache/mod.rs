@@ -1,5 +1,7 @@
 //! The cache on disk: records, writer, manifest, mapped reader, verification. `docs/format.md` is the normative description.
 
+mod archive;
+mod checked;
 pub mod columns;
 mod digest;
 mod footer;
@@ -17,11 +19,12 @@ mod verify;
 mod view;
 mod writer;
 
+pub use checked::{content_digests, for_each_image, part_digests};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
-    ContentDigests, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, LabelsState, Manifest,
-    MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
+    ARCHIVE_FEATURE, ContentDigests, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES,
+    LabelsState, Manifest, MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
 };
 pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]

@@ -38,6 +38,9 @@ impl CacheReader {
     /// # Errors
     /// As [`CacheReader::open`].
     pub fn with_manifest(folder: &Path, manifest: Manifest) -> Result<Self> {
+        if manifest.is_archive() {
+            return Err(cannot_be_mapped(folder, &manifest));
+        }
         let open = |part: &PartEntry| MappedPart::open(folder, part, &manifest);
         let mut parts = manifest.parts.iter().map(open).collect::<Result<Vec<_>>>()?;
         parts.sort_by_key(|p| p.entry().first_image_id);
@@ -139,6 +142,15 @@ impl CacheReader {
             places.queue(at, 0);
         }
         places
+    }
+}
+
+/// An archive as what it is, with the command that makes a cache for readers of it.
+fn cannot_be_mapped(folder: &Path, manifest: &Manifest) -> Error {
+    Error::Cache {
+        path: folder.to_owned(),
+        found: "this cache is an archive, which cannot be mapped".to_owned(),
+        remedy: manifest.how_to_unpack(folder),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The columns of a row group under construction, and how they are written.
 
 use super::{
-    columns,
+    archive, columns,
     digest::{ImageDigests, to_hex},
-    pages::write_float16_lists,
+    pages,
     table_file::RowGroupWriter,
 };
 use crate::{cache::ImageRecord, types::Store};
@@ -203,12 +203,14 @@ impl PredictionsBlock {
         self.dfl_logits.clear();
     }
 
-    /// Writes every column; `shape` is what is stored and the lengths of the two kinds of lists.
+    /// Writes every column; `shape` is what is stored and the lengths of the two kinds of lists, `archive` whether they
+    /// are to be compressed.
     pub fn write(
         &self,
         group: &mut RowGroupWriter<'_>,
         schema: &SchemaDescriptor,
         (store, class_len, dfl_len): (Store, usize, usize),
+        archive: bool,
     ) -> Result<()> {
         write::<Int64Type>(group, &self.image_id)?;
         write::<Int32Type>(group, &self.view)?;
@@ -219,11 +221,14 @@ impl PredictionsBlock {
         for column in &self.edges {
             write::<FloatType>(group, column)?;
         }
-        let column = |leaf| schema.column(leaf);
         let rows = self.len();
-        write_float16_lists(group, column(columns::predictions::CLASS_LOGITS), &self.class_logits, rows, class_len)?;
+        let mut lists = |leaf: usize, values: &[u8], list_len: usize| match archive {
+            true => archive::write_float16_lists(group, values, list_len),
+            false => pages::write_float16_lists(group, schema.column(leaf), values, rows, list_len),
+        };
+        lists(columns::predictions::CLASS_LOGITS, &self.class_logits, class_len)?;
         if store == Store::All {
-            write_float16_lists(group, column(columns::predictions::DFL_LOGITS), &self.dfl_logits, rows, dfl_len)?;
+            lists(columns::predictions::DFL_LOGITS, &self.dfl_logits, dfl_len)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One Parquet file under construction: properties, digests on the way to the disk, the name at the end.
 
 use super::{
+    archive,
     columns::Table,
     digest::to_hex,
     footer::{FileInfo, INFO_KEY},
@@ -12,7 +13,7 @@ use parquet::{
     errors::ParquetError,
     file::{
         metadata::{KeyValue, SortingColumn},
-        properties::{EnabledStatistics, WriterProperties, WriterVersion},
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion},
         writer::{SerializedFileWriter, SerializedRowGroupWriter},
     },
     schema::types::{ColumnPath, SchemaDescriptor},
@@ -43,7 +44,11 @@ impl TableFile {
             let schema = table.schema(manifest.settings.store)?;
             let info =
                 serde_json::to_string(&FileInfo::new(manifest, table)).map_err(|e| ParquetError::External(e.into()))?;
-            SerializedFileWriter::new(HashingFile::new(temp), schema, Arc::new(properties(table, info)))
+            let mut properties = properties(table, info);
+            if manifest.is_archive() {
+                properties = archive::compressed(properties, &SchemaDescriptor::new(schema.clone()))?;
+            }
+            SerializedFileWriter::new(HashingFile::new(temp), schema, Arc::new(properties.build()))
         };
         let writer = begin().map_err(|e| write_error(&temp_path, e))?;
         Ok(Self { table, temp_path, writer })
@@ -84,7 +89,7 @@ impl TableFile {
 }
 
 /// One PLAIN, uncompressed v2 page per column and row group, whatever its size; statistics per row group only.
-fn properties(table: Table, info: String) -> WriterProperties {
+fn properties(table: Table, info: String) -> WriterPropertiesBuilder {
     let sorted_by = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
     let key_columns: &[i32] = match table {
         Table::Images => &[0, 1],
@@ -107,7 +112,6 @@ fn properties(table: Table, info: String) -> WriterProperties {
     without_statistics
         .into_iter()
         .fold(builder, |b, name| b.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None))
-        .build()
 }
 
 /// The system's own error where there is one below.

@@ -24,6 +24,7 @@ pub struct PartWriter {
     store: Store,
     class_len: usize,
     dfl_len: usize,
+    archive: bool,
     images_file: TableFile,
     predictions_file: TableFile,
     images: ImagesBlock,
@@ -51,6 +52,7 @@ impl PartWriter {
             store: manifest.settings.store,
             class_len: manifest.class_len(),
             dfl_len: manifest.dfl_len(),
+            archive: manifest.is_archive(),
             images_file: TableFile::create(folder, Table::Images, manifest)?,
             predictions_file: TableFile::create(folder, Table::Predictions, manifest)?,
             images: ImagesBlock::default(),
@@ -137,7 +139,8 @@ impl PartWriter {
         }
         if self.predictions.len() > 0 {
             let (predictions, shape) = (&self.predictions, (self.store, self.class_len, self.dfl_len));
-            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape))?;
+            let archive = self.archive;
+            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape, archive))?;
             self.predictions.clear();
         }
         Ok(())

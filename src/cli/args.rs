@@ -2,6 +2,7 @@
 
 use crate::{
     cache::MissingLabels,
+    convert::Target,
     teacher::Provider,
     types::{Profile, Store},
 };
@@ -33,6 +34,8 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// Run the teacher over a data set and store what it says.
     Build(Box<BuildArgs>),
+    /// Turn a cache into an archive for shipping, or an archive back into the cache that it was made from.
+    Convert(ConvertArgs),
     /// Score models on labelled images: mAP, recall of small objects, size, latency, and what changed against the first.
     Eval(Box<EvalArgs>),
     /// Show what is in a cache, or one image's predictions as a table.
@@ -153,6 +156,25 @@ pub struct BuildArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// One JSON object on stdout (schemas/build.schema.json).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logitcache convert`
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Folder of the cache that is there; it stays as it is.
+    pub cache: PathBuf,
+    /// `archive`: compressed, for shipping. `mapped`, `dense`: what an archive was made from.
+    #[arg(long, value_enum, value_name = "P")]
+    pub profile: TargetArg,
+    /// Folder of the new cache. An interrupted conversion of the same cache is continued.
+    #[arg(long, value_name = "CACHE2")]
+    pub out: PathBuf,
+    /// Remove the cache that is at --out and start again.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// One JSON object on stdout (schemas/convert.schema.json).
     #[arg(long)]
     pub json: bool,
 }
@@ -513,6 +535,17 @@ pub enum ProfileArg {
     Dense,
 }
 
+/// `convert --profile`
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum TargetArg {
+    /// Compressed, for shipping.
+    Archive,
+    /// Selected anchors, for training.
+    Mapped,
+    /// Every anchor, for training.
+    Dense,
+}
+
 /// `--missing-labels`
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum MissingArg {
@@ -547,6 +580,16 @@ impl From<ProfileArg> for Profile {
         match arg {
             ProfileArg::Mapped => Self::Mapped,
             ProfileArg::Dense => Self::Dense,
+        }
+    }
+}
+
+impl From<TargetArg> for Target {
+    fn from(arg: TargetArg) -> Self {
+        match arg {
+            TargetArg::Archive => Self::Archive,
+            TargetArg::Mapped => Self::Unpacked(Profile::Mapped),
+            TargetArg::Dense => Self::Unpacked(Profile::Dense),
         }
     }
 }

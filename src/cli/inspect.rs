@@ -35,12 +35,14 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
 fn show_cache(s: &CacheSummary) -> String {
     let (t, set) = (&s.teacher, &s.settings);
     let state = if s.complete { "complete" } else { "unfinished: run the same build to go on" };
+    let kept = s.settings.profile.as_str();
+    let profile = if s.archive { format!("archive of a {kept} cache") } else { kept.to_owned() };
     let boxes = match t.reg_max {
         0 => "boxes without DFL".to_owned(),
         bins => format!("{bins} DFL bins"),
     };
     let mut lines = vec![
-        format!("format    {}, by {}, {state}", s.format, s.producer),
+        format!("format    {}, by {}, {profile}, {state}", s.format, s.producer),
         format!(
             "images    {} of {} ({} labelled, {} boxes), {} failed",
             HumanCount(s.images),

@@ -3,6 +3,7 @@
 pub mod args;
 mod audit;
 mod build;
+mod convert;
 mod detector;
 mod eval;
 mod handover;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<Status> {
         Command::Train(_) | Command::Export(_) => handover::to_trainer(),
         Command::Audit(args) => audit::run(&args, cli.quiet),
         Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Convert(args) => convert::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
         Command::Predict(args) => predict::run(&args, cli.quiet),

@@ -6,9 +6,9 @@ pub use picture::{SHOWN_CONF, draw_image};
 
 use crate::{
     Error, Result,
-    cache::{CacheReader, DatasetInfo, ImageView, Settings, Teacher, decode_f32, decode_i32},
+    cache::{CacheReader, DatasetInfo, ImageView, Manifest, Settings, Teacher, decode_f32, decode_i32, for_each_image},
     teacher::sigmoid,
-    types::{BoxXyxyPx, Failure, ImageSize, Letterbox},
+    types::{BoxXyxyPx, Failure, ImageSize, LabelBox, Letterbox},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub struct CacheSummary {
     pub format: String,
     /// Program that wrote it.
     pub producer: String,
+    /// Whether it is an archive: compressed, to be converted before it is trained from.
+    pub archive: bool,
     /// Whether every sample of the data set is in the cache or a named failure.
     pub complete: bool,
     /// Images (and views).
@@ -127,43 +129,82 @@ pub struct ClassProb {
     pub prob: f32,
 }
 
-/// Summarises a cache. Reads the scores and classes of every row, not the logits.
-///
-/// # Errors
-/// As [`CacheReader::open`].
-pub fn summary(cache: &Path) -> Result<CacheSummary> {
-    let reader = CacheReader::open(cache)?;
-    let manifest = reader.manifest().clone();
-    let mut classes: Vec<ClassSummary> = (0..).zip(&manifest.teacher.class_names).map(ClassSummary::empty).collect();
-    let mut score_sums = vec![0.0f64; classes.len()];
-    let (mut labelled_images, mut label_boxes) = (0, 0);
-    for image in reader.images() {
-        let image = image?;
-        let p = &image.predictions;
-        for (score, class_id) in decode_f32(p.scores).zip(decode_i32(p.class_ids)) {
+/// Counts over the images of a cache.
+struct Tally {
+    classes: Vec<ClassSummary>,
+    score_sums: Vec<f64>,
+    labelled_images: u64,
+    label_boxes: u64,
+}
+
+impl Tally {
+    fn new(class_names: &[String]) -> Self {
+        let classes: Vec<ClassSummary> = (0..).zip(class_names).map(ClassSummary::empty).collect();
+        Self { score_sums: vec![0.0; classes.len()], classes, labelled_images: 0, label_boxes: 0 }
+    }
+
+    /// One image: score and class of its rows, the labels where it is labelled.
+    fn add(&mut self, rows: impl Iterator<Item = (f32, i32)>, labels: Option<impl Iterator<Item = LabelBox>>) {
+        for (score, class_id) in rows {
             let index = class_id as usize;
-            if let (Some(class), Some(sum)) = (classes.get_mut(index), score_sums.get_mut(index)) {
+            if let (Some(class), Some(sum)) = (self.classes.get_mut(index), self.score_sums.get_mut(index)) {
                 class.count += 1;
                 *sum += f64::from(score);
             }
         }
-        if let Some(labels) = image.labels {
-            labelled_images += 1;
-            for label in labels.iter() {
-                label_boxes += 1;
-                if let Some(class) = classes.get_mut(label.class_id as usize) {
-                    class.label_boxes += 1;
-                }
+        let Some(labels) = labels else { return };
+        self.labelled_images += 1;
+        for label in labels {
+            self.label_boxes += 1;
+            if let Some(class) = self.classes.get_mut(label.class_id as usize) {
+                class.label_boxes += 1;
             }
         }
     }
+
+    fn of_mapped(cache: &Path, manifest: &Manifest) -> Result<Self> {
+        let mut tally = Self::new(&manifest.teacher.class_names);
+        let reader = CacheReader::with_manifest(cache, manifest.clone())?;
+        for image in reader.images() {
+            let image = image?;
+            let p = &image.predictions;
+            tally.add(decode_f32(p.scores).zip(decode_i32(p.class_ids)), image.labels.as_ref().map(|l| l.iter()));
+        }
+        Ok(tally)
+    }
+
+    /// Reads everything, digests first: compressed files are not parsed before they are known to be whole.
+    fn of_archive(cache: &Path, manifest: &Manifest) -> Result<Self> {
+        let mut tally = Self::new(&manifest.teacher.class_names);
+        for part in &manifest.parts {
+            for_each_image(cache, part, manifest, |record| {
+                let p = &record.predictions;
+                let rows = p.score.iter().copied().zip(p.class_id.iter().copied());
+                tally.add(rows, record.labels.as_ref().map(|l| l.iter().copied()));
+                Ok(())
+            })?;
+        }
+        Ok(tally)
+    }
+}
+
+/// Summarises a cache. Of one that can be mapped it reads the scores and classes of every row, not the logits.
+///
+/// # Errors
+/// As [`CacheReader::open`]; of an archive, as [`for_each_image`].
+pub fn summary(cache: &Path) -> Result<CacheSummary> {
+    let manifest = Manifest::load(cache)?;
+    let tally = if manifest.is_archive() { Tally::of_archive } else { Tally::of_mapped };
+    let Tally { mut classes, score_sums, labelled_images, label_boxes } = tally(cache, &manifest)?;
     for (class, sum) in classes.iter_mut().zip(score_sums) {
         class.mean_score = if class.count == 0 { 0.0 } else { sum / class.count as f64 };
     }
+    let archive = manifest.is_archive();
     let (images, rows, bytes) = (manifest.images(), manifest.rows(), manifest.bytes());
     Ok(CacheSummary {
         format: format!("{} {}", manifest.format.name, manifest.format.version),
         producer: manifest.producer,
+        archive,
         complete: manifest.complete,
         images,
         labelled_images,
@@ -256,8 +297,7 @@ impl ImageSummary {
             })
             .collect();
         predictions.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.anchor.cmp(&b.anchor)));
-        let label =
-            |l: &crate::types::LabelBox| LabelSummary { class: name(l.class_id as usize), box_xyxy_px: l.box_xyxy_px };
+        let label = |l: &LabelBox| LabelSummary { class: name(l.class_id as usize), box_xyxy_px: l.box_xyxy_px };
         Self {
             image_id: record.image_id,
             view: record.view,

@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;
+mod convert;
 mod damage;
 mod determinism;
 mod eval;

@@ -1,7 +1,7 @@
 //! Reads a part back through the `arrow` reader: an implementation that shares nothing with the mapped one.
 
 use crate::{
-    cache::{ImageKey, ImageRecord, Manifest, PartEntry, Predictions, digest::from_hex},
+    cache::{ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions, digest::from_hex},
     types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox},
 };
 use arrow::{
@@ -9,7 +9,10 @@ use arrow::{
     datatypes::{ArrowPrimitiveType, Float16Type, Float32Type, Int32Type, Int64Type},
 };
 use half::f16;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder},
+};
 use std::{fs::File, path::Path};
 
 type Result<T> = std::result::Result<T, String>;
@@ -49,11 +52,21 @@ impl ArrowTable {
 
     /// A whole row group as one batch.
     fn read(&self, group: usize) -> Result<RecordBatch> {
+        self.read_masked(group, ProjectionMask::all())
+    }
+
+    /// These columns of a row group.
+    fn read_columns(&self, group: usize, names: &[&str]) -> Result<RecordBatch> {
+        self.read_masked(group, ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied()))
+    }
+
+    fn read_masked(&self, group: usize, columns: ProjectionMask) -> Result<RecordBatch> {
         let rows = self.metadata.metadata().row_group(group).num_rows();
         let rows = usize::try_from(rows).map_err(|e| e.to_string())?;
         let file = self.file.try_clone().map_err(|e| e.to_string())?;
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group])
+            .with_projection(columns)
             .with_batch_size(rows)
             .build()
             .map_err(|e| e.to_string())?;
@@ -90,6 +103,27 @@ pub fn for_each(
         }
     }
     if rows.is_used_up() { Ok(()) } else { Err("the predictions have more rows than the images name".to_owned()) }
+}
+
+/// Key and digests of every image of a part, as stored: reads these columns and no other.
+pub fn stored_digests(folder: &Path, part: &PartEntry) -> Result<Vec<(ImageKey, ImageDigests)>> {
+    let images = ArrowTable::open(&part.images_path(folder))?;
+    let mut found = Vec::new();
+    for group in 0..images.row_groups() {
+        let batch =
+            images.read_columns(group, &["image_id", "view", "file_sha256", "record_sha256", "labels_sha256"])?;
+        for row in 0..batch.num_rows() {
+            let key = (value::<Int64Type>(&batch, "image_id", row)?, value::<Int32Type>(&batch, "view", row)?);
+            let digest = |name| from_hex(text(&batch, name, row)?).ok_or_else(|| format!("{name} is not a digest"));
+            let digests = ImageDigests {
+                file: digest("file_sha256")?,
+                record: digest("record_sha256")?,
+                labels: digest("labels_sha256")?,
+            };
+            found.push((key, digests));
+        }
+    }
+    Ok(found)
 }
 
 /// Hands out the rows of the predictions file image by image.

@@ -1,20 +1,21 @@
 //! Checks a cache completely: every byte against its digest first, and only what has passed is parsed, with the `arrow`
 //! reader that other engines' users would use and with the mapped reader; both must agree and hold to every rule.
+//! Files of an archive are read with the first one alone.
 
-mod arrow_records;
-mod files;
+pub(super) mod arrow_records;
+pub(super) mod files;
 mod levels;
 mod page_header;
 mod pages;
 mod part;
 mod rules;
 
-use super::{CacheReader, Manifest, manifest_file::MANIFEST_NAME};
+use super::{CacheReader, ContentDigests, ImageKey, Manifest, content_digests, manifest_file::MANIFEST_NAME};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,17 +110,13 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
 /// Over all parts: no image twice, no failure that is there after all, the digests of the whole.
 fn check_content(folder: &Path, manifest: Manifest, report: &mut VerifyReport) {
     let stated = manifest.digests.clone();
-    let found = CacheReader::with_manifest(folder, manifest).and_then(|reader| {
-        for failure in &reader.manifest().failures {
-            if reader.image(failure.image_id, 0)?.is_some() {
-                let problem = format!("image {} is among the failures and in a part", failure.image_id);
-                report.problems.push(in_manifest(problem));
-            }
-        }
-        reader.content_digests()
-    });
+    let found = if manifest.is_archive() {
+        content_of_archive(folder, &manifest, report)
+    } else {
+        content_of_mapped(folder, manifest, report)
+    };
     match found {
-        Err(error) => report.problems.push(in_manifest(describe(error))),
+        Err(problem) => report.problems.push(in_manifest(problem)),
         Ok(found) => {
             if let Some(stated) = stated.filter(|stated| *stated != found) {
                 let problem = format!("its content digests are {stated:?}, the parts give {found:?}");
@@ -130,12 +127,45 @@ fn check_content(folder: &Path, manifest: Manifest, report: &mut VerifyReport) {
     }
 }
 
+fn content_of_archive(
+    folder: &Path,
+    manifest: &Manifest,
+    report: &mut VerifyReport,
+) -> std::result::Result<ContentDigests, String> {
+    let of_part = |part| arrow_records::stored_digests(folder, part);
+    let images = manifest.parts.iter().map(of_part).collect::<std::result::Result<Vec<_>, _>>()?.concat();
+    let there: HashSet<ImageKey> = images.iter().map(|(key, _)| *key).collect();
+    let both = manifest.failures.iter().filter(|f| there.contains(&(f.image_id, 0)));
+    report.problems.extend(both.map(|f| in_manifest(failed_but_there(f.image_id))));
+    content_digests(images)
+}
+
+fn content_of_mapped(
+    folder: &Path,
+    manifest: Manifest,
+    report: &mut VerifyReport,
+) -> std::result::Result<ContentDigests, String> {
+    let found = CacheReader::with_manifest(folder, manifest).and_then(|reader| {
+        for failure in &reader.manifest().failures {
+            if reader.image(failure.image_id, 0)?.is_some() {
+                report.problems.push(in_manifest(failed_but_there(failure.image_id)));
+            }
+        }
+        reader.content_digests()
+    });
+    found.map_err(describe)
+}
+
+fn failed_but_there(image_id: i64) -> String {
+    format!("image {image_id} is among the failures and in a part")
+}
+
 fn in_manifest(problem: String) -> Problem {
     Problem { file: MANIFEST_NAME.to_owned(), problem }
 }
 
 /// An error's finding without the path and the remedy, which the report has elsewhere.
-fn describe(error: Error) -> String {
+pub(super) fn describe(error: Error) -> String {
     match error {
         Error::Cache { found, .. } => found,
         Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),

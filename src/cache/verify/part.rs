@@ -1,11 +1,11 @@
 //! One part: bytes, layout, then every image read in two ways.
 
 use super::{
-    Problem, arrow_records, describe, files, pages,
+    Problem, describe, files, pages,
     rules::{self, Rules},
 };
 use crate::cache::{
-    ContentHasher, ImageDigests, ImageRecord, Manifest, PartEntry,
+    ContentHasher, ImageDigests, ImageRecord, Manifest, PartEntry, checked,
     columns::Table,
     digest::{labels_digest, record_digest, to_hex},
     part::MappedPart,
@@ -17,20 +17,27 @@ const MAX_LISTED: usize = 20;
 
 /// Everything that is wrong with a part.
 pub fn check(folder: &Path, entry: &PartEntry, manifest: &Manifest, progress: &(dyn Fn(u64) + Sync)) -> Vec<Problem> {
-    let files = [
-        (Table::Images, entry.images_path(folder), &entry.images_file),
-        (Table::Predictions, entry.predictions_path(folder), &entry.predictions_file),
-    ];
     let mut problems = Problems { entry, list: Vec::new(), more: 0 };
-    for (table, path, file) in files {
+    for (table, path, file, _) in entry.files(folder) {
         if let Err(problem) = files::check_bytes(&path, file, progress) {
             problems.push(table, problem);
         }
     }
-    if problems.list.is_empty() {
-        check_content(folder, entry, manifest, &mut problems);
+    match (problems.list.is_empty(), manifest.is_archive()) {
+        (false, _) => {}
+        (true, false) => check_content(folder, entry, manifest, &mut problems),
+        (true, true) => check_archive(folder, entry, manifest, &mut problems),
     }
     problems.finish()
+}
+
+/// An archive has no layout of its own to check: footers, then the values.
+fn check_archive(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems: &mut Problems<'_>) {
+    if let Err((table, problem)) = checked::check_archive_files(folder, entry, manifest) {
+        problems.push(table, problem);
+    } else if let Err(problem) = check_images(folder, entry, None, manifest, problems) {
+        problems.push(Table::Images, format!("read with the arrow reader: {problem}"));
+    }
 }
 
 fn check_content(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems: &mut Problems<'_>) {
@@ -49,35 +56,36 @@ fn check_content(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems
         }
     }
     if problems.list.is_empty()
-        && let Err(problem) = check_images(folder, &part, manifest, problems)
+        && let Err(problem) = check_images(folder, entry, Some(&part), manifest, problems)
     {
         problems.push(Table::Images, format!("read with the arrow reader: {problem}"));
     }
 }
 
+/// Reads every image with the arrow reader, and with the mapped one where the part can be mapped.
 fn check_images(
     folder: &Path,
-    part: &MappedPart,
+    entry: &PartEntry,
+    part: Option<&MappedPart>,
     manifest: &Manifest,
     problems: &mut Problems<'_>,
 ) -> Result<(), String> {
     let rules = Rules::new(manifest);
     let (class_len, dfl_len) = (manifest.class_len() as u32, manifest.dfl_len() as u32);
-    let entry = part.entry();
     let mut content = ContentHasher::default();
     let mut last = None;
     let mut row = 0usize;
     let mut next_row = 0i64;
-    arrow_records::for_each(folder, entry, manifest, |stored| {
+    checked::decode(folder, entry, manifest, |stored| {
         let record = &stored.record;
         let key = (record.image_id, record.view);
         let mut problem = |text: String| problems.push_image(record, text);
-        match part.image(row) {
-            Err(error) => problem(describe(error)),
-            Ok(view) if view.to_record() != *record || view.first_row as i64 != stored.first_row => {
+        match part.map(|part| part.image(row)) {
+            Some(Err(error)) => problem(describe(error)),
+            Some(Ok(view)) if view.to_record() != *record || view.first_row as i64 != stored.first_row => {
                 problem("the mapped reader and the arrow reader read different values".to_owned());
             }
-            Ok(_) => {}
+            Some(Ok(_)) | None => {}
         }
         if last.is_some_and(|last| last >= key) {
             problem(format!("it does not come after {last:?}"));

@@ -1,0 +1,67 @@
+//! How the files of an archive are written: the same columns and values as in a mapped cache, each column in the encoding
+//! that is smallest under zstd and that every common reader of Parquet decodes.
+//!
+//! Measured on a real cache (`docs/benchmarks.md`). FLOAT16 stays PLAIN: split into streams of bytes it would be smaller, but
+//! DuckDB reads BYTE_STREAM_SPLIT of types of 4 and 8 bytes only. Pages are of version 1, in which levels are compressed too:
+//! those of two lists would take about 7 bytes a row.
+
+use super::table_file::RowGroupWriter;
+use parquet::{
+    basic::{Compression, Encoding, Type, ZstdLevel},
+    data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType},
+    errors::{ParquetError, Result},
+    file::properties::{EnabledStatistics, WriterPropertiesBuilder, WriterVersion},
+    schema::types::SchemaDescriptor,
+};
+
+/// zstd's level: the highest that gains anything.
+const LEVEL: i32 = 19;
+/// Values handed to the column writer at a time: it wants an object of each.
+const BLOCK_VALUES: usize = 1 << 16;
+
+/// The properties of a mapped file, changed to those of an archive's.
+///
+/// # Errors
+/// Never with this level.
+pub fn compressed(plain: WriterPropertiesBuilder, schema: &SchemaDescriptor) -> Result<WriterPropertiesBuilder> {
+    let mut properties = plain
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?));
+    for column in schema.columns() {
+        let path = column.path().clone();
+        properties = match column.physical_type() {
+            Type::INT32 | Type::FLOAT | Type::DOUBLE => {
+                properties.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT)
+            }
+            Type::INT64 => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            Type::BYTE_ARRAY => properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY),
+            // Finding the least and the greatest of so many objects costs more than writing them.
+            Type::FIXED_LEN_BYTE_ARRAY => properties.set_column_statistics_enabled(path, EnabledStatistics::None),
+            Type::BOOLEAN | Type::INT96 => properties,
+        };
+    }
+    Ok(properties)
+}
+
+/// Writes the next column of a row group: `values` are the little-endian bytes of lists of `list_len` float16 each.
+/// `list_len` is not 0.
+///
+/// # Errors
+/// Where writing fails.
+pub fn write_float16_lists(group: &mut RowGroupWriter<'_>, values: &[u8], list_len: usize) -> Result<()> {
+    let missing = || ParquetError::General("the schema has fewer columns than are written".to_owned());
+    let mut column = group.next_column()?.ok_or_else(missing)?;
+    let rows_at_once = (BLOCK_VALUES / list_len).max(1);
+    let block_len = rows_at_once * list_len;
+    let definition = vec![1i16; block_len];
+    let repetition: Vec<i16> = (0..block_len).map(|at| i16::from(at % list_len != 0)).collect();
+    let mut block: Vec<FixedLenByteArray> = Vec::with_capacity(block_len);
+    for bytes in values.chunks(block_len * 2) {
+        let owner = bytes::Bytes::copy_from_slice(bytes);
+        block.clear();
+        block.extend((0..bytes.len() / 2).map(|at| ByteArray::from(owner.slice(at * 2..at * 2 + 2)).into()));
+        let (definition, repetition) = (definition.get(..block.len()), repetition.get(..block.len()));
+        column.typed::<FixedLenByteArrayType>().write_batch(&block, definition, repetition)?;
+    }
+    column.close()
+}

@@ -1,0 +1,214 @@
+//! Everything that can be refused before the first image: direction, state of the cache, place, space.
+
+use super::{ConvertOptions, Target};
+use crate::{
+    Error, Result,
+    build::refuse_foreign_files,
+    cache::{self, DatasetInfo, Manifest, PartEntry},
+    dataset::paths,
+    fsio::{self, Lock},
+    types::Profile,
+};
+use indicatif::HumanBytes;
+use std::path::{Path, PathBuf};
+
+/// A conversion that may start: the new cache's folder is locked.
+pub struct Conversion {
+    pub(super) options: ConvertOptions,
+    pub(super) source: Manifest,
+    pub(super) lock: Lock,
+    /// Of the new cache, with the parts that an interrupted conversion finished.
+    pub(super) manifest: Manifest,
+}
+
+impl Conversion {
+    /// Checks everything. Creates the new cache's folder and takes its lock, removes what a killed conversion left behind.
+    ///
+    /// # Errors
+    /// Whatever would make the new cache wrong or impossible.
+    pub fn prepare(options: ConvertOptions) -> Result<Self> {
+        let ConvertOptions { cache, out, target, overwrite } = &options;
+        let source = Manifest::load(cache)?;
+        source.check_writer_features(cache)?;
+        refuse_impossible(cache, &source, *target)?;
+        refuse_unfinished(cache, &source)?;
+        let (from, to) = (real(cache), real(out));
+        if to.starts_with(&from) || from.starts_with(&to) {
+            return Err(Error::Mismatch {
+                found: format!("{} and {} lie in each other", out.display(), cache.display()),
+                remedy: "Choose a folder of its own for --out.".into(),
+            });
+        }
+        if out.exists() {
+            refuse_foreign_files(out)?;
+        }
+        let mut wanted = source.clone();
+        wanted.producer = Manifest::current_producer();
+        wanted.set_archive(*target == Target::Archive);
+        wanted.dataset = moved(&source.dataset, &from, &to)?;
+        (wanted.complete, wanted.digests) = (false, None);
+        wanted.parts.clear();
+
+        fsio::create_folder(out)?;
+        let lock = Lock::acquire(out)?;
+        if *overwrite {
+            cache::clear(&lock)?;
+        }
+        if let Some(found) = Manifest::load_to_extend(&lock)? {
+            wanted.parts = parts_to_keep(out, found, &wanted, &source)?;
+        }
+        cache::remove_leftovers(&lock, Some(&wanted))?;
+        let conversion = Self { options, source, lock, manifest: wanted };
+        conversion.refuse_if_it_cannot_fit()?;
+        Ok(conversion)
+    }
+
+    /// Images of the whole cache.
+    pub fn images(&self) -> u64 {
+        self.source.images()
+    }
+
+    /// Images that an interrupted conversion finished.
+    pub fn images_done(&self) -> u64 {
+        self.manifest.images()
+    }
+
+    /// Parts still to do.
+    pub(super) fn pending(&self) -> Vec<&PartEntry> {
+        let done = |part: &PartEntry| self.manifest.parts.iter().any(|p| p.name == part.name);
+        self.source.parts.iter().filter(|part| !done(part)).collect()
+    }
+
+    fn refuse_if_it_cannot_fit(&self) -> Result<()> {
+        let needed: u64 = self.pending().iter().map(|part| self.bytes_of(part)).sum();
+        let free = fsio::free_space_bytes(&self.options.out)?;
+        if needed <= free {
+            return Ok(());
+        }
+        Err(Error::Mismatch {
+            found: format!(
+                "{}: the new cache needs about {}, but only {} are free",
+                self.options.out.display(),
+                HumanBytes(needed),
+                HumanBytes(free)
+            ),
+            remedy: "Free some space, or choose another --out.".into(),
+        })
+    }
+
+    /// About how many bytes a part will take.
+    fn bytes_of(&self, part: &PartEntry) -> u64 {
+        match self.options.target {
+            // Real logits leave about three quarters.
+            Target::Archive => (part.images_file.bytes + part.predictions_file.bytes) / 4 * 3,
+            Target::Unpacked(_) => {
+                let logits = (self.source.class_len() + self.source.dfl_len()) as u64;
+                // Two bytes a logit and one bit of list structure; 44 bytes of other columns; digests, path and labels.
+                part.rows * (44 + logits * 2 + logits.div_ceil(8)) + part.images * 400
+            }
+        }
+    }
+}
+
+/// Only what is in a cache can be in the one that is made from it.
+fn refuse_impossible(cache: &Path, source: &Manifest, target: Target) -> Result<()> {
+    let kept = source.settings.profile;
+    let Target::Unpacked(wanted) = target else {
+        return if source.is_archive() { Err(same_already(cache, "an archive")) } else { Ok(()) };
+    };
+    let reason = match (kept, wanted) {
+        (a, b) if a == b && source.is_archive() => return Ok(()),
+        (a, b) if a == b => return Err(same_already(cache, &format!("a {} cache", a.as_str()))),
+        (Profile::Mapped, _) => format!(
+            "it keeps at most {} of the teacher's {} anchors of an image, and a dense cache has them all",
+            source.settings.top_k,
+            source.teacher.total_anchors()
+        ),
+        (Profile::Dense, _) => {
+            "what a mapped cache says of the anchors that it drops comes from the teacher's own numbers, and a dense cache \
+             has them rounded to half precision"
+                .to_owned()
+        }
+    };
+    let what = if source.is_archive() { "the archive of a" } else { "a" };
+    let possible = if source.is_archive() { kept.as_str() } else { "archive" };
+    Err(Error::Mismatch {
+        found: format!(
+            "{} is {what} {} cache and cannot become a {} one: {reason}",
+            cache.display(),
+            kept.as_str(),
+            wanted.as_str()
+        ),
+        remedy: format!("Convert it with --profile {possible}, or build again with --profile {}.", wanted.as_str()),
+    })
+}
+
+fn same_already(cache: &Path, what: &str) -> Error {
+    Error::Mismatch {
+        found: format!("{} is {what} already", cache.display()),
+        remedy: "Copy its folder where you need it twice; the files do not depend on their place.".into(),
+    }
+}
+
+fn refuse_unfinished(cache: &Path, source: &Manifest) -> Result<()> {
+    if source.complete && source.digests.is_some() {
+        return Ok(());
+    }
+    Err(Error::Cache {
+        path: cache.to_owned(),
+        found: format!(
+            "this cache is not finished: it has {} of {} images",
+            source.images() + source.failures.len() as u64,
+            source.dataset.samples
+        ),
+        remedy: "Run the command that made it again; it goes on where it stopped.".into(),
+    })
+}
+
+/// The parts of an interrupted conversion of the same cache; anything else that is at --out is refused.
+fn parts_to_keep(out: &Path, found: Manifest, wanted: &Manifest, source: &Manifest) -> Result<Vec<PartEntry>> {
+    let refused = |what: &str| Error::Cache {
+        path: out.to_owned(),
+        found: format!("there is {what} already"),
+        remedy: "Choose another --out, or replace it with --overwrite.".into(),
+    };
+    if found.complete {
+        return Err(refused("a finished cache"));
+    }
+    let of_source =
+        |part: &PartEntry| source.parts.iter().any(|p| p.name == part.name && p.content_sha256 == part.content_sha256);
+    let same = found.format == wanted.format && found.settings_difference(wanted).is_empty();
+    if same && found.parts.iter().all(of_source) {
+        return Ok(found.parts);
+    }
+    Err(refused("the unfinished cache of another command"))
+}
+
+/// The data set as seen from the new cache's folder; both folders without links.
+fn moved(dataset: &DatasetInfo, from: &Path, to: &Path) -> Result<DatasetInfo> {
+    let seen_from_there = |text: &str| {
+        let path = paths::from_column(text).map_err(|found| Error::Cache {
+            path: from.to_owned(),
+            found,
+            remedy: "Run `logitcache verify`.".into(),
+        })?;
+        if path.is_absolute() {
+            return Ok(text.to_owned());
+        }
+        Ok(paths::to_column(&paths::relative_to(to, &paths::absolute(&from.join(path)))))
+    };
+    Ok(DatasetInfo {
+        root: seen_from_there(&dataset.root)?,
+        // The first programs left it empty.
+        source: if dataset.source.is_empty() { String::new() } else { seen_from_there(&dataset.source)? },
+        images_dir: dataset.images_dir.as_deref().map(seen_from_there).transpose()?,
+        ..dataset.clone()
+    })
+}
+
+/// The path without links, whether or not its last folders are there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = paths::absolute(path);
+    let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
+    there.map_or_else(|| path.clone(), |(there, rest)| there.join(rest))
+}
