@@ -3,10 +3,12 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval -> inspect, predict
+//! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval -> inspect, predict
 //!     -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
+#[doc(hidden)]
+pub mod augment;
 pub mod build;
 pub mod cache;
 #[doc(hidden)]

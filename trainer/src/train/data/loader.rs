@@ -7,8 +7,8 @@
 //! ```
 //! A worker takes a token before a number, so the lowest number that is missing is always being worked on.
 
-use super::{Augment, Batch, Geometry, LabelBatch, TrainSet, augment::shuffled, set::Scratch};
-use crate::{Error, Result, types::ImageSize};
+use super::{Augment, Batch, Geometry, LabelBatch, TrainSet, set::Scratch};
+use crate::{Error, Result, augment::shuffled, types::ImageSize};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::{
     collections::BTreeMap,

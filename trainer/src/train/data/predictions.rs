@@ -4,11 +4,9 @@
 //! moved to: in a mosaic or beside a shifted picture the student sees other surroundings than the teacher did, which is the price
 //! of not running it again.
 
-use super::{
-    TeacherBatch,
-    geometry::{Rect, Scene, Tile},
-};
+use super::TeacherBatch;
 use crate::{
+    augment::{Rect, Scene, Tile},
     cache::{ImageView, PredictionColumns, decode_f32, decode_i32, fill_f32},
     preprocess::LetterboxPlan,
     types::ImageSize,

@@ -2,16 +2,13 @@
 
 use super::{
     Augment, Batch, TeacherBatch, TrainImage,
-    augment::{Draws, GRID_STEP_PX},
-    geometry::Scene,
-    hsv::HsvChange,
     pixel_cache::PixelCache,
     pixels::{Decoder, Pixels, bytes_per_image},
     predictions::Anchors,
-    render::Renderer,
 };
 use crate::{
     Error, Result,
+    augment::{Draws, GRID_STEP_PX, HsvChange, Renderer, Scene},
     cache::CacheReader,
     preprocess::LetterboxPlan,
     types::{Failure, ImageSize, Letterbox},

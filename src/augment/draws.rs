@@ -67,14 +67,14 @@ impl Augment {
     }
 
     /// The three other images of a mosaic, drawn from `pool` with repetition; `None` where there is no mosaic this time.
-    pub(super) fn partners(&self, draws: &Draws, pool: &[usize]) -> Option<[usize; 3]> {
+    pub fn partners(&self, draws: &Draws, pool: &[usize]) -> Option<[usize; 3]> {
         let partner = |draw: f64| pool.get(below(draw, pool.len())).copied();
         let [a, b, c] = draws.partners.map(partner);
         (draws.mosaic < self.mosaic_prob).then_some([a?, b?, c?])
     }
 
     /// The scene of one picture, or of four: top left, top right, bottom left, bottom right of the point where they meet.
-    pub(super) fn scene(&self, draws: &Draws, pictures: &[(usize, LetterboxPlan)], input: ImageSize) -> Scene {
+    pub fn scene(&self, draws: &Draws, pictures: &[(usize, LetterboxPlan)], input: ImageSize) -> Scene {
         let sides = [f64::from(input.width), f64::from(input.height)];
         let flip = draws.flip < self.flip_prob;
         let mosaic = pictures.len() == 4;
@@ -123,7 +123,7 @@ impl Augment {
     }
 
     /// Relative changes of hue, saturation and value; `None` where colours stay.
-    pub(super) fn colour_changes(&self, draws: &Draws) -> Option<[f64; 3]> {
+    pub fn colour_changes(&self, draws: &Draws) -> Option<[f64; 3]> {
         (self.hsv_gain != [0.0; 3]).then(|| std::array::from_fn(|i| self.hsv_gain[i] * signed(draws.hsv[i])))
     }
 }
@@ -146,17 +146,25 @@ fn around(centre: [i32; 2], pictures: &[(usize, LetterboxPlan)], part: impl Fn(R
 /// Every random number of one image in one epoch, each in 0..1. All are drawn always and in this order, so that switching
 /// one change off leaves the others as they were.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Draws {
+pub struct Draws {
+    /// Whether it is one of a mosaic.
     pub mosaic: f64,
+    /// The three others.
     pub partners: [f64; 3],
+    /// Where the four meet.
     pub centre: [f64; 2],
+    /// How much it is enlarged.
     pub scale: f64,
+    /// How far it is shifted.
     pub translate: [f64; 2],
+    /// Whether it is mirrored.
     pub flip: f64,
+    /// How its colours change.
     pub hsv: [f64; 3],
 }
 
 impl Draws {
+    /// Those of the image at that position of a training set.
     pub fn new(seed: u64, epoch: usize, image: usize) -> Self {
         let mut random = stream(seed, epoch, image as u64, b"augment\0");
         let mut next = || random.random::<f64>();
@@ -183,7 +191,7 @@ fn stream(seed: u64, epoch: usize, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng 
 }
 
 /// The order of an epoch's images: 0..images shuffled (Fisher-Yates).
-pub(super) fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
+pub fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
     let mut random = stream(seed, epoch, 0, b"shuffle\0");
     let mut order: Vec<usize> = (0..images).collect();
     for last in (1..images).rev() {
