@@ -42,6 +42,25 @@ fn twelve_images_of_all_kinds_come_back_equal() {
 }
 
 #[test]
+fn views_come_back_equal_and_images_are_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let m = manifest_with_views(3, 12);
+    let images = records(&m, 7);
+    let all = with_views(&m, 7, &images);
+    assert_eq!(all.len(), 48);
+    let m = write_cache(folder.path(), m, &[all[..20].to_vec(), all[20..].to_vec()]);
+    assert_eq!((m.images(), m.records(), m.complete), (12, 48, true));
+    assert_eq!(read_all(folder.path()), all);
+    assert_sound(folder.path());
+    let reader = CacheReader::open(folder.path()).unwrap();
+    for record in &all {
+        assert_eq!(&reader.image(record.image_id, record.view).unwrap().unwrap().to_record(), record);
+    }
+    assert!(reader.image(3, 4).unwrap().is_none());
+    assert_eq!(reader.find_path(&images[4].path).unwrap().unwrap().view, 0);
+}
+
+#[test]
 fn without_dfl_logits_there_is_no_such_column() {
     let folder = tempfile::tempdir().unwrap();
     let m = manifest(3, 4, Store::Cls, 12);

@@ -166,7 +166,15 @@ pub struct Draws {
 impl Draws {
     /// Those of the image at that position of a training set.
     pub fn new(seed: u64, epoch: usize, image: usize) -> Self {
-        let mut random = stream(seed, epoch, image as u64, b"augment\0");
+        Self::of(stream(seed, epoch as u64, image as u64, b"augment\0"))
+    }
+
+    /// Those of a stored view of an image: it is the same whatever is built beside it.
+    pub fn of_view(seed: u64, image_id: i64, view: i32) -> Self {
+        Self::of(stream(seed, view as u64, image_id as u64, b"view\0\0\0\0"))
+    }
+
+    fn of(mut random: ChaCha8Rng) -> Self {
         let mut next = || random.random::<f64>();
         Self {
             mosaic: next(),
@@ -181,8 +189,8 @@ impl Draws {
 }
 
 /// The random numbers of one purpose: ChaCha with all that they depend on as its key.
-fn stream(seed: u64, epoch: usize, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
-    let parts = [seed.to_le_bytes(), (epoch as u64).to_le_bytes(), image.to_le_bytes(), *purpose];
+pub(super) fn stream(seed: u64, epoch: u64, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
+    let parts = [seed.to_le_bytes(), epoch.to_le_bytes(), image.to_le_bytes(), *purpose];
     let mut key = [0; 32];
     for (to, from) in key.chunks_exact_mut(8).zip(parts) {
         to.copy_from_slice(&from);
@@ -192,7 +200,7 @@ fn stream(seed: u64, epoch: usize, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng 
 
 /// The order of an epoch's images: 0..images shuffled (Fisher-Yates).
 pub fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
-    let mut random = stream(seed, epoch, 0, b"shuffle\0");
+    let mut random = stream(seed, epoch as u64, 0, b"shuffle\0");
     let mut order: Vec<usize> = (0..images).collect();
     for last in (1..images).rev() {
         order.swap(last, below(random.random(), last + 1));
@@ -201,7 +209,7 @@ pub fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
 }
 
 /// 0..1 onto 0..count, whole numbers.
-fn below(draw: f64, count: usize) -> usize {
+pub(super) fn below(draw: f64, count: usize) -> usize {
     ((draw * count as f64) as usize).min(count.saturating_sub(1))
 }
 

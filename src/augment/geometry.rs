@@ -112,6 +112,19 @@ impl Scene {
         self.mirrored(self.mapped(shifted(letterbox_px, tile.shift)))
     }
 
+    /// The way back of [`Scene::place`]: a box of the window in pixels of the tile's letterboxed picture; nothing is clipped.
+    pub fn unplace(&self, tile: &Tile, window_px: BoxXyxyPx) -> BoxXyxyPx {
+        let back = |v: f32, axis: AxisMap| ((f64::from(v) - axis.offset) / axis.scale) as f32;
+        let b = self.mirrored(window_px);
+        let b = BoxXyxyPx {
+            x1: back(b.x1, self.x),
+            y1: back(b.y1, self.y),
+            x2: back(b.x2, self.x),
+            y2: back(b.y2, self.y),
+        };
+        shifted(b, tile.shift.map(|shift| -shift))
+    }
+
     /// A label of the letterboxed picture in pixels of the window, clipped to the tile and to the window; `None` where too
     /// little of it is left.
     ///

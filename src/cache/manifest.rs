@@ -1,6 +1,9 @@
 //! What a cache is: the content of `manifest.json`. Reading and writing the file is in `manifest_file`.
 
-use crate::types::{Failure, Profile, Store};
+use crate::{
+    augment::Views,
+    types::{Failure, Profile, Store},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -176,6 +179,22 @@ pub struct Settings {
     pub missing_labels: MissingLabels,
     /// Whether labels were left out on request.
     pub ignore_labels: bool,
+    /// Augmented views of each image beside the image itself.
+    #[serde(default)]
+    pub views: u32,
+    /// What the views are drawn from; 0 without views.
+    #[serde(default)]
+    pub view_seed: u64,
+    /// Name and version of the rule that draws and renders the views; empty without views.
+    #[serde(default)]
+    pub view_rule: String,
+}
+
+impl Settings {
+    /// How many views an image has and what they are drawn from.
+    pub fn views(&self) -> Views {
+        Views { count: self.views, seed: self.view_seed }
+    }
 }
 
 /// One part: a pair of files of the same name in `images/` and `predictions/`.
@@ -272,9 +291,14 @@ impl Manifest {
         }
     }
 
-    /// Rows of all images files.
-    pub fn images(&self) -> u64 {
+    /// Rows of all images files: one of each image and of each of its views.
+    pub fn records(&self) -> u64 {
         self.parts.iter().map(|p| p.images).sum()
+    }
+
+    /// Images in the parts; each is there with all its views.
+    pub fn images(&self) -> u64 {
+        self.records() / self.settings.views().per_image() as u64
     }
 
     /// Rows of all predictions files.

@@ -8,7 +8,7 @@ use crate::{
     Error, Result,
     cache::{CacheReader, DatasetInfo, ImageView, Settings, Teacher, decode_f32, decode_i32},
     teacher::sigmoid,
-    types::{BoxXyxyPx, Failure, ImageSize, Letterbox},
+    types::{BoxXyxyPx, Failure, ImageSize, Letterbox, ViewChange},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -26,13 +26,13 @@ pub struct CacheSummary {
     pub producer: String,
     /// Whether every sample of the data set is in the cache or a named failure.
     pub complete: bool,
-    /// Images (and views).
+    /// Images; each is there with all its views.
     pub images: u64,
     /// Images with ground truth (background images included).
     pub labelled_images: u64,
     /// Ground-truth boxes.
     pub label_boxes: u64,
-    /// Kept anchors.
+    /// Kept anchors, those of views included.
     pub rows: u64,
     /// Bytes of the Parquet files.
     pub bytes: u64,
@@ -80,6 +80,8 @@ pub struct ImageSummary {
     pub size: ImageSize,
     /// How it was fitted into the input.
     pub letterbox: Letterbox,
+    /// What makes the view of the letterboxed image.
+    pub change: ViewChange,
     /// Digest of the image file.
     pub file_sha256: String,
     /// Highest class probability among the anchors not kept.
@@ -147,7 +149,8 @@ pub fn summary(cache: &Path) -> Result<CacheSummary> {
                 *sum += f64::from(score);
             }
         }
-        if let Some(labels) = image.labels {
+        // Views repeat the labels of their image.
+        if let Some(labels) = image.labels.filter(|_| image.view == 0) {
             labelled_images += 1;
             for label in labels.iter() {
                 label_boxes += 1;
@@ -180,13 +183,27 @@ pub fn summary(cache: &Path) -> Result<CacheSummary> {
     })
 }
 
-/// One image's predictions, by its id, its path in the data set, or the end of its path where only one image has it.
+/// The predictions of a view of one image (0: of the image itself), by its id, its path in the data set, or the end of its path
+/// where only one image has it.
 ///
 /// # Errors
-/// [`Error::Cache`] when no image or several fit; as [`CacheReader::open`].
-pub fn image(cache: &Path, wanted: &str) -> Result<ImageSummary> {
+/// [`Error::Cache`] when no image or several fit, or where there is no such view; as [`CacheReader::open`].
+pub fn image(cache: &Path, wanted: &str, view: i32) -> Result<ImageSummary> {
     let reader = CacheReader::open(cache)?;
-    Ok(ImageSummary::of(&find(&reader, wanted)?, &reader.manifest().teacher.class_names))
+    Ok(ImageSummary::of(&find_view(&reader, wanted, view)?, &reader.manifest().teacher.class_names))
+}
+
+/// The view of the image that `wanted` means, see [`image()`].
+fn find_view<'a>(reader: &'a CacheReader, wanted: &str, view: i32) -> Result<ImageView<'a>> {
+    let image = find(reader, wanted)?;
+    if view == 0 {
+        return Ok(image);
+    }
+    reader.image(image.image_id, view)?.ok_or_else(|| Error::Cache {
+        path: reader.folder().to_owned(),
+        found: format!("image {} has no view {view}", image.image_id),
+        remedy: format!("Give a --view of 0 to {}.", reader.manifest().settings.views),
+    })
 }
 
 /// The image that `wanted` means, see [`image()`].
@@ -202,7 +219,7 @@ fn find<'a>(reader: &'a CacheReader, wanted: &str) -> Result<ImageView<'a>> {
         if image.path == wanted {
             return Ok(image);
         }
-        let ends_so = image.path.strip_suffix(wanted).is_some_and(|head| head.ends_with('/'));
+        let ends_so = image.view == 0 && image.path.strip_suffix(wanted).is_some_and(|head| head.ends_with('/'));
         if ends_so {
             found.push(image);
         }
@@ -264,6 +281,7 @@ impl ImageSummary {
             path: record.path,
             size: record.size,
             letterbox: record.letterbox,
+            change: record.change,
             file_sha256: crate::cache::to_hex(&record.file_sha256),
             dropped_max_score: record.dropped_max_score,
             dropped_mean_prob: record.dropped_mean_prob,

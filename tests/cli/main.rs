@@ -13,3 +13,4 @@ mod json;
 mod predict;
 mod refusals;
 mod support;
+mod views;
