@@ -5,11 +5,13 @@
 #[path = "../../tests/cache_support/mod.rs"]
 mod cache_support;
 
-use cache_support::{Random, manifest, record, write_cache};
+use cache_support::{Random, manifest, manifest_with_views, record, with_views, write_cache};
 use logitcache::{
-    cache::{CacheReader, ImageRecord, Manifest},
+    cache::{CacheReader, ImageRecord, Manifest, MissingLabels},
+    dataset::{DataSource, Dataset},
+    pipeline::{ImageSource, Scratch},
     preprocess::{DecodeLimits, Preprocessor, decode},
-    teacher::{BoxSource, Cell, Grid},
+    teacher::{BoxSource, Cell, Grid, InputSize},
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Letterbox, Store},
 };
 use logitcache_train::train::data::{
@@ -37,14 +39,20 @@ const BINS: usize = 4;
 struct Case {
     folder: TempDir,
     manifest: Manifest,
+    /// View 0 of each image.
     records: Vec<ImageRecord>,
+    /// All views of all images, in order.
+    views: Vec<ImageRecord>,
 }
 
 impl Case {
     /// Some images are unlabelled, one has no rows, one no objects.
     fn new(images: i64, store: Store) -> Self {
+        Self::of(images, manifest(CLASSES as u32, BINS as u32, store, images as u64))
+    }
+
+    fn of(images: i64, manifest: Manifest) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let manifest = manifest(CLASSES as u32, BINS as u32, store, images as u64);
         let mut records: Vec<ImageRecord> = Vec::new();
         fs::create_dir(folder.path().join("images")).unwrap();
         for id in 0..images {
@@ -65,8 +73,9 @@ impl Case {
             record.dropped_mean_prob = 0.001 * (id + 1) as f32;
             records.push(record);
         }
-        let manifest = write_cache(&folder.path().join("cache"), manifest, &[records.clone()]);
-        Self { folder, manifest, records }
+        let views = with_views(&manifest, 5, &records);
+        let manifest = write_cache(&folder.path().join("cache"), manifest, std::slice::from_ref(&views));
+        Self { folder, manifest, records, views }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,6 +123,7 @@ fn options(augment: Augment) -> LoaderOptions {
         seed: 4,
         shuffle: true,
         augment,
+        cached_views: false,
         epochs: 3,
         epochs_without_mosaic: 1,
         threads: NonZeroUsize::MIN,
@@ -601,4 +611,113 @@ fn free_changes_do_not_depend_on_the_source_of_pixels() {
             assert!(batch.labelled[batch.labels.batch_index[at] as usize]);
         }
     }
+}
+
+/// Pixels and predictions of a view, for every view of every image: what `build` gives the teacher, byte for byte, and what the
+/// cache says of that view at its own anchors.
+#[test]
+fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() {
+    let case = Case::of(9, manifest_with_views(3, 9));
+    let source = DataSource { data: case.path("images"), images_dir: None, split: String::new() };
+    let dataset = Dataset::open(&source).unwrap();
+    let views = case.manifest.settings.views();
+    let source = ImageSource {
+        samples: &dataset.samples,
+        input: InputSize { height: INPUT.height, width: INPUT.width },
+        class_map: None,
+        missing_labels: MissingLabels::Unlabelled,
+        views,
+    };
+    let area = (INPUT.width * INPUT.height) as usize;
+    let (mut scratch, mut tensor) = (Scratch::new(), vec![f32::NAN; 3 * area]);
+    let with_cache = LoaderOptions { cached_views: true, ..options(Augment::grid()) };
+    let sets = [Some(&case.pixels()), None].map(|pixels| Arc::new(case.open(pixels).unwrap()));
+    let [mapped, decoded] = sets.each_ref().map(|set| batches(set, with_cache, Position::default()));
+    assert!(mapped.iter().map(fingerprint).eq(decoded.iter().map(fingerprint)));
+    let other_threads = LoaderOptions { threads: NonZeroUsize::new(3).unwrap(), ..with_cache };
+    let resumed = batches(&sets[0], other_threads, Position { epoch: 1, batch: 1 });
+    assert!(resumed.iter().map(fingerprint).eq(mapped[4..].iter().map(fingerprint)));
+
+    let (mut shown, mut kept_labels, mut mirrored) = (HashMap::new(), 0, 0);
+    for batch in &mapped {
+        let teacher = batch.teacher.as_ref().unwrap();
+        assert_eq!(batch.sources, batch.indices, "no mosaics");
+        let (mut row, mut label) = (0, 0);
+        for (place, &index) in batch.indices.iter().enumerate() {
+            let view = views.shown(with_cache.seed, batch.epoch, index as i64);
+            let record = case.views.iter().find(|r| (r.image_id, r.view) == (index as i64, view)).unwrap();
+            shown.entry(index).or_insert_with(Vec::new).push(view);
+            let prepared = source.prepare((index as i64, view), &mut scratch, &mut tensor).unwrap();
+            assert_eq!(prepared.change, record.change);
+            let levels = (0..3 * area).map(|i| (tensor[i % 3 * area + i / 3] * 255.0).round() as u8);
+            assert!(
+                levels.eq(batch.pixels[place * 3 * area..][..3 * area].iter().copied()),
+                "image {index}, view {view}"
+            );
+
+            // Where a box of the image lies in the view, by hand.
+            let c = record.change;
+            mirrored += usize::from(c.flip);
+            let in_view = |b: BoxXyxyPx| {
+                let b = to_input(record, b);
+                let x = |v: f32| v * c.scale + c.offset_x;
+                let (x1, x2) = if c.flip { (96.0 - x(b.x2), 96.0 - x(b.x1)) } else { (x(b.x1), x(b.x2)) };
+                BoxXyxyPx { x1, y1: b.y1 * c.scale + c.offset_y, x2, y2: b.y2 * c.scale + c.offset_y }
+            };
+            let p = &record.predictions;
+            for at in 0..p.len() {
+                assert_eq!((teacher.batch_index[row], teacher.anchor[row]), (place as i64, i64::from(p.anchor[at])));
+                assert_eq!((teacher.score[row], teacher.class_id[row]), (p.score[at], i64::from(p.class_id[at])));
+                let same =
+                    |found: &[f32], expected: &[half::f16]| found.iter().zip(expected).all(|(f, e)| *f == e.to_f32());
+                assert!(same(&teacher.class_logits[row * CLASSES..][..CLASSES], &p.class_logits[at * CLASSES..]));
+                let dfl = teacher.dfl_logits.as_ref().unwrap();
+                assert!(same(&dfl[row * 16..][..16], &p.dfl_logits[at * 16..][..16]), "a mirror changes nothing here");
+                assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], in_view(p.boxes_xyxy_px[at])));
+                row += 1;
+            }
+            let floor = &teacher.floor_prob[place * teacher.num_anchors..][..teacher.num_anchors];
+            assert!(floor.iter().all(|&f| f == record.dropped_mean_prob));
+            // Labels in their order, each clipped to the window or, where too little is left, not there.
+            for l in record.labels.iter().flatten() {
+                let b = in_view(l.box_xyxy_px);
+                let clipped = BoxXyxyPx {
+                    x1: b.x1.clamp(0.0, 96.0),
+                    y1: b.y1.clamp(0.0, 64.0),
+                    x2: b.x2.clamp(0.0, 96.0),
+                    y2: b.y2.clamp(0.0, 64.0),
+                };
+                let is_next = batch.labels.batch_index.get(label) == Some(&(place as i64))
+                    && close(boxes(&batch.labels.boxes_xyxy_input_px)[label], clipped);
+                let (w, h) = (clipped.x2 - clipped.x1, clipped.y2 - clipped.y1);
+                let share = w * h / ((b.x2 - b.x1) * (b.y2 - b.y1)).max(1e-6);
+                let clearly = w > 2.01 && h > 2.01 && share > 0.11 && w.max(h) / w.min(h) < 99.0;
+                assert!(is_next || !clearly, "{l:?} of image {index}, view {view} is missing");
+                if is_next {
+                    assert_eq!(batch.labels.class_id[label], i64::from(l.class_id));
+                    label += 1;
+                }
+            }
+        }
+        assert_eq!((row, label), (teacher.len(), batch.labels.class_id.len()));
+        kept_labels += label;
+    }
+    assert!(kept_labels > 10 && mirrored > 5, "{kept_labels} {mirrored}");
+    for (index, mut shown) in shown {
+        shown.sort_unstable();
+        assert_eq!(shown, [1, 2, 3], "image {index}: three epochs, three views");
+    }
+}
+
+#[test]
+fn without_changes_a_cache_with_views_shows_the_images_as_they_are() {
+    let case = Case::of(4, manifest_with_views(2, 4));
+    let plain = Case::new(4, Store::All);
+    let options = LoaderOptions { shuffle: false, epochs: 1, ..options(Augment::none()) };
+    let [with_views, without] =
+        [&case, &plain].map(|c| batches(&Arc::new(c.open(None).unwrap()), options, Position::default()));
+    assert!(with_views.iter().map(fingerprint).eq(without.iter().map(fingerprint)));
+    let set = Arc::new(plain.open(None).unwrap());
+    let error = message(Loader::start(set, LoaderOptions { cached_views: true, ..options }, Position::default()));
+    assert!(error.contains("no cache with views"), "{error}");
 }
