@@ -9,6 +9,7 @@ use logitcache::{
     Error,
     cache::{CacheReader, ImageRecord, Manifest, PartWriter, decode_f16, remove_leftovers, verify},
     fsio::Lock,
+    preprocess::DECODER,
     types::{Profile, Store},
 };
 use proptest::prelude::*;
@@ -58,6 +59,17 @@ fn views_come_back_equal_and_images_are_counted_once() {
     }
     assert!(reader.image(3, 4).unwrap().is_none());
     assert_eq!(reader.find_path(&images[4].path).unwrap().unwrap().view, 0);
+}
+
+#[test]
+fn views_of_another_rule_or_decoder_are_told() {
+    let mut settings = manifest_with_views(3, 12).settings;
+    let found = settings.views_cannot_be_drawn().unwrap();
+    assert!(found.contains("on pictures of `test`"), "{found}");
+    settings.decoder = DECODER.into();
+    assert_eq!(settings.views_cannot_be_drawn(), None);
+    settings.view_rule = "another 1".into();
+    assert!(settings.views_cannot_be_drawn().unwrap().contains("by the rule `another 1`"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     fsio::Lock,
     pipeline::{self, ImageSource, Outcome},
     teacher::{Grid, Selection, Selector},
-    types::{Failure, Profile, Store},
+    types::{Failure, FailureStage, Profile, Store},
 };
 use std::{collections::BTreeSet, sync::atomic::AtomicBool, time::Instant};
 
@@ -145,7 +145,7 @@ impl<'a> Parts<'a> {
     fn close_image(&mut self, image_id: i64) -> Result<()> {
         let image = std::mem::take(&mut self.open);
         self.handled.insert(image_id);
-        if let Some(failure) = image.failure {
+        if let Some(failure) = image.failure.or_else(|| changed_meanwhile(&image.records)) {
             self.failures.push(failure);
             return Ok(());
         }
@@ -176,7 +176,55 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The views of an image may have been read one after the other: all must be of the same file and labels.
+fn changed_meanwhile(records: &[ImageRecord]) -> Option<Failure> {
+    let of_data = |r: &ImageRecord| (r.file_sha256, r.labels.clone());
+    let changed = records.windows(2).any(|pair| matches!(pair, [a, b] if of_data(a) != of_data(b)));
+    let first = records.first().filter(|_| changed)?;
+    Some(Failure {
+        image_id: first.image_id,
+        path: first.path.clone(),
+        stage: FailureStage::Read,
+        reason: "the image or its labels changed while its views were made".into(),
+    })
+}
+
 /// A full disk is no damage; says so.
 fn how_to_go_on(error: Error) -> Error {
     error.or_no_space("Everything finished so far is kept. Free some space and run the same command to go on.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cache::Predictions,
+        types::{ImageSize, Letterbox, ViewChange},
+    };
+
+    #[test]
+    fn views_of_two_states_of_a_file_are_a_failure() {
+        let record = |view, byte, labels| ImageRecord {
+            image_id: 7,
+            view,
+            path: "a.jpg".into(),
+            size: ImageSize { width: 4, height: 3 },
+            file_sha256: [byte; 32],
+            letterbox: Letterbox { scale: 1.0, pad_left: 0.0, pad_top: 0.0 },
+            change: ViewChange::NONE,
+            dropped_max_score: 0.0,
+            dropped_mean_prob: 0.0,
+            labels,
+            predictions: Predictions::default(),
+        };
+        let of = |states: [(u8, Option<Vec<_>>); 3]| {
+            let records = (0..).zip(states).map(|(view, (byte, labels))| record(view, byte, labels));
+            changed_meanwhile(&records.collect::<Vec<_>>())
+        };
+        assert_eq!(of([(1, None), (1, None), (1, None)]), None);
+        let failure = of([(1, None), (1, None), (2, None)]).unwrap();
+        assert_eq!((failure.image_id, failure.path.as_str(), failure.stage), (7, "a.jpg", FailureStage::Read));
+        assert!(of([(1, None), (1, Some(Vec::new())), (1, None)]).is_some());
+        assert_eq!(changed_meanwhile(&[]), None);
+    }
 }

@@ -96,7 +96,7 @@ pub struct BuildArgs {
     /// Cache so many augmented views of each image beside the image itself; `train` shows the same pixels.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(Views::MOST)))]
     pub views: u32,
-    /// What the views are drawn from.
+    /// What the views are drawn from; without --views it says nothing.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Images per Parquet file pair: what a crash can cost at most.

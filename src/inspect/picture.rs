@@ -3,14 +3,14 @@
 use super::find_view;
 use crate::{
     Error, Result,
-    augment::{Renderer, VIEW_RULE},
+    augment::Renderer,
     cache::{CacheReader, ImageView, to_hex},
     dataset::{IMAGE_SUFFIXES, paths},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
     fsio,
     pipeline::read_file,
-    preprocess::{self, DECODER, DecodeLimits, Preprocessor, RgbImage},
+    preprocess::{self, DecodeLimits, Preprocessor, RgbImage},
     types::{BoxXyxyPx, Detection, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use sha2::{Digest, Sha256};
@@ -125,17 +125,12 @@ fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
 
 /// A picture of a view must be the one that the teacher saw, or none.
 fn refuse_other_rules(reader: &CacheReader) -> Result<()> {
-    let settings = &reader.manifest().settings;
-    if settings.view_rule == VIEW_RULE && settings.decoder == DECODER {
-        return Ok(());
-    }
-    Err(Error::Cache {
-        path: reader.folder().to_owned(),
-        found: format!(
-            "its views were drawn by the rule `{}` on pictures of `{}`; this program knows `{VIEW_RULE}` and `{DECODER}`",
-            settings.view_rule, settings.decoder
-        ),
-        remedy: "Use the version of logitcache that built it; predictions as a table need no pictures.".into(),
+    reader.manifest().settings.views_cannot_be_drawn().map_or(Ok(()), |found| {
+        Err(Error::Cache {
+            path: reader.folder().to_owned(),
+            found,
+            remedy: "Use the version of logitcache that built it; predictions as a table need no pictures.".into(),
+        })
     })
 }
 

@@ -1,7 +1,7 @@
 //! From an image id to model input and labels: what happens to one image before the model sees it.
 
 use crate::{
-    augment::{Renderer, Scene, Views},
+    augment::{Renderer, Views},
     cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
@@ -113,29 +113,24 @@ impl ImageSource<'_> {
                 preprocessor.letterbox_into(image, plan, pixels);
             });
         }
-        if scratch.held.as_ref().is_none_or(|held| held.image_id != image_id) {
-            scratch.held = None;
-            let values = self.values_per_image();
-            let opened = self.open(image_id, scratch, |preprocessor, image, plan, levels| {
-                levels.resize(values, 0);
+        let held = match scratch.held.take().filter(|held| held.image_id == image_id) {
+            Some(held) => held,
+            None => self.open(image_id, scratch, |preprocessor, image, plan, levels| {
+                levels.resize(self.values_per_image(), 0);
                 preprocessor.letterbox_levels_into(image, plan, levels);
-            })?;
-            scratch.held = Some(opened);
-        }
-        let Scratch { preprocessor, renderer, held, levels, view: out, .. } = scratch;
-        let Some(held) = held else {
-            return Err(self.failure(image_id, FailureStage::Read, "there is no picture".into()));
+            })?,
         };
         let input = held.plan.input;
         let prepared = Prepared { view, change: self.views.change(image_id, view, input), ..held.clone() };
+        let Scratch { preprocessor, renderer, levels, view: out, .. } = scratch;
         if view == 0 {
             preprocessor.levels_into(levels, pixels);
         } else {
             out.resize(levels.len(), 0);
-            let scene: Scene = prepared.change.scene(0, input);
-            renderer.render_view(&prepared.change, &scene, levels, out);
+            renderer.render_view(&prepared.change, &prepared.change.scene(0, input), levels, out);
             preprocessor.levels_into(out, pixels);
         }
+        scratch.held = Some(held);
         Ok(prepared)
     }
 

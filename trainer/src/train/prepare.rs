@@ -13,10 +13,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    augment::VIEW_RULE,
     cache::{CacheReader, to_hex},
     dataset::{DataSource, Dataset},
-    preprocess::DECODER,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
 };
@@ -195,19 +193,16 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
     })
 }
 
-/// What the user should know of a cache with views. They are of use only as the very pixels that the teacher saw.
+/// What the user should know of a cache with views, which must be such that the very same pixels can be shown.
 fn views_shown(cache: &CacheReader) -> Result<Option<String>> {
     let settings = &cache.manifest().settings;
     if settings.views == 0 {
         return Ok(None);
     }
-    if settings.view_rule != VIEW_RULE || settings.decoder != DECODER {
+    if let Some(found) = settings.views_cannot_be_drawn() {
         return Err(Error::Cache {
             path: cache.folder().to_owned(),
-            found: format!(
-                "its views were drawn by the rule `{}` on pictures of `{}`; this program knows `{VIEW_RULE}` and `{DECODER}`",
-                settings.view_rule, settings.decoder
-            ),
+            found,
             remedy: "Train with the version of logitcache that built it, or on the images as they are: --no-augment."
                 .into(),
         });
