@@ -3,11 +3,13 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
+//! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
 //!     predict, convert -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
+#[doc(hidden)]
+pub mod augment;
 pub mod build;
 pub mod cache;
 #[doc(hidden)]

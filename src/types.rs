@@ -105,6 +105,33 @@ pub struct Letterbox {
     pub pad_top: f32,
 }
 
+/// How a view was made of the letterboxed picture: scaled and moved, mirrored, then its colours changed.
+///
+/// In input pixels, before the mirror: `x_view = x_letterboxed * scale + offset_x`, and so for y.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ViewChange {
+    /// Pixels of the view per pixel of the letterboxed picture, above 0.
+    pub scale: f32,
+    /// Where the letterboxed picture's left edge lies, in input pixels.
+    pub offset_x: f32,
+    /// Where its top edge lies, in input pixels.
+    pub offset_y: f32,
+    /// Whether left and right change places.
+    pub flip: bool,
+    /// Change of the hue, as a share of the whole circle.
+    pub hue: f32,
+    /// Relative change of the saturation, -1 or more.
+    pub saturation: f32,
+    /// Relative change of the value, -1 or more.
+    pub value: f32,
+}
+
+impl ViewChange {
+    /// The letterboxed picture as it is: view 0.
+    pub const NONE: Self =
+        Self { scale: 1.0, offset_x: 0.0, offset_y: 0.0, flip: false, hue: 0.0, saturation: 0.0, value: 0.0 };
+}
+
 /// What of the teacher's outputs is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

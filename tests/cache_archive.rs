@@ -186,7 +186,7 @@ fn an_archive_is_summarised_but_not_mapped() {
     assert!(error.contains("archive: this cache is an archive, which cannot be mapped"), "{error}");
     let command = format!("`logitcache convert {} --profile mapped --out NEW_FOLDER`", archive.display());
     assert!(error.contains(&command), "{error}");
-    assert!(inspect::image(&archive, "0").unwrap_err().to_string().contains(&command));
+    assert!(inspect::image(&archive, "0", 0).unwrap_err().to_string().contains(&command));
 
     let (mut a, mut b) = (inspect::summary(&cache).unwrap(), inspect::summary(&archive).unwrap());
     assert!(!a.archive && b.archive);

@@ -9,7 +9,7 @@ use half::f16;
 use logitcache::{
     cache::{CacheReader, ImageRecord, MANIFEST_NAME, Manifest, VerifyReport, verify},
     fsio::Lock,
-    types::{Failure, FailureStage, Profile, Store},
+    types::{Failure, FailureStage, Profile, Store, ViewChange},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -464,6 +464,72 @@ fn every_rule_between_values_is_checked() {
     });
     let problems = broken_rule(Profile::Dense, |_| {});
     assert!(problems.iter().any(|p| p.contains("a dense cache keeps all 126")), "{problems:?}");
+}
+
+/// A cache of two images with two views each and `change` made to its records; what verify says of it.
+fn broken_views(change: impl FnOnce(&mut Vec<ImageRecord>, &mut Manifest)) -> Vec<String> {
+    let mut m = manifest_with_views(2, 2);
+    let images = [record(&m, 11, 0, 5, Some(2)), record(&m, 11, 1, 4, None)];
+    let mut records = with_views(&m, 11, &images);
+    change(&mut records, &mut m);
+    let folder = tempfile::tempdir().unwrap();
+    write_cache(folder.path(), m, &[records]);
+    verify(folder.path()).unwrap().problems.into_iter().map(|p| p.problem).collect()
+}
+
+#[test]
+fn every_rule_of_views_is_checked() {
+    assert_eq!(broken_views(|_, _| {}), [""; 0]);
+    let breaks = |expected: &str, change: fn(&mut Vec<ImageRecord>)| {
+        let problems = broken_views(|records, _| change(records));
+        assert!(problems.iter().any(|p| p.contains(expected)), "expected `{expected}` in {problems:#?}");
+    };
+    // Records 0, 1, 2 are the views of image 0.
+    let planted: [fn(&mut ViewChange); 7] = [
+        |c| c.scale = c.scale.next_up(),
+        |c| c.offset_x += 1.0,
+        |c| c.offset_y = -c.offset_y,
+        |c| c.flip = !c.flip,
+        |c| c.hue = 0.0,
+        |c| c.saturation = f32::NAN,
+        |c| c.value = c.value.next_down(),
+    ];
+    for (at, plant) in planted.into_iter().enumerate() {
+        for record in [1, 2, 4] {
+            let problems = broken_views(|records, _| plant(&mut records[record].change));
+            assert_eq!(problems.len(), if at == 5 { 2 } else { 1 }, "{at} in {record}: {problems:#?}");
+            assert!(problems.iter().any(|p| p.contains("its view is made by ViewChange")), "{problems:#?}");
+        }
+    }
+    breaks("its view is made by", |r| r[0].change = r[1].change);
+    breaks("its view is made by", |r| r[1].change = r[2].change);
+    breaks("is not one of a data set of 2 samples with 2 views", |r| r[5].view = 3);
+    breaks("image 1 does not have all of its views 0 to 2", |r| drop(r.pop()));
+    breaks("image 1 does not have all of its views 0 to 2", |r| drop(r.remove(3)));
+    breaks("image 0 does not have all of its views 0 to 2", |r| drop(r.remove(2)));
+    breaks("it is not the view of the same picture that follows view 0", |r| drop(r.remove(1)));
+    breaks("it is not the view of the same picture", |r| r[2].path.push('x'));
+    breaks("it is not the view of the same picture", |r| r[2].file_sha256[0] ^= 1);
+    breaks("it is not the view of the same picture", |r| r[1].labels = None);
+    breaks("it is not the view of the same picture", |r| r[1].letterbox.pad_left += 1.0);
+
+    // Views of a rule that this program does not know: no number is expected, but impossible ones are told.
+    let other_rule = |change: fn(&mut ViewChange)| {
+        broken_views(|records, m| {
+            m.settings.view_rule = "another 1".into();
+            change(&mut records[1].change);
+        })
+    };
+    assert_eq!(other_rule(|c| c.scale *= 1.5), [""; 0]);
+    assert!(other_rule(|c| c.scale = 0.0)[0].contains("its view cannot be made by"));
+    assert!(other_rule(|c| c.hue = f32::INFINITY)[0].contains("its view cannot be made by"));
+
+    // As many records as samples, but of one image.
+    let problems = broken_views(|records, m| {
+        records.truncate(3);
+        m.dataset.samples = 3;
+    });
+    assert_eq!(problems, [""; 0], "unfinished is not damaged");
 }
 
 #[test]

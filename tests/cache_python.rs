@@ -36,4 +36,9 @@ fn other_engines_read_the_same_values_and_compute_the_same_digests() {
         write_cache(folder.path(), m, &[all[..7].to_vec(), all[7..].to_vec()]);
         check(&python, folder.path());
     }
+    let folder = tempfile::tempdir().unwrap();
+    let m = manifest_with_views(2, 12);
+    let all = with_views(&m, 9, &records(&m, 9));
+    write_cache(folder.path(), m, &[all[..21].to_vec(), all[21..].to_vec()]);
+    check(&python, folder.path());
 }

@@ -9,6 +9,7 @@ use logitcache::{
     Error,
     cache::{CacheReader, ImageRecord, Manifest, PartWriter, decode_f16, remove_leftovers, verify},
     fsio::Lock,
+    preprocess::DECODER,
     types::{Profile, Store},
 };
 use proptest::prelude::*;
@@ -39,6 +40,36 @@ fn twelve_images_of_all_kinds_come_back_equal() {
         assert!(reader.image(absent.0, absent.1).unwrap().is_none(), "{absent:?}");
     }
     assert!(reader.find_path("no such").unwrap().is_none());
+}
+
+#[test]
+fn views_come_back_equal_and_images_are_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let m = manifest_with_views(3, 12);
+    let images = records(&m, 7);
+    let all = with_views(&m, 7, &images);
+    assert_eq!(all.len(), 48);
+    let m = write_cache(folder.path(), m, &[all[..20].to_vec(), all[20..].to_vec()]);
+    assert_eq!((m.images(), m.records(), m.complete), (12, 48, true));
+    assert_eq!(read_all(folder.path()), all);
+    assert_sound(folder.path());
+    let reader = CacheReader::open(folder.path()).unwrap();
+    for record in &all {
+        assert_eq!(&reader.image(record.image_id, record.view).unwrap().unwrap().to_record(), record);
+    }
+    assert!(reader.image(3, 4).unwrap().is_none());
+    assert_eq!(reader.find_path(&images[4].path).unwrap().unwrap().view, 0);
+}
+
+#[test]
+fn views_of_another_rule_or_decoder_are_told() {
+    let mut settings = manifest_with_views(3, 12).settings;
+    let found = settings.views_cannot_be_drawn().unwrap();
+    assert!(found.contains("on pictures of `test`"), "{found}");
+    settings.decoder = DECODER.into();
+    assert_eq!(settings.views_cannot_be_drawn(), None);
+    settings.view_rule = "another 1".into();
+    assert!(settings.views_cannot_be_drawn().unwrap().contains("by the rule `another 1`"));
 }
 
 #[test]

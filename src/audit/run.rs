@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    augment::Views,
     cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
     dataset::{DataSource, Dataset, Sample, paths},
     pipeline::{self, ImageSource},
@@ -112,8 +113,9 @@ impl Audit {
             input: model.input,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
+            views: Views::default(),
         };
-        let positions: Vec<i64> = (0..samples.len() as i64).collect();
+        let positions: Vec<ImageKey> = (0..samples.len() as i64).map(|position| (position, 0)).collect();
         let mut gathered = Gathered::new(findings);
         let handed_over =
             pipeline::run(&source, &positions, batch, workers.collect(), options.jobs, stop, |outcome| {

@@ -11,6 +11,7 @@ pub use plan::Plan;
 pub use prepare::Build;
 
 use crate::{
+    augment::Views,
     cache::MissingLabels,
     dataset::DataSource,
     teacher::Provider,
@@ -51,6 +52,8 @@ pub struct BuildOptions {
     pub profile: Profile,
     /// Images per file pair.
     pub images_per_part: NonZeroUsize,
+    /// Views of each image beside the image itself, and their seed.
+    pub views: Views,
     /// Class names for a model without metadata.
     pub names: Option<Vec<String>>,
     /// Build without labels.
@@ -70,6 +73,8 @@ pub struct BuildReport {
     pub samples: u64,
     /// Images in the cache.
     pub images: u64,
+    /// Views of each beside the image itself.
+    pub views: u32,
     /// Images put there by this run.
     pub images_this_run: u64,
     /// Kept anchors in the cache.

@@ -3,6 +3,7 @@
 use super::BuildOptions;
 use crate::{
     Error, Result,
+    augment::with_views,
     teacher::HeadSpec,
     types::{Profile, Store},
 };
@@ -31,6 +32,8 @@ pub struct Plan {
     pub retried: u64,
     /// Samples that this run will work on.
     pub pending: u64,
+    /// Views of each image beside the image itself.
+    pub views: u32,
     /// Estimated bytes that this run adds.
     pub estimated_bytes: u64,
     /// The most that this run can add.
@@ -43,8 +46,8 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// Size of one image in the cache, in bytes: `(estimate, most)`.
-pub(super) fn bytes_per_image(head: &HeadSpec, options: &BuildOptions) -> (u64, u64) {
+/// Size of one image (or view) in the cache, in bytes: `(estimate, most)`.
+pub(super) fn bytes_per_picture(head: &HeadSpec, options: &BuildOptions) -> (u64, u64) {
     let dfl = match options.store {
         Store::All => 4 * head.reg_max.unwrap_or(0),
         Store::Cls => 0,
@@ -73,7 +76,8 @@ impl Plan {
                 HumanBytes(self.estimated_bytes),
                 HumanBytes(self.free_bytes)
             ),
-            remedy: "Free some space, choose another --out, or keep less: --top-k, --min-score, --store cls.".into(),
+            remedy: "Free some space, choose another --out, or keep less: --views, --top-k, --min-score, --store cls."
+                .into(),
         })
     }
 }
@@ -88,6 +92,7 @@ impl fmt::Display for Plan {
         writeln!(f, "runtime   {}", self.runtime)?;
         writeln!(f, "cache     {}", self.cache.display())?;
         write!(f, "to do     {} of {} images", HumanCount(self.pending), HumanCount(self.samples))?;
+        write!(f, "{}", with_views(self.views))?;
         if self.already_done > 0 {
             write!(f, ", {} done before", HumanCount(self.already_done))?;
         }

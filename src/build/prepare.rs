@@ -2,10 +2,11 @@
 
 use super::{
     BuildOptions, folder,
-    plan::{Plan, bytes_per_image},
+    plan::{Plan, bytes_per_picture},
 };
 use crate::{
     Error, Result,
+    augment::VIEW_RULE,
     cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
     dataset::{ClassMap, Dataset, paths},
     fsio::{self, Lock},
@@ -70,7 +71,8 @@ impl Build {
         let pending: Vec<i64> = (0..dataset.samples.len() as i64).filter(|id| !done.contains(id)).collect();
         let retried = pending.iter().filter(|id| failed.contains(id)).count();
 
-        let (bytes, most) = bytes_per_image(&model.head, &options);
+        let pictures = pending.len() as u64 * options.views.per_image() as u64;
+        let (bytes, most) = bytes_per_picture(&model.head, &options);
         let plan = Plan {
             cache: options.out.clone(),
             teacher: describe_teacher(&model),
@@ -80,10 +82,11 @@ impl Build {
             already_done: done.len() as u64,
             retried: retried as u64,
             pending: pending.len() as u64,
-            estimated_bytes: bytes * pending.len() as u64,
-            most_bytes: most * pending.len() as u64,
+            views: options.views.count,
+            estimated_bytes: bytes * pictures,
+            most_bytes: most * pictures,
             free_bytes: fsio::free_space_bytes(&options.out)?,
-            estimated_s: estimate_s(&check, pending.len(), &options),
+            estimated_s: estimate_s(&check, pictures, &options),
             notes: dataset.notes.clone(),
         };
         plan.refuse_if_it_cannot_fit()?;
@@ -171,6 +174,9 @@ fn manifest(
         decoder: preprocess::DECODER.to_owned(),
         missing_labels: options.missing_labels,
         ignore_labels: options.ignore_labels,
+        views: options.views.count,
+        view_seed: if options.views.count > 0 { options.views.seed } else { 0 },
+        view_rule: if options.views.count > 0 { VIEW_RULE.to_owned() } else { String::new() },
     };
     Manifest::new(teacher, dataset_info, settings)
 }
@@ -250,6 +256,6 @@ fn describe_runtime(runtime: &teacher::runtime::Runtime, options: &BuildOptions,
 }
 
 /// From the one run of the self-check, on one thread; the sessions share the images out.
-fn estimate_s(check: &SelfCheck, pending: usize, options: &BuildOptions) -> f64 {
-    check.image_time.as_secs_f64() * pending as f64 / pipeline::num_sessions(options.provider, options.jobs) as f64
+fn estimate_s(check: &SelfCheck, pictures: u64, options: &BuildOptions) -> f64 {
+    check.image_time.as_secs_f64() * pictures as f64 / pipeline::num_sessions(options.provider, options.jobs) as f64
 }

@@ -27,12 +27,13 @@ impl Worker for TeacherWorker {
         let teach_one = |(i, image): (usize, Outcome<Prepared>)| {
             let image = image?;
             let selected = match &heads {
-                Ok(heads) => selector.select(heads.view(i), &image.plan),
+                Ok(heads) => selector.select_with(heads.view(i), image.to_image()),
                 Err(reason) => Err(reason.to_string()),
             };
             match selected {
                 Ok(selected) => Ok(Box::new(record(image, selected))),
                 Err(reason) => {
+                    let reason = if image.view == 0 { reason } else { format!("view {}: {reason}", image.view) };
                     Err(Failure { image_id: image.image_id, path: image.path, stage: FailureStage::Teacher, reason })
                 }
             }
@@ -45,11 +46,12 @@ impl Worker for TeacherWorker {
 fn record(image: Prepared, selected: Selected) -> ImageRecord {
     ImageRecord {
         image_id: image.image_id,
-        view: 0,
+        view: image.view,
         path: image.path,
         size: image.plan.image,
         file_sha256: image.file_sha256,
         letterbox: image.plan.letterbox,
+        change: image.change,
         dropped_max_score: selected.dropped_max_score,
         dropped_mean_prob: selected.dropped_mean_prob,
         labels: image.truth.map(|truth| truth.iter().filter_map(TruthBox::label).collect()),

@@ -77,6 +77,13 @@ pub const IMAGES: &[Column] = &[
     column("scale", Kind::F32, "input pixels per pixel", "letterbox: x_input = x * scale + pad_left"),
     column("pad_left", Kind::F32, "input pixels", "letterbox: grey columns at the left"),
     column("pad_top", Kind::F32, "input pixels", "letterbox: grey rows at the top"),
+    column("view_scale", Kind::F32, "", "view: x_view = x_input * view_scale + view_offset_x, before the mirror"),
+    column("view_offset_x", Kind::F32, "input pixels", "view: where the letterbox's left edge lies"),
+    column("view_offset_y", Kind::F32, "input pixels", "view: where its top edge lies"),
+    column("view_flip", Kind::Bool, "", "view: left and right changed places"),
+    column("view_hue", Kind::F32, "circles", "view: change of the hue"),
+    column("view_saturation", Kind::F32, "", "view: relative change of the saturation"),
+    column("view_value", Kind::F32, "", "view: relative change of the value"),
     column("first_row", Kind::I64, "rows", "where the image's rows begin in the same part's predictions"),
     column("row_count", Kind::I32, "rows", "how many rows it has there"),
     column("dropped_max_score", Kind::F32, "probability", "highest class probability of the anchors not kept"),
@@ -121,14 +128,21 @@ pub mod images {
     pub const SCALE: usize = 8;
     pub const PAD_LEFT: usize = 9;
     pub const PAD_TOP: usize = 10;
-    pub const FIRST_ROW: usize = 11;
-    pub const ROW_COUNT: usize = 12;
-    pub const DROPPED_MAX_SCORE: usize = 13;
-    pub const DROPPED_MEAN_PROB: usize = 14;
-    pub const LABELLED: usize = 15;
-    pub const LABEL_COUNT: usize = 16;
+    pub const VIEW_SCALE: usize = 11;
+    pub const VIEW_OFFSET_X: usize = 12;
+    pub const VIEW_OFFSET_Y: usize = 13;
+    pub const VIEW_FLIP: usize = 14;
+    pub const VIEW_HUE: usize = 15;
+    pub const VIEW_SATURATION: usize = 16;
+    pub const VIEW_VALUE: usize = 17;
+    pub const FIRST_ROW: usize = 18;
+    pub const ROW_COUNT: usize = 19;
+    pub const DROPPED_MAX_SCORE: usize = 20;
+    pub const DROPPED_MEAN_PROB: usize = 21;
+    pub const LABELLED: usize = 22;
+    pub const LABEL_COUNT: usize = 23;
     /// class_id, x1, y1, x2, y2 follow one another.
-    pub const LABELS: usize = 17;
+    pub const LABELS: usize = 24;
 }
 
 /// Leaf numbers of [`PREDICTIONS`] in the Parquet file.
@@ -256,6 +270,13 @@ mod tests {
             (i::SCALE, "scale"),
             (i::PAD_LEFT, "pad_left"),
             (i::PAD_TOP, "pad_top"),
+            (i::VIEW_SCALE, "view_scale"),
+            (i::VIEW_OFFSET_X, "view_offset_x"),
+            (i::VIEW_OFFSET_Y, "view_offset_y"),
+            (i::VIEW_FLIP, "view_flip"),
+            (i::VIEW_HUE, "view_hue"),
+            (i::VIEW_SATURATION, "view_saturation"),
+            (i::VIEW_VALUE, "view_value"),
             (i::FIRST_ROW, "first_row"),
             (i::ROW_COUNT, "row_count"),
             (i::DROPPED_MAX_SCORE, "dropped_max_score"),

@@ -76,6 +76,11 @@ pub fn record_digest(record: &ImageRecord, num_classes: u32, dfl_len: u32) -> Sh
     for value in [l.scale, l.pad_left, l.pad_top, record.dropped_max_score, record.dropped_mean_prob] {
         hash.update(value.to_le_bytes());
     }
+    let c = &record.change;
+    for value in [c.scale, c.offset_x, c.offset_y, c.hue, c.saturation, c.value] {
+        hash.update(value.to_le_bytes());
+    }
+    hash.update([u8::from(c.flip)]);
     hash.update((record.predictions.len() as u32).to_le_bytes());
     hash.update(num_classes.to_le_bytes());
     hash.update(dfl_len.to_le_bytes());

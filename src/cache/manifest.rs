@@ -1,6 +1,10 @@
 //! What a cache is: the content of `manifest.json`. Reading and writing the file is in `manifest_file`.
 
-use crate::types::{Failure, Profile, Store};
+use crate::{
+    augment::{VIEW_RULE, Views},
+    preprocess::DECODER,
+    types::{Failure, Profile, Store},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -183,6 +187,34 @@ pub struct Settings {
     pub missing_labels: MissingLabels,
     /// Whether labels were left out on request.
     pub ignore_labels: bool,
+    /// Augmented views of each image beside the image itself.
+    #[serde(default)]
+    pub views: u32,
+    /// What the views are drawn from; 0 without views.
+    #[serde(default)]
+    pub view_seed: u64,
+    /// Name and version of the rule that draws and renders the views; empty without views.
+    #[serde(default)]
+    pub view_rule: String,
+}
+
+impl Settings {
+    /// How many views an image has and what they are drawn from.
+    pub fn views(&self) -> Views {
+        Views { count: self.views, seed: self.view_seed }
+    }
+
+    /// Why this program cannot draw the pictures of the views, in words; `None` where it can. They are of use only as the
+    /// very pixels that the teacher saw.
+    pub fn views_cannot_be_drawn(&self) -> Option<String> {
+        let (rule, decoder) = (&self.view_rule, &self.decoder);
+        (rule != VIEW_RULE || decoder != DECODER).then(|| {
+            format!(
+                "its views were drawn by the rule `{rule}` on pictures of `{decoder}`; this program knows `{VIEW_RULE}` and \
+                 `{DECODER}`"
+            )
+        })
+    }
 }
 
 /// The coverage of caches made before there was one.
@@ -309,9 +341,14 @@ impl Manifest {
         }
     }
 
-    /// Rows of all images files.
-    pub fn images(&self) -> u64 {
+    /// Rows of all images files: one of each image and of each of its views.
+    pub fn records(&self) -> u64 {
         self.parts.iter().map(|p| p.images).sum()
+    }
+
+    /// Images in the parts; each is there with all its views.
+    pub fn images(&self) -> u64 {
+        self.records() / self.settings.views().per_image() as u64
     }
 
     /// Rows of all predictions files.

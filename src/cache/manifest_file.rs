@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    augment::Views,
     fsio::{Lock, write_atomic},
 };
 use serde::Deserialize;
@@ -231,6 +232,9 @@ fn check_content(m: &Manifest) -> Result<(), String> {
     let strides_fit = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES && t.strides.iter().all(|&s| s > 0);
     if !strides_fit || t.total_anchors() > i32::MAX as u64 {
         return Err(format!("it declares strides {:?} for {} x {} pixels", t.strides, t.input_width, t.input_height));
+    }
+    if m.settings.views > Views::MOST {
+        return Err(format!("it declares {} views of an image, more than {}", m.settings.views, Views::MOST));
     }
     let mut names = HashSet::new();
     for part in &m.parts {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    types::{ImageSize, Letterbox, Store},
+    types::{ImageSize, Letterbox, Store, ViewChange},
 };
 use std::path::{Path, PathBuf};
 
@@ -167,6 +167,15 @@ impl MappedPart {
                 pad_left: float(ic::PAD_LEFT)?,
                 pad_top: float(ic::PAD_TOP)?,
             },
+            change: ViewChange {
+                scale: float(ic::VIEW_SCALE)?,
+                offset_x: float(ic::VIEW_OFFSET_X)?,
+                offset_y: float(ic::VIEW_OFFSET_Y)?,
+                flip: self.flag(group, ic::VIEW_FLIP, row)?,
+                hue: float(ic::VIEW_HUE)?,
+                saturation: float(ic::VIEW_SATURATION)?,
+                value: float(ic::VIEW_VALUE)?,
+            },
             first_row,
             dropped_max_score: float(ic::DROPPED_MAX_SCORE)?,
             dropped_mean_prob: float(ic::DROPPED_MEAN_PROB)?,
@@ -198,6 +207,14 @@ impl MappedPart {
         std::str::from_utf8(digits).ok().filter(|_| valid).ok_or_else(|| "a digest is not 64 digits".to_owned())
     }
 
+    /// A value of a BOOLEAN column of the images file.
+    fn flag(&self, group: &RowGroup, leaf: usize, row: usize) -> Result<bool, String> {
+        let bits = self.images.values(group, leaf);
+        bits.get(row / 8)
+            .map(|byte| byte >> (row % 8) & 1 == 1)
+            .ok_or_else(|| "a column is shorter than its row group".to_owned())
+    }
+
     /// label_count of the first `rows` images of a row group of the images file.
     pub fn label_counts(
         &self,
@@ -210,8 +227,7 @@ impl MappedPart {
     }
 
     fn labels_of(&self, group: &RowGroup, row: usize) -> Result<Option<LabelColumns<'_>>, String> {
-        let bits = self.images.values(group, ic::LABELLED);
-        let labelled = bits.get(row / 8).map(|byte| byte >> (row % 8) & 1 == 1).ok_or("labelled is cut short")?;
+        let labelled = self.flag(group, ic::LABELLED, row)?;
         let (mut before, mut count) = (0usize, 0usize);
         for next in self.label_counts(group, row + 1)? {
             before = before.checked_add(count).ok_or("label counts are too large")?;

@@ -1,6 +1,6 @@
 //! The logical content of a cache: one [`ImageRecord`] per image and view.
 
-use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox};
+use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange};
 use half::f16;
 
 /// (image_id, view): what identifies a record and orders all of them.
@@ -21,6 +21,8 @@ pub struct ImageRecord {
     pub file_sha256: [u8; 32],
     /// How the image was fitted into the teacher's input.
     pub letterbox: Letterbox,
+    /// What makes the view of the letterboxed image; nothing for view 0.
+    pub change: ViewChange,
     /// Highest class probability among the anchors that were not kept (0 where all were).
     pub dropped_max_score: f32,
     /// Mean class probability over dropped anchors and classes (0 where all were kept).

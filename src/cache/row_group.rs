@@ -26,6 +26,11 @@ pub struct ImagesBlock {
     digests: [Vec<ByteArray>; 3],
     /// scale, pad_left, pad_top
     letterbox: [Vec<f32>; 3],
+    /// view_scale, view_offset_x, view_offset_y
+    view_geometry: [Vec<f32>; 3],
+    view_flip: Vec<bool>,
+    /// view_hue, view_saturation, view_value
+    view_colours: [Vec<f32>; 3],
     first_row: Vec<i64>,
     row_count: Vec<i32>,
     dropped_max_score: Vec<f32>,
@@ -46,7 +51,7 @@ impl ImagesBlock {
 
     /// About how many bytes its values take.
     pub fn bytes(&self) -> usize {
-        self.len() * (64 + 3 * 68) + self.text_bytes + self.label_class.len() * 20
+        self.len() * (89 + 3 * 68) + self.text_bytes + self.label_class.len() * 20
     }
 
     /// Appends an image whose rows begin at `first_row` of the part.
@@ -61,6 +66,14 @@ impl ImagesBlock {
         }
         let l = &record.letterbox;
         for (column, value) in self.letterbox.iter_mut().zip([l.scale, l.pad_left, l.pad_top]) {
+            column.push(value);
+        }
+        let c = &record.change;
+        for (column, value) in self.view_geometry.iter_mut().zip([c.scale, c.offset_x, c.offset_y]) {
+            column.push(value);
+        }
+        self.view_flip.push(c.flip);
+        for (column, value) in self.view_colours.iter_mut().zip([c.hue, c.saturation, c.value]) {
             column.push(value);
         }
         self.first_row.push(first_row as i64);
@@ -90,6 +103,9 @@ impl ImagesBlock {
         height.clear();
         digests.iter_mut().for_each(Vec::clear);
         letterbox.iter_mut().for_each(Vec::clear);
+        self.view_geometry.iter_mut().for_each(Vec::clear);
+        self.view_flip.clear();
+        self.view_colours.iter_mut().for_each(Vec::clear);
         first_row.clear();
         row_count.clear();
         self.dropped_max_score.clear();
@@ -111,7 +127,11 @@ impl ImagesBlock {
         for column in &self.digests {
             write::<ByteArrayType>(group, column)?;
         }
-        for column in &self.letterbox {
+        for column in self.letterbox.iter().chain(&self.view_geometry) {
+            write::<FloatType>(group, column)?;
+        }
+        write::<BoolType>(group, &self.view_flip)?;
+        for column in &self.view_colours {
             write::<FloatType>(group, column)?;
         }
         write::<Int64Type>(group, &self.first_row)?;

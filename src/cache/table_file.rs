@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// The row group being written.
@@ -77,7 +77,12 @@ impl TableFile {
     pub fn finish(mut self, folder: &Path, name: &str) -> Result<FileEntry> {
         let footer_start = self.writer.bytes_written() as u64;
         self.writer.inner_mut().keep_from = footer_start;
-        let file = self.writer.into_inner().map_err(|e| write_error(&self.temp_path, e))?;
+        let failed = self.writer.inner_mut().failed.clone();
+        let file = self.writer.into_inner().map_err(|e| match failed.get() {
+            // Of an error in the last bytes the writer gives nothing but the words: a full disk would not be known for one.
+            Some(&code) => Error::io(&self.temp_path, "write to", io::Error::from_raw_os_error(code)),
+            None => write_error(&self.temp_path, e),
+        })?;
         let entry = FileEntry {
             bytes: file.bytes,
             sha256: to_hex(&file.hash.finalize()),
@@ -134,17 +139,24 @@ pub struct HashingFile {
     /// Bytes from this position on are kept: the footer.
     keep_from: u64,
     kept: Vec<u8>,
+    /// The system's number of the first write that failed.
+    failed: Arc<OnceLock<i32>>,
 }
 
 impl HashingFile {
     fn new(temp: TempFile) -> Self {
-        Self { temp, hash: Sha256::new(), bytes: 0, keep_from: u64::MAX, kept: Vec::new() }
+        Self { temp, hash: Sha256::new(), bytes: 0, keep_from: u64::MAX, kept: Vec::new(), failed: Arc::default() }
     }
 }
 
 impl Write for HashingFile {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.temp.write(buffer)?;
+        let written = self.temp.write(buffer).inspect_err(|e| {
+            if let Some(code) = e.raw_os_error() {
+                // Only the first matters.
+                let _ = self.failed.set(code);
+            }
+        })?;
         let done = buffer.get(..written).unwrap_or(buffer);
         self.hash.update(done);
         let skip = self.keep_from.saturating_sub(self.bytes).min(done.len() as u64) as usize;

@@ -4,7 +4,7 @@
 //! value: turning it into `&[f32]` or `&[f16]` in place would be undefined behaviour. Decode them while a batch is filled.
 
 use super::{ImageRecord, Predictions, digest::from_hex};
-use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox};
+use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange};
 use half::{f16, slice::HalfFloatSliceExt};
 
 /// One image and view. Borrows from the map; nothing proportional to its rows was copied.
@@ -27,6 +27,8 @@ pub struct ImageView<'a> {
     pub labels_sha256: &'a str,
     /// How the image was fitted into the teacher's input.
     pub letterbox: Letterbox,
+    /// What makes the view of the letterboxed image; nothing for view 0.
+    pub change: ViewChange,
     /// The image's first row in the part's predictions file.
     pub first_row: usize,
     /// Highest class probability among the anchors that were not kept.
@@ -150,6 +152,7 @@ impl ImageView<'_> {
             size: self.size,
             file_sha256: self.file_digest(),
             letterbox: self.letterbox,
+            change: self.change,
             dropped_max_score: self.dropped_max_score,
             dropped_mean_prob: self.dropped_mean_prob,
             labels: self.labels.map(|l| l.iter().collect()),

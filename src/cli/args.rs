@@ -1,6 +1,7 @@
 //! What the user typed. Resolved once into the library's own options by each command's file; no library code sees a flag.
 
 use crate::{
+    augment::Views,
     cache::MissingLabels,
     convert::Target,
     teacher::Provider,
@@ -140,6 +141,12 @@ pub struct BuildArgs {
     /// `mapped` keeps the selected anchors, `dense` every one (2.4 MB an image for 80 classes at 640).
     #[arg(long, value_enum, default_value_t = ProfileArg::Mapped)]
     pub profile: ProfileArg,
+    /// Cache so many augmented views of each image beside the image itself; `train` shows the same pixels.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(Views::MOST)))]
+    pub views: u32,
+    /// What the views are drawn from; without --views it says nothing.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// Images per Parquet file pair: what a crash can cost at most.
     #[arg(long, default_value = "4096")]
     pub images_per_part: NonZeroUsize,
@@ -245,7 +252,11 @@ pub struct InspectArgs {
     /// One image: its id, its path, or the end of its path.
     #[arg(long, value_name = "ID|PATH")]
     pub image: Option<String>,
-    /// Draw the image's predictions (score over 0.25, doubles suppressed) and labels into this picture file.
+    /// A view of the image; 0 is the image as it is.
+    #[arg(long, value_name = "V", default_value_t = 0, requires = "image")]
+    pub view: i32,
+    /// Draw the image's predictions (score over 0.25, doubles suppressed) and labels into this picture file; of a view, the
+    /// picture that the teacher saw.
     #[arg(long, value_name = "PICTURE", requires = "image")]
     pub out: Option<PathBuf>,
     /// One JSON object on stdout (schemas/inspect.schema.json, schemas/inspect-image.schema.json).

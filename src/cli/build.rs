@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
     dataset::DataSource,
 };
@@ -20,7 +21,9 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         output::note(&build.plan().to_string());
     }
     let stop = super::stop_on_ctrl_c();
-    let mut progress = Progress::new(build.plan().pending, Unit::Images, quiet);
+    let per_image = u64::from(build.plan().views) + 1;
+    let unit = if per_image == 1 { Unit::Images } else { Unit::Views };
+    let mut progress = Progress::new(build.plan().pending * per_image, unit, quiet);
     let report = build.run(stop, |failed| progress.advance(failed));
     progress.finish();
     let report = report?;
@@ -53,6 +56,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         store: args.store.into(),
         profile: args.profile.into(),
         images_per_part: args.images_per_part,
+        views: Views { count: args.views, seed: args.seed },
         names: args.names.as_deref().map(read_names).transpose()?,
         ignore_labels: args.ignore_labels,
         missing_labels: args.missing_labels.into(),
@@ -76,8 +80,9 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
 
 fn summary(report: &BuildReport) -> String {
     let mut lines = vec![format!(
-        "{} images, {} predictions, {} in {} ({:.1} images/s)",
+        "{} images{}, {} predictions, {} in {} ({:.1} images/s)",
         HumanCount(report.images),
+        with_views(report.views),
         HumanCount(report.rows),
         HumanBytes(report.bytes),
         report.cache.display(),

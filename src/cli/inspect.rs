@@ -3,6 +3,7 @@
 use super::{Status, args::InspectArgs, output::table, print, print_json};
 use crate::{
     Result,
+    augment::with_views,
     inspect::{self, CacheSummary, ImageSummary},
     types::{BoxXyxyPx, FailureStage},
 };
@@ -18,9 +19,9 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
             if args.json { print_json(&summary)? } else { print(&show_cache(&summary))? }
         }
         Some(wanted) => {
-            let image = inspect::image(&args.cache, wanted)?;
+            let image = inspect::image(&args.cache, wanted, args.view)?;
             if let Some(out) = &args.out {
-                inspect::draw_image(&args.cache, wanted, out)?;
+                inspect::draw_image(&args.cache, wanted, args.view, out)?;
             }
             match (args.json, &args.out) {
                 (true, _) => print_json(&image)?,
@@ -44,12 +45,13 @@ fn show_cache(s: &CacheSummary) -> String {
     let mut lines = vec![
         format!("format    {}, by {}, {profile}, {state}", s.format, s.producer),
         format!(
-            "images    {} of {} ({} labelled, {} boxes), {} failed",
+            "images    {} of {} ({} labelled, {} boxes), {} failed{}",
             HumanCount(s.images),
             HumanCount(s.dataset.samples),
             HumanCount(s.labelled_images),
             HumanCount(s.label_boxes),
-            HumanCount(s.failures.len() as u64)
+            HumanCount(s.failures.len() as u64),
+            with_views(set.views)
         ),
         format!(
             "rows      {} predictions, {:.1} an image",
@@ -107,8 +109,12 @@ fn stage(stage: FailureStage) -> &'static str {
 }
 
 fn show_image(image: &ImageSummary) -> String {
-    let mut lines = vec![
-        format!("image {}  {}  {} x {}", image.image_id, image.path, image.size.width, image.size.height),
+    let size = image.size;
+    let mut lines = vec![format!("image {}  {}  {} x {}", image.image_id, image.path, size.width, size.height)];
+    if image.view != 0 {
+        lines.push(show_view(image));
+    }
+    lines.extend([
         format!(
             "{} predictions; of the other anchors the highest score is {:.4}, the mean probability {:.2e}",
             image.predictions.len(),
@@ -116,7 +122,7 @@ fn show_image(image: &ImageSummary) -> String {
             image.dropped_mean_prob
         ),
         String::new(),
-    ];
+    ]);
     let rows: Vec<_> = image
         .predictions
         .iter()
@@ -145,6 +151,22 @@ fn show_image(image: &ImageSummary) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// "view 2  scaled by 0.812, moved by (31.2, -8.0), mirrored; hue +0.004, saturation -0.21, value +0.13"
+fn show_view(image: &ImageSummary) -> String {
+    let c = &image.change;
+    format!(
+        "view {}  scaled by {:.3}, moved by ({:.1}, {:.1}){}; hue {:+.3}, saturation {:+.2}, value {:+.2}",
+        image.view,
+        c.scale,
+        c.offset_x,
+        c.offset_y,
+        if c.flip { ", mirrored" } else { "" },
+        c.hue,
+        c.saturation,
+        c.value
+    )
 }
 
 fn corners(b: &BoxXyxyPx) -> Vec<String> {

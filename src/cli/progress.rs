@@ -12,6 +12,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub enum Unit {
     /// Pictures, one by one.
     Images,
+    /// Pictures and their views, one by one.
+    Views,
     /// Bytes of files.
     Bytes,
 }
@@ -41,6 +43,7 @@ impl Progress {
             let bar = ProgressBar::new(total);
             let template = match unit {
                 Unit::Images => "{wide_bar} {human_pos}/{human_len} images, {per_sec}, {eta} left{msg}",
+                Unit::Views => "{wide_bar} {human_pos}/{human_len} views, {per_sec}, {eta} left{msg}",
                 Unit::Bytes => "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left{msg}",
             };
             // The template is fixed; if it ever did not parse, indicatif's own default serves.
@@ -82,9 +85,10 @@ impl Progress {
         let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
         let left = HumanDuration(Duration::from_secs_f64(self.total.saturating_sub(self.done) as f64 / rate));
         match self.unit {
-            Unit::Images => {
+            Unit::Images | Unit::Views => {
                 let (done, total) = (HumanCount(self.done), HumanCount(self.total));
-                format!("{done}/{total} images, {rate:.1}/s, {left} left, {} failed", self.failed)
+                let what = if self.unit == Unit::Images { "images" } else { "views" };
+                format!("{done}/{total} {what}, {rate:.1}/s, {left} left, {} failed", self.failed)
             }
             Unit::Bytes => {
                 let (done, total) = (HumanBytes(self.done), HumanBytes(self.total));

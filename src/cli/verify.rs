@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Result,
+    augment::with_views,
     cache::{Manifest, VerifyReport, verify_with_progress},
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -35,8 +36,9 @@ fn show(report: &VerifyReport) -> String {
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     if report.is_sound() {
         lines.push(format!(
-            "sound: {} images, {} predictions, {} in {} parts; every byte and every rule of the format checked",
+            "sound: {} images{}, {} predictions, {} in {} parts; every byte and every rule of the format checked",
             HumanCount(report.images),
+            with_views(report.views),
             HumanCount(report.rows),
             HumanBytes(report.bytes),
             HumanCount(report.parts)

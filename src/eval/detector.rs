@@ -3,7 +3,8 @@
 use super::nms::{NmsOptions, detect};
 use crate::{
     Result,
-    cache::MissingLabels,
+    augment::Views,
+    cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample},
     pipeline::{self, ImageSource, Outcome, Prepared, Worker},
     teacher::{self, Grid, Provider, TeacherModel, TeacherOptions, TeacherSession},
@@ -89,7 +90,8 @@ impl Detector {
     /// The model input of the first of `samples` that can be read, `[3, H, W]`.
     pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
         let missing_labels = MissingLabels::Unlabelled;
-        ImageSource { samples, input: self.model.input, class_map: None, missing_labels }.first_input()
+        let views = Views::default();
+        ImageSource { samples, input: self.model.input, class_map: None, missing_labels, views }.first_input()
     }
 
     /// Runs over `samples` and calls `sink` in their order; an image's id is its position. With a `class_map` the labels are read too.
@@ -109,9 +111,9 @@ impl Detector {
         let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
         let worker = |session| DetectorWorker { session, batch, grid: grid.clone(), nms: options.nms };
         let workers = sessions.into_iter().map(worker).collect();
-        let source = ImageSource { samples, input: model.input, class_map, missing_labels };
-        let image_ids: Vec<i64> = (0..samples.len() as i64).collect();
-        pipeline::run(&source, &image_ids, batch, workers, options.jobs, stop, sink)
+        let source = ImageSource { samples, input: model.input, class_map, missing_labels, views: Views::default() };
+        let keys: Vec<ImageKey> = (0..samples.len() as i64).map(|image_id| (image_id, 0)).collect();
+        pipeline::run(&source, &keys, batch, workers, options.jobs, stop, sink)
     }
 }
 

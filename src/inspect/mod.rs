@@ -8,7 +8,7 @@ use crate::{
     Error, Result,
     cache::{CacheReader, DatasetInfo, ImageView, Manifest, Settings, Teacher, decode_f32, decode_i32, for_each_image},
     teacher::sigmoid,
-    types::{BoxXyxyPx, Failure, ImageSize, LabelBox, Letterbox},
+    types::{BoxXyxyPx, Failure, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -28,13 +28,13 @@ pub struct CacheSummary {
     pub archive: bool,
     /// Whether every sample of the data set is in the cache or a named failure.
     pub complete: bool,
-    /// Images (and views).
+    /// Images; each is there with all its views.
     pub images: u64,
     /// Images with ground truth (background images included).
     pub labelled_images: u64,
     /// Ground-truth boxes.
     pub label_boxes: u64,
-    /// Kept anchors.
+    /// Kept anchors, those of views included.
     pub rows: u64,
     /// Bytes of the Parquet files.
     pub bytes: u64,
@@ -82,6 +82,8 @@ pub struct ImageSummary {
     pub size: ImageSize,
     /// How it was fitted into the input.
     pub letterbox: Letterbox,
+    /// What makes the view of the letterboxed image.
+    pub change: ViewChange,
     /// Digest of the image file.
     pub file_sha256: String,
     /// Highest class probability among the anchors not kept.
@@ -143,7 +145,8 @@ impl Tally {
         Self { score_sums: vec![0.0; classes.len()], classes, labelled_images: 0, label_boxes: 0 }
     }
 
-    /// One image: score and class of its rows, the labels where it is labelled.
+    /// One view of an image: score and class of its rows, the labels where it is labelled (`None` of any view but the first, which
+    /// repeat them).
     fn add(&mut self, rows: impl Iterator<Item = (f32, i32)>, labels: Option<impl Iterator<Item = LabelBox>>) {
         for (score, class_id) in rows {
             let index = class_id as usize;
@@ -168,7 +171,8 @@ impl Tally {
         for image in reader.images() {
             let image = image?;
             let p = &image.predictions;
-            tally.add(decode_f32(p.scores).zip(decode_i32(p.class_ids)), image.labels.as_ref().map(|l| l.iter()));
+            let labels = image.labels.as_ref().filter(|_| image.view == 0).map(|l| l.iter());
+            tally.add(decode_f32(p.scores).zip(decode_i32(p.class_ids)), labels);
         }
         Ok(tally)
     }
@@ -180,7 +184,8 @@ impl Tally {
             for_each_image(cache, part, manifest, |record| {
                 let p = &record.predictions;
                 let rows = p.score.iter().copied().zip(p.class_id.iter().copied());
-                tally.add(rows, record.labels.as_ref().map(|l| l.iter().copied()));
+                let labels = record.labels.as_ref().filter(|_| record.view == 0);
+                tally.add(rows, labels.map(|l| l.iter().copied()));
                 Ok(())
             })?;
         }
@@ -221,13 +226,27 @@ pub fn summary(cache: &Path) -> Result<CacheSummary> {
     })
 }
 
-/// One image's predictions, by its id, its path in the data set, or the end of its path where only one image has it.
+/// The predictions of a view of one image (0: of the image itself), by its id, its path in the data set, or the end of its path
+/// where only one image has it.
 ///
 /// # Errors
-/// [`Error::Cache`] when no image or several fit; as [`CacheReader::open`].
-pub fn image(cache: &Path, wanted: &str) -> Result<ImageSummary> {
+/// [`Error::Cache`] when no image or several fit, or where there is no such view; as [`CacheReader::open`].
+pub fn image(cache: &Path, wanted: &str, view: i32) -> Result<ImageSummary> {
     let reader = CacheReader::open(cache)?;
-    Ok(ImageSummary::of(&find(&reader, wanted)?, &reader.manifest().teacher.class_names))
+    Ok(ImageSummary::of(&find_view(&reader, wanted, view)?, &reader.manifest().teacher.class_names))
+}
+
+/// The view of the image that `wanted` means, see [`image()`].
+fn find_view<'a>(reader: &'a CacheReader, wanted: &str, view: i32) -> Result<ImageView<'a>> {
+    let image = find(reader, wanted)?;
+    if view == 0 {
+        return Ok(image);
+    }
+    reader.image(image.image_id, view)?.ok_or_else(|| Error::Cache {
+        path: reader.folder().to_owned(),
+        found: format!("image {} has no view {view}", image.image_id),
+        remedy: format!("Give a --view of 0 to {}.", reader.manifest().settings.views),
+    })
 }
 
 /// The image that `wanted` means, see [`image()`].
@@ -243,7 +262,7 @@ fn find<'a>(reader: &'a CacheReader, wanted: &str) -> Result<ImageView<'a>> {
         if image.path == wanted {
             return Ok(image);
         }
-        let ends_so = image.path.strip_suffix(wanted).is_some_and(|head| head.ends_with('/'));
+        let ends_so = image.view == 0 && image.path.strip_suffix(wanted).is_some_and(|head| head.ends_with('/'));
         if ends_so {
             found.push(image);
         }
@@ -304,6 +323,7 @@ impl ImageSummary {
             path: record.path,
             size: record.size,
             letterbox: record.letterbox,
+            change: record.change,
             file_sha256: crate::cache::to_hex(&record.file_sha256),
             dropped_max_score: record.dropped_max_score,
             dropped_mean_prob: record.dropped_mean_prob,

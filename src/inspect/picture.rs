@@ -1,16 +1,17 @@
 //! What the teacher sees on an image and what the data set says, drawn on the image itself.
 
-use super::find;
+use super::find_view;
 use crate::{
     Error, Result,
+    augment::Renderer,
     cache::{CacheReader, ImageView, to_hex},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
     fsio,
     pipeline::read_file,
-    preprocess::{self, DecodeLimits},
-    types::Detection,
+    preprocess::{self, DecodeLimits, Preprocessor, RgbImage},
+    types::{BoxXyxyPx, Detection, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -18,15 +19,16 @@ use std::path::{Path, PathBuf};
 /// Predictions are drawn whose score is greater than this.
 pub const SHOWN_CONF: f32 = NmsOptions::PREDICTING.conf;
 
-/// Draws one image's predictions, doubles suppressed, and its labels, into the picture file `out` in the format that its suffix
-/// says. The image is looked for where the cache says that its data set lies.
+/// Draws the predictions of a view of one image (0: of the image itself), doubles suppressed, and its labels, into the picture file
+/// `out` in the format that its suffix says. The image is looked for where the cache says that its data set lies. A view is drawn
+/// as the teacher saw it: the letterboxed picture, changed.
 ///
 /// # Errors
 /// As [`super::image`]; [`Error::Dataset`] where the image is not there, is another one than the cache was made from, or would be
 /// written over; [`Error::Mismatch`] for a suffix that is none of a picture.
-pub fn draw_image(cache: &Path, wanted: &str, out: &Path) -> Result<()> {
+pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path) -> Result<()> {
     let reader = CacheReader::open(cache)?;
-    let image = find(&reader, wanted)?;
+    let image = find_view(&reader, wanted, view)?;
     refuse_other_suffixes(out)?;
     let path = image_file(&reader, &image)?;
     if out.canonicalize().is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out)) {
@@ -36,8 +38,21 @@ pub fn draw_image(cache: &Path, wanted: &str, out: &Path) -> Result<()> {
             remedy: "Choose another name for the picture.".into(),
         });
     }
-    let mut picture = read_same_image(&path, &image)?;
-    draw::draw(&mut picture, &marks(&image, &reader.manifest().teacher.class_names));
+    let whole = read_same_image(&path, &image)?;
+    let teacher = &reader.manifest().teacher;
+    let (detections, labels) = boxes(&image);
+    let (mut picture, detections, labels) = match view {
+        0 => (whole, detections, labels),
+        _ => {
+            refuse_other_rules(&reader)?;
+            let input = ImageSize { width: teacher.input_width, height: teacher.input_height };
+            seen(&whole, &image.change, input, detections, labels)
+        }
+    };
+    let names = &teacher.class_names;
+    let marks =
+        detections.iter().map(|d| Mark::detection(d, names)).chain(labels.iter().map(|l| Mark::label(l, names)));
+    draw::draw(&mut picture, &marks.collect::<Vec<_>>());
     let bytes = draw::encode(&picture, out).map_err(|e| Error::Mismatch {
         found: format!("{} cannot be written: {e}", out.display()),
         remedy: "Name it .png: that format has no limit of size.".into(),
@@ -68,7 +83,7 @@ fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
 }
 
 /// The image, if it is the one that the cache was made from.
-fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<preprocess::RgbImage> {
+fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
     let bytes = read_file(path).map_err(|found| Error::Mismatch {
         found,
         remedy: "The cache expects its data set there. Move it back, or run the same build again from where it is now: that tells \
@@ -93,7 +108,8 @@ fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<preprocess::Rgb
     })
 }
 
-fn marks(image: &ImageView<'_>, class_names: &[String]) -> Vec<Mark> {
+/// What is drawn on the image, in its own pixels: detections without their doubles, and labels.
+fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
     let record = image.to_record();
     let p = &record.predictions;
     let rows = p.class_id.iter().zip(&p.score).zip(&p.boxes_xyxy_px);
@@ -102,8 +118,45 @@ fn marks(image: &ImageView<'_>, class_names: &[String]) -> Vec<Mark> {
         score,
         box_xyxy_px,
     });
-    let detections = suppress(boxes.collect(), &NmsOptions::PREDICTING);
-    let labels = record.labels.unwrap_or_default();
-    let detections = detections.iter().map(|d| Mark::detection(d, class_names));
-    detections.chain(labels.iter().map(|l| Mark::label(l, class_names))).collect()
+    (suppress(boxes.collect(), &NmsOptions::PREDICTING), record.labels.unwrap_or_default())
+}
+
+/// A picture of a view must be the one that the teacher saw, or none.
+fn refuse_other_rules(reader: &CacheReader) -> Result<()> {
+    reader.manifest().settings.views_cannot_be_drawn().map_or(Ok(()), |found| {
+        Err(Error::Cache {
+            path: reader.folder().to_owned(),
+            found,
+            remedy: "Use the version of logitcache that built it; predictions as a table need no pictures.".into(),
+        })
+    })
+}
+
+/// The view of an image, and its boxes there, clipped; a label of which too little is left is left out.
+fn seen(
+    whole: &RgbImage,
+    change: &ViewChange,
+    input: ImageSize,
+    detections: Vec<Detection>,
+    labels: Vec<LabelBox>,
+) -> (RgbImage, Vec<Detection>, Vec<LabelBox>) {
+    let plan = Letterbox::fit(whole.size, input.height, input.width);
+    let mut levels = vec![0; 3 * input.width as usize * input.height as usize];
+    Preprocessor::default().letterbox_levels_into(whole, &plan, &mut levels);
+    let scene = change.scene(0, input);
+    let mut pixels = vec![0; levels.len()];
+    Renderer::default().render_view(change, &scene, &levels, &mut pixels);
+    let Some(tile) = scene.tiles.first() else { return (RgbImage { size: input, pixels }, detections, labels) };
+    let place = |d: Detection| {
+        let b = scene.place(tile, plan.to_input(d.box_xyxy_px));
+        let x = |v: f32| v.clamp(0.0, input.width as f32);
+        let y = |v: f32| v.clamp(0.0, input.height as f32);
+        Detection { box_xyxy_px: BoxXyxyPx { x1: x(b.x1), y1: y(b.y1), x2: x(b.x2), y2: y(b.y2) }, ..d }
+    };
+    let place_label = |l: LabelBox| {
+        let b = scene.place_label(tile, plan.to_input(l.box_xyxy_px))?;
+        Some(LabelBox { box_xyxy_px: b, ..l })
+    };
+    let detections = detections.into_iter().map(place).collect();
+    (RgbImage { size: input, pixels }, detections, labels.into_iter().filter_map(place_label).collect())
 }

@@ -1,7 +1,7 @@
 //! The parallel pipeline: rayon decodes, worker threads run a model, the caller gets results in order.
 //!
 //! ```text
-//! caller's list of images, cut into chunks of `batch`
+//! caller's list of images (or views), cut into chunks of `batch`
 //!   feeder thread ── free buffer + window token ──► rayon: read, decode, letterbox, labels
 //!                                                     │ ready (bounded by the buffers)
 //!   worker threads (one ONNX Runtime session each) ◄──┘ run, keep what matters
@@ -16,17 +16,17 @@ mod sessions;
 mod source;
 
 pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
-pub(crate) use source::{ImageSource, Prepared};
-pub use source::{mapped_truth, read_file};
+pub use source::{ImageSource, Prepared, Scratch, mapped_truth, read_file};
 
 use crate::{
-    Error, Result, fsio,
+    Error, Result,
+    cache::ImageKey,
+    fsio,
     teacher::{InputSize, Provider},
     types::Failure,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use source::Scratch;
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
@@ -93,14 +93,14 @@ pub(crate) fn refuse_if_memory_is_short(
     })
 }
 
-/// Runs every image of `image_ids` through decoding on `jobs` threads and a worker; calls `sink` in the order of the list.
-/// Raising `stop` ends it early: what is in flight is finished and handed to `sink`. Returns how many images were handed over.
+/// Runs every (image_id, view) of `keys` through decoding on `jobs` threads and a worker; calls `sink` in the order of the list.
+/// Raising `stop` ends it early: what is in flight is finished and handed to `sink`. Returns how many keys were handed over.
 ///
 /// # Errors
 /// The first error of `sink`; what is in flight is then dropped. [`Error::Runtime`] where threads cannot be had.
 pub(crate) fn run<W: Worker>(
     source: &ImageSource<'_>,
-    image_ids: &[i64],
+    keys: &[ImageKey],
     batch: usize,
     workers: Vec<W>,
     jobs: NonZeroUsize,
@@ -133,7 +133,7 @@ pub(crate) fn run<W: Worker>(
             threads.spawn(move || work(worker, &ready_rx, &result_tx, &free_tx));
         }
         drop((ready_rx, result_tx, free_tx));
-        threads.spawn(move || feed(source, image_ids, batch, pool, stop, &free_rx, &token_rx, &ready_tx));
+        threads.spawn(move || feed(source, keys, batch, pool, stop, &free_rx, &token_rx, &ready_tx));
 
         let mut waiting = BTreeMap::new();
         let (mut next, mut handed_over) = (0, 0);
@@ -157,7 +157,7 @@ pub(crate) fn run<W: Worker>(
 #[allow(clippy::too_many_arguments)]
 fn feed(
     source: &ImageSource<'_>,
-    image_ids: &[i64],
+    keys: &[ImageKey],
     batch: usize,
     pool: &ThreadPool,
     stop: &AtomicBool,
@@ -167,16 +167,16 @@ fn feed(
 ) {
     let values = source.values_per_image();
     pool.in_place_scope(|tasks| {
-        for (index, ids) in image_ids.chunks(batch).enumerate() {
+        for (index, keys) in keys.chunks(batch).enumerate() {
             if stop.load(Ordering::Relaxed) || tokens.recv().is_err() {
                 return;
             }
             let Ok(mut slot) = free.recv() else { return };
             tasks.spawn(move |_| {
-                let images = ids
+                let images = keys
                     .iter()
                     .zip(slot.pixels.chunks_mut(values))
-                    .map(|(&id, pixels)| source.prepare(id, &mut slot.scratch, pixels))
+                    .map(|(&key, pixels)| source.prepare(key, &mut slot.scratch, pixels))
                     .collect();
                 // Nobody receives after an error in the sink; the chunk is then dropped.
                 let _ = ready.send(Ready { index, slot, images });

@@ -1,11 +1,12 @@
 //! From an image id to model input and labels: what happens to one image before the model sees it.
 
 use crate::{
-    cache::MissingLabels,
+    augment::{Renderer, Views},
+    cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
     teacher::InputSize,
-    types::{Failure, FailureStage, ImageSize, Letterbox, TruthBox},
+    types::{BoxXyxyPx, Failure, FailureStage, ImageSize, Letterbox, TruthBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, io::Read, path::Path};
@@ -23,25 +24,52 @@ pub struct ImageSource<'a> {
     pub class_map: Option<&'a ClassMap>,
     /// For images without a label file.
     pub missing_labels: MissingLabels,
+    /// The views that are asked for beside the images themselves.
+    pub views: Views,
 }
 
 /// Memory that one decoding task uses again and again.
 pub struct Scratch {
     image: RgbImage,
     preprocessor: Preprocessor,
+    renderer: Renderer,
+    /// Where views are made: the image that lies in `levels`.
+    held: Option<Prepared>,
+    /// Its letterboxed picture, `[H, W, 3]`.
+    levels: Vec<u8>,
+    /// A view of it.
+    view: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Scratch {
     /// Empty; grows with the pictures.
     pub fn new() -> Self {
-        Self { image: RgbImage::empty(), preprocessor: Preprocessor::default() }
+        Self {
+            image: RgbImage::empty(),
+            preprocessor: Preprocessor::default(),
+            renderer: Renderer::default(),
+            held: None,
+            levels: Vec::new(),
+            view: Vec::new(),
+        }
     }
 }
 
-/// An image on its way to the model.
+/// An image, or a view of it, on its way to the model.
+#[derive(Debug, Clone)]
 pub struct Prepared {
     /// Position in the data set.
     pub image_id: i64,
+    /// 0 for the image as it is.
+    pub view: i32,
+    /// What makes the view of the letterboxed image.
+    pub change: ViewChange,
     /// How it was fitted into the input.
     pub plan: LetterboxPlan,
     /// Relative to the data set.
@@ -52,30 +80,83 @@ pub struct Prepared {
     pub truth: Option<Vec<TruthBox>>,
 }
 
+impl Prepared {
+    /// How boxes of the model's input come into pixels of the image, clipped to it.
+    pub fn to_image(&self) -> impl Fn(BoxXyxyPx) -> BoxXyxyPx {
+        let (plan, scene) = (self.plan, self.change.scene(0, self.plan.input));
+        move |b| match scene.tiles.first() {
+            Some(tile) => plan.to_image(scene.unplace(tile, b)),
+            None => plan.to_image(b),
+        }
+    }
+}
+
 impl ImageSource<'_> {
     /// Values of one image's model input: `3 * H * W`.
     pub fn values_per_image(&self) -> usize {
         3 * self.input.height as usize * self.input.width as usize
     }
 
-    /// Reads, decodes and letterboxes one image into `pixels` (`[3, H, W]`, RGB, 0..=1) and reads its labels.
+    /// Reads, decodes and letterboxes one image, makes the view of it, in `pixels` (`[3, H, W]`, RGB, 0..=1), and reads its
+    /// labels. An image whose views are asked for one after the other is decoded once.
     ///
     /// # Errors
     /// The image's failure, with the reason.
-    pub fn prepare(&self, image_id: i64, scratch: &mut Scratch, pixels: &mut [f32]) -> Result<Prepared, Failure> {
+    pub fn prepare(
+        &self,
+        (image_id, view): ImageKey,
+        scratch: &mut Scratch,
+        pixels: &mut [f32],
+    ) -> Result<Prepared, Failure> {
+        if self.views.count == 0 && view == 0 {
+            return self.open(image_id, scratch, |preprocessor, image, plan, _| {
+                preprocessor.letterbox_into(image, plan, pixels);
+            });
+        }
+        let held = match scratch.held.take().filter(|held| held.image_id == image_id) {
+            Some(held) => held,
+            None => self.open(image_id, scratch, |preprocessor, image, plan, levels| {
+                levels.resize(self.values_per_image(), 0);
+                preprocessor.letterbox_levels_into(image, plan, levels);
+            })?,
+        };
+        let input = held.plan.input;
+        let prepared = Prepared { view, change: self.views.change(image_id, view, input), ..held.clone() };
+        let Scratch { preprocessor, renderer, levels, view: out, .. } = scratch;
+        if view == 0 {
+            preprocessor.levels_into(levels, pixels);
+        } else {
+            out.resize(levels.len(), 0);
+            renderer.render_view(&prepared.change, &prepared.change.scene(0, input), levels, out);
+            preprocessor.levels_into(out, pixels);
+        }
+        scratch.held = Some(held);
+        Ok(prepared)
+    }
+
+    /// Reads and decodes one image and its labels; `draw` gets the decoded picture, its place in the input, and the buffer of
+    /// levels.
+    fn open(
+        &self,
+        image_id: i64,
+        scratch: &mut Scratch,
+        draw: impl FnOnce(&mut Preprocessor, &RgbImage, &LetterboxPlan, &mut Vec<u8>),
+    ) -> Result<Prepared, Failure> {
         let Some(sample) = usize::try_from(image_id).ok().and_then(|i| self.samples.get(i)) else {
             return Err(self.failure(image_id, FailureStage::Read, "no such image in the data set".into()));
         };
         let fail = |stage, reason| self.failure(image_id, stage, reason);
         let bytes = read_file(&sample.path).map_err(|reason| fail(FailureStage::Read, reason))?;
-        let Scratch { image, preprocessor } = scratch;
+        let Scratch { image, preprocessor, levels, .. } = scratch;
         preprocess::decode_into(&bytes, &DecodeLimits::default(), image)
             .map_err(|reason| fail(FailureStage::Decode, reason.to_string()))?;
         let truth = self.truth(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
         let plan = Letterbox::fit(image.size, self.input.height, self.input.width);
-        preprocessor.letterbox_into(image, &plan, pixels);
+        draw(preprocessor, image, &plan, levels);
         Ok(Prepared {
             image_id,
+            view: 0,
+            change: ViewChange::NONE,
             plan,
             path: sample.relative.clone(),
             file_sha256: Sha256::digest(&bytes).into(),
@@ -86,7 +167,9 @@ impl ImageSource<'_> {
     /// The model input of the first image that can be had: something to run a model on.
     pub fn first_input(&self) -> Option<Vec<f32>> {
         let (mut scratch, mut pixels) = (Scratch::new(), vec![0.0; self.values_per_image()]);
-        (0..self.samples.len() as i64).find(|&id| self.prepare(id, &mut scratch, &mut pixels).is_ok()).map(|_| pixels)
+        (0..self.samples.len() as i64)
+            .find(|&id| self.prepare((id, 0), &mut scratch, &mut pixels).is_ok())
+            .map(|_| pixels)
     }
 
     /// An image's failure, under the path that the cache would show.

@@ -74,6 +74,23 @@ impl Preprocessor {
             out[start..start + columns * 3].copy_from_slice(levels);
         });
     }
+
+    /// Levels `[height, width, 3]`, RGB, as the model's input: `out` is `[3, height, width]`, each value `level / 255`.
+    ///
+    /// # Panics
+    /// When `levels` and `out` are not of one length: a mistake of the caller, not of data.
+    pub fn levels_into(&self, levels: &[u8], out: &mut [f32]) {
+        assert_eq!(levels.len(), out.len(), "the picture does not have the input's size");
+        let area = out.len() / 3;
+        let (red, rest) = out.split_at_mut(area);
+        let (green, blue) = rest.split_at_mut(area);
+        let (levels, _) = levels.as_chunks::<3>();
+        for (((level, red), green), blue) in levels.iter().zip(red).zip(green).zip(blue) {
+            *red = self.unit[usize::from(level[0])];
+            *green = self.unit[usize::from(level[1])];
+            *blue = self.unit[usize::from(level[2])];
+        }
+    }
 }
 
 /// Hands over the rows of the resized image, `[width, 3]`, from the top.
@@ -129,6 +146,9 @@ mod tests {
             for (i, &level) in levels.iter().enumerate() {
                 prop_assert_eq!(tensor[i % 3 * area + i / 3], f32::from(level) / 255.0);
             }
+            let mut from_levels = vec![f32::NAN; 3 * area];
+            preprocessor.levels_into(&levels, &mut from_levels);
+            prop_assert_eq!(from_levels, tensor);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     boxes::{BoxSource, Grid},
     reduce::add_class,
 };
-use crate::{cache::Predictions, preprocess::LetterboxPlan};
+use crate::{cache::Predictions, preprocess::LetterboxPlan, types::BoxXyxyPx};
 use half::f16;
 
 /// Thresholds of the selection.
@@ -74,6 +74,18 @@ impl Selector {
     /// # Errors
     /// In words, when the teacher gave a value that is not finite or cannot be held as float16, or tensors of another size.
     pub fn select(&mut self, head: HeadView<'_>, plan: &LetterboxPlan) -> Result<Selected, String> {
+        self.select_with(head, |in_input| plan.to_image(in_input))
+    }
+
+    /// As [`Selector::select`], where `to_image` brings a box of the input into pixels of the image, clipped to it.
+    ///
+    /// # Errors
+    /// As [`Selector::select`].
+    pub fn select_with(
+        &mut self,
+        head: HeadView<'_>,
+        to_image: impl Fn(BoxXyxyPx) -> BoxXyxyPx,
+    ) -> Result<Selected, String> {
         let num_anchors = self.grid.num_anchors();
         let num_classes = head.class_logits.len() / num_anchors;
         if num_classes == 0 || head.class_logits.len() != num_classes * num_anchors {
@@ -115,7 +127,7 @@ impl Selector {
             p.stride.push(cell.stride as i32);
             p.score.push(sigmoid(max));
             p.class_id.push(class as i32);
-            p.boxes_xyxy_px.push(plan.to_image(in_input));
+            p.boxes_xyxy_px.push(to_image(in_input));
         }
         Ok(Selected { predictions: p, dropped_max_score, dropped_mean_prob })
     }

@@ -3,12 +3,13 @@
 
 use half::f16;
 use logitcache::{
+    augment::VIEW_RULE,
     cache::{
         CacheReader, DatasetInfo, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter, Predictions, Settings,
         Teacher,
     },
     fsio::Lock,
-    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, Profile, Store},
+    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, Profile, Store, ViewChange},
 };
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,9 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         decoder: "test".into(),
         missing_labels: MissingLabels::Background,
         ignore_labels: false,
+        views: 0,
+        view_seed: 0,
+        view_rule: String::new(),
     };
     Manifest::new(teacher, dataset, settings)
 }
@@ -135,6 +139,7 @@ pub fn record(m: &Manifest, seed: u64, image_id: i64, rows: usize, labels: Optio
         size,
         file_sha256,
         letterbox,
+        change: ViewChange::NONE,
         dropped_max_score: if all_kept { 0.0 } else { 0.009 },
         dropped_mean_prob: if all_kept { 0.0 } else { 0.0005 },
         labels,
@@ -166,6 +171,42 @@ pub fn records(m: &Manifest, seed: u64) -> Vec<ImageRecord> {
         record.path = name.to_owned();
     }
     records
+}
+
+/// A manifest whose images have views.
+pub fn manifest_with_views(views: u32, samples: u64) -> Manifest {
+    let mut m = manifest(3, 4, Store::All, samples);
+    m.settings.views = views;
+    m.settings.view_seed = 77;
+    m.settings.view_rule = VIEW_RULE.into();
+    m
+}
+
+/// Each record followed by the views that its manifest asks for, with rows of their own.
+pub fn with_views(m: &Manifest, seed: u64, images: &[ImageRecord]) -> Vec<ImageRecord> {
+    let input = ImageSize { width: m.teacher.input_width, height: m.teacher.input_height };
+    let mut all = Vec::new();
+    for image in images {
+        all.push(image.clone());
+        for view in 1..=m.settings.views as i32 {
+            let mut p = record(m, seed + view as u64, image.image_id, image.predictions.len(), None).predictions;
+            let (w, h) = (image.size.width as f32, image.size.height as f32);
+            for b in &mut p.boxes_xyxy_px {
+                *b = BoxXyxyPx { x1: b.x1.min(w), y1: b.y1.min(h), x2: b.x2.min(w), y2: b.y2.min(h) };
+            }
+            let change = m.settings.views().change(image.image_id, view, input);
+            let (max, mean) = (image.dropped_max_score, image.dropped_mean_prob / (view + 1) as f32);
+            all.push(ImageRecord {
+                view,
+                change,
+                predictions: p,
+                dropped_max_score: max,
+                dropped_mean_prob: mean,
+                ..image.clone()
+            });
+        }
+    }
+    all
 }
 
 /// Writes a complete cache of these parts and returns its manifest.

@@ -15,3 +15,4 @@ mod json;
 mod predict;
 mod refusals;
 mod support;
+mod views;

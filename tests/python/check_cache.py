@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
+import views
 
 folder = sys.argv[1]
 manifest_bytes = open(f"{folder}/manifest.json", "rb").read()
@@ -82,6 +83,9 @@ def image_digests(image, rows, classes, bins):
     h.update(struct.pack("<II", image.width, image.height) + bytes.fromhex(image.file_sha256))
     numbers = [image.scale, image.pad_left, image.pad_top, image.dropped_max_score, image.dropped_mean_prob]
     h.update(np.array(numbers, "<f4").tobytes())
+    scale, offset_x, offset_y, flip, hue, saturation, value = (getattr(image, name) for name in views.NAMES)
+    h.update(np.array([scale, offset_x, offset_y, hue, saturation, value], "<f4").tobytes())
+    h.update(struct.pack("<B", flip))
     h.update(struct.pack("<III", len(rows), classes, bins))
     columns = [("anchor", "<i4"), ("stride", "<i4"), ("score", "<f4"), ("class_id", "<i4")]
     columns += [(edge, "<f4") for edge in ("x1", "y1", "x2", "y2")] + [("class_logits", "<f2")]
@@ -118,6 +122,20 @@ def check_digests():
     assert label_set.hexdigest() == digests["labels_sha256"]
 
 
+def check_views():
+    """Every image has all its views, each made by what its seed draws."""
+    settings, teacher = manifest["settings"], manifest["teacher"]
+    images = pd.read_parquet(f"{folder}/images").sort_values(["image_id", "view"])
+    for _, of_image in images.groupby("image_id"):
+        assert list(of_image["view"]) == list(range(settings["views"] + 1))
+        assert len(set(zip(of_image["path"], of_image["file_sha256"], of_image["labels_sha256"]))) == 1
+    size = teacher["input_width"], teacher["input_height"]
+    for image in images.itertuples():
+        found = tuple(getattr(image, name) for name in views.NAMES)
+        expected = views.drawn(settings["view_seed"], image.image_id, image.view, *size)
+        assert np.array_equal(np.array(found, "<f4"), np.array(expected, "<f4")), (found, expected)
+
+
 def engines():
     """The same questions to four engines, over the globs of all parts."""
     images, predictions = f"{folder}/images/*.parquet", f"{folder}/predictions/*.parquet"
@@ -141,4 +159,5 @@ def engines():
 check_manifest()
 check_files()
 check_digests()
+check_views()
 print(json.dumps(engines()))

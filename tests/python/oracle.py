@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import views
 
 MIN_SCORE, TOP_K = 0.01, 300
 STRIDES = (8, 16, 32)
@@ -146,9 +147,13 @@ class Record:
     dropped_mean_prob: float
 
 
-def record(teacher, path, columns=640, rows=640, min_score=MIN_SCORE, top_k=TOP_K, strides=STRIDES, box_atol_px=0.05):
-    """The whole way from a file to what the cache should hold."""
+def record(
+    teacher, path, columns=640, rows=640, min_score=MIN_SCORE, top_k=TOP_K, strides=STRIDES, box_atol_px=0.05, view=None
+):
+    """The whole way from a file to what the cache should hold; `view` is the row of the images table of another view than 0."""
     canvas, geometry = letterbox(decode(path), columns, rows)
+    if view is not None:
+        canvas = views.pixels(canvas[:, :, ::-1], view)[:, :, ::-1]
     logits, dfl, output = teacher.run(to_tensor(canvas))
     centre, size = output[:2].T, output[2:4].T
     boxes = exported = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
@@ -156,6 +161,8 @@ def record(teacher, path, columns=640, rows=640, min_score=MIN_SCORE, top_k=TOP_
         boxes = boxes_from_dfl(dfl, columns, rows, strides)
         # The export's own boxes judge the decoding.
         np.testing.assert_allclose(boxes, exported, atol=box_atol_px, rtol=1e-4)
+    if view is not None:
+        boxes = views.boxes_to_letterbox(boxes, view, columns)
     kept = select(logits, min_score, top_k)
     probabilities = sigmoid(logits)
     dropped = np.setdiff1d(np.arange(len(logits)), kept)

@@ -16,6 +16,8 @@ def record_digest(image, rows, classes, bins):
     parts += [bytes.fromhex(image["file_sha256"])]
     names = ("scale", "pad_left", "pad_top", "dropped_max_score", "dropped_mean_prob")
     parts += [struct.pack("<5f", *(image[name] for name in names))]
+    names = ("view_scale", "view_offset_x", "view_offset_y", "view_hue", "view_saturation", "view_value")
+    parts += [struct.pack("<6f", *(image[name] for name in names)), bytes([image["view_flip"]])]
     parts += [struct.pack("<III", image["row_count"], classes, 4 * bins)]
     kinds = dict(anchor="<i4", stride="<i4", score="<f4", class_id="<i4", x1="<f4", y1="<f4", x2="<f4", y2="<f4")
     kinds |= dict(class_logits="<f2", dfl_logits="<f2")

@@ -90,6 +90,7 @@ fn measure(name: &str, set: &Arc<TrainSet>, augment: Augment) {
         seed: 0,
         shuffle: true,
         augment,
+        cached_views: false,
         epochs: 1,
         epochs_without_mosaic: 0,
         threads: NonZeroUsize::MIN,

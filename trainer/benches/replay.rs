@@ -101,6 +101,7 @@ fn for_each_batch(set: &Arc<TrainSet>, augment: Augment, mut each: impl FnMut(&B
         seed: 1,
         shuffle: false,
         augment,
+        cached_views: false,
         epochs: 1,
         epochs_without_mosaic: 0,
         threads: one,

@@ -5,11 +5,13 @@
 #[path = "../../tests/cache_support/mod.rs"]
 mod cache_support;
 
-use cache_support::{Random, manifest, record, write_cache};
+use cache_support::{Random, manifest, manifest_with_views, record, with_views, write_cache};
 use logitcache::{
-    cache::{CacheReader, ImageRecord, Manifest},
+    cache::{CacheReader, ImageRecord, Manifest, MissingLabels},
+    dataset::{DataSource, Dataset},
+    pipeline::{ImageSource, Scratch},
     preprocess::{DecodeLimits, Preprocessor, decode},
-    teacher::{BoxSource, Cell, Grid},
+    teacher::{Cell, Grid, InputSize},
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Letterbox, Store},
 };
 use logitcache_train::train::data::{
@@ -37,14 +39,20 @@ const BINS: usize = 4;
 struct Case {
     folder: TempDir,
     manifest: Manifest,
+    /// View 0 of each image.
     records: Vec<ImageRecord>,
+    /// All views of all images, in order.
+    views: Vec<ImageRecord>,
 }
 
 impl Case {
     /// Some images are unlabelled, one has no rows, one no objects.
     fn new(images: i64, store: Store) -> Self {
+        Self::of(images, manifest(CLASSES as u32, BINS as u32, store, images as u64))
+    }
+
+    fn of(images: i64, manifest: Manifest) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let manifest = manifest(CLASSES as u32, BINS as u32, store, images as u64);
         let mut records: Vec<ImageRecord> = Vec::new();
         fs::create_dir(folder.path().join("images")).unwrap();
         for id in 0..images {
@@ -65,8 +73,9 @@ impl Case {
             record.dropped_mean_prob = 0.001 * (id + 1) as f32;
             records.push(record);
         }
-        let manifest = write_cache(&folder.path().join("cache"), manifest, &[records.clone()]);
-        Self { folder, manifest, records }
+        let views = with_views(&manifest, 5, &records);
+        let manifest = write_cache(&folder.path().join("cache"), manifest, std::slice::from_ref(&views));
+        Self { folder, manifest, records, views }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,6 +123,7 @@ fn options(augment: Augment) -> LoaderOptions {
         seed: 4,
         shuffle: true,
         augment,
+        cached_views: false,
         epochs: 3,
         epochs_without_mosaic: 1,
         threads: NonZeroUsize::MIN,
@@ -215,7 +225,11 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
                     if let Some(logits) = logits {
                         assert!(same(&logits[row * 16..][..16], &p.dfl_logits[at * 16..][..16]));
                     }
-                    assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], to_input(record, p.boxes_xyxy_px[at])));
+                    let expected = match logits {
+                        Some(logits) => said(&logits[row * 16..][..16], p.anchor[at]),
+                        None => to_input(record, p.boxes_xyxy_px[at]),
+                    };
+                    assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], expected));
                     row += 1;
                 }
                 let floor = &teacher.floor_prob[place * teacher.num_anchors..][..teacher.num_anchors];
@@ -228,9 +242,35 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
 
 /// A row of a batch comes from one anchor of one record, told by its first logit. Whatever was drawn: the pixels of its cell,
 /// the logits, the box and the floor must be those that the teacher saw and said there.
+/// The box that bins say at an anchor: expectations of the softmax, as distances from the cell's centre.
+fn said(dfl_logits: &[f32], anchor: i32) -> BoxXyxyPx {
+    let cell = Grid::new(INPUT.height, INPUT.width, &[8, 16, 32]).cell(anchor as usize);
+    let side = |k: usize| {
+        let weights: Vec<f64> = dfl_logits[k * BINS..][..BINS].iter().map(|&x| f64::from(x).exp()).collect();
+        let expectation = weights.iter().enumerate().map(|(bin, w)| bin as f64 * w).sum::<f64>();
+        (expectation / weights.iter().sum::<f64>()) as f32
+    };
+    let (x, y, stride) = (cell.centre_x, cell.centre_y, cell.stride as f32);
+    BoxXyxyPx {
+        x1: (x - side(0)) * stride,
+        y1: (y - side(1)) * stride,
+        x2: (x + side(2)) * stride,
+        y2: (y + side(3)) * stride,
+    }
+}
+
 #[test]
 fn under_every_moved_anchor_lie_the_pixels_that_the_teacher_saw() {
-    let case = Case::new(9, Store::All);
+    follow_every_anchor(Store::All);
+}
+
+#[test]
+fn stored_boxes_follow_their_anchors_where_there_are_no_bins() {
+    follow_every_anchor(Store::Cls);
+}
+
+fn follow_every_anchor(store: Store) {
+    let case = Case::new(9, store);
     let set = Arc::new(case.open(Some(&case.pixels())).unwrap());
     let grid = Grid::new(INPUT.height, INPUT.width, &[8, 16, 32]);
     let pictures: Vec<Vec<u8>> = case.records.iter().map(|record| case.letterboxed(record)).collect();
@@ -246,7 +286,8 @@ fn under_every_moved_anchor_lie_the_pixels_that_the_teacher_saw() {
         let options = LoaderOptions { epochs: 6, ..options(augment) };
         for batch in batches(&set, options, Position::default()) {
             let teacher = batch.teacher.as_ref().unwrap();
-            let dfl = teacher.dfl_logits.as_ref().unwrap();
+            let dfl = teacher.dfl_logits.as_ref();
+            assert_eq!(dfl.is_some(), store == Store::All);
             let size = batch.pixels.len() / batch.len();
             let mut seen = HashMap::new();
             for row in 0..teacher.len() {
@@ -267,20 +308,21 @@ fn under_every_moved_anchor_lie_the_pixels_that_the_teacher_saw() {
                 assert_same_pixels(&pictures[number / 40], from, window, to, flip);
                 moved += usize::from(from != to);
 
-                let mut expected: Vec<f32> = p.dfl_logits[at * 16..][..16].iter().map(|l| l.to_f32()).collect();
-                let found = &dfl[row * 16..][..16];
-                if flip {
-                    expected = [&expected[8..12], &expected[4..8], &expected[..4], &expected[12..]].concat();
-                }
-                assert_eq!(found, expected);
-                let said_before =
-                    BoxSource::Dfl(&p.dfl_logits[at * 16..][..16].iter().map(|l| l.to_f32()).collect::<Vec<_>>())
-                        .decode(0, 1, from);
-                let said = BoxSource::Dfl(found).decode(0, 1, to);
                 let follow = |b: BoxXyxyPx| follow(b, from, to, flip);
-                assert!(close(said, follow(said_before)));
-                let stored = follow(to_input(record, p.boxes_xyxy_px[at]));
-                assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], stored));
+                let found_box = boxes(&teacher.boxes_xyxy_input_px)[row];
+                match dfl {
+                    None => assert!(close(found_box, follow(to_input(record, p.boxes_xyxy_px[at])))),
+                    Some(dfl) => {
+                        let before: Vec<f32> = p.dfl_logits[at * 16..][..16].iter().map(|l| l.to_f32()).collect();
+                        let found = &dfl[row * 16..][..16];
+                        let expected = match flip {
+                            true => [&before[8..12], &before[4..8], &before[..4], &before[12..]].concat(),
+                            false => before.clone(),
+                        };
+                        assert_eq!(found, expected);
+                        assert!(close(found_box, follow(said(&before, p.anchor[at]))));
+                    }
+                }
                 assert_eq!(teacher.floor_prob[place * teacher.num_anchors + anchor], record.dropped_mean_prob);
                 rows += 1;
             }
@@ -601,4 +643,113 @@ fn free_changes_do_not_depend_on_the_source_of_pixels() {
             assert!(batch.labelled[batch.labels.batch_index[at] as usize]);
         }
     }
+}
+
+/// Pixels and predictions of a view, for every view of every image: what `build` gives the teacher, byte for byte, and what the
+/// cache says of that view at its own anchors.
+#[test]
+fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() {
+    let case = Case::of(9, manifest_with_views(3, 9));
+    let source = DataSource { data: case.path("images"), images_dir: None, split: String::new() };
+    let dataset = Dataset::open(&source).unwrap();
+    let views = case.manifest.settings.views();
+    let source = ImageSource {
+        samples: &dataset.samples,
+        input: InputSize { height: INPUT.height, width: INPUT.width },
+        class_map: None,
+        missing_labels: MissingLabels::Unlabelled,
+        views,
+    };
+    let area = (INPUT.width * INPUT.height) as usize;
+    let (mut scratch, mut tensor) = (Scratch::new(), vec![f32::NAN; 3 * area]);
+    let with_cache = LoaderOptions { cached_views: true, ..options(Augment::grid()) };
+    let sets = [Some(&case.pixels()), None].map(|pixels| Arc::new(case.open(pixels).unwrap()));
+    let [mapped, decoded] = sets.each_ref().map(|set| batches(set, with_cache, Position::default()));
+    assert!(mapped.iter().map(fingerprint).eq(decoded.iter().map(fingerprint)));
+    let other_threads = LoaderOptions { threads: NonZeroUsize::new(3).unwrap(), ..with_cache };
+    let resumed = batches(&sets[0], other_threads, Position { epoch: 1, batch: 1 });
+    assert!(resumed.iter().map(fingerprint).eq(mapped[4..].iter().map(fingerprint)));
+
+    let (mut shown, mut kept_labels, mut mirrored) = (HashMap::new(), 0, 0);
+    for batch in &mapped {
+        let teacher = batch.teacher.as_ref().unwrap();
+        assert_eq!(batch.sources, batch.indices, "no mosaics");
+        let (mut row, mut label) = (0, 0);
+        for (place, &index) in batch.indices.iter().enumerate() {
+            let view = views.shown(with_cache.seed, batch.epoch, index as i64);
+            let record = case.views.iter().find(|r| (r.image_id, r.view) == (index as i64, view)).unwrap();
+            shown.entry(index).or_insert_with(Vec::new).push(view);
+            let prepared = source.prepare((index as i64, view), &mut scratch, &mut tensor).unwrap();
+            assert_eq!(prepared.change, record.change);
+            let levels = (0..3 * area).map(|i| (tensor[i % 3 * area + i / 3] * 255.0).round() as u8);
+            assert!(
+                levels.eq(batch.pixels[place * 3 * area..][..3 * area].iter().copied()),
+                "image {index}, view {view}"
+            );
+
+            // Where a box of the image lies in the view, by hand.
+            let c = record.change;
+            mirrored += usize::from(c.flip);
+            let in_view = |b: BoxXyxyPx| {
+                let b = to_input(record, b);
+                let x = |v: f32| v * c.scale + c.offset_x;
+                let (x1, x2) = if c.flip { (96.0 - x(b.x2), 96.0 - x(b.x1)) } else { (x(b.x1), x(b.x2)) };
+                BoxXyxyPx { x1, y1: b.y1 * c.scale + c.offset_y, x2, y2: b.y2 * c.scale + c.offset_y }
+            };
+            let p = &record.predictions;
+            for at in 0..p.len() {
+                assert_eq!((teacher.batch_index[row], teacher.anchor[row]), (place as i64, i64::from(p.anchor[at])));
+                assert_eq!((teacher.score[row], teacher.class_id[row]), (p.score[at], i64::from(p.class_id[at])));
+                let same =
+                    |found: &[f32], expected: &[half::f16]| found.iter().zip(expected).all(|(f, e)| *f == e.to_f32());
+                assert!(same(&teacher.class_logits[row * CLASSES..][..CLASSES], &p.class_logits[at * CLASSES..]));
+                let dfl = teacher.dfl_logits.as_ref().unwrap();
+                assert!(same(&dfl[row * 16..][..16], &p.dfl_logits[at * 16..][..16]), "a mirror changes nothing here");
+                assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], said(&dfl[row * 16..][..16], p.anchor[at])));
+                row += 1;
+            }
+            let floor = &teacher.floor_prob[place * teacher.num_anchors..][..teacher.num_anchors];
+            assert!(floor.iter().all(|&f| f == record.dropped_mean_prob));
+            // Labels in their order, each clipped to the window or, where too little is left, not there.
+            for l in record.labels.iter().flatten() {
+                let b = in_view(l.box_xyxy_px);
+                let clipped = BoxXyxyPx {
+                    x1: b.x1.clamp(0.0, 96.0),
+                    y1: b.y1.clamp(0.0, 64.0),
+                    x2: b.x2.clamp(0.0, 96.0),
+                    y2: b.y2.clamp(0.0, 64.0),
+                };
+                let is_next = batch.labels.batch_index.get(label) == Some(&(place as i64))
+                    && close(boxes(&batch.labels.boxes_xyxy_input_px)[label], clipped);
+                let (w, h) = (clipped.x2 - clipped.x1, clipped.y2 - clipped.y1);
+                let share = w * h / ((b.x2 - b.x1) * (b.y2 - b.y1)).max(1e-6);
+                let clearly = w > 2.01 && h > 2.01 && share > 0.11 && w.max(h) / w.min(h) < 99.0;
+                assert!(is_next || !clearly, "{l:?} of image {index}, view {view} is missing");
+                if is_next {
+                    assert_eq!(batch.labels.class_id[label], i64::from(l.class_id));
+                    label += 1;
+                }
+            }
+        }
+        assert_eq!((row, label), (teacher.len(), batch.labels.class_id.len()));
+        kept_labels += label;
+    }
+    assert!(kept_labels > 10 && mirrored > 5, "{kept_labels} {mirrored}");
+    for (index, mut shown) in shown {
+        shown.sort_unstable();
+        assert_eq!(shown, [1, 2, 3], "image {index}: three epochs, three views");
+    }
+}
+
+#[test]
+fn without_changes_a_cache_with_views_shows_the_images_as_they_are() {
+    let case = Case::of(4, manifest_with_views(2, 4));
+    let plain = Case::new(4, Store::All);
+    let options = LoaderOptions { shuffle: false, epochs: 1, ..options(Augment::none()) };
+    let [with_views, without] =
+        [&case, &plain].map(|c| batches(&Arc::new(c.open(None).unwrap()), options, Position::default()));
+    assert!(with_views.iter().map(fingerprint).eq(without.iter().map(fingerprint)));
+    let set = Arc::new(plain.open(None).unwrap());
+    let error = message(Loader::start(set, LoaderOptions { cached_views: true, ..options }, Position::default()));
+    assert!(error.contains("no cache with views"), "{error}");
 }

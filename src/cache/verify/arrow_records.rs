@@ -2,7 +2,7 @@
 
 use crate::{
     cache::{ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions, digest::from_hex},
-    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox},
+    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use arrow::{
     array::{Array, AsArray, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray},
@@ -163,8 +163,7 @@ fn read_image(batch: &RecordBatch, row: usize) -> Result<StoredImage> {
     let float = |name| value::<Float32Type>(batch, name, row);
     let side = |name| u32::try_from(int(name)?).map_err(|_| format!("{name} is negative"));
     let labels = read_labels(batch, row)?;
-    let labelled = column(batch, "labelled", |a| a.as_boolean_opt())?;
-    let labelled = (row < labelled.len()).then(|| BooleanArray::value(labelled, row)).ok_or("labelled is cut short")?;
+    let labelled = flag(batch, "labelled", row)?;
     if !labelled && !labels.is_empty() {
         return Err(format!("row {row} is not labelled but has {} labels", labels.len()));
     }
@@ -176,6 +175,15 @@ fn read_image(batch: &RecordBatch, row: usize) -> Result<StoredImage> {
             size: ImageSize { width: side("width")?, height: side("height")? },
             file_sha256: from_hex(text(batch, "file_sha256", row)?).ok_or("file_sha256 is not a digest")?,
             letterbox: Letterbox { scale: float("scale")?, pad_left: float("pad_left")?, pad_top: float("pad_top")? },
+            change: ViewChange {
+                scale: float("view_scale")?,
+                offset_x: float("view_offset_x")?,
+                offset_y: float("view_offset_y")?,
+                flip: flag(batch, "view_flip", row)?,
+                hue: float("view_hue")?,
+                saturation: float("view_saturation")?,
+                value: float("view_value")?,
+            },
             dropped_max_score: float("dropped_max_score")?,
             dropped_mean_prob: float("dropped_mean_prob")?,
             labels: labelled.then_some(labels),
@@ -257,6 +265,11 @@ fn column<'a, T>(batch: &'a RecordBatch, name: &str, cast: impl Fn(&'a dyn Array
 
 fn value<T: ArrowPrimitiveType>(batch: &RecordBatch, name: &str, row: usize) -> Result<T::Native> {
     slice::<T>(batch, name, row, row + 1)?.first().copied().ok_or_else(|| format!("column {name} is cut short"))
+}
+
+fn flag(batch: &RecordBatch, name: &str, row: usize) -> Result<bool> {
+    let array: &BooleanArray = column(batch, name, |a| a.as_boolean_opt())?;
+    (row < array.len()).then(|| array.value(row)).ok_or_else(|| format!("column {name} is cut short"))
 }
 
 fn slice<'a, T: ArrowPrimitiveType>(

@@ -26,6 +26,8 @@ pub struct VerifyReport {
     pub parts: u64,
     /// Images in the manifest.
     pub images: u64,
+    /// Views of each beside the image itself.
+    pub views: u32,
     /// Prediction rows in the manifest.
     pub rows: u64,
     /// Bytes of the Parquet files in the manifest.
@@ -74,6 +76,7 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
         complete: false,
         parts: 0,
         images: 0,
+        views: 0,
         rows: 0,
         bytes: 0,
         failures: 0,
@@ -92,6 +95,7 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
     report.complete = manifest.complete;
     report.parts = manifest.parts.len() as u64;
     report.images = manifest.images();
+    report.views = manifest.settings.views;
     report.rows = manifest.rows();
     report.bytes = manifest.bytes();
     report.failures = manifest.failures.len() as u64;

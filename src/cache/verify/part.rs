@@ -5,7 +5,7 @@ use super::{
     rules::{self, Rules},
 };
 use crate::cache::{
-    ContentHasher, ImageDigests, ImageRecord, Manifest, PartEntry, checked,
+    ContentHasher, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, checked,
     columns::Table,
     digest::{labels_digest, record_digest, to_hex},
     part::MappedPart,
@@ -73,12 +73,12 @@ fn check_images(
     let rules = Rules::new(manifest);
     let (class_len, dfl_len) = (manifest.class_len() as u32, manifest.dfl_len() as u32);
     let mut content = ContentHasher::default();
-    let mut last = None;
+    let mut last: Option<ImageRecord> = None;
     let mut row = 0usize;
     let mut next_row = 0i64;
     checked::decode(folder, entry, manifest, |stored| {
         let record = &stored.record;
-        let key = (record.image_id, record.view);
+        let key = key_of(record);
         let mut problem = |text: String| problems.push_image(record, text);
         match part.map(|part| part.image(row)) {
             Some(Err(error)) => problem(describe(error)),
@@ -87,8 +87,11 @@ fn check_images(
             }
             Some(Ok(_)) | None => {}
         }
-        if last.is_some_and(|last| last >= key) {
+        if let Some(last) = last.as_ref().map(key_of).filter(|last| *last >= key) {
             problem(format!("it does not come after {last:?}"));
+        }
+        if let Some(text) = rules::of_views(last.as_ref(), Some(record), manifest.settings.views) {
+            problem(text);
         }
         let in_range = entry.first_image_id <= key.0 && key.0 <= entry.last_image_id;
         if !in_range || (row == 0 && key.0 != entry.first_image_id) {
@@ -120,12 +123,18 @@ fn check_images(
             ));
         }
         content.push(&digests);
-        last = Some(key);
-        row += 1;
         next_row = next_row.saturating_add(i64::from(stored.row_count));
+        last = Some(stored.record);
+        row += 1;
         Ok(())
     })?;
-    rules::of_part_end(entry, last, content.finish().content_sha256).map_or(Ok(()), Err)
+    let end = rules::of_views(last.as_ref(), None, manifest.settings.views);
+    end.or_else(|| rules::of_part_end(entry, last.as_ref().map(key_of), content.finish().content_sha256))
+        .map_or(Ok(()), Err)
+}
+
+fn key_of(record: &ImageRecord) -> ImageKey {
+    (record.image_id, record.view)
 }
 
 struct Problems<'a> {

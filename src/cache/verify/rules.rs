@@ -1,8 +1,9 @@
 //! What must hold between the values of a cache, whatever the bytes. Each rule is stated in `docs/format.md`.
 
 use crate::{
+    augment::VIEW_RULE,
     cache::{ImageKey, ImageRecord, Manifest, PartEntry},
-    types::{BoxXyxyPx, ImageSize, Profile},
+    types::{BoxXyxyPx, ImageSize, Profile, ViewChange},
 };
 
 /// Relative slack of a probability: teachers of half precision round their sigmoid to 11 bits.
@@ -32,13 +33,16 @@ impl<'a> Rules<'a> {
     pub fn of_image(&self, record: &ImageRecord) -> Vec<String> {
         let mut broken = Vec::new();
         let samples = self.manifest.dataset.samples;
-        if u64::try_from(record.image_id).map_or(true, |id| id >= samples) || record.view != 0 {
-            broken.push(format!("its id or view is not one of a data set of {samples} samples"));
+        let views = self.manifest.settings.views;
+        let is_view = u32::try_from(record.view).is_ok_and(|view| view <= views);
+        if u64::try_from(record.image_id).map_or(true, |id| id >= samples) || !is_view {
+            broken.push(format!("its id or view is not one of a data set of {samples} samples with {views} views"));
         }
         if record.path.is_empty() {
             broken.push("its path is empty".to_owned());
         }
         broken.extend(self.letterbox(record));
+        broken.extend(self.change(record));
         broken.extend(self.labels(record));
         broken.extend(self.selection(record));
         for row in 0..record.predictions.len() {
@@ -67,6 +71,22 @@ impl<'a> Rules<'a> {
             let (w, h) = (teacher.input_width, teacher.input_height);
             format!("its letterbox {l:?} does not fit an image of {} x {} into {w} x {h}", size.width, size.height)
         })
+    }
+
+    /// What makes the view: nothing for view 0; what the seed draws, where the rule is this program's.
+    fn change(&self, record: &ImageRecord) -> Option<String> {
+        let (settings, teacher, found) = (&self.manifest.settings, &self.manifest.teacher, record.change);
+        let input = ImageSize { width: teacher.input_width, height: teacher.input_height };
+        let expected = match record.view {
+            0 => ViewChange::NONE,
+            view if settings.view_rule == VIEW_RULE => settings.views().change(record.image_id, view, input),
+            _ => {
+                let numbers = [found.scale, found.offset_x, found.offset_y, found.hue, found.saturation, found.value];
+                let valid = numbers.iter().all(|v| v.is_finite()) && found.scale > 0.0;
+                return (!valid).then(|| format!("its view cannot be made by {found:?}"));
+            }
+        };
+        (found != expected).then(|| format!("its view is made by {found:?}, expected {expected:?}"))
     }
 
     fn labels(&self, record: &ImageRecord) -> Option<String> {
@@ -145,6 +165,26 @@ impl<'a> Rules<'a> {
     fn stride_of(&self, anchor: i32) -> Option<u32> {
         let anchor = u64::try_from(anchor).ok()?;
         self.grid_ends.iter().find(|(end, _)| anchor < *end).map(|&(_, stride)| stride)
+    }
+}
+
+/// Whether a record may follow the one before it in its part (or end it, where there is none): an image comes with all its
+/// views, and they are of the same picture.
+pub fn of_views(before: Option<&ImageRecord>, record: Option<&ImageRecord>, views: u32) -> Option<String> {
+    let last = |r: &ImageRecord| u32::try_from(r.view).ok() == Some(views);
+    match (before, record) {
+        (Some(a), Some(b)) if a.image_id == b.image_id => {
+            let same = (&a.path, a.size, a.file_sha256, &a.labels) == (&b.path, b.size, b.file_sha256, &b.labels)
+                && a.letterbox == b.letterbox;
+            let next = a.view.checked_add(1) == Some(b.view);
+            (!same || !next).then(|| format!("it is not the view of the same picture that follows view {}", a.view))
+        }
+        (before, after) => {
+            let incomplete = before.filter(|r| !last(r));
+            let begun = after.filter(|r| r.view != 0);
+            let wanting = incomplete.or(begun)?;
+            Some(format!("image {} does not have all of its views 0 to {views}", wanting.image_id))
+        }
     }
 }
 

@@ -75,6 +75,9 @@ impl Run {
         let mut notes = Vec::new();
         let sources = Sources::open(options, &mut notes)?;
         let distill = distill_options(&options.settings, &sources, &mut notes)?;
+        if let Some(cache) = sources.cache.as_ref().filter(|_| options.settings.augment) {
+            notes.extend(views_shown(cache)?);
+        }
         let (state, model_start) = start(options, &sources.class_names, &mut notes)?;
         let config = RunConfig {
             producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).into(),
@@ -188,6 +191,26 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
         ),
         remedy: "Run the same `logitcache build` again to finish it.".into(),
     })
+}
+
+/// What the user should know of a cache with views, which must be such that the very same pixels can be shown.
+fn views_shown(cache: &CacheReader) -> Result<Option<String>> {
+    let settings = &cache.manifest().settings;
+    if settings.views == 0 {
+        return Ok(None);
+    }
+    if let Some(found) = settings.views_cannot_be_drawn() {
+        return Err(Error::Cache {
+            path: cache.folder().to_owned(),
+            found,
+            remedy: "Train with the version of logitcache that built it, or on the images as they are: --no-augment."
+                .into(),
+        });
+    }
+    Ok(Some(format!(
+        "each epoch shows the next of the {} cached views of each image, as the teacher saw it: no mosaic, no other changes",
+        settings.views
+    )))
 }
 
 fn open_dataset(source: &DataSource, notes: &mut Vec<String>) -> Result<Dataset> {

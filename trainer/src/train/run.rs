@@ -147,6 +147,7 @@ impl Run {
             seed: settings.seed,
             shuffle: true,
             augment,
+            cached_views: settings.augment && self.set.views().count > 0,
             epochs: settings.epochs,
             epochs_without_mosaic: settings.close_mosaic,
             threads: at_least_one(self.config.threads / THREADS_PER_LOADER),

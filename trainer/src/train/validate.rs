@@ -59,6 +59,7 @@ impl Validator {
             seed: 0,
             shuffle: false,
             augment: Augment::none(),
+            cached_views: false,
             epochs: 1,
             epochs_without_mosaic: 0,
             threads: NonZeroUsize::MIN,

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, dead_code)]
 #![cfg(feature = "libtorch")]
 
+#[path = "../../../tests/common/mod.rs"]
+mod common;
 #[path = "../../../tests/cli/support.rs"]
 mod support;
 mod train;
+mod views;

@@ -7,8 +7,12 @@
 //! ```
 //! A worker takes a token before a number, so the lowest number that is missing is always being worked on.
 
-use super::{Augment, Batch, Geometry, LabelBatch, TrainSet, augment::shuffled, set::Scratch};
-use crate::{Error, Result, types::ImageSize};
+use super::{Augment, Batch, Geometry, LabelBatch, TrainSet, set::Scratch};
+use crate::{
+    Error, Result,
+    augment::{Views, shuffled},
+    types::ImageSize,
+};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::{
     collections::BTreeMap,
@@ -33,6 +37,8 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// How images are changed.
     pub augment: Augment,
+    /// Whether the cache's views are shown, each in its turn, instead of changes that `augment` draws.
+    pub cached_views: bool,
     /// Number of epochs.
     pub epochs: usize,
     /// So many epochs at the end have no mosaic.
@@ -112,6 +118,12 @@ impl Loader {
     /// # Errors
     /// [`Error::Mismatch`] where cached predictions cannot follow the changes asked for or the threads cannot be had.
     pub fn start(set: Arc<TrainSet>, options: LoaderOptions, from: Position) -> Result<Self> {
+        if options.cached_views && set.views().count == 0 {
+            return Err(Error::Mismatch {
+                found: "there is no cache with views".into(),
+                remedy: "Build one with --views, or let the changes be drawn.".into(),
+            });
+        }
         if set.has_teacher() && options.augment.geometry != Geometry::Grid {
             return Err(Error::Mismatch {
                 found: "scaling and free shifts move pixels off the anchor grid of the cached predictions".into(),
@@ -256,7 +268,8 @@ impl Shared {
         let first = batch.number * options.batch.get();
         let indices = &order[first..images.min(first + options.batch.get())];
         let augment = options.augment_of(batch.epoch);
-        let targets = self.set.fill(&mut batch, indices, &augment, options.seed, scratch)?;
+        let views = if options.cached_views { self.set.views() } else { Views::default() };
+        let targets = self.set.fill(&mut batch, indices, &augment, options.seed, views, scratch)?;
         let add = |total: &AtomicU64, time: Duration| total.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
         add(&self.times.preparing_ns, start.elapsed());
         add(&self.times.targets_ns, targets);

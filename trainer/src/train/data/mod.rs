@@ -13,23 +13,20 @@
 //! Nothing here depends on threads or timing: what a batch holds follows from the seed, the epoch and the positions of its
 //! images in the list.
 
-mod augment;
 mod batch;
-mod geometry;
-mod hsv;
 mod loader;
 mod pixel_cache;
 mod pixels;
 mod predictions;
-mod render;
 mod set;
 #[cfg(test)]
 mod tests;
 
-pub use augment::{Augment, GRID_STEP_PX, Geometry};
 pub use batch::{Batch, LabelBatch, TeacherBatch};
 pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
 pub use set::{PixelCacheOptions, TrainSet, pixel_cache_bytes};
+
+pub use crate::augment::{Augment, GRID_STEP_PX, Geometry};
 
 use crate::types::LabelBox;
 use std::path::PathBuf;

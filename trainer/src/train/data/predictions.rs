@@ -2,21 +2,21 @@
 //!
 //! The teacher saw the whole letterboxed picture. What it said at an anchor is taken to hold wherever that anchor's cell is
 //! moved to: in a mosaic or beside a shifted picture the student sees other surroundings than the teacher did, which is the price
-//! of not running it again.
+//! of not running it again. Views that the teacher saw itself need none of it: their predictions stay at their anchors.
 
-use super::{
-    TeacherBatch,
-    geometry::{Rect, Scene, Tile},
-};
+use super::TeacherBatch;
 use crate::{
+    augment::{Rect, Scene, Tile},
     cache::{ImageView, PredictionColumns, decode_f32, decode_i32, fill_f32},
     preprocess::LetterboxPlan,
-    types::ImageSize,
+    teacher::{BoxSource, Grid},
+    types::{BoxXyxyPx, ImageSize},
 };
 
 /// The anchors of an input: strides in their order, cells row major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Anchors {
+    grid: Grid,
     levels: Vec<Level>,
     total: usize,
 }
@@ -40,7 +40,7 @@ impl Anchors {
             Level { stride: stride as i32, columns: columns as i32, rows: rows as i32, first }
         };
         let levels = strides.iter().map(level).collect();
-        Self { levels, total }
+        Self { grid: Grid::new(input.height, input.width, strides), levels, total }
     }
 
     /// `A`.
@@ -128,19 +128,57 @@ impl TeacherBatch {
     ) {
         let floor = &mut self.floor_prob[batch_index * anchors.total()..(batch_index + 1) * anchors.total()];
         anchors.for_each_run(tile, scene.flip, |run| floor[run].fill(view.dropped_mean_prob));
+        let moved = |anchor| anchors.moved(anchor, tile, scene.flip);
+        self.push_rows(batch_index, view, anchors, moved, |b| scene.place(tile, plan.to_input(b)), scene.flip);
+    }
 
+    /// Adds what the teacher said of a view that it saw itself: every anchor is where it was, and has the view's own floor,
+    /// grey or not. `scene` is the view's.
+    pub(super) fn push_view(
+        &mut self,
+        batch_index: usize,
+        scene: &Scene,
+        tile: &Tile,
+        view: &ImageView<'_>,
+        plan: &LetterboxPlan,
+        anchors: &Anchors,
+    ) {
+        let total = anchors.total();
+        self.floor_prob[batch_index * total..(batch_index + 1) * total].fill(view.dropped_mean_prob);
+        let here = |anchor| (anchor < total).then_some(anchor);
+        self.push_rows(batch_index, view, anchors, here, |b| scene.place(tile, plan.to_input(b)), false);
+    }
+
+    /// The rows of an image: each at its anchor of the window, where it has one, with its box there. `mirrored`: the logits were
+    /// said of the picture before a mirror.
+    ///
+    /// The box is what the bins say at that anchor, as the teacher's own decoding has it. The stored edges, which are clipped to the
+    /// image, stand in where the cache has no bins.
+    #[allow(clippy::too_many_arguments)]
+    fn push_rows(
+        &mut self,
+        batch_index: usize,
+        view: &ImageView<'_>,
+        anchors: &Anchors,
+        anchor_in_window: impl Fn(usize) -> Option<usize>,
+        box_in_window: impl Fn(BoxXyxyPx) -> BoxXyxyPx,
+        mirrored: bool,
+    ) {
         let columns = &view.predictions;
         let small = decode_f32(columns.scores).zip(decode_i32(columns.class_ids)).zip(columns.boxes_xyxy_px());
         for (row, (anchor, ((score, class_id), box_px))) in decode_i32(columns.anchors).zip(small).enumerate() {
-            let moved = usize::try_from(anchor).ok().and_then(|a| anchors.moved(a, tile, scene.flip));
-            let Some(moved) = moved else { continue };
+            let Some(anchor) = usize::try_from(anchor).ok().and_then(&anchor_in_window) else { continue };
             self.batch_index.push(batch_index as i64);
-            self.anchor.push(moved as i64);
+            self.anchor.push(anchor as i64);
             self.score.push(score);
             self.class_id.push(i64::from(class_id));
-            let b = scene.place(tile, plan.to_input(box_px));
+            self.push_logits(columns, row, mirrored);
+            let bins = self.dfl_logits.as_ref().map(|logits| &logits[logits.len() - self.dfl_len..]);
+            let b = match bins {
+                Some(bins) => BoxSource::Dfl(bins).decode(0, 1, anchors.grid.cell(anchor)),
+                None => box_in_window(box_px),
+            };
             self.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
-            self.push_logits(columns, row, scene.flip);
         }
     }
 

@@ -2,19 +2,16 @@
 
 use super::{
     Augment, Batch, TeacherBatch, TrainImage,
-    augment::{Draws, GRID_STEP_PX},
-    geometry::Scene,
-    hsv::HsvChange,
     pixel_cache::PixelCache,
     pixels::{Decoder, Pixels, bytes_per_image},
     predictions::Anchors,
-    render::Renderer,
 };
 use crate::{
     Error, Result,
-    cache::CacheReader,
+    augment::{Draws, GRID_STEP_PX, HsvChange, Renderer, Scene, Views},
+    cache::{CacheReader, ImageView},
     preprocess::LetterboxPlan,
-    types::{Failure, ImageSize, Letterbox},
+    types::{Failure, ImageSize, Letterbox, ViewChange},
 };
 use std::{
     path::PathBuf,
@@ -182,12 +179,18 @@ impl TrainSet {
         }
     }
 
+    /// The views that the cache holds of each image; none without a cache.
+    pub fn views(&self) -> Views {
+        self.teacher.as_ref().map_or(Views::default(), |teacher| teacher.reader.manifest().settings.views())
+    }
+
     /// Whether batches carry cached predictions.
     pub fn has_teacher(&self) -> bool {
         self.teacher.is_some()
     }
 
-    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch, position in the set) say.
+    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch, position in the set) say; with
+    /// `views`, in the views of the cache whose turn it is.
     /// Returns the time spent on cached predictions.
     ///
     /// # Errors
@@ -198,6 +201,7 @@ impl TrainSet {
         indices: &[usize],
         augment: &Augment,
         seed: u64,
+        views: Views,
         scratch: &mut Scratch,
     ) -> Result<Duration> {
         let image_bytes = bytes_per_image(self.input);
@@ -217,8 +221,13 @@ impl TrainSet {
         });
         let mut on_targets = Duration::ZERO;
         for (row, &index) in indices.iter().enumerate() {
-            let draws = Draws::new(seed, batch.epoch, index);
             let labelled = self.images[index].labels.is_some();
+            if views.count > 0 {
+                let view = views.shown(seed, batch.epoch, self.images[index].image_id);
+                on_targets += self.fill_view(batch, predictions.as_mut(), row, index, view, scratch)?;
+                continue;
+            }
+            let draws = Draws::new(seed, batch.epoch, index);
             let pool = if labelled { &self.labelled } else { &self.unlabelled };
             let partners = augment.partners(&draws, pool);
             let chosen = std::iter::once(index).chain(partners.into_iter().flatten());
@@ -248,6 +257,37 @@ impl TrainSet {
         }
         batch.teacher = predictions;
         Ok(on_targets)
+    }
+
+    /// One row of a batch: a view as the teacher saw it. Returns the time spent on cached predictions.
+    fn fill_view(
+        &self,
+        batch: &mut Batch,
+        predictions: Option<&mut TeacherBatch>,
+        row: usize,
+        index: usize,
+        view: i32,
+        scratch: &mut Scratch,
+    ) -> Result<Duration> {
+        let (image, image_bytes) = (&self.images[index], bytes_per_image(self.input));
+        let stored = self.teacher.as_ref().map(|teacher| teacher.view(image.image_id, view)).transpose()?;
+        let change = stored.as_ref().map_or(ViewChange::NONE, |stored| stored.change);
+        let [buffer, ..] = &mut scratch.levels;
+        let (plan, levels) = self.pixels.picture((index, image), self.input, &mut scratch.decoder, buffer)?;
+        let scene = change.scene(index, self.input);
+        let out = &mut batch.pixels[row * image_bytes..(row + 1) * image_bytes];
+        scratch.renderer.render_view(&change, &scene, levels, out);
+        batch.sources.push(index);
+        batch.labelled.push(image.labels.is_some());
+        self.push_labels(batch, row, &scene, &[(index, plan)]);
+        let start = Instant::now();
+        if let (Some(predictions), Some(teacher), Some(stored)) = (predictions, &self.teacher, &stored) {
+            scene
+                .tiles
+                .iter()
+                .for_each(|tile| predictions.push_view(row, &scene, tile, stored, &plan, &teacher.anchors));
+        }
+        Ok(start.elapsed())
     }
 
     fn push_labels(&self, batch: &mut Batch, row: usize, scene: &Scene, plans: &[(usize, LetterboxPlan)]) {
@@ -303,6 +343,15 @@ impl CachedTeacher {
         let anchors = Anchors::new(input, &teacher.strides);
         let (num_classes, dfl_len) = (manifest.class_len(), manifest.dfl_len());
         Ok(Self { anchors, num_classes, dfl_len, reader })
+    }
+
+    /// A view that a sound cache has.
+    fn view(&self, image_id: i64, view: i32) -> Result<ImageView<'_>> {
+        self.reader.image(image_id, view)?.ok_or_else(|| Error::Cache {
+            path: self.reader.folder().to_owned(),
+            found: format!("image {image_id} has no view {view}"),
+            remedy: "Run `logitcache verify`; build again with --overwrite.".into(),
+        })
     }
 }
 

@@ -67,14 +67,14 @@ impl Augment {
     }
 
     /// The three other images of a mosaic, drawn from `pool` with repetition; `None` where there is no mosaic this time.
-    pub(super) fn partners(&self, draws: &Draws, pool: &[usize]) -> Option<[usize; 3]> {
+    pub fn partners(&self, draws: &Draws, pool: &[usize]) -> Option<[usize; 3]> {
         let partner = |draw: f64| pool.get(below(draw, pool.len())).copied();
         let [a, b, c] = draws.partners.map(partner);
         (draws.mosaic < self.mosaic_prob).then_some([a?, b?, c?])
     }
 
     /// The scene of one picture, or of four: top left, top right, bottom left, bottom right of the point where they meet.
-    pub(super) fn scene(&self, draws: &Draws, pictures: &[(usize, LetterboxPlan)], input: ImageSize) -> Scene {
+    pub fn scene(&self, draws: &Draws, pictures: &[(usize, LetterboxPlan)], input: ImageSize) -> Scene {
         let sides = [f64::from(input.width), f64::from(input.height)];
         let flip = draws.flip < self.flip_prob;
         let mosaic = pictures.len() == 4;
@@ -123,7 +123,7 @@ impl Augment {
     }
 
     /// Relative changes of hue, saturation and value; `None` where colours stay.
-    pub(super) fn colour_changes(&self, draws: &Draws) -> Option<[f64; 3]> {
+    pub fn colour_changes(&self, draws: &Draws) -> Option<[f64; 3]> {
         (self.hsv_gain != [0.0; 3]).then(|| std::array::from_fn(|i| self.hsv_gain[i] * signed(draws.hsv[i])))
     }
 }
@@ -146,19 +146,35 @@ fn around(centre: [i32; 2], pictures: &[(usize, LetterboxPlan)], part: impl Fn(R
 /// Every random number of one image in one epoch, each in 0..1. All are drawn always and in this order, so that switching
 /// one change off leaves the others as they were.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Draws {
+pub struct Draws {
+    /// Whether it is one of a mosaic.
     pub mosaic: f64,
+    /// The three others.
     pub partners: [f64; 3],
+    /// Where the four meet.
     pub centre: [f64; 2],
+    /// How much it is enlarged.
     pub scale: f64,
+    /// How far it is shifted.
     pub translate: [f64; 2],
+    /// Whether it is mirrored.
     pub flip: f64,
+    /// How its colours change.
     pub hsv: [f64; 3],
 }
 
 impl Draws {
+    /// Those of the image at that position of a training set.
     pub fn new(seed: u64, epoch: usize, image: usize) -> Self {
-        let mut random = stream(seed, epoch, image as u64, b"augment\0");
+        Self::of(stream(seed, epoch as u64, image as u64, b"augment\0"))
+    }
+
+    /// Those of a stored view of an image: it is the same whatever is built beside it.
+    pub fn of_view(seed: u64, image_id: i64, view: i32) -> Self {
+        Self::of(stream(seed, view as u64, image_id as u64, b"view\0\0\0\0"))
+    }
+
+    fn of(mut random: ChaCha8Rng) -> Self {
         let mut next = || random.random::<f64>();
         Self {
             mosaic: next(),
@@ -173,8 +189,8 @@ impl Draws {
 }
 
 /// The random numbers of one purpose: ChaCha with all that they depend on as its key.
-fn stream(seed: u64, epoch: usize, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
-    let parts = [seed.to_le_bytes(), (epoch as u64).to_le_bytes(), image.to_le_bytes(), *purpose];
+pub(super) fn stream(seed: u64, epoch: u64, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng {
+    let parts = [seed.to_le_bytes(), epoch.to_le_bytes(), image.to_le_bytes(), *purpose];
     let mut key = [0; 32];
     for (to, from) in key.chunks_exact_mut(8).zip(parts) {
         to.copy_from_slice(&from);
@@ -183,8 +199,8 @@ fn stream(seed: u64, epoch: usize, image: u64, purpose: &[u8; 8]) -> ChaCha8Rng 
 }
 
 /// The order of an epoch's images: 0..images shuffled (Fisher-Yates).
-pub(super) fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
-    let mut random = stream(seed, epoch, 0, b"shuffle\0");
+pub fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
+    let mut random = stream(seed, epoch as u64, 0, b"shuffle\0");
     let mut order: Vec<usize> = (0..images).collect();
     for last in (1..images).rev() {
         order.swap(last, below(random.random(), last + 1));
@@ -193,7 +209,7 @@ pub(super) fn shuffled(seed: u64, epoch: usize, images: usize) -> Vec<usize> {
 }
 
 /// 0..1 onto 0..count, whole numbers.
-fn below(draw: f64, count: usize) -> usize {
+pub(super) fn below(draw: f64, count: usize) -> usize {
     ((draw * count as f64) as usize).min(count.saturating_sub(1))
 }
 

@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 
 /// One change of colours, ready to be applied to any number of pixels.
 #[derive(Debug)]
-pub(super) struct HsvChange {
+pub struct HsvChange {
     /// Added to the hue, 0..180.
     hue_shift: i32,
     saturation: [u8; 256],

@@ -9,18 +9,24 @@ use crate::types::{BoxXyxyPx, ImageSize};
 
 /// A rectangle of whole pixels, half-open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rect {
+pub struct Rect {
+    /// First column.
     pub x1: i32,
+    /// First row.
     pub y1: i32,
+    /// Column after the last.
     pub x2: i32,
+    /// Row after the last.
     pub y2: i32,
 }
 
 impl Rect {
+    /// All of a picture.
     pub fn of_size(size: ImageSize) -> Self {
         Self { x1: 0, y1: 0, x2: size.width as i32, y2: size.height as i32 }
     }
 
+    /// Moved.
     pub fn shifted(self, [dx, dy]: [i32; 2]) -> Self {
         Self { x1: self.x1 + dx, y1: self.y1 + dy, x2: self.x2 + dx, y2: self.y2 + dy }
     }
@@ -31,6 +37,7 @@ impl Rect {
         Self { x1, y1, x2: self.x2.min(other.x2).max(x1), y2: self.y2.min(other.y2).max(y1) }
     }
 
+    /// Whether it has no pixel.
     pub fn is_empty(self) -> bool {
         self.x1 >= self.x2 || self.y1 >= self.y2
     }
@@ -51,7 +58,7 @@ impl Rect {
 
 /// One picture on the canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tile {
+pub struct Tile {
     /// Position of the image in the training set.
     pub image: usize,
     /// Pixel (x, y) of the letterboxed picture lies at (x, y) + shift on the canvas.
@@ -62,23 +69,28 @@ pub(super) struct Tile {
 
 /// `window = canvas * scale + offset` along one axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct AxisMap {
+pub struct AxisMap {
+    /// Pixels of the window per pixel of the canvas.
     pub scale: f64,
+    /// Where the canvas begins, in pixels of the window.
     pub offset: f64,
 }
 
 impl AxisMap {
+    /// Window and canvas are the same.
     pub const IDENTITY: Self = Self { scale: 1.0, offset: 0.0 };
 }
 
 /// An augmented image, before its colours are changed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scene {
+pub struct Scene {
     /// The window: the student's input.
     pub input: ImageSize,
     /// One tile, or the four of a mosaic.
     pub tiles: Vec<Tile>,
+    /// Left to right.
     pub x: AxisMap,
+    /// Top to bottom.
     pub y: AxisMap,
     /// Whether the window is mirrored, left and right.
     pub flip: bool,
@@ -98,6 +110,19 @@ impl Scene {
     /// A box of the letterboxed picture in pixels of the window; nothing is clipped.
     pub fn place(&self, tile: &Tile, letterbox_px: BoxXyxyPx) -> BoxXyxyPx {
         self.mirrored(self.mapped(shifted(letterbox_px, tile.shift)))
+    }
+
+    /// The way back of [`Scene::place`]: a box of the window in pixels of the tile's letterboxed picture; nothing is clipped.
+    pub fn unplace(&self, tile: &Tile, window_px: BoxXyxyPx) -> BoxXyxyPx {
+        let back = |v: f32, axis: AxisMap| ((f64::from(v) - axis.offset) / axis.scale) as f32;
+        let b = self.mirrored(window_px);
+        let b = BoxXyxyPx {
+            x1: back(b.x1, self.x),
+            y1: back(b.y1, self.y),
+            x2: back(b.x2, self.x),
+            y2: back(b.y2, self.y),
+        };
+        shifted(b, tile.shift.map(|shift| -shift))
     }
 
     /// A label of the letterboxed picture in pixels of the window, clipped to the tile and to the window; `None` where too
@@ -129,7 +154,7 @@ impl Scene {
 }
 
 /// The box in an image of that width seen in a mirror.
-pub(super) fn mirror_box(b: BoxXyxyPx, width: u32) -> BoxXyxyPx {
+pub fn mirror_box(b: BoxXyxyPx, width: u32) -> BoxXyxyPx {
     let width = width as f32;
     BoxXyxyPx { x1: width - b.x2, x2: width - b.x1, ..b }
 }

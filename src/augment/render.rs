@@ -12,7 +12,7 @@ const WEIGHT_ONE: i32 = 1 << 11;
 
 /// Draws scenes; keeps its buffers.
 #[derive(Debug, Default)]
-pub(super) struct Renderer {
+pub struct Renderer {
     columns: Vec<Tap>,
     /// A row of the canvas with grey around.
     row: Vec<u8>,
