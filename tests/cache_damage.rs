@@ -743,8 +743,15 @@ mod archive {
         // A mapped cache that calls itself an archive, files and all, is none.
         let cache = copy_of_fixture();
         edit(cache.path(), |m| m["format"]["reader_features"] = json!(["archive"]));
-        let path = part_path(cache.path(), "images", 0);
-        assert_archive_damaged(cache.path(), &path, "it is of another cache");
+        for part in 0..2 {
+            let path = part_path(cache.path(), "images", part);
+            let file = path.strip_prefix(cache.path()).unwrap().to_str().unwrap();
+            assert_reported(&verify(cache.path()).unwrap(), file, "it is of another cache");
+        }
+        // Parts are converted side by side: either may be refused first.
+        for error in [unpack(cache.path()).unwrap_err(), inspect::summary(cache.path()).unwrap_err()] {
+            assert!(error.to_string().contains("it is of another cache"), "{error}");
+        }
     }
 
     #[test]

@@ -149,13 +149,17 @@ pub fn check_archive(
         let count = count.ok_or_else(|| format!("row group {number} declares {} rows", group.num_rows()))?;
         total = total.checked_add(count).ok_or("the row groups have too many rows")?;
         for chunk in group.columns() {
+            let found = |what: &str| format!("row group {number}, column `{}`: {what}", chunk.column_path().string());
             let fits = |size: i64| (1..=MAX_PAGE_BYTES).contains(&size);
-            if !matches!(chunk.compression(), Compression::ZSTD(_))
-                || !fits(chunk.compressed_size())
-                || !fits(chunk.uncompressed_size())
-            {
-                let name = chunk.column_path().string();
-                return Err(format!("row group {number}, column `{name}`: it is not compressed as an archive's are"));
+            let sizes_fit = fits(chunk.compressed_size()) && fits(chunk.uncompressed_size());
+            if !matches!(chunk.compression(), Compression::ZSTD(_)) || !sizes_fit {
+                return Err(found("it is not compressed as an archive's are"));
+            }
+            // The reader of pages asserts that these are sensible.
+            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+            let end = start.checked_add(chunk.compressed_size()).and_then(|end| usize::try_from(end).ok());
+            if start < MAGIC.len() as i64 || end.is_none_or(|end| end > footer_start) {
+                return Err(found("it does not lie between the beginning and the footer"));
             }
         }
     }

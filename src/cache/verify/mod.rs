@@ -10,7 +10,7 @@ mod pages;
 mod part;
 mod rules;
 
-use super::{CacheReader, ContentDigests, ImageKey, Manifest, content_digests, manifest_file::MANIFEST_NAME};
+use super::{CacheReader, ContentDigests, Manifest, content_digests, manifest_file::MANIFEST_NAME};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -138,8 +138,8 @@ fn content_of_archive(
 ) -> std::result::Result<ContentDigests, String> {
     let of_part = |part| arrow_records::stored_digests(folder, part);
     let images = manifest.parts.iter().map(of_part).collect::<std::result::Result<Vec<_>, _>>()?.concat();
-    let there: HashSet<ImageKey> = images.iter().map(|(key, _)| *key).collect();
-    let both = manifest.failures.iter().filter(|f| there.contains(&(f.image_id, 0)));
+    let there: HashSet<i64> = images.iter().map(|((image_id, _), _)| *image_id).collect();
+    let both = manifest.failures.iter().filter(|f| there.contains(&f.image_id));
     report.problems.extend(both.map(|f| in_manifest(failed_but_there(f.image_id))));
     content_digests(images)
 }
