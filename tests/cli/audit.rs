@@ -237,3 +237,32 @@ fn a_student_is_taken_as_it_is_or_refused() {
     audit(&cache, &teacher(), &[("--min-cosine", "1.5")]).expect(2);
     audit(&dir.path().join("nothing"), &teacher(), &[]).refused(&["not a cache"]);
 }
+
+#[test]
+fn coverage_keeps_the_anchors_that_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 12);
+    let rows = |name: &str, coverage: &str| {
+        let out = dir.path().join(name);
+        let settings: Vec<_> = SETTINGS.iter().chain(&[("--coverage", coverage)]).copied().collect();
+        logitcache(&build_args(&data, &out, &settings)).expect(0);
+        logitcache(&[std::ffi::OsStr::new("verify"), out.as_os_str()]).expect(0);
+        let reader = CacheReader::open(&out).unwrap();
+        let dense = reader.images().map(|image| image.unwrap().to_record().predictions).collect::<Vec<_>>();
+        (out, dense)
+    };
+    let ((_, all), (out, half)) = (rows("all", "1"), rows("half", "0.5"));
+    for (all, half) in all.iter().zip(&half) {
+        let square = |scores: &[f32]| scores.iter().map(|&s| f64::from(s) * f64::from(s)).sum::<f64>();
+        let (whole, kept) = (square(&all.score), square(&half.score));
+        let lowest = half.score.iter().copied().fold(f32::INFINITY, f32::min);
+        // Enough, and not without the last one. Every anchor over 0.0001 is in `all`; the rest is nothing.
+        assert!(kept >= 0.5 * whole * 0.999_99 && kept - f64::from(lowest).powi(2) < 0.5 * whole * 1.000_1, "{kept} {whole}");
+        assert!(all.score.iter().filter(|&&s| s > lowest).count() <= half.len(), "not the highest");
+    }
+    // Another coverage is another cache.
+    logitcache(&build_args(&data, &out, SETTINGS)).refused(&["settings.coverage", "0.5", "1"]);
+    let mut words = args(["inspect"], &[], &[]);
+    words.push(out.into());
+    assert!(logitcache(&words).expect(0).stdout.contains("coverage 0.5"));
+}

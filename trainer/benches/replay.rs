@@ -5,6 +5,10 @@
 //! For each change, over COCO128: the cosine between the gradients (with respect to the logits of an untrained student) from the moved predictions
 //! and from the live teacher, per image, mean and 5th percentile; and the average precision, against the labels moved along, of the moved
 //! boxes and of the live teacher's. The cache keeps every anchor, so that what its selection leaves out does not show here.
+//!
+//! The last rows are changes that do not keep the anchor grid, which `train` does not use with a cache: each image's predictions are carried to a
+//! view of it (`build --views 1`: scaled, shifted, mirrored, colours changed) that the teacher saw as well. An anchor goes to the cell
+//! that its centre falls into, on the level that fits the scale, the highest score first; its bins are shared out anew.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use logitcache::{
@@ -14,7 +18,7 @@ use logitcache::{
     teacher::{
         BoxSource, Grid, HeadOutputs, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession,
     },
-    types::{BoxXyxyPx, ImageSize, Letterbox, Store, TruthBox},
+    types::{BoxXyxyPx, ImageSize, Letterbox, Store, TruthBox, ViewChange},
 };
 use logitcache_train::train::data::{
     Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TeacherBatch, TrainImage, TrainSet,
@@ -70,13 +74,23 @@ fn main() {
         for_each_batch(&set, augment, |batch| found.add_row(&mut live, batch, 0));
         found.print(name, &teacher.class_names);
     }
+    for (name, range) in [("free scale and shift", 0.0..9.0), ("the same, scales 0.9 to 1.1", 0.9..1.1)] {
+        let mut found = Found::new();
+        for id in reader.keys().map(|key| key.unwrap()).filter(|(_, view)| *view == 1).map(|(id, _)| id) {
+            let view = reader.image(id, 1).unwrap().unwrap();
+            if range.contains(&view.change.scale) {
+                found.add_view(&live.grid, &live.student, input, &reader.image(id, 0).unwrap().unwrap(), &view);
+            }
+        }
+        found.print(&format!("{name} ({} images)", found.live.len()), &teacher.class_names);
+    }
 }
 
 /// A cache of every anchor.
 fn built(out: &Path, teacher: &Path, data: &Path) -> CacheReader {
     let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("logitcache");
     let mut command = Command::new(program);
-    command.args(["--quiet", "build", "--profile", "dense", "--split", "train", "--teacher"]).arg(teacher);
+    command.args(["--quiet", "build", "--profile", "dense", "--views", "1", "--split", "train", "--teacher"]).arg(teacher);
     assert!(command.arg("--data").arg(data).arg("--out").arg(out).output().unwrap().status.success());
     CacheReader::open(out).unwrap()
 }
@@ -90,7 +104,7 @@ fn train_images(reader: &CacheReader) -> Vec<TrainImage> {
         expected_sha256: Some(view.file_digest()),
         labels: view.labels.map(|labels| labels.iter().collect()),
     };
-    reader.images().map(|view| image(view.unwrap())).collect()
+    reader.images().map(|view| view.unwrap()).filter(|view| view.view == 0).map(image).collect()
 }
 
 /// Calls `each` with every batch of one epoch, an image each.
@@ -187,22 +201,60 @@ impl Found {
         truth: Vec<TruthBox>,
     ) {
         let live = Targets::live(head, rows, grid);
+        self.add_targets(grid, student, input, rows.class_len, &live, moved, truth);
+    }
+
+    /// What the teacher said of a view, and what it said of the image itself, carried there.
+    fn add_view(&mut self, grid: &Grid, student: &Student, input: ImageSize, image: &ImageView<'_>, view: &ImageView<'_>) {
+        let plan = Letterbox::fit(image.size, input.height, input.width);
+        let live = Targets::cached(view, &plan, grid).unwrap();
+        let still = Targets::cached(image, &plan, grid).unwrap();
+        let map = Map { change: view.change, width: input.width as f32 };
+        let moved = carried(&still, &map, grid, input);
+        let window = |b: BoxXyxyPx| BoxXyxyPx {
+            x1: b.x1.clamp(0.0, input.width as f32),
+            y1: b.y1.clamp(0.0, input.height as f32),
+            x2: b.x2.clamp(0.0, input.width as f32),
+            y2: b.y2.clamp(0.0, input.height as f32),
+        };
+        let area = |b: BoxXyxyPx| (b.x2 - b.x1) * (b.y2 - b.y1);
+        let labels = view.labels.iter().flat_map(|labels| labels.iter());
+        let truth = labels.filter_map(|label| {
+            let whole = map.of_box(plan.to_input(label.box_xyxy_px));
+            let b = window(whole);
+            let visible = b.x2 - b.x1 > 2.0 && b.y2 - b.y1 > 2.0 && area(b) > 0.1 * area(whole);
+            visible.then_some(TruthBox { class_id: label.class_id, box_xyxy_px: b, area_px2: f64::from(area(b)), is_crowd: false })
+        });
+        let truth = truth.collect();
+        self.add_targets(grid, student, input, view.predictions.class_len, &live, &moved, truth);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add_targets(
+        &mut self,
+        grid: &Grid,
+        student: &Student,
+        input: ImageSize,
+        classes: usize,
+        live: &Targets,
+        moved: &Targets,
+        truth: Vec<TruthBox>,
+    ) {
         let (mut from_moved, mut from_live) = (Vec::new(), Vec::new());
         for (term, agreements) in Term::ALL.into_iter().zip(&mut self.agreements) {
             let m = gradient(term, student, moved, grid, TEMPERATURE, &mut from_moved);
-            let l = gradient(term, student, &live, grid, TEMPERATURE, &mut from_live);
+            let l = gradient(term, student, live, grid, TEMPERATURE, &mut from_live);
             agreements.push(Agreement::new((&from_moved, m), (&from_live, l)));
         }
         let plan = Letterbox::fit(input, input.height, input.width);
-        let scored = |head: HeadView<'_>, image_id: usize| ScoredImage {
-            image_id: image_id as i64,
-            truth: truth.clone(),
-            detections: detect(head, grid, &plan, &NmsOptions::SCORING).unwrap(),
+        let scored = |targets: &Targets, image_id: usize| {
+            let (class_logits, boxes) = as_head(targets, grid, classes);
+            let head = HeadView { class_logits: &class_logits, boxes: BoxSource::DecodedXywh(&boxes) };
+            let detections = detect(head, grid, &plan, &NmsOptions::SCORING).unwrap();
+            ScoredImage { image_id: image_id as i64, truth: truth.clone(), detections }
         };
-        self.live.push(scored(*head, self.live.len()));
-        let (class_logits, boxes) = as_head(moved, grid, rows.class_len);
-        let head = HeadView { class_logits: &class_logits, boxes: BoxSource::DecodedXywh(&boxes) };
-        self.moved.push(scored(head, self.moved.len()));
+        self.live.push(scored(live, self.live.len()));
+        self.moved.push(scored(moved, self.moved.len()));
     }
 
     fn print(&self, name: &str, class_names: &[String]) {
@@ -271,4 +323,94 @@ fn as_head(targets: &Targets, grid: &Grid, classes: usize) -> (Vec<f32>, Vec<f32
         }
     }
     (logits, boxes)
+}
+
+/// From the letterboxed picture to the view.
+struct Map {
+    change: ViewChange,
+    width: f32,
+}
+
+impl Map {
+    fn x(&self, x: f32) -> f32 {
+        let x = x * self.change.scale + self.change.offset_x;
+        if self.change.flip { self.width - x } else { x }
+    }
+
+    fn y(&self, y: f32) -> f32 {
+        y * self.change.scale + self.change.offset_y
+    }
+
+    fn of_box(&self, b: BoxXyxyPx) -> BoxXyxyPx {
+        let (a, c) = (self.x(b.x1), self.x(b.x2));
+        BoxXyxyPx { x1: a.min(c), y1: self.y(b.y1), x2: a.max(c), y2: self.y(b.y2) }
+    }
+}
+
+/// Predictions of the whole picture at the anchors of a view of it.
+fn carried(still: &Targets, map: &Map, grid: &Grid, input: ImageSize) -> Targets {
+    let strides = [8u32, 16, 32];
+    let up = map.change.scale.log2().round() as i32;
+    let (classes, bins) =
+        (still.class_logits.len() / still.anchors.len(), still.dfl_logits.len() / still.anchors.len() / 4);
+    let mut order: Vec<usize> = (0..still.anchors.len()).collect();
+    order.sort_by(|&a, &b| still.weights[b].total_cmp(&still.weights[a]).then(a.cmp(&b)));
+    let mut places: Vec<Option<usize>> = vec![None; grid.num_anchors()];
+    for i in order {
+        let cell = grid.cell(still.anchors[i]);
+        let level = strides.iter().position(|&s| s == cell.stride).unwrap() as i32 + up;
+        let Some(&stride) = usize::try_from(level).ok().and_then(|level| strides.get(level)) else { continue };
+        let (x, y) = (map.x(cell.centre_x * cell.stride as f32), map.y(cell.centre_y * cell.stride as f32));
+        if x < 0.0 || y < 0.0 || x >= input.width as f32 || y >= input.height as f32 {
+            continue;
+        }
+        let first: u32 = strides.iter().filter(|&&s| s < stride).map(|s| (input.width / s) * (input.height / s)).sum();
+        let (column, row) = (x as u32 / stride, y as u32 / stride);
+        places[(first + row * (input.width / stride) + column) as usize].get_or_insert(i);
+    }
+    let mut out = Targets::default();
+    for (anchor, i) in places.iter().enumerate().filter_map(|(anchor, place)| Some((anchor, (*place)?))) {
+        let (from, to) = (grid.cell(still.anchors[i]), grid.cell(anchor));
+        let logits = &still.dfl_logits[i * 4 * bins..(i + 1) * 4 * bins];
+        let mut sides: Vec<Vec<f32>> = (0..4)
+            .map(|side| {
+                let of_side = &logits[side * bins..(side + 1) * bins];
+                let max = of_side.iter().copied().fold(f32::MIN, f32::max);
+                let mass: Vec<f32> = of_side.iter().map(|l| (l - max).exp()).collect();
+                let total: f32 = mass.iter().sum();
+                let mut shared = vec![1e-6f32; bins];
+                for (bin, mass) in mass.iter().enumerate() {
+                    let distance = bin as f32 * from.stride as f32;
+                    let (x, y) = (from.centre_x * from.stride as f32, from.centre_y * from.stride as f32);
+                    let (to_x, to_y, stride) =
+                        (to.centre_x * to.stride as f32, to.centre_y * to.stride as f32, to.stride as f32);
+                    // How far the mapped edge is from the new centre, outwards.
+                    let outwards = match side {
+                        0 => (to_x - map.x(x - distance)) * if map.change.flip { -1.0 } else { 1.0 },
+                        1 => to_y - map.y(y - distance),
+                        2 => (map.x(x + distance) - to_x) * if map.change.flip { -1.0 } else { 1.0 },
+                        _ => map.y(y + distance) - to_y,
+                    };
+                    let place = (outwards / stride).clamp(0.0, (bins - 1) as f32);
+                    let low = (place.floor() as usize).min(bins - 2);
+                    let share = place - low as f32;
+                    shared[low] += mass / total * (1.0 - share);
+                    shared[low + 1] += mass / total * share;
+                }
+                shared.iter().map(|p| p.ln()).collect()
+            })
+            .collect();
+        if map.change.flip {
+            sides.swap(0, 2);
+        }
+        let sides = sides.concat();
+        let b = BoxSource::Dfl(&sides).decode(0, 1, to);
+        let stride = to.stride as f32;
+        out.anchors.push(anchor);
+        out.weights.push(still.weights[i]);
+        out.class_logits.extend(&still.class_logits[i * classes..(i + 1) * classes]);
+        out.dfl_logits.extend(sides);
+        out.boxes_xyxy_cells.push([b.x1, b.y1, b.x2, b.y2].map(|v| v / stride));
+    }
+    out
 }
