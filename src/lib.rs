@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! types, error, fsio -> dataset -> preprocess -> draw, cache -> teacher -> pipeline -> build, eval -> inspect, predict
-//!     -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
+//!     -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod build;
@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
+pub mod report;
 pub mod teacher;
 pub mod types;
 

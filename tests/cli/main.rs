@@ -12,4 +12,5 @@ mod interruption;
 mod json;
 mod predict;
 mod refusals;
+mod report;
 mod support;
