@@ -164,12 +164,11 @@ impl ClassMatches {
         corners.first().map(|corners| envelope(corners, objects))
     }
 
-    /// How many objects there are, and at each threshold the number of right detections so far and the precision there, wherever the
-    /// precision rises.
+    /// How many objects there are, and the corners at each threshold.
     ///
     /// An image that counts several times stands for as many equal images: its detections follow each other, so only where they end
     /// can the envelope of the precision have a corner.
-    fn corners(&self, weights: &[u32]) -> Option<(u64, [Vec<(u64, f64)>; NUM_THRESHOLDS])> {
+    fn corners(&self, weights: &[u32]) -> Option<(u64, [Corners; NUM_THRESHOLDS])> {
         let objects: u64 =
             self.objects.iter().map(|&(image, n)| u64::from(n) * u64::from(weights[image as usize])).sum();
         if objects == 0 {
@@ -178,7 +177,7 @@ impl ClassMatches {
         let mut seen = 0u64;
         let mut ignored = [0u64; NUM_THRESHOLDS];
         let mut right = [0u64; NUM_THRESHOLDS];
-        let mut corners: [Vec<(u64, f64)>; NUM_THRESHOLDS] = Default::default();
+        let mut corners: [Corners; NUM_THRESHOLDS] = Default::default();
         for found in &self.detections {
             let weight = u64::from(weights[found.image as usize]);
             if weight == 0 {
@@ -200,6 +199,9 @@ impl ClassMatches {
         Some((objects, corners))
     }
 }
+
+/// Right detections so far and the precision there, wherever it rises.
+type Corners = Vec<(u64, f64)>;
 
 /// Mean of the [`envelope`].
 fn area_under(corners: &[(u64, f64)], objects: u64) -> f64 {

@@ -92,7 +92,7 @@ fn epochs(chart: &LineChart<'_>) -> Range<f64> {
 fn values(chart: &LineChart<'_>) -> Range<f64> {
     let all = chart.lines.iter().flat_map(|line| &line.points).map(|point| point.1);
     let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
-    if !low.is_finite() {
+    if !low.is_finite() || (low == 0.0 && high == 0.0) {
         return 0.0..1.0;
     }
     let room = 0.06 * (high - low).max(0.1 * high.abs()).max(1e-9);
