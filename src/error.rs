@@ -77,6 +77,16 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// A training run's folder cannot be read.
+    #[error("{}: {found}\n  {remedy}", path.display())]
+    Run {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What is wrong: expected and found.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
     /// Two things that must belong together do not (settings, class names, sizes).
     #[error("{found}\n  {remedy}")]
     Mismatch {

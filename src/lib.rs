@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
-//!     predict, convert -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
+//!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
@@ -25,6 +25,7 @@ pub mod inspect;
 pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
+pub mod report;
 pub mod teacher;
 pub mod types;
 

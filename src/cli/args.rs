@@ -47,6 +47,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Distil a YOLOv8 student from a cache, without the teacher (or train one from labels alone).
     Train(Box<TrainArgs>),
+    /// Put runs and caches on one page: settings, curves, scores, calibration, pictures.
+    Report(Box<ReportArgs>),
     /// Write a trained student as an ONNX file in Ultralytics' export form.
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes, for trying things.
@@ -398,6 +400,38 @@ pub struct TrainArgs {
     /// One JSON object on stdout (schemas/train.schema.json).
     #[arg(long)]
     pub json: bool,
+}
+
+/// `logitcache report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders that `train` or `build` made, in any number; the first run is the reference.
+    #[arg(required = true, value_name = "RUN|CACHE")]
+    pub folders: Vec<PathBuf>,
+    /// The page: one HTML file of at most 5 MB that needs no network.
+    #[arg(long, value_name = "REPORT.html")]
+    pub out: PathBuf,
+    /// The data set to score the runs' models on [default: what the first run was validated on].
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
+    #[arg(long, value_name = "DIR", requires = "data")]
+    pub images: Option<PathBuf>,
+    /// Split to score on [default: the run's, else val].
+    #[arg(long)]
+    pub split: Option<String>,
+    /// The student before distillation: an ONNX file to score and to draw beside it.
+    #[arg(long, value_name = "M.onnx")]
+    pub before: Option<PathBuf>,
+    /// Images to draw, those where labels, teacher and student disagree most.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub max_pictures: usize,
+    /// Run no model: what the folders hold, without scores and without students on the pictures.
+    #[arg(long)]
+    pub no_models: bool,
+    /// How the models run.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
 }
 
 /// `logitcache export`

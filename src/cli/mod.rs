@@ -11,6 +11,7 @@ mod inspect;
 pub mod output;
 mod predict;
 pub mod progress;
+mod report;
 mod synth;
 mod verify;
 
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> Result<Status> {
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
         Command::Predict(args) => predict::run(&args, cli.quiet),
+        Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
     }

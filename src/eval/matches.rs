@@ -14,7 +14,7 @@ use hotcoco::{
 pub(super) const NUM_THRESHOLDS: usize = 10;
 
 /// Recalls at which COCO reads the precision: 0.00, 0.01, ..., 1.00.
-const NUM_RECALLS: usize = 101;
+pub(super) const NUM_RECALLS: usize = 101;
 
 /// Most detections of one class of one image that COCO looks at.
 const MAX_DETECTIONS: usize = 100;
@@ -153,10 +153,22 @@ impl Matches {
 
 impl ClassMatches {
     /// Average precision at each threshold: the mean over COCO's recalls of the highest precision at that recall or a higher one.
+    fn average_precision(&self, weights: &[u32]) -> Option<[f64; NUM_THRESHOLDS]> {
+        let (objects, corners) = self.corners(weights)?;
+        Some(corners.map(|corners| area_under(&corners, objects)))
+    }
+
+    /// The highest precision at each of COCO's recalls or a higher one, at IoU 0.5, every image counted once; `None` without objects.
+    pub(super) fn precisions_50(&self, num_images: usize) -> Option<[f64; NUM_RECALLS]> {
+        let (objects, corners) = self.corners(&vec![1; num_images])?;
+        corners.first().map(|corners| envelope(corners, objects))
+    }
+
+    /// How many objects there are, and the corners at each threshold.
     ///
     /// An image that counts several times stands for as many equal images: its detections follow each other, so only where they end
     /// can the envelope of the precision have a corner.
-    fn average_precision(&self, weights: &[u32]) -> Option<[f64; NUM_THRESHOLDS]> {
+    fn corners(&self, weights: &[u32]) -> Option<(u64, [Corners; NUM_THRESHOLDS])> {
         let objects: u64 =
             self.objects.iter().map(|&(image, n)| u64::from(n) * u64::from(weights[image as usize])).sum();
         if objects == 0 {
@@ -165,8 +177,7 @@ impl ClassMatches {
         let mut seen = 0u64;
         let mut ignored = [0u64; NUM_THRESHOLDS];
         let mut right = [0u64; NUM_THRESHOLDS];
-        // At each threshold: right ones so far and the precision there. The precision only rises at these.
-        let mut corners: [Vec<(u64, f64)>; NUM_THRESHOLDS] = Default::default();
+        let mut corners: [Corners; NUM_THRESHOLDS] = Default::default();
         for found in &self.detections {
             let weight = u64::from(weights[found.image as usize]);
             if weight == 0 {
@@ -185,24 +196,36 @@ impl ClassMatches {
                 }
             }
         }
-        Some(corners.map(|corners| area_under(&corners, objects)))
+        Some((objects, corners))
     }
 }
 
-/// Mean over the recalls 0.00, 0.01, ..., 1.00 of the highest precision from there on.
+/// Right detections so far and the precision there, wherever it rises.
+type Corners = Vec<(u64, f64)>;
+
+/// Mean of the [`envelope`].
 fn area_under(corners: &[(u64, f64)], objects: u64) -> f64 {
-    let mut sum = 0.0;
+    // From the highest recall down, so that the sum is the same to the bit however it is come by.
+    envelope(corners, objects).iter().rev().sum::<f64>() / NUM_RECALLS as f64
+}
+
+/// At the recalls 0.00, 0.01, ..., 1.00 the highest precision from there on.
+fn envelope(corners: &[(u64, f64)], objects: u64) -> [f64; NUM_RECALLS] {
+    let mut precisions = [0.0; NUM_RECALLS];
     let mut highest = 0.0f64;
     let mut corners = corners.iter().rev().peekable();
-    for step in (0..NUM_RECALLS).rev() {
-        // As numpy's linspace rounds them.
-        let recall = step as f64 * (1.0 / (NUM_RECALLS - 1) as f64);
-        while let Some((_, precision)) = corners.next_if(|(right, _)| *right as f64 / objects as f64 >= recall) {
+    for (step, slot) in precisions.iter_mut().enumerate().rev() {
+        while let Some((_, precision)) = corners.next_if(|(right, _)| *right as f64 / objects as f64 >= recall(step)) {
             highest = highest.max(*precision);
         }
-        sum += highest;
+        *slot = highest;
     }
-    sum / NUM_RECALLS as f64
+    precisions
+}
+
+/// The `step`-th of COCO's recalls, as numpy's linspace rounds it.
+pub(super) fn recall(step: usize) -> f64 {
+    step as f64 * (1.0 / (NUM_RECALLS - 1) as f64)
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 //! `build` uses. [`score`] holds detections against the truth, [`compare`] two models against chance, and [`Eval`] does all of it for
 //! several models on one data set.
 
+mod agreement;
 mod bootstrap;
+mod calibration;
 mod coco;
 mod confidence;
+mod curves;
 mod detector;
 mod latency;
 mod matches;
@@ -17,7 +20,10 @@ mod run;
 mod score;
 mod table;
 
+pub use agreement::{PAIRED_IOU, disagreement};
 pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
+pub use calibration::{Calibration, ScoreBin};
+pub use curves::PrecisionRecall;
 pub use detector::{DetectedImage, Detector, DetectorOptions};
 pub use latency::{Latency, latency};
 pub use matches::Matches;

@@ -96,7 +96,19 @@ impl Eval {
     /// # Errors
     /// [`Error::Interrupted`] after `stop`; [`Error::Dataset`] where no image is left to be scored or none shows an object; as
     /// [`Detector::open`] and [`Detector::run`].
-    pub fn run(self, stop: &AtomicBool, mut on_image: impl FnMut(bool)) -> Result<EvalReport> {
+    pub fn run(self, stop: &AtomicBool, on_image: impl FnMut(bool)) -> Result<EvalReport> {
+        self.run_with_matches(stop, on_image).map(|(report, _)| report)
+    }
+
+    /// [`Eval::run`], and of each model which detections are right.
+    ///
+    /// # Errors
+    /// As [`Eval::run`].
+    pub fn run_with_matches(
+        self,
+        stop: &AtomicBool,
+        mut on_image: impl FnMut(bool),
+    ) -> Result<(EvalReport, Vec<Matches>)> {
         let started = Instant::now();
         let mut failures = BTreeMap::new();
         let mut unlabelled = BTreeSet::new();
@@ -121,15 +133,15 @@ impl Eval {
             return Err(self.nothing_to_score(&failures));
         }
         let mut models: Vec<ModelReport> = Vec::with_capacity(runs.len());
-        let mut first: Option<Matches> = None;
+        let mut all_matches: Vec<Matches> = Vec::with_capacity(runs.len());
         for (loaded, mut run) in self.models.iter().zip(runs) {
             let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
             if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
                 return Err(no_labels(&self.options, format!("the labels of {} images show no object", images.len())));
             }
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
-            let against_first = first.as_ref().map(|first| bootstrap::compare(first, &matches)).transpose()?;
-            first.get_or_insert(matches);
+            let against_first = all_matches.first().map(|first| bootstrap::compare(first, &matches)).transpose()?;
+            all_matches.push(matches);
             let TeacherModel { path, sha256, class_names, input, precision, .. } = &loaded.model;
             models.push(ModelReport {
                 name: self.name_of(path),
@@ -148,7 +160,7 @@ impl Eval {
             });
         }
         let DetectorOptions { nms, provider, .. } = self.options.detector;
-        Ok(EvalReport {
+        let report = EvalReport {
             images: scored.len() as u64,
             unlabelled_images: unlabelled.len() as u64,
             failures,
@@ -166,7 +178,8 @@ impl Eval {
             elapsed_s: started.elapsed().as_secs_f64(),
             data: self.options.source.data,
             split: self.options.source.split,
-        })
+        };
+        Ok((report, all_matches))
     }
 
     fn run_model(

@@ -257,7 +257,10 @@ fn coverage_keeps_the_anchors_that_matter() {
         let (whole, kept) = (square(&all.score), square(&half.score));
         let lowest = half.score.iter().copied().fold(f32::INFINITY, f32::min);
         // Enough, and not without the last one. Every anchor over 0.0001 is in `all`; the rest is nothing.
-        assert!(kept >= 0.5 * whole * 0.999_99 && kept - f64::from(lowest).powi(2) < 0.5 * whole * 1.000_1, "{kept} {whole}");
+        assert!(
+            kept >= 0.5 * whole * 0.999_99 && kept - f64::from(lowest).powi(2) < 0.5 * whole * 1.000_1,
+            "{kept} {whole}"
+        );
         assert!(all.score.iter().filter(|&&s| s > lowest).count() <= half.len(), "not the highest");
     }
     // Another coverage is another cache.

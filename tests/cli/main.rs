@@ -14,5 +14,6 @@ mod interruption;
 mod json;
 mod predict;
 mod refusals;
+mod report;
 mod support;
 mod views;

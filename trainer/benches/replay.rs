@@ -90,7 +90,9 @@ fn main() {
 fn built(out: &Path, teacher: &Path, data: &Path) -> CacheReader {
     let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("logitcache");
     let mut command = Command::new(program);
-    command.args(["--quiet", "build", "--profile", "dense", "--views", "1", "--split", "train", "--teacher"]).arg(teacher);
+    command
+        .args(["--quiet", "build", "--profile", "dense", "--views", "1", "--split", "train", "--teacher"])
+        .arg(teacher);
     assert!(command.arg("--data").arg(data).arg("--out").arg(out).output().unwrap().status.success());
     CacheReader::open(out).unwrap()
 }
@@ -205,7 +207,14 @@ impl Found {
     }
 
     /// What the teacher said of a view, and what it said of the image itself, carried there.
-    fn add_view(&mut self, grid: &Grid, student: &Student, input: ImageSize, image: &ImageView<'_>, view: &ImageView<'_>) {
+    fn add_view(
+        &mut self,
+        grid: &Grid,
+        student: &Student,
+        input: ImageSize,
+        image: &ImageView<'_>,
+        view: &ImageView<'_>,
+    ) {
         let plan = Letterbox::fit(image.size, input.height, input.width);
         let live = Targets::cached(view, &plan, grid).unwrap();
         let still = Targets::cached(image, &plan, grid).unwrap();
@@ -223,7 +232,12 @@ impl Found {
             let whole = map.of_box(plan.to_input(label.box_xyxy_px));
             let b = window(whole);
             let visible = b.x2 - b.x1 > 2.0 && b.y2 - b.y1 > 2.0 && area(b) > 0.1 * area(whole);
-            visible.then_some(TruthBox { class_id: label.class_id, box_xyxy_px: b, area_px2: f64::from(area(b)), is_crowd: false })
+            visible.then_some(TruthBox {
+                class_id: label.class_id,
+                box_xyxy_px: b,
+                area_px2: f64::from(area(b)),
+                is_crowd: false,
+            })
         });
         let truth = truth.collect();
         self.add_targets(grid, student, input, view.predictions.class_len, &live, &moved, truth);

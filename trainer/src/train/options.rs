@@ -1,7 +1,7 @@
 //! Everything that decides what a training run does.
 
 use super::{loss::ClsLoss, schedule::Decay};
-use crate::{Error, Result, dataset::DataSource, fsio, student::Scale};
+use crate::{Error, Result, dataset::DataSource, fsio, report::RunData, student::Scale};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -160,6 +160,9 @@ pub struct RunConfig {
     pub threads: usize,
     /// Device, in PyTorch's words.
     pub device: String,
+    /// Where its data lie, for reports; not compared on resume. Empty in runs of earlier programs.
+    #[serde(default)]
+    pub data: RunData,
     /// What decides the weights.
     pub settings: Settings,
 }
@@ -200,7 +203,7 @@ impl RunConfig {
         let as_value = |config: &Self| serde_json::to_value(config).unwrap_or(Value::Null);
         let mut lines = Vec::new();
         differences("", &as_value(self), &as_value(wanted), &mut lines);
-        lines.retain(|line| !line.starts_with("producer"));
+        lines.retain(|line| !line.starts_with("producer") && !line.starts_with("data."));
         if lines.is_empty() {
             return Ok(());
         }

@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     cache::{CacheReader, to_hex},
     dataset::{DataSource, Dataset},
+    report::RunData,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
 };
@@ -54,6 +55,7 @@ struct Sources {
     imgsz: u32,
     described: String,
     val: Option<Dataset>,
+    val_source: Option<DataSource>,
 }
 
 impl Run {
@@ -93,6 +95,7 @@ impl Run {
                 .and_then(|c| c.manifest().digests.as_ref().map(|d| d.content_sha256.clone())),
             threads: threads.get(),
             device: format!("{:?}", options.device).to_lowercase(),
+            data: RunData::new(&options.out, options.cache.as_deref(), sources.val_source.as_ref()),
             settings: options.settings.clone(),
         };
 
@@ -172,8 +175,8 @@ impl Sources {
             }
         };
         let imgsz = input_side(options, cache.as_deref())?;
-        let val = validation(options, cache.as_deref(), &images, notes)?;
-        Ok(Self { cache, images, class_names, imgsz, described, val })
+        let (val, val_source) = validation(options, cache.as_deref(), &images, notes)?.unzip();
+        Ok(Self { cache, images, class_names, imgsz, described, val, val_source })
     }
 }
 
@@ -240,13 +243,13 @@ fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32
     }
 }
 
-/// The data set to validate on; `None` where there is none, with a note that says why.
+/// The data set to validate on and where it was found; `None` where there is none, with a note that says why.
 fn validation(
     options: &TrainOptions,
     cache: Option<&CacheReader>,
     images: &TrainImages,
     notes: &mut Vec<String>,
-) -> Result<Option<Dataset>> {
+) -> Result<Option<(Dataset, DataSource)>> {
     if !options.validate {
         return Ok(None);
     }
@@ -256,21 +259,21 @@ fn validation(
         (None, Some(cache)) => images::source_of(cache, split),
         (None, None) => return Ok(None),
     };
-    let opened = source.and_then(|source| Dataset::open(&source));
+    let opened = source.and_then(|source| Ok((Dataset::open(&source)?, source)));
     match opened {
-        Ok(dataset) if dataset.class_names.is_some() => {
+        Ok((dataset, source)) if dataset.class_names.is_some() => {
             let trained = images.images.iter().map(|i| &i.path);
             if dataset.samples.iter().map(|s| &s.path).eq(trained) {
                 notes.push("the validation images are the training images: scores say nothing of new ones".into());
             }
-            Ok(Some(dataset))
+            Ok(Some((dataset, source)))
         }
-        Ok(dataset) if options.val_split.is_some() => Err(Error::Mismatch {
+        Ok((dataset, _)) if options.val_split.is_some() => Err(Error::Mismatch {
             found: format!("{} has no labels to validate with", dataset.root.display()),
             remedy: "Name a labelled data set with --data, or validate on nothing: --val-split none.".into(),
         }),
         Err(error) if options.val_split.is_some() => Err(error),
-        Ok(dataset) => {
+        Ok((dataset, _)) => {
             notes.push(format!("no validation: {} has no labels", dataset.root.display()));
             Ok(None)
         }

@@ -115,6 +115,18 @@ fn killed_or_interrupted_it_goes_on_to_the_same_bits() {
     assert!(weights(&out) == weights(&whole), "interrupted: other weights");
     assert_eq!(results(&out), results(&whole));
 
+    // Places are kept for reports and are no settings: the run goes on after its cache was moved.
+    let kept = |run: &Path| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(run.join("config.json")).unwrap()).unwrap()
+    };
+    assert_eq!(kept(&out)["data"]["cache"], "../cache");
+    assert_eq!(kept(&out)["data"]["val_split"], "val");
+    let moved = setup.path("moved");
+    fs::rename(&setup.cache, &moved).unwrap();
+    train(&moved, &out, &[("--resume", "")]).expect(0);
+    assert_eq!(kept(&out)["data"]["cache"], "../moved");
+    fs::rename(&moved, &setup.cache).unwrap();
+
     // A complete run has nothing left to do, and its settings are its own.
     train(&setup.cache, &out, &[("--resume", "")]).expect(0);
     assert!(weights(&out) == weights(&whole));
@@ -172,6 +184,13 @@ fn a_student_is_trained_exported_and_used_again() {
     let cache = setup.path("second");
     build(&setup.data, &cache, &[("--teacher", exported.to_str().unwrap()), ("--imgsz", "64"), ("--min-score", "0")])
         .expect(0);
+
+    // A report finds the data set that it was validated on, as the run keeps it.
+    let page = setup.path("report.html");
+    let words = args(["report", "--max-pictures", "2"], &[("--out", &page)], &[]);
+    let report = logitcache(&words.into_iter().chain([run.clone().into()]).collect::<Vec<_>>()).expect(0);
+    assert!(!report.stderr.contains("not scored"), "{}", report.stderr);
+    assert!(fs::read_to_string(&page).unwrap().contains("student after (plain)"));
 
     // From its weights a next student starts; with other classes the class branch is made anew, and that is said.
     let start = run.join("weights/best.safetensors");

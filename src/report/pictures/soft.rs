@@ -1,0 +1,182 @@
+//! Class distributions of single boxes: the teacher's from its cached logits, a student's at the same anchor.
+
+use super::{DrawnModel, candidates::Candidate, columns::SHOWN};
+use crate::{
+    Error, Result,
+    cache::{decode_f16, decode_f32, decode_i32},
+    eval::{DetectorOptions, suppress},
+    preprocess::{Preprocessor, RgbImage},
+    report::cache_folder::CacheFolder,
+    teacher::{SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid},
+    types::{BoxXyxyPx, Detection, Letterbox, Store},
+};
+use std::cmp::Ordering;
+
+/// Classes of a distribution that are shown.
+pub const TOP_CLASSES: usize = 5;
+/// Boxes of an image whose distributions are shown.
+const MAX_BOXES: usize = 4;
+
+/// One box of the teacher.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftBox {
+    /// Its number in the picture, from 1.
+    pub number: usize,
+    /// The teacher's class id.
+    pub class_id: u32,
+    /// Its name.
+    pub class: String,
+    /// The teacher's probability of it, 0..=1.
+    pub score: f32,
+    /// In pixels of the image.
+    pub box_xyxy_px: BoxXyxyPx,
+    /// The teacher's [`TOP_CLASSES`] most probable classes.
+    pub classes: Vec<ClassProbs>,
+}
+
+/// One class's probabilities at one anchor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassProbs {
+    /// Name of the class.
+    pub class: String,
+    /// The teacher's, from its cached logit.
+    pub teacher: f32,
+    /// The models', `None` for one that lacks the class.
+    pub models: Vec<Option<f32>>,
+}
+
+/// A student that answers for single anchors.
+pub(super) struct SoftModel {
+    pub(super) title: String,
+    model: TeacherModel,
+    session: TeacherSession,
+    /// The student's class id for each of the teacher's.
+    of_teacher: Vec<Option<usize>>,
+}
+
+impl SoftModel {
+    /// Opens a student. `Err` holds why its anchors cannot be held against the teacher's: a note, not a failure.
+    ///
+    /// # Errors
+    /// As [`TeacherSession::new`].
+    pub(super) fn open(
+        model: &DrawnModel,
+        cache: &CacheFolder,
+        detector: &DetectorOptions,
+    ) -> Result<Result<Self, String>> {
+        let options = TeacherOptions { imgsz: detector.imgsz, store: Store::Cls, names: detector.names.clone() };
+        let loaded = TeacherModel::load(&model.path, &options)?;
+        let teacher = &cache.reader.manifest().teacher;
+        let same_size = (loaded.input.width, loaded.input.height) == (teacher.input_width, teacher.input_height);
+        if !same_size || loaded.head.strides != teacher.strides {
+            return Ok(Err(format!(
+                "{}: its anchors ({} x {} pixels, strides {:?}) are not the teacher's ({} x {}, {:?}), so its class distributions are \
+                 not shown",
+                model.title,
+                loaded.input.width,
+                loaded.input.height,
+                loaded.head.strides,
+                teacher.input_width,
+                teacher.input_height,
+                teacher.strides
+            )));
+        }
+        let session = SessionOptions { provider: detector.provider, intra_threads: detector.jobs.get() };
+        let session = TeacherSession::new(&loaded, &session)?;
+        let of_teacher =
+            teacher.class_names.iter().map(|name| loaded.class_names.iter().position(|own| own == name)).collect();
+        Ok(Ok(Self { title: model.title.clone(), model: loaded, session, of_teacher }))
+    }
+
+    /// The probabilities of every class of the teacher at some anchors of an image, `[anchors][classes]`.
+    fn probabilities(&mut self, picture: &RgbImage, anchors: &[usize]) -> Result<Vec<Vec<Option<f32>>>> {
+        let input = self.model.input;
+        let plan = Letterbox::fit(picture.size, input.height, input.width);
+        let mut pixels = vec![0.0; 3 * input.height as usize * input.width as usize];
+        Preprocessor::default().letterbox_into(picture, &plan, &mut pixels);
+        let heads = self.session.run(1, &pixels).map_err(|error| Error::Model {
+            path: self.model.path.clone(),
+            found: format!("it cannot be run: {error}"),
+            remedy: "Try --provider cpu, or export the model again.".into(),
+        })?;
+        let (logits, num_anchors) = (heads.class_logits(0), self.model.head.num_anchors);
+        let at = |anchor: usize, class: Option<usize>| Some(sigmoid(*logits.get(class? * num_anchors + anchor)?));
+        let of_anchor = |&anchor: &usize| self.of_teacher.iter().map(|&class| at(anchor, class)).collect();
+        Ok(anchors.iter().map(of_anchor).collect())
+    }
+}
+
+/// A kept anchor of the teacher that became one of its boxes.
+struct Kept {
+    detection: Detection,
+    anchor: usize,
+    probs: Vec<f32>,
+}
+
+/// The teacher's boxes where the last model's probability of the teacher's class is furthest from the teacher's (without a model: of the
+/// highest scores), [`MAX_BOXES`] at most.
+pub(super) fn boxes(
+    image: &Candidate,
+    picture: &RgbImage,
+    cache: &CacheFolder,
+    models: &mut [SoftModel],
+) -> Result<Vec<SoftBox>> {
+    let Some(mut kept) = image.image_id.map(|id| kept_anchors(cache, id)).transpose()? else { return Ok(Vec::new()) };
+    let names = &cache.reader.manifest().teacher.class_names;
+    let anchors: Vec<usize> = kept.iter().map(|kept| kept.anchor).collect();
+    let of_models =
+        models.iter_mut().map(|model| model.probabilities(picture, &anchors)).collect::<Result<Vec<_>>>()?;
+    let mut order: Vec<usize> = (0..kept.len()).collect();
+    if let Some(last) = of_models.last() {
+        let gap = |&i: &usize| {
+            let class = kept[i].detection.class_id as usize;
+            (kept[i].detection.score - last[i].get(class).copied().flatten().unwrap_or_default()).abs()
+        };
+        order.sort_by(|a, b| gap(b).partial_cmp(&gap(a)).unwrap_or(Ordering::Equal));
+    }
+    order.truncate(MAX_BOXES);
+    let soft_box = |(number, i): (usize, usize)| {
+        let Kept { detection, probs, .. } = &mut kept[i];
+        let mut classes: Vec<usize> = (0..probs.len()).collect();
+        classes.sort_by(|&a, &b| probs[b].total_cmp(&probs[a]).then(a.cmp(&b)));
+        let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+        let class_probs = |&class: &usize| ClassProbs {
+            class: name(class),
+            teacher: probs[class],
+            models: of_models.iter().map(|model| model[i].get(class).copied().flatten()).collect(),
+        };
+        SoftBox {
+            number,
+            class_id: detection.class_id,
+            class: name(detection.class_id as usize),
+            score: detection.score,
+            box_xyxy_px: detection.box_xyxy_px,
+            classes: classes.iter().take(TOP_CLASSES).map(class_probs).collect(),
+        }
+    };
+    Ok((1..).zip(order).map(soft_box).collect())
+}
+
+/// The anchors behind the teacher's boxes on one image, highest score first.
+fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
+    let Some(view) = cache.reader.image(image_id, 0)? else { return Ok(Vec::new()) };
+    let p = &view.predictions;
+    let num_anchors = cache.reader.manifest().teacher.total_anchors();
+    let rows = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px()).zip(decode_i32(p.anchors));
+    let rows: Vec<(Detection, usize)> = rows
+        .filter_map(|(((class_id, score), box_xyxy_px), anchor)| {
+            let anchor = u64::try_from(anchor).ok().filter(|&anchor| anchor < num_anchors)?;
+            let class_id = u32::try_from(class_id).ok()?;
+            Some((Detection { class_id, score, box_xyxy_px }, usize::try_from(anchor).ok()?))
+        })
+        .collect();
+    let boxes = suppress(rows.iter().map(|(detection, _)| *detection).collect(), &SHOWN);
+    let kept = boxes.into_iter().filter_map(|detection| {
+        // Equal boxes of equal score and class are one and the same to the reader.
+        let row = rows.iter().position(|(other, _)| *other == detection)?;
+        let logits = p.class_logits.get(row * p.class_len..(row + 1) * p.class_len)?;
+        let probs = decode_f16(logits).map(|logit| sigmoid(logit.to_f32())).collect();
+        Some(Kept { detection, anchor: rows.get(row)?.1, probs })
+    });
+    Ok(kept.collect())
+}

@@ -1,0 +1,128 @@
+//! A training run's folder, as far as it is there.
+
+use super::{results::Results, run_data::RunData};
+use crate::{
+    Error, Result,
+    teacher::{TeacherModel, TeacherOptions},
+    types::Store,
+};
+use serde_json::Value;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+const CONFIG: &str = "config.json";
+const RESULTS: &str = "results.csv";
+const BEST_ONNX: &str = "best.onnx";
+
+/// Keys of `config.json` that are no settings: places, and what a report shows elsewhere.
+const NO_SETTINGS: [&str; 3] = ["data", "class_names", "producer"];
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it is called in the report.
+    pub name: String,
+    /// `config.json` as it is, an object; `None` where there is none.
+    pub config: Option<Value>,
+    /// Where its data lie; empty for runs that did not keep it.
+    pub data: RunData,
+    /// Its epochs.
+    pub results: Results,
+    /// `best.onnx`, where it is there.
+    pub model: Option<PathBuf>,
+    /// Weights of that model.
+    pub parameters: Option<u64>,
+}
+
+impl RunFolder {
+    /// Whether a folder looks like a run.
+    pub fn is_one(path: &Path) -> bool {
+        path.join(CONFIG).is_file() || path.join(RESULTS).is_file()
+    }
+
+    /// Reads what is there; `notes` gets a line for what is missing.
+    ///
+    /// # Errors
+    /// [`Error::Run`] for a file that is not what its name says, [`Error::Model`] for a `best.onnx` that is no detector, [`Error::Io`].
+    pub fn open(path: &Path, name: String, notes: &mut Vec<String>) -> Result<Self> {
+        let config = config(&path.join(CONFIG))?;
+        if config.is_none() {
+            notes.push(format!("{name}: there is no {CONFIG}, so its settings are not shown"));
+        }
+        // Of another program's run, or an earlier version's: then without places.
+        let data =
+            config.as_ref().and_then(|c| serde_json::from_value(c.get("data")?.clone()).ok()).unwrap_or_default();
+        let results = Results::load(&path.join(RESULTS))?.unwrap_or_default();
+        if results.is_empty() {
+            notes.push(format!("{name}: no epoch is finished ({RESULTS} has no rows), so there are no curves"));
+        }
+        let model = Some(path.join(BEST_ONNX)).filter(|model| model.is_file());
+        let parameters = match &model {
+            Some(model) => {
+                let options = TeacherOptions { imgsz: None, store: Store::Cls, names: None };
+                Some(TeacherModel::load(model, &options)?.num_parameters())
+            }
+            None => {
+                notes.push(format!(
+                    "{name}: there is no {BEST_ONNX} (written at the end of a run; `logitcache export` makes one before), so it is \
+                     not scored"
+                ));
+                None
+            }
+        };
+        Ok(Self { path: path.to_owned(), name, config, data, results, model, parameters })
+    }
+
+    /// Everything that was set, as (name, value): nested names joined by dots, without those of the group `settings`.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut flat = Vec::new();
+        if let Some(Value::Object(config)) = &self.config {
+            for (key, value) in config.iter().filter(|(key, _)| !NO_SETTINGS.contains(&key.as_str())) {
+                flatten(if key == "settings" { "" } else { key }, value, &mut flat);
+            }
+        }
+        flat
+    }
+
+    /// Names of the student's classes.
+    pub fn class_names(&self) -> Vec<&str> {
+        let names = self.config.as_ref().and_then(|c| c.get("class_names")?.as_array());
+        names.map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    }
+}
+
+fn config(path: &Path) -> Result<Option<Value>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, "read", e)),
+    };
+    let refuse = |found: String| Error::Run {
+        path: path.to_owned(),
+        found,
+        remedy: "Restore the file from a copy, or leave this run out.".into(),
+    };
+    match serde_json::from_str(&text) {
+        Ok(value @ Value::Object(_)) => Ok(Some(value)),
+        Ok(_) => Err(refuse("this is not a run's configuration: it holds no JSON object".into())),
+        Err(e) => Err(refuse(format!("this is not a run's configuration: {e}"))),
+    }
+}
+
+fn flatten(at: &str, value: &Value, flat: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(values) => {
+            for (key, value) in values {
+                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                flatten(&at, value, flat);
+            }
+        }
+        Value::String(text) => flat.push((at.to_owned(), text.clone())),
+        Value::Null => flat.push((at.to_owned(), "-".into())),
+        other => flat.push((at.to_owned(), other.to_string())),
+    }
+}
