@@ -26,13 +26,15 @@ fn list_bytes(n: usize) -> f64 {
     n as f64 * (2.0 + 0.125)
 }
 
+/// How many of the anchors whose scores these are, the highest first.
+type Count = Box<dyn Fn(&[f32]) -> usize + Sync>;
+
 /// One way to select and store.
 struct Policy {
     name: String,
-    /// How many of the anchors, the highest scores first.
-    keep: Box<dyn Fn(&[f32]) -> usize + Sync>,
+    keep: Count,
     /// How many of those keep their DFL logits.
-    keep_dfl: Box<dyn Fn(&[f32]) -> usize + Sync>,
+    keep_dfl: Count,
     classes: Classes,
     /// Rounds a row of logits to what is stored.
     round: fn(&mut [f32]),

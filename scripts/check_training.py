@@ -5,10 +5,12 @@ usage: check_training.py {overfit|unlabelled} [--out DIR]      (`cargo build --r
 
 overfit      YOLOv8n from random weights on the labels of 16 COCO images, no augmentation, validated on the same: mAP@0.5 must pass 0.9
 unlabelled   YOLOv8n from random weights on the first 96 images of COCO128 without their labels, from a cache of yolov12n.onnx by `bckd`;
-             validated on the last 32 against the teacher's own boxes (confidence 0.25)
+             validated on the last 32 against the teacher's own boxes (confidence 0.25): `person`, the one class that is frequent there,
+             must gain 0.04 of AP@0.5 over the random weights, and the mean over classes grow tenfold
 """
 import argparse
 import csv
+import json
 import os
 import pathlib
 import shutil
@@ -75,9 +77,23 @@ def unlabelled(work, images):
     run("build", "--teacher", TEACHER, "--data", yaml, "--ignore-labels", "--out", cache, "--overwrite")
     run("train", "--cache", cache, "--model", "yolov8n", "--cls-loss", "bckd", "--out", work / "run", "--batch", 4, "--epochs", 60,
         "--lr", "1e-3", "--close-mosaic", 10, "--val-every", 10, "--patience", 0, "--overwrite")
-    scored = results(work / "run")
-    print(f"AP50 against the teacher's boxes on unseen images: {scored[0][1]:.4f} after epoch {scored[0][0]}, {scored[-1][1]:.4f} at the end")
-    return scored[-1][1] > scored[0][1] + 0.01
+    results(work / "run")
+    return rises(work, yaml)
+
+
+def rises(work, yaml):
+    """Whether the student knows of unseen images what the teacher does, better than the weights that it began with."""
+    run("train", "--cache", work / "cache", "--model", "yolov8n", "--cls-loss", "bckd", "--out", work / "start", "--epochs", 1, "--lr", "1e-12",
+        "--warmup-lr", "1e-12", "--val-split", "none", "--overwrite")
+    command = [PROGRAM, "--quiet", "eval", "--model", work / "start/best.onnx", "--model", work / "run/best.onnx", "--data", yaml, "--split", "val",
+               "--latency-runs", "0", "--json"]
+    start, end = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["models"]
+    for name, model in ("start", start), ("end", end):
+        person = next(c for c in model["scores"]["classes"] if c["name"] == "person")
+        print(f"{name:5}  mAP@0.5 {model['scores']['coco']['ap_50']:.4f}  person ({person['objects']} objects) AP@0.5 {person['ap_50']:.4f}")
+    of_person = lambda model: next(c["ap_50"] for c in model["scores"]["classes"] if c["name"] == "person")
+    mean = lambda model: model["scores"]["coco"]["ap_50"]
+    return of_person(end) > of_person(start) + 0.04 and mean(end) > 10 * mean(start)
 
 
 def main():
