@@ -33,7 +33,7 @@ impl TrainProgress {
         } else if output::stderr_is_terminal() {
             let bar = ProgressBar::new(steps_to_do as u64);
             // The template is fixed; if it ever did not parse, indicatif's own default serves.
-            if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}, {eta} left") {
+            if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}, steps {per_sec}, {eta} left") {
                 bar.set_style(style);
             }
             Kind::Bar(bar)
@@ -47,16 +47,20 @@ impl TrainProgress {
     pub fn step(&mut self, epoch: usize, batch: usize, losses: &StepLosses, lr: f64) {
         self.steps_done += 1;
         let line = || {
-            let [b, c, d, tb, tc, td] = losses;
-            format!(
-                "epoch {}/{}, step {}/{}, labels {:.2}, teacher {:.2}, lr {lr:.2e}",
+            let [b, c, d, teacher @ ..] = losses;
+            let mut line = format!(
+                "epoch {}/{}, step {}/{}, box {b:.2} cls {c:.2} dfl {d:.2}",
                 epoch + 1,
                 self.epochs,
                 batch + 1,
-                self.batches,
-                b + c + d,
-                tb + tc + td
-            )
+                self.batches
+            );
+            // All three are 0 where nothing is distilled.
+            if teacher.iter().any(|part| *part != 0.0) {
+                let [b, c, d] = teacher;
+                line += &format!(", teacher box {b:.2} cls {c:.2} dfl {d:.2}");
+            }
+            line + &format!(", lr {lr:.1e}")
         };
         match &mut self.kind {
             Kind::Bar(bar) => {
@@ -67,7 +71,8 @@ impl TrainProgress {
                 *last = Instant::now();
                 let per_step = self.started.elapsed().as_secs_f64() / self.steps_done as f64;
                 let left = per_step * self.steps_to_do.saturating_sub(self.steps_done) as f64;
-                output::note(&format!("{}, {} left", line(), HumanDuration(Duration::from_secs_f64(left))));
+                let left = HumanDuration(Duration::from_secs_f64(left));
+                output::note(&format!("{}, steps {:.2}/s, {left} left", line(), per_step.recip()));
             }
             Kind::Lines { .. } | Kind::Nothing => {}
         }
