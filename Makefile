@@ -24,7 +24,7 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 # The build looks for libtorch in .venv/torch, whatever the version of Python.
 .venv/.train: requirements/train.txt .venv/.runtime
 	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
-	ln -sfn "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch" .venv/torch
+	ln -sfn "$$(.venv/bin/python -c 'import os, sysconfig; print(os.path.relpath(sysconfig.get_path("purelib"), ".venv"))')/torch" .venv/torch
 	touch $@
 
 .venv/.test: requirements/test.txt .venv/.runtime
