@@ -59,13 +59,13 @@ mod tests {
     #[test]
     fn places_come_back_and_move_with_the_folders() {
         let source = DataSource {
-            data: "/work/sets/coco/data.yaml".into(),
-            images_dir: Some("/work/sets/images".into()),
+            data: "/home/me/sets/coco/data.yaml".into(),
+            images_dir: Some("/home/me/sets/images".into()),
             split: "val".into(),
         };
-        let data = RunData::new(Path::new("/work/runs/a"), Some(Path::new("/work/cache")), Some(&source));
+        let data = RunData::new(Path::new("/home/me/runs/a"), Some(Path::new("/home/me/cache")), Some(&source));
         assert_eq!(data.cache.as_deref(), Some("../../cache"));
-        assert_eq!(data.validation(Path::new("/work/runs/a")), Some(source));
+        assert_eq!(data.validation(Path::new("/home/me/runs/a")), Some(source));
         assert_eq!(data.cache_folder(Path::new("/moved/runs/a")), Some("/moved/cache".into()));
         let nothing = RunData::new(Path::new("run"), None, None);
         assert_eq!(nothing, RunData::default());
