@@ -142,6 +142,27 @@ pub enum Store {
     Cls,
 }
 
+/// How a logit is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LogitType {
+    /// As one of 256 values, one byte each (`docs/format.md`, "Logits of 8 bits").
+    #[serde(rename = "8bit")]
+    Bits8,
+    /// As float16.
+    #[serde(rename = "float16")]
+    Float16,
+}
+
+impl LogitType {
+    /// As in the manifest and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bits8 => "8bit",
+            Self::Float16 => "float16",
+        }
+    }
+}
+
 /// How the values lie in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -7,7 +7,10 @@ mod cache_support;
 use cache_support::*;
 use half::f16;
 use logitcache::{
-    cache::{CacheReader, ImageRecord, MANIFEST_NAME, Manifest, VerifyReport, verify},
+    cache::{
+        CacheReader, Codebook, ImageRecord, MANIFEST_NAME, Manifest, PartWriter, VerifyReport, rows_with_class_logits,
+        verify,
+    },
     fsio::Lock,
     types::{Failure, FailureStage, Profile, Store, ViewChange},
 };
@@ -27,6 +30,11 @@ fn hex(bytes: &[u8]) -> String {
 /// A copy of the committed cache.
 fn copy_of_fixture() -> TempDir {
     copy_of("cache-v1")
+}
+
+/// The committed caches that can be mapped: with logits of float16 and of 8 bits.
+fn mapped_fixture() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("cache-v1"), Just("compact-v1")]
 }
 
 /// A copy of a committed cache.
@@ -414,6 +422,11 @@ fn a_footer_that_declares_too_much_is_refused_before_memory_is_taken() {
 fn broken_rule(profile: Profile, change: impl FnOnce(&mut ImageRecord)) -> Vec<String> {
     let mut m = manifest(3, 4, Store::All, 1);
     m.settings.profile = profile;
+    broken(m, change)
+}
+
+/// As [`broken_rule`], in a cache of this manifest.
+fn broken(m: Manifest, change: impl FnOnce(&mut ImageRecord)) -> Vec<String> {
     let mut record = record(&m, 11, 0, 5, Some(2));
     change(&mut record);
     let folder = tempfile::tempdir().unwrap();
@@ -464,6 +477,54 @@ fn every_rule_between_values_is_checked() {
     });
     let problems = broken_rule(Profile::Dense, |_| {});
     assert!(problems.iter().any(|p| p.contains("a dense cache keeps all 126")), "{problems:?}");
+    breaks("rest_mean_prob is 0.1, and 5 of 5 rows have class logits", |r| r.rest_mean_prob = 0.1);
+    breaks("4 of 5 rows have class logits, with a class_coverage of 1", |r| {
+        r.predictions.class_logits.truncate(12);
+    });
+}
+
+#[test]
+fn every_rule_of_8_bits_and_of_left_out_class_logits_is_checked() {
+    let compact = || compact_manifest(3, 4, Store::All, 1);
+    assert!(broken(compact(), |_| {}).is_empty());
+    let breaks = |expected: &str, change: fn(&mut ImageRecord)| {
+        let problems = broken(compact(), change);
+        assert!(problems.iter().any(|p| p.contains(expected)), "expected `{expected}` in {problems:#?}");
+    };
+    // Three of the five rows have class logits: those of the highest scores.
+    let without =
+        |r: &ImageRecord| rows_with_class_logits(&r.predictions.score, 3).iter().position(|has| !has).unwrap();
+    let record = record(&compact(), 11, 0, 5, Some(2));
+    assert_eq!(record.predictions.class_logits.len(), 9);
+    assert!(without(&record) < 5);
+    breaks("rest_mean_prob is NaN", |r| r.rest_mean_prob = f32::NAN);
+    breaks("0 of 5 rows have class logits", |r| r.predictions.class_logits.clear());
+    breaks("the highest DFL logit of a side is not 0", |r| {
+        let side = &mut r.predictions.dfl_logits[4..8];
+        side.iter_mut().for_each(|v| *v = Codebook::dfl().round(v.to_f32().min(-1.0)));
+    });
+    breaks("class_id 3 is none of the teacher's", |r| {
+        let row = rows_with_class_logits(&r.predictions.score, 3).iter().position(|has| !has).unwrap();
+        r.predictions.class_id[row] = 3;
+    });
+    breaks("its score -0.5 is no probability", |r| {
+        let row = rows_with_class_logits(&r.predictions.score, 3).iter().position(|has| !has).unwrap();
+        r.predictions.score[row] = -0.5;
+    });
+    breaks("the sigmoid of its highest logit", |r| {
+        let row = rows_with_class_logits(&r.predictions.score, 3).iter().position(|has| *has).unwrap();
+        r.predictions.score[row] = 0.999_99;
+    });
+}
+
+#[test]
+fn a_logit_outside_of_the_codebook_is_not_written() {
+    let m = compact_manifest(3, 4, Store::All, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut record = record(&m, 11, 0, 5, None);
+    record.predictions.dfl_logits[3] = f16::from_f32(-0.01);
+    let error = PartWriter::create(folder.path(), &m).unwrap().push(&record).unwrap_err().to_string();
+    assert!(error.contains("the logit -0.0099") && error.contains("none of the 256"), "{error}");
 }
 
 /// A cache of two images with two views each and `change` made to its records; what verify says of it.
@@ -606,8 +667,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_flipped_bit_anywhere_is_reported_with_its_file_and_nothing_panics(place in place()) {
-        let folder = copy_of_fixture();
+    fn one_flipped_bit_anywhere_is_reported_with_its_file_and_nothing_panics(
+        fixture in mapped_fixture(),
+        place in place(),
+    ) {
+        let folder = copy_of(fixture);
         let file = flip(folder.path(), &place);
         let report = verify(folder.path()).unwrap();
         prop_assert!(report.problems.iter().any(|p| p.file == file), "{} {:#?}", file, report);
@@ -615,8 +679,8 @@ proptest! {
     }
 
     #[test]
-    fn a_file_cut_anywhere_is_reported_and_nothing_panics(place in place()) {
-        let folder = copy_of_fixture();
+    fn a_file_cut_anywhere_is_reported_and_nothing_panics(fixture in mapped_fixture(), place in place()) {
+        let folder = copy_of(fixture);
         let files = files(folder.path());
         let file = &files[place.0.index(files.len())];
         let bytes = fs::read(folder.path().join(file)).unwrap();
@@ -629,9 +693,10 @@ proptest! {
     /// Someone who also signs the files again: whatever is not noticed must not have changed any value.
     #[test]
     fn signed_damage_never_panics_and_never_changes_a_value_unnoticed(
+        fixture in mapped_fixture(),
         damage in prop::collection::vec((place(), prop::collection::vec(any::<u8>(), 0..12)), 1..4),
     ) {
-        let folder = copy_of_fixture();
+        let folder = copy_of(fixture);
         let path = folder.path().join(MANIFEST_NAME);
         let manifest = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -646,7 +711,7 @@ proptest! {
         sign_files(folder.path());
         read_error(folder.path());
         if verify(folder.path()).unwrap().is_sound() {
-            let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1");
+            let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
             let all = |folder: &Path| -> Vec<ImageRecord> {
                 CacheReader::open(folder).unwrap().images().map(|i| i.unwrap().to_record()).collect()
             };

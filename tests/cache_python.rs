@@ -36,6 +36,16 @@ fn other_engines_read_the_same_values_and_compute_the_same_digests() {
         write_cache(folder.path(), m, &[all[..7].to_vec(), all[7..].to_vec()]);
         check(&python, folder.path());
     }
+    check(&python, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compact-v1"));
+    for (classes, reg_max, store) in
+        [(80, 16, Store::All), (300, 2, Store::All), (1, 1, Store::All), (3, 16, Store::Cls)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let m = compact_manifest(classes, reg_max, store, 12);
+        let all = records(&m, 9);
+        write_cache(folder.path(), m, &[all[..7].to_vec(), all[7..].to_vec()]);
+        check(&python, folder.path());
+    }
     let folder = tempfile::tempdir().unwrap();
     let m = manifest_with_views(2, 12);
     let all = with_views(&m, 9, &records(&m, 9));

@@ -7,7 +7,7 @@ mod cache_support;
 use cache_support::*;
 use logitcache::{
     Error,
-    cache::{CacheReader, ImageRecord, Manifest, PartWriter, decode_f16, remove_leftovers, verify},
+    cache::{CacheReader, ImageRecord, Manifest, PartWriter, Values, decode_f16, remove_leftovers, verify},
     fsio::Lock,
     preprocess::DECODER,
     types::{Profile, Store},
@@ -82,6 +82,41 @@ fn without_dfl_logits_there_is_no_such_column() {
     assert_sound(folder.path());
     let reader = CacheReader::open(folder.path()).unwrap();
     assert!(reader.images().all(|i| i.unwrap().predictions.dfl_logits.is_none()));
+}
+
+#[test]
+fn compact_logits_come_back_equal() {
+    for (classes, reg_max, store) in
+        [(3, 4, Store::All), (80, 16, Store::All), (1, 1, Store::All), (3, 4, Store::Cls), (300, 2, Store::All)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let m = compact_manifest(classes, reg_max, store, 12);
+        let records = records(&m, 7);
+        write_cache(folder.path(), m.clone(), &[records[..5].to_vec(), records[5..].to_vec()]);
+        assert_eq!(read_all(folder.path()), records);
+        assert_sound(folder.path());
+        let reader = CacheReader::open(folder.path()).unwrap();
+        for (image, record) in reader.images().zip(&records) {
+            let p = image.unwrap().predictions;
+            let rows = p.has_class_logits();
+            assert_eq!(rows.iter().filter(|has| **has).count(), record.predictions.len().div_ceil(2));
+            // Every row has logits to learn from: its own, or its score and the mean of the others.
+            let all = p.all_class_logits();
+            let mut stored = record.predictions.class_logits.chunks_exact(m.class_len());
+            for (row, has) in rows.into_iter().enumerate() {
+                let of_row = &all[row * m.class_len()..(row + 1) * m.class_len()];
+                if has {
+                    assert!(of_row.iter().zip(stored.next().unwrap()).all(|(a, b)| *a == b.to_f32()));
+                    continue;
+                }
+                for (class, &logit) in of_row.iter().enumerate() {
+                    let is_best = class as i32 == record.predictions.class_id[row];
+                    let prob = if is_best { record.predictions.score[row] } else { record.rest_mean_prob };
+                    assert!((1.0 / (1.0 + (-logit).exp()) - prob).abs() < 1e-5);
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -174,11 +209,27 @@ fn mappings(path: &Path) -> Vec<std::ops::Range<usize>> {
         .collect()
 }
 
+/// Where the values lie, and their dictionary.
+fn bytes_of<const N: usize>(values: Values<'_, N>) -> [&[u8]; 2] {
+    match values {
+        Values::Plain(values) => [values.as_flattened(), values.as_flattened()],
+        Values::Codes { codes, dictionary } => [codes, dictionary.as_flattened()],
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn an_images_arrays_are_slices_of_the_map() {
+    for m in [manifest(3, 4, Store::All, 12), compact_manifest(3, 4, Store::All, 12)] {
+        arrays_are_slices_of_the_map(m);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn arrays_are_slices_of_the_map(m: Manifest) {
     let folder = tempfile::tempdir().unwrap();
-    let (manifest, _) = small_cache(folder.path());
+    let records = records(&m, 7);
+    let manifest = write_cache(folder.path(), m, &[records[..5].to_vec(), records[5..].to_vec()]);
     let reader = CacheReader::open(folder.path()).unwrap();
     let predictions: Vec<_> =
         manifest.parts.iter().flat_map(|p| mappings(&p.predictions_path(folder.path()))).collect();
@@ -199,17 +250,17 @@ fn an_images_arrays_are_slices_of_the_map() {
         }
         let p = image.predictions;
         if !p.is_empty() {
-            for column in [p.anchors, p.strides, p.scores, p.class_ids, p.x1, p.y1, p.x2, p.y2] {
+            for column in [p.anchors, p.scores, p.x1, p.y1, p.x2, p.y2] {
                 assert!(inside(&predictions, column.as_flattened()));
             }
-            for column in [p.class_logits, p.dfl_logits.unwrap()] {
-                assert!(inside(&predictions, column.as_flattened()));
-            }
+            let mapped = |bytes: [&[u8]; 2]| bytes.into_iter().all(|bytes| inside(&predictions, bytes));
+            assert!([p.strides, p.class_ids].into_iter().all(|column| mapped(bytes_of(column))));
+            assert!([p.class_logits, p.dfl_logits.unwrap()].into_iter().all(|column| mapped(bytes_of(column))));
             checked += 1;
         }
     }
     assert_eq!(checked, 9);
-    let copy = decode_f16(&[[0, 0]]).len().to_le_bytes();
+    let copy = decode_f16(&[[0, 0]][..]).len().to_le_bytes();
     assert!(!inside(&predictions, &copy), "the check can fail");
 }
 
@@ -241,7 +292,10 @@ fn images_out_of_order_or_of_a_wrong_shape_are_refused() {
     refused(&[good[1].clone(), good[1].clone()], "does not come after");
     let mut short = good[0].clone();
     short.predictions.class_logits.pop();
-    refused(&[short], "class_logits has 14 values, expected 15 for 5 anchors");
+    refused(&[short], "class_logits has 14 values, expected 3 for each of at most 5 anchors");
+    let mut long = good[0].clone();
+    long.predictions.class_logits.extend_from_within(..3);
+    refused(&[long], "class_logits has 18 values, expected 3 for each of at most 5 anchors");
     let mut empty = good[0].clone();
     empty.size.width = 0;
     refused(&[empty], "its size is 0 x");
@@ -321,10 +375,12 @@ proptest! {
         classes in 1u32..40,
         reg_max in 1u32..17,
         cls_only: bool,
+        compact: bool,
         shapes in prop::collection::vec((0usize..30, prop::option::of(0usize..6), any::<String>(), 0usize..4), 1..40),
     ) {
         let store = if cls_only { Store::Cls } else { Store::All };
-        let m = manifest(classes, reg_max, store, shapes.len() as u64);
+        let make = if compact { compact_manifest } else { manifest };
+        let m = make(classes, reg_max, store, shapes.len() as u64);
         let mut parts = vec![Vec::new(); 4];
         let mut records = Vec::new();
         for (id, (rows, labels, name, part)) in shapes.into_iter().enumerate() {

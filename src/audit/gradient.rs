@@ -6,7 +6,7 @@
 
 use super::ciou::ciou_with_gradient;
 use crate::{
-    cache::{ImageView, decode_f32, decode_i32, fill_f32},
+    cache::{ImageView, decode_f16, decode_f32, decode_i32},
     preprocess::LetterboxPlan,
     teacher::{BoxSource, Grid, HeadView, sigmoid},
     types::BoxXyxyPx,
@@ -180,12 +180,7 @@ impl Targets {
             usize::try_from(a).ok().filter(|a| *a < grid.num_anchors()).ok_or_else(|| format!("there is no anchor {a}"))
         };
         let anchors = decode_i32(columns.anchors).map(anchor).collect::<Result<Vec<_>, _>>()?;
-        let floats = |values: &[[u8; 2]]| {
-            let mut out = vec![0.0; values.len()];
-            fill_f32(values, &mut out);
-            out
-        };
-        let dfl_logits = floats(columns.dfl_logits.unwrap_or_default());
+        let dfl_logits: Vec<f32> = decode_f16(columns.dfl_logits.unwrap_or_default()).map(f32::from).collect();
         let boxes_xyxy_cells = if columns.dfl_len > 0 {
             // The bins say the whole box; the stored edges are clipped to the image.
             let rows = anchors.iter().zip(dfl_logits.chunks_exact(columns.dfl_len));
@@ -199,7 +194,7 @@ impl Targets {
             boxes_xyxy_cells,
             anchors,
             weights: decode_f32(columns.scores).collect(),
-            class_logits: floats(columns.class_logits),
+            class_logits: columns.all_class_logits(),
             dfl_logits,
             floor_prob: view.dropped_mean_prob,
         })

@@ -2,15 +2,15 @@
 
 use super::gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
 use crate::{
-    cache::{CacheReader, ImageView, to_hex},
+    cache::{CacheReader, Codebook, ImageView, decode_f16, to_hex},
     pipeline::{Outcome, Prepared, Worker},
     preprocess::LetterboxPlan,
     teacher::{Grid, HeadOutputs, TeacherSession, sigmoid},
-    types::{Failure, FailureStage},
+    types::{Failure, FailureStage, LogitType},
 };
 use half::f16;
 
-/// A kept logit may be off by so much where the same programs made it: the rounding of float16 and of other processors.
+/// A kept logit may be off by so much, beyond its own rounding, where the same programs made it: other processors round differently.
 const MAX_LOGIT_DRIFT: f32 = 0.05;
 /// The same for an edge of a box, in pixels of the original image.
 const MAX_BOX_DRIFT_PX: f32 = 0.5;
@@ -65,16 +65,16 @@ impl Dropped {
 pub struct Drift {
     /// Logits compared, class and DFL.
     pub logits: u64,
-    /// Of these, the same once the live one is rounded to float16.
+    /// Of these, the same once the live one is rounded as the cache does.
     pub equal: u64,
-    /// Largest difference between a cached logit and the live one rounded to float16.
+    /// How far the live logit lies from those that are stored as the cached one, at most.
     pub max_logit: f32,
     /// Largest difference of a score.
     pub max_score: f32,
     /// Largest difference of a box edge in pixels of the original image.
     pub max_box_px: f32,
-    /// Largest difference that rounding a live logit to float16 makes.
-    pub max_float16_error: f32,
+    /// Largest difference that rounding a live logit as the cache does makes.
+    pub max_rounding_error: f32,
 }
 
 impl Drift {
@@ -85,20 +85,28 @@ impl Drift {
         self.max_logit = self.max_logit.max(other.max_logit);
         self.max_score = self.max_score.max(other.max_score);
         self.max_box_px = self.max_box_px.max(other.max_box_px);
-        self.max_float16_error = self.max_float16_error.max(other.max_float16_error);
+        self.max_rounding_error = self.max_rounding_error.max(other.max_rounding_error);
     }
 
-    fn logits(&mut self, cached: &[[u8; 2]], live: impl Iterator<Item = f32>) {
+    /// Takes in cached logits beside the live ones that were rounded to `book`, or to float16; returns how far they are off at most.
+    fn logits(&mut self, cached: &[f16], live: impl Iterator<Item = f32>, book: Option<&Codebook>) -> f32 {
+        let mut worst = 0.0f32;
         for (&cached, live) in cached.iter().zip(live) {
-            let rounded = f16::from_f32(live);
-            let cached = f16::from_le_bytes(cached);
+            let rounded = book.map_or_else(|| f16::from_f32(live), |book| book.round(live));
+            let is_equal = cached.to_bits() == rounded.to_bits();
+            let difference = match book.and_then(|book| book.cell(cached)) {
+                _ if is_equal => 0.0,
+                Some((low, high)) => (low - live).max(live - high),
+                None => (cached.to_f32() - rounded.to_f32()).abs(),
+            };
             self.logits += 1;
-            self.equal += u64::from(cached.to_bits() == rounded.to_bits());
+            self.equal += u64::from(is_equal);
             // `max` passes over NaN; a difference that is none is as large as can be.
-            let difference = (cached.to_f32() - rounded.to_f32()).abs();
-            self.max_logit = self.max_logit.max(if difference.is_nan() { f32::INFINITY } else { difference });
-            self.max_float16_error = self.max_float16_error.max((live - rounded.to_f32()).abs());
+            worst = worst.max(if difference.is_nan() { f32::INFINITY } else { difference });
+            self.max_rounding_error = self.max_rounding_error.max((live - rounded.to_f32()).abs());
         }
+        self.max_logit = self.max_logit.max(worst);
+        worst
     }
 }
 
@@ -135,6 +143,7 @@ impl Worker for AuditWorker<'_> {
 
     fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>> {
         let Self { teacher, student, batch, reader, image_ids, grid, temperature, same_programs } = self;
+        let logits = reader.manifest().settings.logits;
         let per_image = pixels.len() / *batch;
         let heads = teacher.run(*batch, pixels);
         let audit_one = |(i, image): (usize, Outcome<Prepared>)| {
@@ -151,14 +160,16 @@ impl Worker for AuditWorker<'_> {
             let view = view.flatten().ok_or_else(|| fail("it is not in the cache".to_owned()))?;
             let live = match &mut *student {
                 StudentSource::StandIn(student) => {
-                    let comparison = Comparison { grid, temperature: *temperature, same_programs: *same_programs };
+                    let comparison =
+                        Comparison { grid, logits, temperature: *temperature, same_programs: *same_programs };
                     comparison.of_image(&view, &image, heads, i, student)
                 }
                 StudentSource::Model(session) => {
                     let own = session.run(1, &pixels[i * per_image..(i + 1) * per_image]);
                     let own = own.map_err(|e| fail(format!("the student: {e}")))?;
                     let rows = HeadRows::new(&own.view(0), grid.num_anchors());
-                    let comparison = Comparison { grid, temperature: *temperature, same_programs: *same_programs };
+                    let comparison =
+                        Comparison { grid, logits, temperature: *temperature, same_programs: *same_programs };
                     comparison.of_image(&view, &image, heads, i, &Student::new(rows))
                 }
             };
@@ -170,6 +181,7 @@ impl Worker for AuditWorker<'_> {
 
 struct Comparison<'a> {
     grid: &'a Grid,
+    logits: LogitType,
     temperature: f64,
     same_programs: bool,
 }
@@ -190,13 +202,14 @@ impl Comparison<'_> {
         }
         let live = Targets::live(&head, &rows, self.grid);
         let cached = Targets::cached(view, &image.plan, self.grid)?;
-        let (drift, dropped) = (self.drift(view, &image.plan, &cached, &live), dropped(&rows, &live, &cached));
+        let (drift, worst) = self.drift(view, &image.plan, &cached, &live);
+        let dropped = dropped(&rows, &live, &cached);
         Ok(ImageAudit {
             image_id: view.image_id,
             path: view.path.to_owned(),
             is_blank: cached.anchors.is_empty(),
             terms: self.terms(student, &cached, &live),
-            faults: self.faults(view, image, &cached, &live, &drift),
+            faults: self.faults(view, image, &cached, &live, (&drift, worst)),
             dropped,
             drift,
         })
@@ -222,18 +235,39 @@ impl Comparison<'_> {
             .collect()
     }
 
-    fn drift(&self, view: &ImageView<'_>, plan: &LetterboxPlan, cached: &Targets, live: &Targets) -> Drift {
+    /// What is off on the image, and the anchor whose class logits are off most.
+    fn drift(
+        &self,
+        view: &ImageView<'_>,
+        plan: &LetterboxPlan,
+        cached: &Targets,
+        live: &Targets,
+    ) -> (Drift, Option<(f32, usize)>) {
         let columns = &view.predictions;
-        let mut drift = Drift::default();
+        let (mut drift, mut worst) = (Drift::default(), None);
         let (class_len, dfl_len) = (columns.class_len, columns.dfl_len);
-        for (i, (&a, cached_box)) in cached.anchors.iter().zip(columns.boxes_xyxy_px()).enumerate() {
-            let of = |values: &[f32], len: usize| values.get(a * len..(a + 1) * len).unwrap_or_default().to_vec();
-            let row =
-                |values: &'_ [[u8; 2]], len: usize| values.get(i * len..(i + 1) * len).unwrap_or_default().to_vec();
-            drift.logits(&row(columns.class_logits, class_len), of(&live.class_logits, class_len).into_iter());
-            if let Some(values) = columns.dfl_logits {
-                drift.logits(&row(values, dfl_len), of(&live.dfl_logits, dfl_len).into_iter());
+        let (class_book, dfl_book) = match self.logits {
+            LogitType::Float16 => (None, None),
+            LogitType::Bits8 => (Some(Codebook::class()), Some(Codebook::dfl())),
+        };
+        let class_logits: Vec<f16> = decode_f16(columns.class_logits).collect();
+        let dfl_logits: Vec<f16> = decode_f16(columns.dfl_logits.unwrap_or_default()).collect();
+        let mut class_rows = class_logits.chunks_exact(class_len.max(1));
+        let rows = cached.anchors.iter().zip(columns.boxes_xyxy_px()).zip(columns.has_class_logits());
+        for (i, ((&a, cached_box), has_class_logits)) in rows.enumerate() {
+            let of = |values: &'_ [f32], len: usize| values.get(a * len..(a + 1) * len).unwrap_or_default().to_vec();
+            if let Some(row) = has_class_logits.then(|| class_rows.next()).flatten() {
+                let off = drift.logits(row, of(&live.class_logits, class_len).into_iter(), class_book);
+                if worst.is_none_or(|(most, _)| off > most) {
+                    worst = Some((off, a));
+                }
             }
+            let mut bins = of(&live.dfl_logits, dfl_len);
+            if dfl_book.is_some() {
+                bins.chunks_mut((dfl_len / 4).max(1)).for_each(lower_by_highest);
+            }
+            let row = dfl_logits.get(i * dfl_len..(i + 1) * dfl_len).unwrap_or_default();
+            drift.logits(row, bins.into_iter(), dfl_book);
             let stride = self.grid.cell(a).stride as f32;
             let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);
             let now = plan.to_image(crate::types::BoxXyxyPx { x1, y1, x2, y2 });
@@ -245,7 +279,7 @@ impl Comparison<'_> {
             }
             drift.max_score = drift.max_score.max((live.weights[a] - cached.weights[i]).abs());
         }
-        drift
+        (drift, worst)
     }
 
     /// What cannot be, had the cache been made of this image by this teacher.
@@ -255,7 +289,7 @@ impl Comparison<'_> {
         image: &Prepared,
         cached: &Targets,
         live: &Targets,
-        drift: &Drift,
+        (drift, worst): (&Drift, Option<(f32, usize)>),
     ) -> Vec<String> {
         let mut faults = Vec::new();
         let digest = to_hex(&image.file_sha256);
@@ -276,7 +310,7 @@ impl Comparison<'_> {
             return faults; // Other programs may give other values: the cosines say whether it matters.
         }
         if drift.max_logit > MAX_LOGIT_DRIFT || drift.max_box_px > MAX_BOX_DRIFT_PX {
-            faults.push(self.worst_row(view, cached, live, drift));
+            faults.push(worst_row(drift, worst));
         }
         if let Some((a, score)) = missing(view, cached, live) {
             let most = view.dropped_max_score;
@@ -286,26 +320,24 @@ impl Comparison<'_> {
         }
         faults
     }
+}
 
-    /// Names the row that differs most.
-    fn worst_row(&self, view: &ImageView<'_>, cached: &Targets, live: &Targets, drift: &Drift) -> String {
-        let len = view.predictions.class_len;
-        let difference = |i: usize, a: usize| {
-            let rows =
-                cached.class_logits[i * len..(i + 1) * len].iter().zip(&live.class_logits[a * len..(a + 1) * len]);
-            rows.map(|(c, l)| (c - l).abs()).fold(0.0, f32::max)
-        };
-        let by_class = cached.anchors.iter().enumerate().map(|(i, &a)| (difference(i, a), a));
-        let worst = by_class.max_by(|x, y| x.0.total_cmp(&y.0));
-        match worst {
-            Some((difference, a)) if difference > MAX_LOGIT_DRIFT => {
-                format!("class logits of anchor {a} are off by {difference:.3} from the live teacher's")
-            }
-            _ => format!(
-                "DFL logits or boxes are off from the live teacher's: by {:.3} (logit), {:.2} px (box)",
-                drift.max_logit, drift.max_box_px
-            ),
+/// A side's logits as the 8-bit form has them: no softmax notices.
+fn lower_by_highest(side: &mut [f32]) {
+    let highest = side.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    side.iter_mut().for_each(|v| *v -= highest);
+}
+
+/// What is off most on an image.
+fn worst_row(drift: &Drift, worst: Option<(f32, usize)>) -> String {
+    match worst {
+        Some((difference, a)) if difference > MAX_LOGIT_DRIFT => {
+            format!("class logits of anchor {a} are off by {difference:.3} from the live teacher's")
         }
+        _ => format!(
+            "DFL logits or boxes are off from the live teacher's: by {:.3} (logit), {:.2} px (box)",
+            drift.max_logit, drift.max_box_px
+        ),
     }
 }
 

@@ -97,7 +97,7 @@ pub struct DriftReport {
     pub same_programs: bool,
     /// Logits compared, class and DFL, of kept anchors.
     pub logits: u64,
-    /// Share of them that equal the live ones rounded to float16.
+    /// Share of them that equal the live ones rounded as the cache does.
     pub equal: f64,
     /// Largest difference of a logit beyond that rounding.
     pub max_logit: f32,
@@ -105,8 +105,8 @@ pub struct DriftReport {
     pub max_score: f32,
     /// Largest difference of a box edge in pixels of the original image.
     pub max_box_px: f32,
-    /// Largest difference that rounding a live logit to float16 makes.
-    pub max_float16_error: f32,
+    /// Largest difference that rounding a live logit as the cache does makes.
+    pub max_rounding_error: f32,
 }
 
 /// One image and how its gradients agree.
@@ -210,7 +210,7 @@ impl Gathered {
             max_logit: drift.max_logit,
             max_score: drift.max_score,
             max_box_px: drift.max_box_px,
-            max_float16_error: drift.max_float16_error,
+            max_rounding_error: drift.max_rounding_error,
         }
     }
 

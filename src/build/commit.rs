@@ -27,9 +27,13 @@ impl Build {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
             let selection = match options.profile {
                 Profile::Dense => Selection::ALL,
-                Profile::Mapped => {
-                    Selection { min_score: options.min_score, top_k: options.top_k.get(), coverage: options.coverage }
-                }
+                Profile::Mapped => Selection {
+                    min_score: options.min_score,
+                    top_k: options.top_k.get(),
+                    coverage: options.coverage,
+                    class_coverage: options.class_coverage,
+                    logits: options.logits,
+                },
             };
             let worker = |session| TeacherWorker {
                 session,
@@ -216,6 +220,7 @@ mod tests {
             change: ViewChange::NONE,
             dropped_max_score: 0.0,
             dropped_mean_prob: 0.0,
+            rest_mean_prob: 0.0,
             labels,
             predictions: Predictions::default(),
         };

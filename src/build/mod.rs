@@ -15,7 +15,7 @@ use crate::{
     cache::MissingLabels,
     dataset::DataSource,
     teacher::Provider,
-    types::{Failure, Profile, Store},
+    types::{Failure, LogitType, Profile, Store},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -46,6 +46,10 @@ pub struct BuildOptions {
     pub top_k: NonZeroUsize,
     /// Share of the image's sum of squared scores that is enough, 0..=1; 1: no limit by it.
     pub coverage: f64,
+    /// The same for the anchors that keep their class logits.
+    pub class_coverage: f64,
+    /// How logits are stored; `dense` has float16 in any case.
+    pub logits: LogitType,
     /// What is stored of each anchor.
     pub store: Store,
     /// Selected anchors or every one.

@@ -5,13 +5,15 @@ use crate::{
     Error, Result,
     augment::with_views,
     teacher::HeadSpec,
-    types::{Profile, Store},
+    types::{LogitType, Profile, Store},
 };
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use std::{fmt, path::PathBuf, time::Duration};
 
-/// Anchors per image over 0.01 on COCO with a YOLO12n teacher (measured mean); the guess for other data.
-const TYPICAL_ROWS: u64 = 184;
+/// Anchors per image that make up the default coverage, and those of the default class coverage, on COCO with a YOLO12n teacher (measured means);
+/// the guess for other data.
+const TYPICAL_ROWS: u64 = 230;
+const TYPICAL_CLASS_ROWS: u64 = 80;
 
 /// The plan of a build.
 #[derive(Debug, Clone)]
@@ -49,17 +51,20 @@ pub struct Plan {
 /// Size of one image (or view) in the cache, in bytes: `(estimate, most)`.
 pub(super) fn bytes_per_picture(head: &HeadSpec, options: &BuildOptions) -> (u64, u64) {
     let dfl = match options.store {
-        Store::All => 4 * head.reg_max.unwrap_or(0),
+        Store::All => 4 * head.reg_max.unwrap_or(0) as u64,
         Store::Cls => 0,
     };
-    let logits = (head.num_classes + dfl) as u64;
-    // Two bytes a logit and one bit of list structure; 44 bytes of scalar columns; digests, path and labels a few hundred.
-    let row = 44 + logits * 2 + logits.div_ceil(8);
-    let image = 600;
     let dense = options.profile == Profile::Dense;
+    // Scalar columns, bytes of a logit; some bits of each list's structure; digests, path and labels a few hundred.
+    let (scalars, width) = if dense || options.logits == LogitType::Float16 { (44, 2) } else { (26, 1) };
+    let list = |len: u64| len * width + len.div_ceil(8).min(6);
+    let bytes =
+        |rows: u64, class_rows: u64| 600 + rows * (scalars + list(dfl)) + class_rows * list(head.num_classes as u64);
     let most = if dense { head.num_anchors } else { head.num_anchors.min(options.top_k.get()) } as u64;
-    let typical = if dense || options.min_score < 0.01 { most } else { most.min(TYPICAL_ROWS) };
-    (image + typical * row, image + most * row)
+    let typical = |share: f64, rows: u64| if dense || share >= 1.0 { most } else { most.min(rows) };
+    let rows = typical(options.coverage, TYPICAL_ROWS);
+    let estimate = bytes(rows, typical(options.class_coverage, TYPICAL_CLASS_ROWS).min(rows));
+    (estimate, bytes(most, most))
 }
 
 impl Plan {

@@ -12,7 +12,7 @@ use crate::{
     fsio::{self, Lock},
     pipeline, preprocess,
     teacher::{self, HeadSpec, SelfCheck, TeacherModel, TeacherOptions, TeacherSession},
-    types::{Profile, Store},
+    types::{LogitType, Profile, Store},
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
@@ -166,6 +166,8 @@ fn manifest(
             u32::try_from(options.top_k.get()).unwrap_or(u32::MAX)
         },
         coverage: if dense { 1.0 } else { options.coverage },
+        class_coverage: if dense { 1.0 } else { options.class_coverage },
+        logits: if dense { LogitType::Float16 } else { options.logits },
         store: options.store,
         profile: options.profile,
         batch: batch as u32,

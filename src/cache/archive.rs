@@ -43,25 +43,33 @@ pub fn compressed(plain: WriterPropertiesBuilder, schema: &SchemaDescriptor) -> 
     Ok(properties)
 }
 
-/// Writes the next column of a row group: `values` are the little-endian bytes of lists of `list_len` float16 each.
-/// `list_len` is not 0.
+/// Writes the next column of a row group: `values` are the little-endian bytes of lists of float16 of these lengths.
 ///
 /// # Errors
 /// Where writing fails.
-pub fn write_float16_lists(group: &mut RowGroupWriter<'_>, values: &[u8], list_len: usize) -> Result<()> {
+pub fn write_float16_lists(group: &mut RowGroupWriter<'_>, values: &[u8], lengths: &[usize]) -> Result<()> {
     let missing = || ParquetError::General("the schema has fewer columns than are written".to_owned());
     let mut column = group.next_column()?.ok_or_else(missing)?;
-    let rows_at_once = (BLOCK_VALUES / list_len).max(1);
-    let block_len = rows_at_once * list_len;
-    let definition = vec![1i16; block_len];
-    let repetition: Vec<i16> = (0..block_len).map(|at| i16::from(at % list_len != 0)).collect();
-    let mut block: Vec<FixedLenByteArray> = Vec::with_capacity(block_len);
-    for bytes in values.chunks(block_len * 2) {
-        let owner = bytes::Bytes::copy_from_slice(bytes);
+    let (mut definition, mut repetition, mut block) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rest, mut lengths) = (values, lengths.iter().peekable());
+    while lengths.peek().is_some() {
+        definition.clear();
+        repetition.clear();
         block.clear();
-        block.extend((0..bytes.len() / 2).map(|at| ByteArray::from(owner.slice(at * 2..at * 2 + 2)).into()));
-        let (definition, repetition) = (definition.get(..block.len()), repetition.get(..block.len()));
-        column.typed::<FixedLenByteArrayType>().write_batch(&block, definition, repetition)?;
+        let mut count = 0;
+        while let Some(&length) = lengths.next_if(|_| definition.len() < BLOCK_VALUES) {
+            definition.push(i16::from(length > 0));
+            repetition.push(0);
+            definition.resize(definition.len() + length.saturating_sub(1), 1);
+            repetition.resize(definition.len(), 1);
+            count += length;
+        }
+        let short = || ParquetError::General("there are fewer values than the lists' lengths say".to_owned());
+        let (bytes, after) = rest.split_at_checked(count * 2).ok_or_else(short)?;
+        rest = after;
+        let owner = bytes::Bytes::copy_from_slice(bytes);
+        block.extend((0..count).map(|at| FixedLenByteArray::from(ByteArray::from(owner.slice(at * 2..at * 2 + 2)))));
+        column.typed::<FixedLenByteArrayType>().write_batch(&block, Some(&definition), Some(&repetition))?;
     }
     column.close()
 }

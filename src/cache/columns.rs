@@ -1,7 +1,7 @@
 //! The columns of the two kinds of files: one table from which the Parquet schema, the published schema and the reader's
 //! column numbers come.
 
-use crate::types::Store;
+use crate::types::{LogitType, Store};
 use parquet::{
     errors::ParquetError,
     schema::{parser::parse_message_type, types::TypePtr},
@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Most values that one row's list may hold (classes, DFL bins of four sides).
 pub const MAX_LIST_LEN: usize = 1 << 16;
+/// Most values that a byte can tell apart.
+pub const MAX_CODES: usize = 256;
 /// Most strides that a head may have.
 pub const MAX_STRIDES: usize = 16;
 
@@ -39,12 +41,23 @@ pub enum Kind {
     Text,
     /// STRING of 64 lowercase hexadecimal digits: 68 bytes a value.
     Digest,
-    /// LIST of FLOAT16, the same number of values in every row.
+    /// LIST of FLOAT16: a value for each class, or none at all.
     ClassLogits,
-    /// As `ClassLogits`, for the box distribution.
+    /// LIST of FLOAT16, the same number of values in every row.
     DflLogits,
     /// LIST of STRUCT of a class id and a box.
     Labels,
+}
+
+/// How the values of a column lie in a file that can be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Value after value.
+    Plain,
+    /// A byte of each value: its place in a dictionary of at most [`MAX_CODES`].
+    Codes,
+    /// A dictionary and runs, as the `parquet` crate writes them: small, but not for the mapped reader.
+    Runs,
 }
 
 /// One column and what it means.
@@ -86,8 +99,21 @@ pub const IMAGES: &[Column] = &[
     column("view_value", Kind::F32, "", "view: relative change of the value"),
     column("first_row", Kind::I64, "rows", "where the image's rows begin in the same part's predictions"),
     column("row_count", Kind::I32, "rows", "how many rows it has there"),
+    column(
+        "first_class_row",
+        Kind::I64,
+        "rows",
+        "how many rows of the same part with class logits come before its own",
+    ),
+    column("class_row_count", Kind::I32, "rows", "how many of its rows have class logits: those of the highest scores"),
     column("dropped_max_score", Kind::F32, "probability", "highest class probability of the anchors not kept"),
     column("dropped_mean_prob", Kind::F32, "probability", "mean class probability over the anchors not kept"),
+    column(
+        "rest_mean_prob",
+        Kind::F32,
+        "probability",
+        "mean probability of the other classes in its rows without class logits",
+    ),
     column("labelled", Kind::Bool, "", "whether the image has labels, be they none"),
     column("label_count", Kind::I32, "", "length of labels"),
     column("labels", Kind::Labels, "pixels", "ground truth: class_id of the teacher, x1, y1, x2, y2"),
@@ -105,7 +131,7 @@ pub const PREDICTIONS: &[Column] = &[
     column("y1", Kind::F32, "pixels", "top edge"),
     column("x2", Kind::F32, "pixels", "right edge, exclusive"),
     column("y2", Kind::F32, "pixels", "bottom edge, exclusive"),
-    column("class_logits", Kind::ClassLogits, "logit", "one per class, before the sigmoid"),
+    column("class_logits", Kind::ClassLogits, "logit", "one per class, before the sigmoid; empty in rows without"),
     column(
         "dfl_logits",
         Kind::DflLogits,
@@ -137,12 +163,15 @@ pub mod images {
     pub const VIEW_VALUE: usize = 17;
     pub const FIRST_ROW: usize = 18;
     pub const ROW_COUNT: usize = 19;
-    pub const DROPPED_MAX_SCORE: usize = 20;
-    pub const DROPPED_MEAN_PROB: usize = 21;
-    pub const LABELLED: usize = 22;
-    pub const LABEL_COUNT: usize = 23;
+    pub const FIRST_CLASS_ROW: usize = 20;
+    pub const CLASS_ROW_COUNT: usize = 21;
+    pub const DROPPED_MAX_SCORE: usize = 22;
+    pub const DROPPED_MEAN_PROB: usize = 23;
+    pub const REST_MEAN_PROB: usize = 24;
+    pub const LABELLED: usize = 25;
+    pub const LABEL_COUNT: usize = 26;
     /// class_id, x1, y1, x2, y2 follow one another.
-    pub const LABELS: usize = 24;
+    pub const LABELS: usize = 27;
 }
 
 /// Leaf numbers of [`PREDICTIONS`] in the Parquet file.
@@ -178,6 +207,18 @@ impl Table {
         self.columns(store).iter().flat_map(of).collect()
     }
 
+    /// How the values of a leaf lie in a mapped file, by the type of its logits and the number of classes.
+    pub fn form(self, leaf: usize, logits: LogitType, num_classes: usize) -> Form {
+        match (self, logits, leaf) {
+            (Table::Images, ..) | (_, LogitType::Float16, _) => Form::Plain,
+            (_, _, predictions::IMAGE_ID | predictions::VIEW) => Form::Runs,
+            (_, _, predictions::CLASS_ID) if num_classes > MAX_CODES => Form::Plain,
+            (_, _, predictions::STRIDE | predictions::CLASS_ID) => Form::Codes,
+            (_, _, predictions::CLASS_LOGITS | predictions::DFL_LOGITS) => Form::Codes,
+            _ => Form::Plain,
+        }
+    }
+
     /// Name of the folder that holds the table's files.
     pub fn folder(self) -> &'static str {
         match self {
@@ -211,7 +252,7 @@ impl Kind {
             Kind::Bool => "BOOLEAN",
             Kind::Text => "STRING",
             Kind::Digest => "STRING of 64 hexadecimal digits",
-            Kind::ClassLogits => "LIST<FLOAT16> of num_classes",
+            Kind::ClassLogits => "LIST<FLOAT16> of num_classes or none",
             Kind::DflLogits => "LIST<FLOAT16> of 4 x reg_max",
             Kind::Labels => "LIST<STRUCT<class_id INT32, x1 FLOAT, y1 FLOAT, x2 FLOAT, y2 FLOAT>>",
         }
@@ -279,8 +320,11 @@ mod tests {
             (i::VIEW_VALUE, "view_value"),
             (i::FIRST_ROW, "first_row"),
             (i::ROW_COUNT, "row_count"),
+            (i::FIRST_CLASS_ROW, "first_class_row"),
+            (i::CLASS_ROW_COUNT, "class_row_count"),
             (i::DROPPED_MAX_SCORE, "dropped_max_score"),
             (i::DROPPED_MEAN_PROB, "dropped_mean_prob"),
+            (i::REST_MEAN_PROB, "rest_mean_prob"),
             (i::LABELLED, "labelled"),
             (i::LABEL_COUNT, "label_count"),
             (i::LABELS, "labels"),

@@ -73,7 +73,8 @@ pub fn record_digest(record: &ImageRecord, num_classes: u32, dfl_len: u32) -> Sh
     hash.update(record.size.height.to_le_bytes());
     hash.update(record.file_sha256);
     let l = &record.letterbox;
-    for value in [l.scale, l.pad_left, l.pad_top, record.dropped_max_score, record.dropped_mean_prob] {
+    let about_dropped = [record.dropped_max_score, record.dropped_mean_prob, record.rest_mean_prob];
+    for value in [l.scale, l.pad_left, l.pad_top].into_iter().chain(about_dropped) {
         hash.update(value.to_le_bytes());
     }
     let c = &record.change;
@@ -82,6 +83,7 @@ pub fn record_digest(record: &ImageRecord, num_classes: u32, dfl_len: u32) -> Sh
     }
     hash.update([u8::from(c.flip)]);
     hash.update((record.predictions.len() as u32).to_le_bytes());
+    hash.update((record.predictions.class_row_count(num_classes as usize) as u32).to_le_bytes());
     hash.update(num_classes.to_le_bytes());
     hash.update(dfl_len.to_le_bytes());
     update_predictions(&mut hash, &record.predictions);

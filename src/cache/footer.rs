@@ -1,10 +1,11 @@
 //! The end of a Parquet file: checked against its digest, parsed, and turned into where every column's values lie.
 //!
-//! Nothing between footer and values is ever parsed on this path. A column chunk holds one page, its values are the
-//! chunk's last bytes, and their number follows from the footer, so page headers and levels need not be read at all.
+//! Nothing between footer and values is ever parsed on this path. A column chunk holds one data page, its values are the
+//! chunk's last bytes, and their number follows from the footer, so page headers and levels need not be read at all. The values of a
+//! dictionary are the last bytes before the data page.
 
 use super::{
-    columns::{Kind, Table},
+    columns::{Form, Kind, MAX_CODES, Table, predictions as leaves},
     digest::{from_hex, sha256},
     manifest::{FileEntry, Format, Manifest, Settings, Teacher},
     manifest_file::check_format,
@@ -73,8 +74,14 @@ pub struct RowGroup {
     pub rows: usize,
     /// Per leaf, the bytes of its values in the file.
     pub values: Vec<Range<usize>>,
+    /// Per leaf, the bytes of its dictionary's values; empty where it has none to map.
+    pub dictionaries: Vec<Range<usize>>,
     /// Number of labels over its rows; 0 in predictions.
     pub labels: usize,
+    /// Rows with class logits before it in the file.
+    pub first_class_row: usize,
+    /// Its rows with class logits; 0 in images.
+    pub class_rows: usize,
     /// Per leaf, the bytes of the whole column chunk: page header, levels, values.
     pub chunks: Vec<Range<usize>>,
 }
@@ -105,15 +112,16 @@ pub fn read_layout(
     let footer_start = check_footer_digest(bytes, entry)?;
     let thrift = bytes.get(footer_start..bytes.len() - 8).ok_or("the footer lies outside the file")?;
     let metadata = parse_footer(thrift)?;
-    let store = manifest.settings.store;
     check_file_metadata(path, metadata.file_metadata(), table, manifest)?;
 
     let mut layout = Layout { row_groups: Vec::with_capacity(metadata.num_row_groups()), rows: 0 };
     let mut position = MAGIC.len();
+    let shape = Shape::new(table, manifest);
+    let mut class_rows = 0usize;
     for (number, group) in metadata.row_groups().iter().enumerate() {
-        let shape = Shape { kinds: &table.leaves(store), class_len: manifest.class_len(), dfl_len: manifest.dfl_len() };
-        let group = read_row_group(group, layout.rows, &mut position, &shape)
+        let group = read_row_group(group, (layout.rows, class_rows), &mut position, &shape)
             .map_err(|e| format!("row group {number}: {e}"))?;
+        class_rows = class_rows.saturating_add(group.class_rows);
         layout.rows = layout.rows.checked_add(group.rows).ok_or("the row groups have too many rows")?;
         layout.row_groups.push(group);
     }
@@ -255,57 +263,124 @@ fn describe_schema_difference(file: &FileMetaData, expected: &parquet::schema::t
 }
 
 /// What the columns of a table must be.
-struct Shape<'a> {
-    kinds: &'a [Kind],
+struct Shape {
+    leaves: Vec<(Kind, Form)>,
     class_len: usize,
     dfl_len: usize,
+    strides: usize,
+}
+
+impl Shape {
+    fn new(table: Table, manifest: &Manifest) -> Self {
+        let (logits, class_len) = (manifest.settings.logits, manifest.class_len());
+        let kinds = table.leaves(manifest.settings.store).into_iter().enumerate();
+        let leaves = kinds.map(|(leaf, kind)| (kind, table.form(leaf, logits, class_len))).collect();
+        Self { leaves, class_len, dfl_len: manifest.dfl_len(), strides: manifest.teacher.strides.len() }
+    }
+
+    /// Bytes of the dictionary of a leaf of codes.
+    fn dictionary_bytes(&self, leaf: usize) -> usize {
+        match leaf {
+            leaves::STRIDE => 4 * self.strides,
+            leaves::CLASS_ID => 4 * self.class_len,
+            _ => 2 * MAX_CODES,
+        }
+    }
 }
 
 fn read_row_group(
     group: &RowGroupMetaData,
-    first_row: usize,
+    (first_row, first_class_row): (usize, usize),
     position: &mut usize,
-    shape: &Shape<'_>,
+    shape: &Shape,
 ) -> Result<RowGroup, String> {
     let rows = usize::try_from(group.num_rows()).ok().filter(|&r| r > 0 && r <= i32::MAX as usize);
     let rows = rows.ok_or_else(|| format!("it declares {} rows", group.num_rows()))?;
-    if group.num_columns() != shape.kinds.len() {
-        return Err(format!("it has {} columns, expected {}", group.num_columns(), shape.kinds.len()));
+    if group.num_columns() != shape.leaves.len() {
+        return Err(format!("it has {} columns, expected {}", group.num_columns(), shape.leaves.len()));
     }
-    let mut out = RowGroup { first_row, rows, values: Vec::new(), labels: 0, chunks: Vec::new() };
-    for (chunk, &kind) in group.columns().iter().zip(shape.kinds) {
+    let mut out = RowGroup {
+        first_row,
+        rows,
+        values: Vec::new(),
+        dictionaries: Vec::new(),
+        labels: 0,
+        first_class_row,
+        class_rows: 0,
+        chunks: Vec::new(),
+    };
+    for (leaf, (chunk, &(kind, form))) in group.columns().iter().zip(&shape.leaves).enumerate() {
         let found = |e: String| format!("column `{}`: {e}", chunk.column_path().string());
-        let range = check_chunk(chunk, *position).map_err(found)?;
+        let range = check_chunk(chunk, *position, form).map_err(found)?;
+        let (dictionary, data_page) = match form {
+            Form::Plain => (0..0, range.start),
+            Form::Codes => find_dictionary(chunk, &range, shape.dictionary_bytes(leaf)).map_err(found)?,
+            Form::Runs => (0..0, range.end), // not for mapping
+        };
         let values = count_values(chunk, kind, rows, shape).map_err(found)?;
-        if kind == Kind::Labels {
-            out.labels = values.count;
+        match kind {
+            Kind::Labels => out.labels = values.count,
+            Kind::ClassLogits => out.class_rows = values.count / shape.class_len.max(1),
+            _ => {}
         }
-        let start = range.end.checked_sub(values.bytes).filter(|&s| s > range.start);
-        let start = start.ok_or_else(|| found(format!("{} bytes of values do not fit in the chunk", values.bytes)))?;
+        let (bytes, padded) = match form {
+            Form::Plain => (values.bytes, values.bytes),
+            Form::Codes => (values.count, values.count.div_ceil(8) * 8),
+            Form::Runs => (0, 0),
+        };
+        let start = range.end.checked_sub(padded).filter(|&s| s > data_page || form == Form::Runs);
+        let start = start.ok_or_else(|| found(format!("{padded} bytes of values do not fit in the chunk")))?;
         *position = range.end;
-        out.values.push(start..range.end);
+        out.values.push(start..start + bytes);
+        out.dictionaries.push(dictionary);
         out.chunks.push(range);
     }
     Ok(out)
 }
 
-/// One uncompressed PLAIN v2 page that begins where the chunk before it ended.
-fn check_chunk(chunk: &ColumnChunkMetaData, position: usize) -> Result<Range<usize>, String> {
-    const ONE_PAGE: PageEncodingStats =
-        PageEncodingStats { page_type: PageType::DATA_PAGE_V2, encoding: Encoding::PLAIN, count: 1 };
+/// One uncompressed v2 data page that begins where the chunk before it ended, behind the dictionary that its form has.
+fn check_chunk(chunk: &ColumnChunkMetaData, position: usize, form: Form) -> Result<Range<usize>, String> {
+    const fn one(page_type: PageType, encoding: Encoding) -> PageEncodingStats {
+        PageEncodingStats { page_type, encoding, count: 1 }
+    }
+    const PLAIN: [PageEncodingStats; 1] = [one(PageType::DATA_PAGE_V2, Encoding::PLAIN)];
+    const CODED: [PageEncodingStats; 2] =
+        [one(PageType::DICTIONARY_PAGE, Encoding::PLAIN), one(PageType::DATA_PAGE_V2, Encoding::RLE_DICTIONARY)];
     if chunk.compression() != Compression::UNCOMPRESSED || chunk.compressed_size() != chunk.uncompressed_size() {
         return Err("it is compressed".to_owned());
     }
     let pages = chunk.page_encoding_stats().map(Vec::as_slice).unwrap_or_default();
-    if !matches!(pages, [page] if *page == ONE_PAGE) || chunk.dictionary_page_offset().is_some() {
-        return Err("it is not one PLAIN data page of version 2".to_owned());
+    let (expected, what) = match form {
+        Form::Plain => (&PLAIN[..], "one PLAIN data page of version 2"),
+        Form::Codes | Form::Runs => (&CODED[..], "a dictionary and one data page of version 2"),
+    };
+    if pages != expected || chunk.dictionary_page_offset().is_some() != (form != Form::Plain) {
+        return Err(format!("it is not {what}"));
     }
-    if chunk.data_page_offset() != position as i64 || chunk.file_path().is_some() {
-        return Err(format!("it begins at byte {}, expected {position}", chunk.data_page_offset()));
+    let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+    if start != position as i64 || chunk.file_path().is_some() {
+        return Err(format!("it begins at byte {start}, expected {position}"));
     }
     let size = usize::try_from(chunk.compressed_size()).ok().filter(|_| chunk.compressed_size() <= MAX_PAGE_BYTES);
     let end = size.and_then(|s| position.checked_add(s));
-    end.map(|end| position..end).ok_or_else(|| format!("it declares {} bytes", chunk.compressed_size()))
+    let end = end.ok_or_else(|| format!("it declares {} bytes", chunk.compressed_size()))?;
+    let data_page = usize::try_from(chunk.data_page_offset()).ok().filter(|at| (position..end).contains(at));
+    match data_page {
+        Some(_) => Ok(position..end),
+        None => Err(format!("its data page begins at byte {}, outside of it", chunk.data_page_offset())),
+    }
+}
+
+/// Where a dictionary's values lie, and where the data page begins behind them.
+fn find_dictionary(
+    chunk: &ColumnChunkMetaData,
+    range: &Range<usize>,
+    bytes: usize,
+) -> Result<(Range<usize>, usize), String> {
+    let data_page = usize::try_from(chunk.data_page_offset()).unwrap_or_default(); // checked with the chunk
+    let start = data_page.checked_sub(bytes).filter(|&start| start > range.start);
+    let start = start.ok_or_else(|| format!("its dictionary has no room for {bytes} bytes"))?;
+    Ok((start..data_page, data_page))
 }
 
 struct ValueCount {
@@ -314,7 +389,7 @@ struct ValueCount {
 }
 
 /// How many values a chunk has and how many bytes they take.
-fn count_values(chunk: &ColumnChunkMetaData, kind: Kind, rows: usize, shape: &Shape<'_>) -> Result<ValueCount, String> {
+fn count_values(chunk: &ColumnChunkMetaData, kind: Kind, rows: usize, shape: &Shape) -> Result<ValueCount, String> {
     let levels = chunk.num_values();
     let flat = |width: usize| {
         if levels != rows as i64 {
@@ -335,7 +410,7 @@ fn count_values(chunk: &ColumnChunkMetaData, kind: Kind, rows: usize, shape: &Sh
             let bytes = lengths.bytes.checked_add(text).ok_or("it is too large")?;
             Ok(ValueCount { bytes, ..lengths })
         }
-        Kind::ClassLogits => uniform_lists(chunk, rows, shape.class_len),
+        Kind::ClassLogits => lists_or_none(chunk, rows, shape.class_len),
         Kind::DflLogits => uniform_lists(chunk, rows, shape.dfl_len),
         Kind::Labels => {
             let count = present_values(chunk, rows)?;
@@ -352,6 +427,18 @@ fn uniform_lists(chunk: &ColumnChunkMetaData, rows: usize, list_len: usize) -> R
         return Err(format!("it has {count} values, expected {rows} lists of {list_len}"));
     }
     let bytes = expected.checked_mul(2).ok_or("it is too large")?;
+    Ok(ValueCount { count, bytes })
+}
+
+/// Lists of one length, or empty.
+fn lists_or_none(chunk: &ColumnChunkMetaData, rows: usize, list_len: usize) -> Result<ValueCount, String> {
+    let count = present_values(chunk, rows)?;
+    let lists = count.checked_div(list_len).filter(|lists| *lists <= rows && lists * list_len == count);
+    let levels = lists.map(|lists| count + rows - lists);
+    if levels.is_none_or(|levels| chunk.num_values() != levels as i64) {
+        return Err(format!("it has {count} values, expected {list_len} for each of at most {rows} rows"));
+    }
+    let bytes = count.checked_mul(2).ok_or("it is too large")?;
     Ok(ValueCount { count, bytes })
 }
 

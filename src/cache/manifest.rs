@@ -3,7 +3,7 @@
 use crate::{
     augment::{VIEW_RULE, Views},
     preprocess::DECODER,
-    types::{Failure, Profile, Store},
+    types::{Failure, LogitType, Profile, Store},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -169,8 +169,12 @@ pub struct Settings {
     pub top_k: u32,
     /// Of the anchors that the other two rules leave, only the best are kept whose squared scores make up this share of the sum over all
     /// anchors; 1 where all of them are kept.
-    #[serde(default = "whole")]
     pub coverage: f64,
+    /// Of the kept anchors, the best have class logits: the fewest whose squared scores make up this share of the sum over all anchors; 1 where
+    /// all of them have.
+    pub class_coverage: f64,
+    /// How logits are stored.
+    pub logits: LogitType,
     /// Which outputs are stored.
     pub store: Store,
     /// How they lie in the files.
@@ -215,11 +219,6 @@ impl Settings {
             )
         })
     }
-}
-
-/// The coverage of caches made before there was one.
-fn whole() -> f64 {
-    1.0
 }
 
 /// One part: a pair of files of the same name in `images/` and `predictions/`.

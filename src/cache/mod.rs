@@ -2,6 +2,7 @@
 
 mod archive;
 mod checked;
+mod codebook;
 pub mod columns;
 mod digest;
 mod footer;
@@ -20,6 +21,7 @@ mod view;
 mod writer;
 
 pub use checked::{content_digests, for_each_image, part_digests};
+pub use codebook::Codebook;
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
@@ -30,9 +32,9 @@ pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]
 pub use map::Map;
 pub use reader::CacheReader;
-pub use record::{ImageKey, ImageRecord, Predictions};
+pub use record::{ImageKey, ImageRecord, Predictions, rows_with_class_logits};
 pub use verify::{Problem, VerifyReport, verify, verify_with_progress};
-pub use view::{ImageView, LabelColumns, PredictionColumns, decode_f16, decode_f32, decode_i32, fill_f32};
+pub use view::{ImageView, LabelColumns, PredictionColumns, Values, decode_f16, decode_f32, decode_i32};
 pub use writer::PartWriter;
 
 /// What to do about a damaged file.

@@ -1,8 +1,9 @@
-//! The page of a `LIST<FLOAT16>` column whose rows all have the same length.
+//! Pages that are put together here: of lists of float16, and of columns whose values are codes of one byte.
 //!
 //! The `parquet` crate's typed writer makes an object of every two-byte value, which costs nine times as much as
-//! everything else of writing an image. The levels of such a column follow from two numbers and its values are
-//! already bytes, so the page is put together here and handed to the crate, which writes headers and footer.
+//! everything else of writing an image, and packs codes into as few bits as a dictionary needs, in runs of any length: they could not be
+//! mapped. The levels of these columns follow from the lists' lengths and the values are already bytes, so pages are made here and handed to the
+//! crate, which writes headers and footer.
 
 use bytes::Bytes;
 use parquet::{
@@ -14,44 +15,134 @@ use parquet::{
     errors::{ParquetError, Result},
     file::{
         metadata::{ColumnChunkMetaData, LevelHistogram, PageEncodingStats},
+        statistics::Statistics,
         writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite},
     },
     schema::types::ColumnDescPtr,
 };
 use std::io::Write;
 
-/// Writes the next column of a row group: `values` are the little-endian bytes of `rows` lists of `list_len` float16
-/// each. `rows` and `list_len` are not 0.
+/// Bits of a code.
+pub const CODE_BITS: u8 = 8;
+
+/// The values of a column, as bytes.
+#[derive(Clone, Copy)]
+pub enum PageValues<'a> {
+    /// Value after value, of `width` bytes each.
+    Plain {
+        /// The values, little-endian.
+        bytes: &'a [u8],
+        /// Bytes of one.
+        width: usize,
+    },
+    /// A byte of each value: its place in the dictionary.
+    Codes {
+        /// The places.
+        codes: &'a [u8],
+        /// The dictionary's values, little-endian.
+        dictionary: &'a [u8],
+        /// How many they are, at most 256.
+        entries: usize,
+    },
+}
+
+impl PageValues<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain { bytes, width } => bytes.len() / width,
+            Self::Codes { codes, .. } => codes.len(),
+        }
+    }
+
+    fn encoding(&self) -> Encoding {
+        match self {
+            Self::Plain { .. } => Encoding::PLAIN,
+            Self::Codes { .. } => Encoding::RLE_DICTIONARY,
+        }
+    }
+
+    /// As they lie in a data page. Codes are one bit-packed run of whole groups of eight.
+    fn write_to(&self, body: &mut Vec<u8>) {
+        match self {
+            Self::Plain { bytes, .. } => body.extend_from_slice(bytes),
+            Self::Codes { codes, .. } => {
+                body.push(CODE_BITS);
+                let groups = codes.len().div_ceil(8);
+                if groups > 0 {
+                    push_varint(body, (groups as u64) << 1 | 1);
+                }
+                body.extend_from_slice(codes);
+                body.resize(body.len() + groups * 8 - codes.len(), 0);
+            }
+        }
+    }
+}
+
+/// Writes the next column of a row group: REQUIRED lists of REQUIRED values, `lengths` of them with so many values each.
+///
+/// # Errors
+/// Where there are other than the sum of the lengths, the page would reach 2 GiB, or writing fails.
+pub fn write_lists<W: Write + Send>(
+    row_group: &mut SerializedRowGroupWriter<'_, W>,
+    column: ColumnDescPtr,
+    values: PageValues<'_>,
+    lengths: &[usize],
+) -> Result<()> {
+    let expected: usize = lengths.iter().sum();
+    if expected != values.len() {
+        return Err(ParquetError::General(format!("{} values are not lists of {expected} together", values.len())));
+    }
+    let mut levels = Levels { repetition: Vec::new(), definition: Vec::new() };
+    for &length in lengths {
+        levels.repetition.push(0);
+        levels.definition.push(u8::from(length > 0));
+        levels.repetition.resize(levels.repetition.len() + length.saturating_sub(1), 1);
+        levels.definition.resize(levels.repetition.len(), 1);
+    }
+    write_column(row_group, column, values, lengths.len(), Some(levels), None)
+}
+
+/// Writes the next column of a row group: a REQUIRED value of each row.
 ///
 /// # Errors
 /// Where the page would reach 2 GiB, or writing fails.
-pub fn write_float16_lists<W: Write + Send>(
+pub fn write_flat<W: Write + Send>(
     row_group: &mut SerializedRowGroupWriter<'_, W>,
     column: ColumnDescPtr,
-    values: &[u8],
-    rows: usize,
-    list_len: usize,
+    values: PageValues<'_>,
+    statistics: Statistics,
 ) -> Result<()> {
-    let count = rows * list_len;
-    if count == 0 || count * 2 != values.len() {
-        return Err(ParquetError::General(format!("{} bytes are not {rows} lists of {list_len}", values.len())));
-    }
-    let too_large = |_| ParquetError::General(format!("{rows} lists of {list_len} do not fit in one page"));
-    let num_values = u32::try_from(count).map_err(too_large)?;
-    let repetition = repetition_levels(rows, list_len);
-    let definition = definition_levels(num_values);
-    let levels = repetition.len() + definition.len();
+    write_column(row_group, column, values, values.len(), None, Some(statistics))
+}
 
-    let mut body = Vec::with_capacity(levels + values.len());
-    body.extend_from_slice(&repetition);
-    body.extend_from_slice(&definition);
-    body.extend_from_slice(values);
+/// Of a list column, one per value and per empty list.
+struct Levels {
+    repetition: Vec<u8>,
+    definition: Vec<u8>,
+}
+
+fn write_column<W: Write + Send>(
+    row_group: &mut SerializedRowGroupWriter<'_, W>,
+    column: ColumnDescPtr,
+    values: PageValues<'_>,
+    rows: usize,
+    levels: Option<Levels>,
+    statistics: Option<Statistics>,
+) -> Result<()> {
+    let count = levels.as_ref().map_or(rows, |l| l.repetition.len());
+    let too_large = |_| ParquetError::General(format!("{count} values do not fit in one page"));
+    let num_values = u32::try_from(count).map_err(too_large)?;
+    let encode = |levels: Option<&Vec<u8>>| levels.map(|l| encode_levels(l)).unwrap_or_default();
+    let repetition = encode(levels.as_ref().map(|l| &l.repetition));
+    let definition = encode(levels.as_ref().map(|l| &l.definition));
+    let mut body = [repetition.as_slice(), &definition].concat();
+    values.write_to(&mut body);
     let body_len = body.len();
     let page = Page::DataPageV2 {
         buf: Bytes::from(body),
         num_values,
-        encoding: Encoding::PLAIN,
-        num_nulls: 0,
+        encoding: values.encoding(),
+        num_nulls: (count - values.len()) as u32,
         num_rows: u32::try_from(rows).map_err(too_large)?,
         def_levels_byte_len: u32::try_from(definition.len()).map_err(too_large)?,
         rep_levels_byte_len: u32::try_from(repetition.len()).map_err(too_large)?,
@@ -59,28 +150,51 @@ pub fn write_float16_lists<W: Write + Send>(
         statistics: None,
     };
     let mut sink = TrackedWrite::new(Vec::with_capacity(body_len + 64));
-    let spec = SerializedPageWriter::new(&mut sink).write_page(CompressedPage::new(page, body_len))?;
+    let mut pages = SerializedPageWriter::new(&mut sink);
+    let (mut bytes, mut data_page_offset) = ((0, 0), 0);
+    let mut encodings = vec![values.encoding(), Encoding::RLE];
+    let mut stats = Vec::new();
+    let one = |page_type, encoding| PageEncodingStats { page_type, encoding, count: 1 };
+    if let PageValues::Codes { dictionary, entries, .. } = values {
+        let page = Page::DictionaryPage {
+            buf: Bytes::copy_from_slice(dictionary),
+            num_values: u32::try_from(entries).map_err(too_large)?,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let spec = pages.write_page(CompressedPage::new(page, dictionary.len()))?;
+        bytes = (spec.compressed_size, spec.uncompressed_size);
+        data_page_offset = spec.bytes_written as i64;
+        encodings.push(Encoding::PLAIN);
+        stats.push(one(PageType::DICTIONARY_PAGE, Encoding::PLAIN));
+    }
+    let spec = pages.write_page(CompressedPage::new(page, body_len))?;
+    stats.push(one(PageType::DATA_PAGE_V2, values.encoding()));
+    drop(pages);
     let chunk = Bytes::from(sink.into_inner()?);
 
-    let metadata = ColumnChunkMetaData::builder(column)
+    let is_coded = data_page_offset > 0;
+    let mut metadata = ColumnChunkMetaData::builder(column)
         .set_compression(Compression::UNCOMPRESSED)
-        .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
+        .set_encodings(encodings)
         .set_num_values(i64::from(num_values))
-        .set_total_compressed_size(spec.compressed_size as i64)
-        .set_total_uncompressed_size(spec.uncompressed_size as i64)
-        .set_data_page_offset(0)
-        .set_page_encoding_stats(vec![PageEncodingStats {
-            page_type: PageType::DATA_PAGE_V2,
-            encoding: Encoding::PLAIN,
-            count: 1,
-        }])
-        .set_repetition_level_histogram(histogram([rows, count - rows]))
-        .set_definition_level_histogram(histogram([0, count]))
-        .build()?;
+        .set_total_compressed_size((bytes.0 + spec.compressed_size) as i64)
+        .set_total_uncompressed_size((bytes.1 + spec.uncompressed_size) as i64)
+        .set_data_page_offset(data_page_offset)
+        .set_dictionary_page_offset(is_coded.then_some(0))
+        .set_page_encoding_stats(stats);
+    if let Some(levels) = &levels {
+        metadata = metadata
+            .set_repetition_level_histogram(histogram(&levels.repetition))
+            .set_definition_level_histogram(histogram(&levels.definition));
+    }
+    if let Some(statistics) = statistics {
+        metadata = metadata.set_statistics(statistics);
+    }
     let close = ColumnCloseResult {
         bytes_written: chunk.len() as u64,
         rows_written: rows as u64,
-        metadata,
+        metadata: metadata.build()?,
         bloom_filter: None,
         column_index: None,
         offset_index: None,
@@ -88,50 +202,32 @@ pub fn write_float16_lists<W: Write + Send>(
     row_group.append_column(&chunk, close)
 }
 
-fn histogram(counts: [usize; 2]) -> Option<LevelHistogram> {
+fn histogram(levels: &[u8]) -> Option<LevelHistogram> {
+    let ones = levels.iter().filter(|&&level| level == 1).count();
     let mut histogram = LevelHistogram::try_new(1)?;
-    histogram.increment_by(0, counts[0] as i64);
-    histogram.increment_by(1, counts[1] as i64);
+    histogram.increment_by(0, (levels.len() - ones) as i64);
+    histogram.increment_by(1, ones as i64);
     Some(histogram)
 }
 
-/// Every value is there: one run of ones, in Parquet's RLE / bit-packing hybrid of bit width 1.
-fn definition_levels(count: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    push_run(&mut out, u64::from(count), 1);
-    out
-}
-
-/// 0 where a list begins, 1 inside it: as runs where lists are long, else bit-packed in one run, whichever is shorter.
-fn repetition_levels(rows: usize, list_len: usize) -> Vec<u8> {
-    let count = rows * list_len;
-    if list_len == 1 {
-        let mut out = Vec::new();
-        push_run(&mut out, count as u64, 0);
-        return out;
-    }
-    let mut row = Vec::new();
-    push_run(&mut row, 1, 0);
-    push_run(&mut row, list_len as u64 - 1, 1);
-    let groups = count.div_ceil(8);
-    if row.len() * rows <= groups {
-        return row.repeat(rows);
-    }
-    let mut bits = vec![0xffu8; groups];
-    for at in (0..count).step_by(list_len).chain(count..groups * 8) {
-        if let Some(byte) = bits.get_mut(at / 8) {
-            *byte &= !(1 << (at % 8));
+/// Levels of 0 and 1 in Parquet's RLE / bit-packing hybrid of bit width 1: as runs, or bit-packed in one, whichever is shorter.
+fn encode_levels(levels: &[u8]) -> Vec<u8> {
+    let groups = levels.len().div_ceil(8);
+    let mut runs = Vec::new();
+    for run in levels.chunk_by(|a, b| a == b) {
+        push_varint(&mut runs, (run.len() as u64) << 1);
+        runs.push(run.first().copied().unwrap_or(0));
+        if runs.len() > groups {
+            break;
         }
     }
-    let mut out = Vec::with_capacity(bits.len() + 10);
-    push_varint(&mut out, (groups as u64) << 1 | 1);
-    out.extend_from_slice(&bits);
-    out
-}
-
-fn push_run(out: &mut Vec<u8>, length: u64, level: u8) {
-    push_varint(out, length << 1);
-    out.push(level);
+    if runs.len() <= groups {
+        return runs;
+    }
+    let mut packed = Vec::with_capacity(groups + 10);
+    push_varint(&mut packed, (groups as u64) << 1 | 1);
+    packed.extend(levels.chunks(8).map(|group| group.iter().rev().fold(0u8, |byte, &level| byte << 1 | level)));
+    packed
 }
 
 fn push_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -175,14 +271,28 @@ mod tests {
     }
 
     #[test]
-    fn levels_decode_to_lists_of_one_length() {
+    fn levels_decode_to_what_they_were() {
         for list_len in [1usize, 2, 3, 7, 8, 32, 33, 64, 65, 80, 365, 9000] {
             for rows in [1usize, 2, 5, 100] {
-                let count = rows * list_len;
-                let expected: Vec<u8> = (0..count).map(|i| u8::from(i % list_len != 0)).collect();
-                assert_eq!(decode(&repetition_levels(rows, list_len), count), expected, "{rows} x {list_len}");
-                assert_eq!(decode(&definition_levels(count as u32), count), vec![1; count]);
+                let levels: Vec<u8> = (0..rows * list_len).map(|i| u8::from(i % list_len != 0)).collect();
+                assert_eq!(decode(&encode_levels(&levels), levels.len()), levels, "{rows} x {list_len}");
+                let ones = vec![1; levels.len()];
+                assert_eq!(decode(&encode_levels(&ones), ones.len()), ones);
             }
         }
+        assert!(encode_levels(&[]).is_empty());
+    }
+
+    #[test]
+    fn codes_are_one_run_of_whole_groups() {
+        let body = |codes: &[u8]| {
+            let mut body = Vec::new();
+            PageValues::Codes { codes, dictionary: &[], entries: 0 }.write_to(&mut body);
+            body
+        };
+        assert_eq!(body(&[]), [8]);
+        assert_eq!(body(&[1, 2, 3]), [8, 3, 1, 2, 3, 0, 0, 0, 0, 0]);
+        assert_eq!(body(&[7; 8]), [&[8, 3][..], &[7; 8]].concat());
+        assert_eq!(body(&[7; 8 * 64])[..3], [8, 0x81, 1]); // 64 groups: 129
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
-    columns::{Table, images as ic, predictions as pc},
+    columns::{Form, Table, images as ic, predictions as pc},
     footer::{Layout, RowGroup, read_layout},
     map::Map,
-    view::{LabelColumns, PredictionColumns},
+    view::{LabelColumns, PredictionColumns, Values},
 };
 use crate::{
     Error, Result,
-    types::{ImageSize, Letterbox, Store, ViewChange},
+    types::{ImageSize, Letterbox, LogitType, Store, ViewChange},
 };
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,12 @@ impl MappedTable {
     fn fixed<const N: usize>(&self, group: &RowGroup, leaf: usize) -> &[[u8; N]] {
         self.values(group, leaf).as_chunks::<N>().0
     }
+
+    /// The dictionary of a column of codes of values of fixed width.
+    fn dictionary<const N: usize>(&self, group: &RowGroup, leaf: usize) -> &[[u8; N]] {
+        let bytes = group.dictionaries.get(leaf).and_then(|range| self.map.get(range.clone())).unwrap_or_default();
+        bytes.as_chunks::<N>().0
+    }
 }
 
 /// Both mapped files of a part.
@@ -64,6 +70,7 @@ pub struct MappedPart {
     class_len: usize,
     dfl_len: usize,
     store: Store,
+    logits: LogitType,
     images: MappedTable,
     predictions: MappedTable,
 }
@@ -90,6 +97,7 @@ impl MappedPart {
             class_len: manifest.class_len(),
             dfl_len: manifest.dfl_len(),
             store: manifest.settings.store,
+            logits: manifest.settings.logits,
             images: MappedTable::open(folder, part, Table::Images, manifest)?,
             predictions: MappedTable::open(folder, part, Table::Predictions, manifest)?,
         })
@@ -154,6 +162,14 @@ impl MappedPart {
         let view = int(ic::VIEW)?;
         let first_row = usize::try_from(long(ic::FIRST_ROW)?).map_err(|_| "first_row is negative")?;
         let row_count = usize::try_from(int(ic::ROW_COUNT)?).map_err(|_| "row_count is negative")?;
+        let first_class_row = usize::try_from(long(ic::FIRST_CLASS_ROW)?).map_err(|_| "first_class_row is negative")?;
+        let class_row_count = usize::try_from(int(ic::CLASS_ROW_COUNT)?).map_err(|_| "class_row_count is negative")?;
+        let rows =
+            Rows { first: first_row, count: row_count, first_class: first_class_row, class_count: class_row_count };
+        let predictions = PredictionColumns {
+            rest_mean_prob: float(ic::REST_MEAN_PROB)?,
+            ..self.predictions_of((image_id, view), rows)?
+        };
         Ok(ImageView {
             image_id,
             view,
@@ -180,7 +196,7 @@ impl MappedPart {
             dropped_max_score: float(ic::DROPPED_MAX_SCORE)?,
             dropped_mean_prob: float(ic::DROPPED_MEAN_PROB)?,
             labels: self.labels_of(group, row)?,
-            predictions: self.predictions_of((image_id, view), first_row, row_count)?,
+            predictions,
         })
     }
 
@@ -243,13 +259,15 @@ impl MappedPart {
         Ok(Some(LabelColumns { class_ids: column(0)?, x1: column(1)?, y1: column(2)?, x2: column(3)?, y2: column(4)? }))
     }
 
-    fn predictions_of(&self, key: ImageKey, first: usize, count: usize) -> Result<PredictionColumns<'_>, String> {
+    fn predictions_of(&self, key: ImageKey, rows: Rows) -> Result<PredictionColumns<'_>, String> {
         let mut columns = PredictionColumns { class_len: self.class_len, dfl_len: self.dfl_len, ..Default::default() };
+        if self.store == Store::All {
+            columns.dfl_logits = Some(Values::default());
+        }
+        let Rows { first, count, first_class, class_count } = rows;
         if count == 0 {
-            if self.store == Store::All {
-                columns.dfl_logits = Some(&[]);
-            }
-            return Ok(columns);
+            let none = || format!("it has no rows, but {class_count} with class logits");
+            return if class_count == 0 { Ok(columns) } else { Err(none()) };
         }
         let table = &self.predictions;
         let outside = || format!("its {count} rows from {first} do not lie in one row group of the predictions");
@@ -257,32 +275,83 @@ impl MappedPart {
         if start.checked_add(count).is_none_or(|end| end > group.rows) {
             return Err(outside());
         }
-        let ids = slice(table.fixed::<8>(group, pc::IMAGE_ID), start, count)?;
-        let views = slice(table.fixed::<4>(group, pc::VIEW), start, count)?;
-        let ours = (key.0.to_le_bytes(), key.1.to_le_bytes());
-        if !ids.iter().zip(views).all(|(&id, &view)| (id, view) == ours) {
-            return Err(format!("its {count} rows from {first} are rows of another image"));
+        let class_start = first_class.checked_sub(group.first_class_row);
+        let class_end = class_start.and_then(|start| start.checked_add(class_count));
+        let class_start =
+            class_start.filter(|_| class_count <= count && class_end.is_some_and(|e| e <= group.class_rows));
+        let class_start = class_start.ok_or_else(|| {
+            format!("its {class_count} rows with class logits from {first_class} are not among its {count} rows")
+        })?;
+        if self.form(pc::IMAGE_ID) == Form::Plain {
+            let ids = slice(table.fixed::<8>(group, pc::IMAGE_ID), start, count)?;
+            let views = slice(table.fixed::<4>(group, pc::VIEW), start, count)?;
+            let ours = (key.0.to_le_bytes(), key.1.to_le_bytes());
+            if !ids.iter().zip(views).all(|(&id, &view)| (id, view) == ours) {
+                return Err(format!("its {count} rows from {first} are rows of another image"));
+            }
         }
         let four = |leaf| slice(table.fixed::<4>(group, leaf), start, count);
-        let lists = |leaf, len: usize| {
-            let (start, count) = (start.checked_mul(len), count.checked_mul(len));
-            let (start, count) = start.zip(count).ok_or("a list column is too large")?;
-            slice(table.fixed::<2>(group, leaf), start, count)
-        };
         columns.anchors = four(pc::ANCHOR)?;
-        columns.strides = four(pc::STRIDE)?;
+        columns.strides = self.column(group, pc::STRIDE, start, count)?;
         columns.scores = four(pc::SCORE)?;
-        columns.class_ids = four(pc::CLASS_ID)?;
+        columns.class_ids = self.column(group, pc::CLASS_ID, start, count)?;
         columns.x1 = four(pc::X1)?;
         columns.y1 = four(pc::Y1)?;
         columns.x2 = four(pc::X2)?;
         columns.y2 = four(pc::Y2)?;
-        columns.class_logits = lists(pc::CLASS_LOGITS, self.class_len)?;
+        columns.class_logits = self.lists(group, pc::CLASS_LOGITS, self.class_len, class_start, class_count)?;
         if self.store == Store::All {
-            columns.dfl_logits = Some(lists(pc::DFL_LOGITS, self.dfl_len)?);
+            columns.dfl_logits = Some(self.lists(group, pc::DFL_LOGITS, self.dfl_len, start, count)?);
         }
         Ok(columns)
     }
+
+    fn form(&self, leaf: usize) -> Form {
+        Table::Predictions.form(leaf, self.logits, self.class_len)
+    }
+
+    /// `count` values of a column of the predictions from the row group's value `start` on.
+    fn column<const N: usize>(
+        &self,
+        group: &RowGroup,
+        leaf: usize,
+        start: usize,
+        count: usize,
+    ) -> Result<Values<'_, N>, String> {
+        let all = match self.form(leaf) {
+            Form::Codes => Values::Codes {
+                codes: self.predictions.values(group, leaf),
+                dictionary: self.predictions.dictionary(group, leaf),
+            },
+            Form::Plain | Form::Runs => Values::Plain(self.predictions.fixed(group, leaf)),
+        };
+        let end = start.checked_add(count);
+        end.and_then(|end| all.slice(start, end)).ok_or_else(|| "a column is shorter than its row group".to_owned())
+    }
+
+    /// `count` lists of `len` values from the row group's list `start` on.
+    fn lists(
+        &self,
+        group: &RowGroup,
+        leaf: usize,
+        len: usize,
+        start: usize,
+        count: usize,
+    ) -> Result<Values<'_, 2>, String> {
+        let (start, count) = (start.checked_mul(len), count.checked_mul(len));
+        let (start, count) = start.zip(count).ok_or("a list column is too large")?;
+        self.column(group, leaf, start, count)
+    }
+}
+
+/// Where an image's rows lie in its part's predictions.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: usize,
+    count: usize,
+    /// Rows with class logits before its own.
+    first_class: usize,
+    class_count: usize,
 }
 
 fn damaged(path: &Path, found: impl Into<String>) -> Error {

@@ -27,13 +27,15 @@ pub struct ImageRecord {
     pub dropped_max_score: f32,
     /// Mean class probability over dropped anchors and classes (0 where all were kept).
     pub dropped_mean_prob: f32,
+    /// Mean probability of the classes other than `class_id` over the rows without class logits (0 where all have them).
+    pub rest_mean_prob: f32,
     /// Ground truth in the teacher's class ids and original pixels; `None` for an unlabelled image.
     pub labels: Option<Vec<LabelBox>>,
     /// The kept anchors.
     pub predictions: Predictions,
 }
 
-/// The kept anchors of one image, in increasing anchor order; every vector has the same number of rows `n`.
+/// The kept anchors of one image, in increasing anchor order; every vector but `class_logits` has the same number of rows `n`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Predictions {
     /// `[n]` flattened index over strides 8, 16, 32 in this order, row major.
@@ -46,7 +48,7 @@ pub struct Predictions {
     pub class_id: Vec<i32>,
     /// `[n]` pixels of the original image, half-open, clipped to it.
     pub boxes_xyxy_px: Vec<BoxXyxyPx>,
-    /// `[n, num_classes]` row major: logits before the sigmoid.
+    /// `[m, num_classes]` row major: logits before the sigmoid, of the `m <= n` rows that [`rows_with_class_logits`] names.
     pub class_logits: Vec<f16>,
     /// `[n, 4 * reg_max]` row major: left, top, right, bottom, each of `reg_max` bins; empty where not stored.
     pub dfl_logits: Vec<f16>,
@@ -58,8 +60,47 @@ impl Predictions {
         self.anchor.len()
     }
 
+    /// Number of rows with class logits.
+    pub fn class_row_count(&self, num_classes: usize) -> usize {
+        self.class_logits.len() / num_classes.max(1)
+    }
+
     /// Whether no anchor was kept.
     pub fn is_empty(&self) -> bool {
         self.anchor.is_empty()
+    }
+}
+
+/// Which rows of an image have class logits, where `count` have: those of the highest scores, the earlier row first among equals.
+pub fn rows_with_class_logits(scores: &[f32], count: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    if count < scores.len() {
+        let score = |row: usize| scores.get(row).copied().unwrap_or(f32::NEG_INFINITY);
+        order.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+        order.truncate(count);
+    }
+    let mut with = vec![false; scores.len()];
+    for row in order {
+        if let Some(slot) = with.get_mut(row) {
+            *slot = true;
+        }
+    }
+    with
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows_with_class_logits;
+
+    #[test]
+    fn the_highest_scores_have_class_logits_and_the_earlier_of_equals() {
+        let scores = [0.5, 0.9, 0.5, 0.1];
+        let with = |count| rows_with_class_logits(&scores, count);
+        assert_eq!(with(0), [false; 4]);
+        assert_eq!(with(1), [false, true, false, false]);
+        assert_eq!(with(2), [true, true, false, false]);
+        assert_eq!(with(3), [true, true, true, false]);
+        assert_eq!(with(4), [true; 4]);
+        assert_eq!(with(9), [true; 4]);
     }
 }

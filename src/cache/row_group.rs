@@ -1,18 +1,33 @@
 //! The columns of a row group under construction, and how they are written.
 
 use super::{
-    archive, columns,
+    Manifest, archive,
+    codebook::Codebook,
+    columns::{Form, Table, predictions as leaves},
     digest::{ImageDigests, to_hex},
-    pages,
+    pages::{self, PageValues},
     table_file::RowGroupWriter,
 };
-use crate::{cache::ImageRecord, types::Store};
+use crate::{
+    cache::{ImageRecord, rows_with_class_logits},
+    types::{LogitType, Store},
+};
 use half::f16;
 use parquet::{
     data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type, Int64Type},
     errors::{ParquetError, Result},
+    file::statistics::Statistics,
     schema::types::SchemaDescriptor,
 };
+
+/// Rows of predictions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowCounts {
+    /// All of them.
+    pub all: u64,
+    /// Those with class logits.
+    pub with_class_logits: u64,
+}
 
 /// Columns of `images`.
 #[derive(Default)]
@@ -33,8 +48,10 @@ pub struct ImagesBlock {
     view_colours: [Vec<f32>; 3],
     first_row: Vec<i64>,
     row_count: Vec<i32>,
-    dropped_max_score: Vec<f32>,
-    dropped_mean_prob: Vec<f32>,
+    first_class_row: Vec<i64>,
+    class_row_count: Vec<i32>,
+    /// dropped_max_score, dropped_mean_prob, rest_mean_prob
+    left_out: [Vec<f32>; 3],
     labelled: Vec<bool>,
     label_count: Vec<i32>,
     label_class: Vec<i32>,
@@ -51,11 +68,11 @@ impl ImagesBlock {
 
     /// About how many bytes its values take.
     pub fn bytes(&self) -> usize {
-        self.len() * (89 + 3 * 68) + self.text_bytes + self.label_class.len() * 20
+        self.len() * (105 + 3 * 68) + self.text_bytes + self.label_class.len() * 20
     }
 
-    /// Appends an image whose rows begin at `first_row` of the part.
-    pub fn push(&mut self, record: &ImageRecord, digests: &ImageDigests, first_row: u64) {
+    /// Appends an image before whose rows the part has `rows_before`, and of these with class logits.
+    pub fn push(&mut self, record: &ImageRecord, digests: &ImageDigests, rows_before: RowCounts, num_classes: usize) {
         self.image_id.push(record.image_id);
         self.view.push(record.view);
         self.path.push(ByteArray::from(record.path.as_str()));
@@ -76,10 +93,14 @@ impl ImagesBlock {
         for (column, value) in self.view_colours.iter_mut().zip([c.hue, c.saturation, c.value]) {
             column.push(value);
         }
-        self.first_row.push(first_row as i64);
+        self.first_row.push(rows_before.all as i64);
         self.row_count.push(record.predictions.len() as i32);
-        self.dropped_max_score.push(record.dropped_max_score);
-        self.dropped_mean_prob.push(record.dropped_mean_prob);
+        self.first_class_row.push(rows_before.with_class_logits as i64);
+        self.class_row_count.push(record.predictions.class_row_count(num_classes) as i32);
+        let left_out = [record.dropped_max_score, record.dropped_mean_prob, record.rest_mean_prob];
+        for (column, value) in self.left_out.iter_mut().zip(left_out) {
+            column.push(value);
+        }
         self.labelled.push(record.labels.is_some());
         let labels = record.labels.as_deref().unwrap_or_default();
         self.label_count.push(labels.len() as i32);
@@ -108,8 +129,9 @@ impl ImagesBlock {
         self.view_colours.iter_mut().for_each(Vec::clear);
         first_row.clear();
         row_count.clear();
-        self.dropped_max_score.clear();
-        self.dropped_mean_prob.clear();
+        self.first_class_row.clear();
+        self.class_row_count.clear();
+        self.left_out.iter_mut().for_each(Vec::clear);
         self.labelled.clear();
         self.label_count.clear();
         self.label_class.clear();
@@ -136,8 +158,11 @@ impl ImagesBlock {
         }
         write::<Int64Type>(group, &self.first_row)?;
         write::<Int32Type>(group, &self.row_count)?;
-        write::<FloatType>(group, &self.dropped_max_score)?;
-        write::<FloatType>(group, &self.dropped_mean_prob)?;
+        write::<Int64Type>(group, &self.first_class_row)?;
+        write::<Int32Type>(group, &self.class_row_count)?;
+        for column in &self.left_out {
+            write::<FloatType>(group, column)?;
+        }
         write::<BoolType>(group, &self.labelled)?;
         write::<Int32Type>(group, &self.label_count)?;
         let (definition, repetition) = self.label_levels();
@@ -164,6 +189,37 @@ impl ImagesBlock {
     }
 }
 
+/// What decides how the columns of `predictions` are written.
+pub struct PredictionsShape {
+    store: Store,
+    logits: LogitType,
+    class_len: usize,
+    dfl_len: usize,
+    strides: Vec<i32>,
+    archive: bool,
+}
+
+impl PredictionsShape {
+    /// That of the cache of this manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            store: manifest.settings.store,
+            logits: manifest.settings.logits,
+            class_len: manifest.class_len(),
+            dfl_len: manifest.dfl_len(),
+            strides: manifest.teacher.strides.iter().map(|&s| s as i32).collect(),
+            archive: manifest.is_archive(),
+        }
+    }
+
+    fn form(&self, leaf: usize) -> Form {
+        match self.archive {
+            true => Form::Plain,
+            false => Table::Predictions.form(leaf, self.logits, self.class_len),
+        }
+    }
+}
+
 /// Columns of `predictions`.
 #[derive(Default)]
 pub struct PredictionsBlock {
@@ -175,9 +231,9 @@ pub struct PredictionsBlock {
     class_id: Vec<i32>,
     /// x1, y1, x2, y2
     edges: [Vec<f32>; 4],
-    /// Little-endian float16.
-    class_logits: Vec<u8>,
-    dfl_logits: Vec<u8>,
+    has_class_logits: Vec<bool>,
+    class_logits: Vec<f16>,
+    dfl_logits: Vec<f16>,
 }
 
 impl PredictionsBlock {
@@ -186,13 +242,13 @@ impl PredictionsBlock {
         self.image_id.len()
     }
 
-    /// How many bytes its values take.
+    /// About how many bytes its values take as float16.
     pub fn bytes(&self) -> usize {
-        self.len() * 44 + self.class_logits.len() + self.dfl_logits.len()
+        self.len() * 44 + (self.class_logits.len() + self.dfl_logits.len()) * 2
     }
 
     /// Appends the rows of an image.
-    pub fn push(&mut self, record: &ImageRecord) {
+    pub fn push(&mut self, record: &ImageRecord, num_classes: usize) {
         let p = &record.predictions;
         let rows = self.len() + p.len();
         self.image_id.resize(rows, record.image_id);
@@ -206,8 +262,9 @@ impl PredictionsBlock {
         y1.extend(p.boxes_xyxy_px.iter().map(|b| b.y1));
         x2.extend(p.boxes_xyxy_px.iter().map(|b| b.x2));
         y2.extend(p.boxes_xyxy_px.iter().map(|b| b.y2));
-        extend_le(&mut self.class_logits, &p.class_logits);
-        extend_le(&mut self.dfl_logits, &p.dfl_logits);
+        self.has_class_logits.extend(rows_with_class_logits(&p.score, p.class_row_count(num_classes)));
+        self.class_logits.extend_from_slice(&p.class_logits);
+        self.dfl_logits.extend_from_slice(&p.dfl_logits);
     }
 
     /// Empties the block; its memory is used again.
@@ -219,48 +276,88 @@ impl PredictionsBlock {
         self.score.clear();
         self.class_id.clear();
         self.edges.iter_mut().for_each(Vec::clear);
+        self.has_class_logits.clear();
         self.class_logits.clear();
         self.dfl_logits.clear();
     }
 
-    /// Writes every column; `shape` is what is stored and the lengths of the two kinds of lists, `archive` whether they
-    /// are to be compressed.
+    /// Writes every column.
     pub fn write(
         &self,
         group: &mut RowGroupWriter<'_>,
         schema: &SchemaDescriptor,
-        (store, class_len, dfl_len): (Store, usize, usize),
-        archive: bool,
+        shape: &PredictionsShape,
     ) -> Result<()> {
         write::<Int64Type>(group, &self.image_id)?;
         write::<Int32Type>(group, &self.view)?;
         write::<Int32Type>(group, &self.anchor)?;
-        write::<Int32Type>(group, &self.stride)?;
+        write_small(group, schema, leaves::STRIDE, &self.stride, shape, &shape.strides)?;
         write::<FloatType>(group, &self.score)?;
-        write::<Int32Type>(group, &self.class_id)?;
+        let classes: Vec<i32> = (0..shape.class_len as i32).collect();
+        write_small(group, schema, leaves::CLASS_ID, &self.class_id, shape, &classes)?;
         for column in &self.edges {
             write::<FloatType>(group, column)?;
         }
-        let rows = self.len();
-        let mut lists = |leaf: usize, values: &[u8], list_len: usize| match archive {
-            true => archive::write_float16_lists(group, values, list_len),
-            false => pages::write_float16_lists(group, schema.column(leaf), values, rows, list_len),
-        };
-        lists(columns::predictions::CLASS_LOGITS, &self.class_logits, class_len)?;
-        if store == Store::All {
-            lists(columns::predictions::DFL_LOGITS, &self.dfl_logits, dfl_len)?;
+        let lengths: Vec<usize> = self.has_class_logits.iter().map(|&has| usize::from(has) * shape.class_len).collect();
+        write_logits(group, schema, leaves::CLASS_LOGITS, (&self.class_logits, &lengths), shape, Codebook::class())?;
+        if shape.store == Store::All {
+            let lengths = vec![shape.dfl_len; self.len()];
+            write_logits(group, schema, leaves::DFL_LOGITS, (&self.dfl_logits, &lengths), shape, Codebook::dfl())?;
         }
         Ok(())
     }
 }
 
-fn extend_le(out: &mut Vec<u8>, values: &[f16]) {
-    let start = out.len();
-    out.resize(start + values.len() * 2, 0);
-    let (slots, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<2>();
-    for (slot, value) in slots.iter_mut().zip(values) {
-        *slot = value.to_le_bytes();
+/// Writes an INT32 column of few values: as codes of `values` where that is the column's form.
+fn write_small(
+    group: &mut RowGroupWriter<'_>,
+    schema: &SchemaDescriptor,
+    leaf: usize,
+    column: &[i32],
+    shape: &PredictionsShape,
+    values: &[i32],
+) -> Result<()> {
+    if shape.form(leaf) != Form::Codes {
+        return write::<Int32Type>(group, column);
     }
+    let code = |wanted: &i32| values.iter().position(|value| value == wanted).and_then(|at| u8::try_from(at).ok());
+    let codes = coded(column, code)?;
+    let dictionary: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: values.len() };
+    let (min, max) = (column.iter().min().copied(), column.iter().max().copied());
+    pages::write_flat(group, schema.column(leaf), values, Statistics::int32(min, max, None, Some(0), false))
+}
+
+/// Writes a column of lists of logits.
+fn write_logits(
+    group: &mut RowGroupWriter<'_>,
+    schema: &SchemaDescriptor,
+    leaf: usize,
+    (logits, lengths): (&[f16], &[usize]),
+    shape: &PredictionsShape,
+    book: &Codebook,
+) -> Result<()> {
+    if shape.archive {
+        return archive::write_float16_lists(group, &little_endian(logits.iter().copied()), lengths);
+    }
+    let column = schema.column(leaf);
+    if shape.form(leaf) != Form::Codes {
+        let bytes = little_endian(logits.iter().copied());
+        return pages::write_lists(group, column, PageValues::Plain { bytes: &bytes, width: 2 }, lengths);
+    }
+    let codes = coded(logits, |logit| book.code(*logit))?;
+    let dictionary = little_endian(book.values());
+    let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: dictionary.len() / 2 };
+    pages::write_lists(group, column, values, lengths)
+}
+
+fn coded<T: std::fmt::Display>(values: &[T], code: impl Fn(&T) -> Option<u8>) -> Result<Vec<u8>> {
+    let unknown = |value: &T| ParquetError::General(format!("{value} has no code"));
+    values.iter().map(|value| code(value).ok_or_else(|| unknown(value))).collect()
+}
+
+fn little_endian(values: impl Iterator<Item = f16>) -> Vec<u8> {
+    values.flat_map(f16::to_le_bytes).collect()
 }
 
 fn write<T: DataType>(group: &mut RowGroupWriter<'_>, values: &[T::T]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{
     archive,
-    columns::Table,
+    columns::{Form, Table},
     digest::to_hex,
     footer::{FileInfo, INFO_KEY},
     manifest::{FileEntry, Manifest},
@@ -44,9 +44,16 @@ impl TableFile {
             let schema = table.schema(manifest.settings.store)?;
             let info =
                 serde_json::to_string(&FileInfo::new(manifest, table)).map_err(|e| ParquetError::External(e.into()))?;
+            let descriptor = SchemaDescriptor::new(schema.clone());
             let mut properties = properties(table, info);
             if manifest.is_archive() {
-                properties = archive::compressed(properties, &SchemaDescriptor::new(schema.clone()))?;
+                properties = archive::compressed(properties, &descriptor)?;
+            } else {
+                for (leaf, column) in descriptor.columns().iter().enumerate() {
+                    if table.form(leaf, manifest.settings.logits, manifest.class_len()) == Form::Runs {
+                        properties = properties.set_column_dictionary_enabled(column.path().clone(), true);
+                    }
+                }
             }
             SerializedFileWriter::new(HashingFile::new(temp), schema, Arc::new(properties.build()))
         };
@@ -93,7 +100,7 @@ impl TableFile {
     }
 }
 
-/// One PLAIN, uncompressed v2 page per column and row group, whatever its size; statistics per row group only.
+/// One PLAIN, uncompressed v2 data page per column and row group, whatever its size; statistics per row group only.
 fn properties(table: Table, info: String) -> WriterPropertiesBuilder {
     let sorted_by = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
     let key_columns: &[i32] = match table {

@@ -3,9 +3,72 @@
 //! Values lie in the file at no particular alignment, so a slice holds the little-endian bytes of each value, not the
 //! value: turning it into `&[f32]` or `&[f16]` in place would be undefined behaviour. Decode them while a batch is filled.
 
-use super::{ImageRecord, Predictions, digest::from_hex};
+use super::{ImageRecord, Predictions, digest::from_hex, record::rows_with_class_logits};
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange};
-use half::{f16, slice::HalfFloatSliceExt};
+use half::f16;
+
+/// Values of a column of `N` bytes each, little-endian.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a, const N: usize> {
+    /// Value after value.
+    Plain(&'a [[u8; N]]),
+    /// A byte of each value.
+    Codes {
+        /// Their places in the dictionary.
+        codes: &'a [u8],
+        /// The values that there are, at most 256.
+        dictionary: &'a [[u8; N]],
+    },
+}
+
+impl<'a, const N: usize> Values<'a, N> {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Plain(values) => values.len(),
+            Self::Codes { codes, .. } => codes.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Value `at`; one that a damaged file does not have reads as bytes of ones (-1, NaN).
+    fn value(&self, at: usize) -> [u8; N] {
+        let value = match self {
+            Self::Plain(values) => values.get(at),
+            Self::Codes { codes, dictionary } => codes.get(at).and_then(|&code| dictionary.get(usize::from(code))),
+        };
+        value.copied().unwrap_or([0xff; N])
+    }
+
+    /// The values `start..end`; `None` where there are not so many.
+    pub fn slice(&self, start: usize, end: usize) -> Option<Self> {
+        Some(match self {
+            Self::Plain(values) => Self::Plain(values.get(start..end)?),
+            Self::Codes { codes, dictionary } => Self::Codes { codes: codes.get(start..end)?, dictionary },
+        })
+    }
+
+    /// The values in order.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = [u8; N]> + 'a {
+        (0..self.len()).map(move |at| self.value(at))
+    }
+}
+
+impl<const N: usize> Default for Values<'_, N> {
+    fn default() -> Self {
+        Self::Plain(&[])
+    }
+}
+
+impl<'a, const N: usize> From<&'a [[u8; N]]> for Values<'a, N> {
+    fn from(values: &'a [[u8; N]]) -> Self {
+        Self::Plain(values)
+    }
+}
 
 /// One image and view. Borrows from the map; nothing proportional to its rows was copied.
 #[derive(Debug, Clone, Copy)]
@@ -64,11 +127,11 @@ pub struct PredictionColumns<'a> {
     /// INT32, flattened index over the strides in their order, row major.
     pub anchors: &'a [[u8; 4]],
     /// INT32, input pixels per grid cell.
-    pub strides: &'a [[u8; 4]],
+    pub strides: Values<'a, 4>,
     /// FLOAT, highest class probability.
     pub scores: &'a [[u8; 4]],
     /// INT32, class of that probability.
-    pub class_ids: &'a [[u8; 4]],
+    pub class_ids: Values<'a, 4>,
     /// FLOAT, pixels of the original image.
     pub x1: &'a [[u8; 4]],
     /// FLOAT.
@@ -77,10 +140,13 @@ pub struct PredictionColumns<'a> {
     pub x2: &'a [[u8; 4]],
     /// FLOAT, exclusive.
     pub y2: &'a [[u8; 4]],
-    /// `[n, class_len]` FLOAT16, row major: logits before the sigmoid.
-    pub class_logits: &'a [[u8; 2]],
+    /// `[m, class_len]` FLOAT16, row major: logits before the sigmoid, of the `m <= n` rows of the highest scores
+    /// ([`PredictionColumns::has_class_logits`]).
+    pub class_logits: Values<'a, 2>,
     /// `[n, dfl_len]` FLOAT16, row major: left, top, right, bottom; `None` where the cache does not store them.
-    pub dfl_logits: Option<&'a [[u8; 2]]>,
+    pub dfl_logits: Option<Values<'a, 2>>,
+    /// Mean probability of the classes other than `class_ids` over the rows without class logits.
+    pub rest_mean_prob: f32,
     /// Values per row of `class_logits`: the number of classes.
     pub class_len: usize,
     /// Values per row of `dfl_logits`: 4 x reg_max, 0 where they are not stored.
@@ -96,6 +162,29 @@ impl PredictionColumns<'_> {
     /// Whether no anchor was kept.
     pub fn is_empty(&self) -> bool {
         self.anchors.is_empty()
+    }
+
+    /// Per row, whether it has class logits.
+    pub fn has_class_logits(&self) -> Vec<bool> {
+        let scores: Vec<f32> = decode_f32(self.scores).collect();
+        rows_with_class_logits(&scores, self.class_logits.len() / self.class_len.max(1))
+    }
+
+    /// `[n, class_len]` class logits of every row: the stored ones; in a row without, what its score and `rest_mean_prob` say.
+    pub fn all_class_logits(&self) -> Vec<f32> {
+        let len = self.class_len;
+        let rest = logit(self.rest_mean_prob);
+        let mut all = vec![rest; self.len() * len];
+        let mut stored = decode_f16(self.class_logits);
+        let small = decode_f32(self.scores).zip(decode_i32(self.class_ids)).zip(self.has_class_logits());
+        for (row, ((score, class_id), has)) in all.chunks_exact_mut(len.max(1)).zip(small) {
+            if has {
+                row.iter_mut().zip(stored.by_ref().take(len)).for_each(|(slot, value)| *slot = value.to_f32());
+            } else if let Some(slot) = usize::try_from(class_id).ok().and_then(|id| row.get_mut(id)) {
+                *slot = logit(score);
+            }
+        }
+        all
     }
 
     /// The boxes, decoded.
@@ -155,6 +244,7 @@ impl ImageView<'_> {
             change: self.change,
             dropped_max_score: self.dropped_max_score,
             dropped_mean_prob: self.dropped_mean_prob,
+            rest_mean_prob: self.predictions.rest_mean_prob,
             labels: self.labels.map(|l| l.iter().collect()),
             predictions: self.predictions.to_predictions(),
         }
@@ -166,47 +256,23 @@ fn boxes(x1: &[[u8; 4]], y1: &[[u8; 4]], x2: &[[u8; 4]], y2: &[[u8; 4]]) -> impl
     edges.map(|((x1, y1), (x2, y2))| BoxXyxyPx { x1, y1, x2, y2 })
 }
 
+/// The logit of a probability, kept finite: what rounds to 0 or 1 is taken for as far from it as float32 can tell.
+fn logit(prob: f32) -> f32 {
+    let p = f64::from(prob).clamp(1e-12, 1.0 - f64::from(f32::EPSILON));
+    (p / (1.0 - p)).ln() as f32
+}
+
 /// The numbers of an INT32 column.
-pub fn decode_i32(values: &[[u8; 4]]) -> impl ExactSizeIterator<Item = i32> {
-    values.iter().map(|&b| i32::from_le_bytes(b))
+pub fn decode_i32<'a>(values: impl Into<Values<'a, 4>>) -> impl ExactSizeIterator<Item = i32> {
+    values.into().iter().map(i32::from_le_bytes)
 }
 
 /// The numbers of a FLOAT column.
-pub fn decode_f32(values: &[[u8; 4]]) -> impl ExactSizeIterator<Item = f32> {
-    values.iter().map(|&b| f32::from_le_bytes(b))
+pub fn decode_f32<'a>(values: impl Into<Values<'a, 4>>) -> impl ExactSizeIterator<Item = f32> {
+    values.into().iter().map(f32::from_le_bytes)
 }
 
 /// The numbers of a FLOAT16 column.
-pub fn decode_f16(values: &[[u8; 2]]) -> impl ExactSizeIterator<Item = f16> {
-    values.iter().map(|&b| f16::from_le_bytes(b))
-}
-
-/// Fills `out` with the numbers of a FLOAT16 column; what the longer of the two has beyond the other is left alone.
-pub fn fill_f32(values: &[[u8; 2]], out: &mut [f32]) {
-    const BLOCK: usize = 256; // one conversion instruction takes eight values at a time
-    let mut block = [f16::ZERO; BLOCK];
-    for (values, out) in values.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-        let count = values.len().min(out.len());
-        for (slot, value) in block.iter_mut().zip(values) {
-            *slot = f16::from_le_bytes(*value);
-        }
-        if let (Some(from), Some(to)) = (block.get(..count), out.get_mut(..count)) {
-            from.convert_to_f32_slice(to);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_buffer_is_filled_with_the_same_numbers_as_one_by_one() {
-        let values: Vec<[u8; 2]> = (0..1000u16).map(|i| (i * 61).to_le_bytes()).collect();
-        let expected: Vec<u32> = decode_f16(&values).map(|v| v.to_f32().to_bits()).collect();
-        let mut out = vec![7.0f32; 1003];
-        fill_f32(&values, &mut out);
-        assert_eq!(out[..1000].iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected);
-        assert_eq!(out[1000..], [7.0; 3]);
-    }
+pub fn decode_f16<'a>(values: impl Into<Values<'a, 2>>) -> impl ExactSizeIterator<Item = f16> {
+    values.into().iter().map(f16::from_le_bytes)
 }

@@ -2,14 +2,16 @@
 
 use super::{
     ImageKey, ImageRecord,
+    codebook::Codebook,
     columns::Table,
     digest::{ContentHasher, ImageDigests, labels_digest, record_digest},
     manifest::{Manifest, PartEntry},
     manifest_file::part_name,
-    row_group::{ImagesBlock, PredictionsBlock},
+    row_group::{ImagesBlock, PredictionsBlock, PredictionsShape, RowCounts},
     table_file::TableFile,
 };
-use crate::{Error, Result, fsio::create_folder, types::Store};
+use crate::{Error, Result, fsio::create_folder, types::LogitType};
+use half::f16;
 use std::path::{Path, PathBuf};
 
 /// A row group ends after this many images ...
@@ -21,10 +23,10 @@ const MAX_BLOCK_BYTES: usize = 8 << 20;
 pub struct PartWriter {
     folder: PathBuf,
     samples: u64,
-    store: Store,
     class_len: usize,
     dfl_len: usize,
-    archive: bool,
+    logits: LogitType,
+    shape: PredictionsShape,
     images_file: TableFile,
     predictions_file: TableFile,
     images: ImagesBlock,
@@ -33,7 +35,7 @@ pub struct PartWriter {
     first_image_id: Option<i64>,
     last: Option<ImageKey>,
     image_count: u64,
-    row_count: u64,
+    rows: RowCounts,
 }
 
 impl PartWriter {
@@ -49,10 +51,10 @@ impl PartWriter {
         Ok(Self {
             folder: folder.to_path_buf(),
             samples: manifest.dataset.samples,
-            store: manifest.settings.store,
             class_len: manifest.class_len(),
             dfl_len: manifest.dfl_len(),
-            archive: manifest.is_archive(),
+            logits: manifest.settings.logits,
+            shape: PredictionsShape::of(manifest),
             images_file: TableFile::create(folder, Table::Images, manifest)?,
             predictions_file: TableFile::create(folder, Table::Predictions, manifest)?,
             images: ImagesBlock::default(),
@@ -61,7 +63,7 @@ impl PartWriter {
             first_image_id: None,
             last: None,
             image_count: 0,
-            row_count: 0,
+            rows: RowCounts::default(),
         })
     }
 
@@ -81,13 +83,14 @@ impl PartWriter {
             record: record_digest(record, self.class_len as u32, self.dfl_len as u32),
             labels: labels_digest(record.labels.as_deref()),
         };
-        self.images.push(record, &digests, self.row_count);
-        self.predictions.push(record);
+        self.images.push(record, &digests, self.rows, self.class_len);
+        self.predictions.push(record, self.class_len);
         self.content.push(&digests);
         self.first_image_id.get_or_insert(record.image_id);
         self.last = Some((record.image_id, record.view));
         self.image_count += 1;
-        self.row_count += record.predictions.len() as u64;
+        self.rows.all += record.predictions.len() as u64;
+        self.rows.with_class_logits += record.predictions.class_row_count(self.class_len) as u64;
         let bytes = self.images.bytes() + self.predictions.bytes();
         if self.images.len() >= MAX_BLOCK_IMAGES || bytes >= MAX_BLOCK_BYTES { self.flush() } else { Ok(()) }
     }
@@ -118,7 +121,7 @@ impl PartWriter {
         let name = part_name(first_image_id, &content_sha256);
         let predictions_file = self.predictions_file.finish(&self.folder, &name)?;
         let images_file = self.images_file.finish(&self.folder, &name)?;
-        let (images, rows) = (self.image_count, self.row_count);
+        let (images, rows) = (self.image_count, self.rows.all);
         Ok(Some(PartEntry {
             name,
             first_image_id,
@@ -138,9 +141,8 @@ impl PartWriter {
             self.images.clear();
         }
         if self.predictions.len() > 0 {
-            let (predictions, shape) = (&self.predictions, (self.store, self.class_len, self.dfl_len));
-            let archive = self.archive;
-            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape, archive))?;
+            let (predictions, shape) = (&self.predictions, &self.shape);
+            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape))?;
             self.predictions.clear();
         }
         Ok(())
@@ -165,12 +167,27 @@ impl PartWriter {
             ("score", p.score.len(), n),
             ("class_id", p.class_id.len(), n),
             ("boxes_xyxy_px", p.boxes_xyxy_px.len(), n),
-            ("class_logits", p.class_logits.len(), n.saturating_mul(self.class_len)),
             ("dfl_logits", p.dfl_logits.len(), n.saturating_mul(self.dfl_len)),
         ];
         for (name, found, expected) in columns {
             if found != expected {
                 return Err(format!("{name} has {found} values, expected {expected} for {n} anchors"));
+            }
+        }
+        let class_rows = p.class_row_count(self.class_len);
+        if class_rows > n || class_rows * self.class_len != p.class_logits.len() {
+            let (found, per_row) = (p.class_logits.len(), self.class_len);
+            return Err(format!("class_logits has {found} values, expected {per_row} for each of at most {n} anchors"));
+        }
+        if self.logits == LogitType::Bits8 {
+            let unknown = |values: &[f16], book: &Codebook| values.iter().copied().find(|v| book.code(*v).is_none());
+            let logit = unknown(&p.class_logits, Codebook::class());
+            let is_class = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < self.class_len);
+            if let Some(id) = p.class_id.iter().find(|id| !is_class(id)) {
+                return Err(format!("class_id {id} is none of {} classes", self.class_len));
+            }
+            if let Some(logit) = logit.or_else(|| unknown(&p.dfl_logits, Codebook::dfl())) {
+                return Err(format!("the logit {logit} is none of the 256 that 8 bits can have"));
             }
         }
         let labels = record.labels.as_deref().unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::{
     cache::MissingLabels,
     convert::Target,
     teacher::Provider,
-    types::{Profile, Store},
+    types::{LogitType, Profile, Store},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
@@ -129,14 +129,20 @@ pub struct BuildArgs {
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
     /// Keep anchors whose highest class probability is at least this.
-    #[arg(long, default_value_t = 0.01, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_parser = probability::<f32>, allow_negative_numbers = true)]
     pub min_score: f32,
     /// Keep at most this many anchors of an image, the highest scores first.
-    #[arg(long, default_value = "300")]
+    #[arg(long, default_value = "1000")]
     pub top_k: NonZeroUsize,
     /// Of these, keep only the best, whose squared scores make up this share of the sum over all anchors; 1: keep all of them.
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99975, value_parser = fraction, allow_negative_numbers = true)]
     pub coverage: f64,
+    /// Of the kept anchors, the best keep their class logits: those whose squared scores make up this share of the same sum; 1: all of them.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99, value_parser = fraction, allow_negative_numbers = true)]
+    pub class_coverage: f64,
+    /// How logits are stored: one byte each or two. A dense cache has float16.
+    #[arg(long, value_enum, default_value_t = LogitsArg::Bits8)]
+    pub logits: LogitsArg,
     /// Class and DFL logits, or class logits alone (boxes are stored in any case).
     #[arg(long, value_enum, default_value_t = StoreArg::All)]
     pub store: StoreArg,
@@ -571,6 +577,16 @@ pub enum StoreArg {
     Cls,
 }
 
+/// `--logits`
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogitsArg {
+    /// One of 256 values, one byte.
+    #[value(name = "8bit")]
+    Bits8,
+    /// Two bytes.
+    Float16,
+}
+
 /// `--profile`
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ProfileArg {
@@ -607,6 +623,15 @@ impl From<ProviderArg> for Provider {
             ProviderArg::Openvino => Self::Openvino,
             ProviderArg::Cuda => Self::Cuda,
             ProviderArg::Tensorrt => Self::Tensorrt,
+        }
+    }
+}
+
+impl From<LogitsArg> for LogitType {
+    fn from(arg: LogitsArg) -> Self {
+        match arg {
+            LogitsArg::Bits8 => Self::Bits8,
+            LogitsArg::Float16 => Self::Float16,
         }
     }
 }

@@ -96,7 +96,7 @@ fn show(report: &AuditReport) -> String {
         ));
     }
     let drift = &report.drift;
-    lines.push(format!("float16   rounding moves a logit by {:.4} at most", drift.max_float16_error));
+    lines.push(format!("rounding  moves a logit by {:.4} at most", drift.max_rounding_error));
     lines.push(format!(
         "drift     {:.4} % of {} kept logits equal; at most {:.4} (logit), {:.5} (score), {:.3} px (box)",
         100.0 * drift.equal,

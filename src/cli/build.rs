@@ -52,6 +52,8 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         ort_lib: args.ort_lib.clone(),
         min_score: args.min_score,
         coverage: args.coverage,
+        class_coverage: args.class_coverage,
+        logits: args.logits.into(),
         top_k: args.top_k,
         store: args.store.into(),
         profile: args.profile.into(),

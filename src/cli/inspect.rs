@@ -42,7 +42,8 @@ fn show_cache(s: &CacheSummary) -> String {
         0 => "boxes without DFL".to_owned(),
         bins => format!("{bins} DFL bins"),
     };
-    let coverage = if set.coverage < 1.0 { format!("coverage {}, ", set.coverage) } else { String::new() };
+    let share = |name, share| if share < 1.0 { format!("{name} {share}, ") } else { String::new() };
+    let coverage = share("coverage", set.coverage) + &share("class-coverage", set.class_coverage);
     let mut lines = vec![
         format!("format    {}, by {}, {profile}, {state}", s.format, s.producer),
         format!(
@@ -67,8 +68,13 @@ fn show_cache(s: &CacheSummary) -> String {
         format!("          sha256 {}", t.sha256),
         format!("data      {} {} at {}", s.dataset.format, s.dataset.split, s.dataset.root),
         format!(
-            "settings  min-score {}, top-k {}, {}batch {}, {}, {}",
-            set.min_score, set.top_k, coverage, set.batch, set.provider, set.runtime
+            "settings  min-score {}, top-k {}, {coverage}{} logits, batch {}, {}, {}",
+            set.min_score,
+            set.top_k,
+            set.logits.as_str(),
+            set.batch,
+            set.provider,
+            set.runtime
         ),
         format!("content   {}", s.content_sha256.as_ref().map_or("-".to_owned(), |d| format!("sha256 {d}"))),
         String::new(),

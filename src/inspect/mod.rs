@@ -90,6 +90,8 @@ pub struct ImageSummary {
     pub dropped_max_score: f32,
     /// Mean class probability over anchors not kept and classes.
     pub dropped_mean_prob: f32,
+    /// Mean probability of the other classes over the rows whose class logits are not stored.
+    pub rest_mean_prob: f32,
     /// Ground truth; `None` for an unlabelled image.
     pub labels: Option<Vec<LabelSummary>>,
     /// Kept anchors, highest score first.
@@ -297,12 +299,15 @@ impl ImageSummary {
         let record = image.to_record();
         let name = |id: usize| names.get(id).cloned().unwrap_or_else(|| id.to_string());
         let p = &record.predictions;
-        let num_classes = if p.is_empty() { 0 } else { p.class_logits.len() / p.len() };
+        let num_classes = image.predictions.class_len;
+        let mut class_rows = p.class_logits.chunks_exact(num_classes.max(1));
+        let has_class_logits = image.predictions.has_class_logits();
         let mut predictions: Vec<PredictionSummary> = (0..p.len())
             .map(|row| {
-                let logits = &p.class_logits[row * num_classes..(row + 1) * num_classes];
+                // Of a row without class logits nothing is known of the other classes.
+                let logits = if has_class_logits[row] { class_rows.next().unwrap_or_default() } else { &[] };
                 let best = p.class_id[row] as usize;
-                let mut others: Vec<usize> = (0..num_classes).filter(|&class| class != best).collect();
+                let mut others: Vec<usize> = (0..logits.len()).filter(|&class| class != best).collect();
                 others.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
                 let runner_up = |class: usize| ClassProb { class: name(class), prob: sigmoid(logits[class].to_f32()) };
                 PredictionSummary {
@@ -327,6 +332,7 @@ impl ImageSummary {
             file_sha256: crate::cache::to_hex(&record.file_sha256),
             dropped_max_score: record.dropped_max_score,
             dropped_mean_prob: record.dropped_mean_prob,
+            rest_mean_prob: record.rest_mean_prob,
             labels: record.labels.map(|labels| labels.iter().map(label).collect()),
             predictions,
         }

@@ -2,7 +2,8 @@
 //!
 //! Rule: anchors are taken in the order of their highest logit, the highest first, the lower anchor first among equals, for as long as
 //! their score (highest class probability) is at least `min_score`, they are not more than `top_k`, and what was taken before makes up less than
-//! `coverage` of the image's sum of squared scores. They are stored in increasing anchor order.
+//! `coverage` of the image's sum of squared scores. They are stored in increasing anchor order. Of these, the fewest that make up `class_coverage`
+//! of the same sum keep their class logits; of the others the cache knows the highest probability and the mean of the rest.
 //!
 //! Why squares: a distillation loss weighs an anchor by its score, and different anchors have different logits of the student, so the squared
 //! length of an image's gradient is the sum of the anchors', each about proportional to its squared score. Keeping the share `c` of that sum
@@ -12,7 +13,11 @@ use super::{
     boxes::{BoxSource, Grid},
     reduce::add_class,
 };
-use crate::{cache::Predictions, preprocess::LetterboxPlan, types::BoxXyxyPx};
+use crate::{
+    cache::{Codebook, Predictions, rows_with_class_logits},
+    preprocess::LetterboxPlan,
+    types::{BoxXyxyPx, LogitType},
+};
 use half::f16;
 
 /// Thresholds of the selection.
@@ -24,11 +29,16 @@ pub struct Selection {
     pub top_k: usize,
     /// Share of the sum of squared scores that is enough, 0..=1; at 1 it ends nothing.
     pub coverage: f64,
+    /// The same for class logits; at 1 every kept anchor has them.
+    pub class_coverage: f64,
+    /// How logits are rounded.
+    pub logits: LogitType,
 }
 
 impl Selection {
     /// Keeps every anchor (the `dense` profile).
-    pub const ALL: Self = Self { min_score: 0.0, top_k: usize::MAX, coverage: 1.0 };
+    pub const ALL: Self =
+        Self { min_score: 0.0, top_k: usize::MAX, coverage: 1.0, class_coverage: 1.0, logits: LogitType::Float16 };
 }
 
 /// One image's head outputs, as the network gives them (channel-major).
@@ -49,6 +59,8 @@ pub struct Selected {
     pub dropped_max_score: f32,
     /// Mean class probability over dropped anchors and classes, 0 if none was dropped.
     pub dropped_mean_prob: f32,
+    /// Mean probability of the classes other than the highest over the kept anchors without class logits, 0 if all have them.
+    pub rest_mean_prob: f32,
 }
 
 /// Selects anchors; holds the scratch memory of one thread.
@@ -100,7 +112,7 @@ impl Selector {
         if !self.prob_sum.iter().sum::<f32>().is_finite() || !self.max_logit.iter().all(|l| l.is_finite()) {
             return Err("the teacher gave class logits that are not finite".into());
         }
-        let anchors = self.choose();
+        let (anchors, class_rows) = self.choose();
         let (dropped_max_score, dropped_mean_prob) = self.dropped(num_classes);
 
         let mut p = Predictions {
@@ -109,9 +121,9 @@ impl Selector {
             score: Vec::with_capacity(anchors.len()),
             class_id: Vec::with_capacity(anchors.len()),
             boxes_xyxy_px: Vec::with_capacity(anchors.len()),
-            class_logits: gather_f16(head.class_logits, num_anchors, &anchors)?,
+            class_logits: Vec::new(),
             dfl_logits: match head.boxes {
-                BoxSource::Dfl(logits) if self.store_dfl => gather_f16(logits, num_anchors, &anchors)?,
+                BoxSource::Dfl(logits) if self.store_dfl => gather(logits, num_anchors, &anchors, self.round_dfl())?,
                 _ => Vec::new(),
             },
         };
@@ -129,7 +141,44 @@ impl Selector {
             p.class_id.push(class as i32);
             p.boxes_xyxy_px.push(to_image(in_input));
         }
-        Ok(Selected { predictions: p, dropped_max_score, dropped_mean_prob })
+        let with = rows_with_class_logits(&p.score, class_rows);
+        let of = |wanted: bool| anchors.iter().zip(&with).filter(move |(_, has)| **has == wanted).map(|(&a, _)| a);
+        p.class_logits = gather(head.class_logits, num_anchors, &of(true).collect::<Vec<_>>(), self.round_class())?;
+        let rest_mean_prob = self.rest(of(false), num_classes);
+        Ok(Selected { predictions: p, dropped_max_score, dropped_mean_prob, rest_mean_prob })
+    }
+
+    /// How the class logits of an anchor are stored.
+    fn round_class(&self) -> fn(&[f32]) -> Vec<f16> {
+        match self.selection.logits {
+            LogitType::Float16 => to_f16,
+            LogitType::Bits8 => |row| row.iter().map(|&v| Codebook::class().round(v)).collect(),
+        }
+    }
+
+    /// How the DFL logits of an anchor are stored. Lowering a side's logits by their highest changes nothing in its softmax.
+    fn round_dfl(&self) -> fn(&[f32]) -> Vec<f16> {
+        match self.selection.logits {
+            LogitType::Float16 => to_f16,
+            LogitType::Bits8 => |row| {
+                let sides = row.chunks((row.len() / 4).max(1));
+                let round = |side: &[f32]| {
+                    let highest = side.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    side.iter().map(|&v| Codebook::dfl().round(v - highest)).collect::<Vec<_>>()
+                };
+                sides.flat_map(round).collect()
+            },
+        }
+    }
+
+    /// Mean probability of the classes other than the highest over these anchors, 0 where there is nothing to take the mean of.
+    fn rest(&self, anchors: impl Iterator<Item = usize>, num_classes: usize) -> f32 {
+        let (mut sum, mut count) = (0.0f64, 0usize);
+        for anchor in anchors {
+            sum += (f64::from(self.prob_sum[anchor]) - f64::from(sigmoid(self.max_logit[anchor]))).max(0.0);
+            count += num_classes - 1;
+        }
+        if count == 0 { 0.0 } else { (sum / count as f64) as f32 }
     }
 
     /// Fills, for every anchor, the highest logit and the sum of probabilities over classes.
@@ -142,11 +191,10 @@ impl Selector {
         }
     }
 
-    /// The kept anchors in increasing order; marks them in `self.kept`.
-    fn choose(&mut self) -> Vec<usize> {
-        let Selection { min_score, top_k, coverage } = self.selection;
+    /// The kept anchors in increasing order, marked in `self.kept`, and how many of them have class logits.
+    fn choose(&mut self) -> (Vec<usize>, usize) {
+        let Selection { min_score, top_k, coverage, class_coverage, .. } = self.selection;
         let scores = self.max_logit.iter().map(|&logit| sigmoid(logit));
-        let square = |score: f32| f64::from(score) * f64::from(score);
         let (mut total, mut candidates) = (0.0, Vec::new());
         for (anchor, score) in scores.enumerate() {
             total += square(score);
@@ -154,28 +202,20 @@ impl Selector {
                 candidates.push((anchor, score));
             }
         }
-        if candidates.len() > top_k || coverage < 1.0 {
+        if candidates.len() > top_k || coverage < 1.0 || class_coverage < 1.0 {
             candidates
                 .sort_unstable_by(|(a, _), (b, _)| self.max_logit[*b].total_cmp(&self.max_logit[*a]).then(a.cmp(b)));
             candidates.truncate(top_k);
         }
-        if coverage < 1.0 {
-            let mut taken = 0.0;
-            let enough = candidates.iter().take_while(|(_, score)| {
-                let more = taken < coverage * total;
-                taken += square(*score);
-                more
-            });
-            let enough = enough.count();
-            candidates.truncate(enough);
-        }
+        candidates.truncate(covering(&candidates, coverage, total));
+        let class_rows = covering(&candidates, class_coverage, total);
         let mut anchors: Vec<usize> = candidates.into_iter().map(|(anchor, _)| anchor).collect();
         anchors.sort_unstable();
         self.kept.fill(false);
         for &a in &anchors {
             self.kept[a] = true;
         }
-        anchors
+        (anchors, class_rows)
     }
 
     /// Highest and mean class probability over the anchors that `choose` left out.
@@ -192,29 +232,56 @@ impl Selector {
     }
 }
 
+fn square(score: f32) -> f64 {
+    f64::from(score) * f64::from(score)
+}
+
+/// How many of the candidates, the best first, make up `share` of the total of squared scores; all of them where 1 is asked for.
+fn covering(candidates: &[(usize, f32)], share: f64, total: f64) -> usize {
+    if share >= 1.0 {
+        return candidates.len();
+    }
+    let mut taken = 0.0;
+    let enough = candidates.iter().take_while(|(_, score)| {
+        let more = taken < share * total;
+        taken += square(*score);
+        more
+    });
+    enough.count()
+}
+
 /// The logistic function, evaluated in double precision so that its rounding never decides a threshold.
 pub fn sigmoid(logit: f32) -> f32 {
     (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32
 }
 
-/// `[channels, num_anchors]` at some anchors as `[anchors.len(), channels]` in float16.
-fn gather_f16(values: &[f32], num_anchors: usize, anchors: &[usize]) -> Result<Vec<f16>, String> {
+/// `[channels, num_anchors]` at some anchors as `[anchors.len(), channels]`, each row rounded by `round`.
+fn gather(
+    values: &[f32],
+    num_anchors: usize,
+    anchors: &[usize],
+    round: fn(&[f32]) -> Vec<f16>,
+) -> Result<Vec<f16>, String> {
     let channels = values.len() / num_anchors;
     let mut out = Vec::with_capacity(channels * anchors.len());
+    let mut row = vec![0.0; channels];
     for &anchor in anchors {
-        for channel in 0..channels {
-            let value = values[channel * num_anchors + anchor];
-            let stored = f16::from_f32(value);
-            if !stored.is_finite() {
-                return Err(format!(
-                    "the teacher's logit {value} at anchor {anchor} does not fit float16 (largest: {})",
-                    f16::MAX
-                ));
-            }
-            out.push(stored);
+        for (channel, slot) in row.iter_mut().enumerate() {
+            *slot = values[channel * num_anchors + anchor];
         }
+        if let Some(value) = row.iter().find(|v| !f16::from_f32(**v).is_finite()) {
+            let largest = f16::MAX;
+            return Err(format!(
+                "the teacher's logit {value} at anchor {anchor} does not fit float16 (largest: {largest})"
+            ));
+        }
+        out.extend(round(&row));
     }
     Ok(out)
+}
+
+fn to_f16(row: &[f32]) -> Vec<f16> {
+    row.iter().map(|&v| f16::from_f32(v)).collect()
 }
 
 #[cfg(test)]
@@ -261,16 +328,36 @@ mod tests {
             min_score in 0.0f32..0.9,
             top_k in 0usize..25,
             coverage in prop_oneof![Just(1.0), 0.0..1.0f64, 0.99..1.0f64],
+            class_coverage in prop_oneof![Just(1.0), 0.0..1.0f64],
         ) {
             let dfl = vec![0.0; 64 * 21];
-            let selection = Selection { min_score, top_k, coverage };
+            let selection =
+                Selection { min_score, top_k, coverage, class_coverage: class_coverage.min(coverage), logits: LogitType::Float16 };
             let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
             let got = Selector::new(grid(), selection, true).select(head, &plan()).unwrap();
             let (anchors, max, mean) = by_hand(&logits, 21, selection);
             prop_assert_eq!(&got.predictions.anchor, &anchors);
             prop_assert!((got.dropped_max_score - max).abs() < 1e-6);
             prop_assert!((got.dropped_mean_prob - mean).abs() < 1e-5 * mean.max(1e-3), "{} {}", got.dropped_mean_prob, mean);
-            prop_assert_eq!(got.predictions.class_logits.len(), anchors.len() * 3);
+            // Class logits: the same rule with another share, of the same anchors.
+            let of_classes = Selection { coverage: selection.class_coverage, ..selection };
+            let class_anchors: Vec<i32> = match selection.class_coverage {
+                1.0 => anchors.clone(),
+                _ => by_hand(&logits, 21, of_classes).0,
+            };
+            let expected: Vec<f16> = class_anchors.iter().flat_map(|&a| (0..3).map(move |k| k * 21 + a as usize)).map(|at| f16::from_f32(logits[at])).collect();
+            prop_assert_eq!(&got.predictions.class_logits, &expected);
+            let others: Vec<f64> = anchors
+                .iter()
+                .filter(|a| !class_anchors.contains(a))
+                .flat_map(|&a| {
+                    let mut probs: Vec<f64> = (0..3).map(|k| 1.0 / (1.0 + (-f64::from(logits[k * 21 + a as usize])).exp())).collect();
+                    probs.sort_by(f64::total_cmp);
+                    probs[..2].to_vec()
+                })
+                .collect();
+            let rest = if others.is_empty() { 0.0 } else { others.iter().sum::<f64>() / others.len() as f64 };
+            prop_assert!((f64::from(got.rest_mean_prob) - rest).abs() < 1e-5 * rest.max(1e-2), "{} {rest}", got.rest_mean_prob);
             prop_assert_eq!(got.predictions.dfl_logits.len(), anchors.len() * 64);
         }
     }
@@ -280,12 +367,34 @@ mod tests {
         let logits = vec![1.0; 2 * 21];
         let dfl = vec![0.0; 64 * 21];
         let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
-        let got = Selector::new(grid(), Selection { min_score: 0.01, top_k: 3, coverage: 1.0 }, false)
-            .select(head, &plan())
-            .unwrap();
+        let got = Selector::new(grid(), Selection { top_k: 3, ..Selection::ALL }, false).select(head, &plan()).unwrap();
         assert_eq!(got.predictions.anchor, [0, 1, 2]);
         assert_eq!(got.predictions.class_id, [0, 0, 0]);
         assert!(got.predictions.dfl_logits.is_empty());
+    }
+
+    #[test]
+    fn logits_of_8_bits_are_rounded_and_sides_end_at_0() {
+        let logits: Vec<f32> = (0..2 * 21).map(|i| -9.0 + 0.313 * i as f32).collect();
+        let dfl: Vec<f32> = (0..64 * 21).map(|i| ((i * 37) % 101) as f32 * 0.17 - 6.0).collect();
+        let head = HeadView { class_logits: &logits, boxes: BoxSource::Dfl(&dfl) };
+        let select = |logits| {
+            let selection = Selection { logits, ..Selection::ALL };
+            Selector::new(grid(), selection, true).select(head, &plan()).unwrap()
+        };
+        let (exact, coded) = (select(LogitType::Float16).predictions, select(LogitType::Bits8).predictions);
+        assert_eq!((&exact.score, &exact.boxes_xyxy_px), (&coded.score, &coded.boxes_xyxy_px));
+        for (exact, coded) in exact.class_logits.iter().zip(&coded.class_logits) {
+            assert!(Codebook::class().code(*coded).is_some());
+            assert!((exact.to_f32() - coded.to_f32()).abs() <= 0.25 + 0.01, "{exact} {coded}");
+        }
+        for (exact, coded) in exact.dfl_logits.chunks(16).zip(coded.dfl_logits.chunks(16)) {
+            let highest = exact.iter().map(|v| v.to_f32()).fold(f32::MIN, f32::max);
+            assert_eq!(coded.iter().map(|v| v.to_f32()).fold(f32::MIN, f32::max), 0.0);
+            for (exact, coded) in exact.iter().zip(coded) {
+                assert!((exact.to_f32() - highest - coded.to_f32()).abs() <= 0.125 + 0.02, "{exact} {coded}");
+            }
+        }
     }
 
     #[test]
@@ -293,9 +402,7 @@ mod tests {
         let dfl = vec![0.0; 64 * 21];
         let select = |logits: &[f32]| {
             let head = HeadView { class_logits: logits, boxes: BoxSource::Dfl(&dfl) };
-            Selector::new(grid(), Selection { min_score: 0.01, top_k: 300, coverage: 1.0 }, true)
-                .select(head, &plan())
-                .unwrap_err()
+            Selector::new(grid(), Selection::ALL, true).select(head, &plan()).unwrap_err()
         };
         let mut logits = vec![-5.0f32; 2 * 21];
         logits[7] = f32::NAN;

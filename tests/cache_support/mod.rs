@@ -5,11 +5,11 @@ use half::f16;
 use logitcache::{
     augment::VIEW_RULE,
     cache::{
-        CacheReader, DatasetInfo, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter, Predictions, Settings,
-        Teacher,
+        CacheReader, Codebook, DatasetInfo, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter, Predictions,
+        Settings, Teacher, rows_with_class_logits,
     },
     fsio::Lock,
-    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, Profile, Store, ViewChange},
+    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, LogitType, Profile, Store, ViewChange},
 };
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,8 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
     let settings = Settings {
         min_score: 0.01,
         coverage: 1.0,
+        class_coverage: 1.0,
+        logits: LogitType::Float16,
         top_k: 40,
         store,
         profile: Profile::Mapped,
@@ -81,6 +83,30 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         view_rule: String::new(),
     };
     Manifest::new(teacher, dataset, settings)
+}
+
+/// As [`manifest`], with logits of 8 bits, and class logits of the best rows only.
+pub fn compact_manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manifest {
+    let mut m = manifest(classes, reg_max, store, samples);
+    m.settings.logits = LogitType::Bits8;
+    m.settings.class_coverage = 0.9;
+    m
+}
+
+/// Rounds the logits and leaves out class logits as the settings say.
+fn compacted(m: &Manifest, p: &mut Predictions) {
+    if m.settings.logits == LogitType::Bits8 {
+        p.class_logits.iter_mut().for_each(|v| *v = Codebook::class().round(v.to_f32()));
+        for side in p.dfl_logits.chunks_mut((m.dfl_len() / 4).max(1)) {
+            let highest = side.iter().map(|v| v.to_f32()).fold(f32::NEG_INFINITY, f32::max);
+            side.iter_mut().for_each(|v| *v = Codebook::dfl().round(v.to_f32() - highest));
+        }
+    }
+    if m.settings.class_coverage < 1.0 {
+        let with = rows_with_class_logits(&p.score, p.len().div_ceil(2));
+        let rows = p.class_logits.chunks_exact(m.class_len()).zip(with).filter(|(_, has)| *has);
+        p.class_logits = rows.flat_map(|(row, _)| row.to_vec()).collect();
+    }
 }
 
 /// A record that keeps to every rule, with `rows` kept anchors (at most `top_k`) and `labels` labels.
@@ -130,6 +156,8 @@ pub fn record(m: &Manifest, seed: u64, image_id: i64, rows: usize, labels: Optio
         p.class_id.push(class_id as i32);
         p.boxes_xyxy_px.push(any_box(&mut random));
     }
+    compacted(m, &mut p);
+    let all_have_class_logits = p.class_row_count(m.class_len()) == p.len();
     let mut file_sha256 = [0u8; 32];
     file_sha256.fill_with(|| random.bits() as u8);
     ImageRecord {
@@ -142,6 +170,7 @@ pub fn record(m: &Manifest, seed: u64, image_id: i64, rows: usize, labels: Optio
         change: ViewChange::NONE,
         dropped_max_score: if all_kept { 0.0 } else { 0.009 },
         dropped_mean_prob: if all_kept { 0.0 } else { 0.0005 },
+        rest_mean_prob: if all_have_class_logits { 0.0 } else { 0.003 },
         labels,
         predictions: p,
     }

@@ -10,6 +10,7 @@ import json
 import struct
 import sys
 
+import codebook
 import duckdb
 import numpy as np
 import pandas as pd
@@ -45,9 +46,23 @@ def check_files():
             check_layout(data, f"{folder}/{table}/{part['name']}.parquet")
 
 
+# The values that bytes stand for, by docs/format.md.
+dictionaries = {
+    "stride": manifest["teacher"]["strides"],
+    "class_id": list(range(manifest["teacher"]["num_classes"])),
+    "class_logits.list.element": codebook.CLASS,
+    "dfl_logits.list.element": codebook.DFL,
+}
+
+
 def check_layout(data, path):
     """One uncompressed page per column chunk, chunks back to back, fixed-width values the last bytes of theirs."""
     widths = {"INT32": 4, "FLOAT": 4, "INT64": 8, "FIXED_LEN_BYTE_ARRAY": 2}
+    teacher = manifest["teacher"]
+    coded = manifest["settings"]["logits"] == "8bit" and "/predictions/" in path
+    forms = {"image_id": "runs", "view": "runs"} | {name: "codes" for name in dictionaries}
+    if teacher["num_classes"] > 256:
+        forms["class_id"] = "plain"
     file = pq.ParquetFile(path)
     table = file.read()
     position = 4
@@ -55,16 +70,29 @@ def check_layout(data, path):
     group = file.metadata.row_group(0)
     for i in range(group.num_columns):
         chunk = group.column(i)
-        assert chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
-        assert chunk.data_page_offset == position
-        position += chunk.total_compressed_size
         name = chunk.path_in_schema
+        form = forms.get(name, "plain") if coded else "plain"
+        assert chunk.compression == "UNCOMPRESSED" and chunk.has_dictionary_page == (form != "plain"), name
+        assert (chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset) == position
+        position += chunk.total_compressed_size
         values = table.column(name.split(".")[0]).combine_chunks()
         for field in name.split(".")[1:]:
             if field not in ("list",):
                 values = values.flatten() if field == "element" else values.field(field)
         if chunk.physical_type in widths:
             kind = {"INT32": "<i4", "FLOAT": "<f4", "INT64": "<i8", "FIXED_LEN_BYTE_ARRAY": "<f2"}[chunk.physical_type]
+            if form == "codes":
+                # One byte each, in whole groups of eight, at the end of the chunk; the dictionary right before the data page.
+                size, width = -(-len(values) // 8) * 8, widths[chunk.physical_type]
+                codes = np.frombuffer(data[position - size : position], "u1")
+                entries = dictionaries[name]
+                start = chunk.data_page_offset - len(entries) * width
+                raw = np.frombuffer(data[start : chunk.data_page_offset], kind)
+                assert np.array_equal(raw, np.array(entries, kind)), name
+                assert np.array_equal(raw[codes[: len(values)]], values.to_numpy(zero_copy_only=False)), name
+                assert not codes[len(values) :].any()
+            if form != "plain":
+                continue
             size = len(values) * widths[chunk.physical_type]
             raw = np.frombuffer(data[position - size : position], kind)
             assert np.array_equal(raw, values.to_numpy(zero_copy_only=False)), name
@@ -73,7 +101,7 @@ def check_layout(data, path):
 
 
 def arrays(rows, name, kind):
-    return np.array(rows[name].tolist() if len(rows) else [], dtype=kind).tobytes()
+    return np.concatenate([np.ravel(value) for value in rows[name]] or [[]]).astype(kind).tobytes()
 
 
 def image_digests(image, rows, classes, bins):
@@ -82,11 +110,12 @@ def image_digests(image, rows, classes, bins):
     h.update(struct.pack("<qiI", image.image_id, image.view, len(path)) + path)
     h.update(struct.pack("<II", image.width, image.height) + bytes.fromhex(image.file_sha256))
     numbers = [image.scale, image.pad_left, image.pad_top, image.dropped_max_score, image.dropped_mean_prob]
+    numbers.append(image.rest_mean_prob)
     h.update(np.array(numbers, "<f4").tobytes())
     scale, offset_x, offset_y, flip, hue, saturation, value = (getattr(image, name) for name in views.NAMES)
     h.update(np.array([scale, offset_x, offset_y, hue, saturation, value], "<f4").tobytes())
     h.update(struct.pack("<B", flip))
-    h.update(struct.pack("<III", len(rows), classes, bins))
+    h.update(struct.pack("<IIII", len(rows), sum(map(len, rows.class_logits)) // classes, classes, bins))
     columns = [("anchor", "<i4"), ("stride", "<i4"), ("score", "<f4"), ("class_id", "<i4")]
     columns += [(edge, "<f4") for edge in ("x1", "y1", "x2", "y2")] + [("class_logits", "<f2")]
     for name, kind in columns + ([("dfl_logits", "<f2")] if bins else []):
@@ -122,6 +151,20 @@ def check_digests():
     assert label_set.hexdigest() == digests["labels_sha256"]
 
 
+def check_class_rows():
+    """Which rows have class logits follows from their number and the scores; their places follow one another."""
+    for part in manifest["parts"]:
+        images = pd.read_parquet(f"{folder}/images/{part['name']}.parquet")
+        rows = pd.read_parquet(f"{folder}/predictions/{part['name']}.parquet")
+        before = 0
+        for image in images.itertuples():
+            own = rows.iloc[image.first_row : image.first_row + image.row_count]
+            has = np.array([len(logits) > 0 for logits in own.class_logits], bool)
+            best = np.lexsort([np.arange(len(own)), -own.score.to_numpy(float)])[: image.class_row_count]
+            assert image.first_class_row == before and set(np.flatnonzero(has)) == set(best), image.path
+            before += image.class_row_count
+
+
 def check_views():
     """Every image has all its views, each made by what its seed draws."""
     settings, teacher = manifest["settings"], manifest["teacher"]
@@ -143,7 +186,7 @@ def engines():
     duck = duckdb.sql(f"select {sums} from '{predictions}'").fetchall()[0]
     duck_labels = duckdb.sql(f"select count(*), sum(len(labels)), sum(label_count) from '{images}'").fetchall()[0]
     frame = pd.read_parquet(f"{folder}/predictions")
-    assert len(frame) == 0 or frame.class_logits.iloc[0].dtype == np.float16
+    assert len(frame) == 0 or max(frame.class_logits, key=len).dtype == np.float16
     pandas = (len(frame), frame.score.astype(float).sum(), sum(x.astype(float).sum() for x in frame.class_logits))
     lazy = pl.scan_parquet(predictions).collect()
     assert lazy.schema["class_logits"] == pl.List(pl.Float16)
@@ -159,5 +202,6 @@ def engines():
 check_manifest()
 check_files()
 check_digests()
+check_class_rows()
 check_views()
 print(json.dumps(engines()))

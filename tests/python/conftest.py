@@ -12,6 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 
+# What the best 300 anchors over 0.01 of the teacher's are, to the last bit that float16 holds.
+EXACT = ["--logits", "float16", "--coverage", 1, "--class-coverage", 1]
+PLAIN = [*EXACT, "--min-score", 0.01, "--top-k", 300]
+
 # Its assertions then say what they compared, as those of a test do.
 pytest.register_assert_rewrite("compare")
 
@@ -58,8 +62,17 @@ def inspect(logitcache):
 
 @pytest.fixture(scope="session")
 def coco_cache(logitcache, shared, tmp_path_factory):
-    """COCO128 under the real teacher: the command of the README."""
+    """COCO128 under the real teacher, every kept value as the teacher gave it."""
     out = tmp_path_factory.mktemp("coco") / "cache"
+    teacher, data = shared / "models/yolov12n.onnx", shared / "data/coco128/data.yaml"
+    logitcache("build", "--teacher", teacher, "--data", data, "--split", "train", "--out", out, *PLAIN)
+    return out
+
+
+@pytest.fixture(scope="session")
+def compact_cache(logitcache, shared, tmp_path_factory):
+    """COCO128 under the real teacher: the command of the README."""
+    out = tmp_path_factory.mktemp("compact") / "cache"
     teacher, data = shared / "models/yolov12n.onnx", shared / "data/coco128/data.yaml"
     logitcache("build", "--teacher", teacher, "--data", data, "--split", "train", "--out", out)
     return out
@@ -99,6 +112,6 @@ def drawn_data(tmp_path_factory):
 def drawn_cache(logitcache, drawn_data, tmp_path_factory):
     """Drawn pictures under a committed tiny teacher, in parts of 16 images: needs nothing beside the project."""
     cache, teacher = tmp_path_factory.mktemp("cache") / "drawn", FIXTURES / "models/yolov8-dynamic.onnx"
-    settings = ["--imgsz", 160, "--images-per-part", 16]
+    settings = ["--imgsz", 160, "--images-per-part", 16, *PLAIN]
     logitcache("build", "--teacher", teacher, "--data", drawn_data, "--out", cache, *settings)
     return cache

@@ -14,11 +14,11 @@ def record_digest(image, rows, classes, bins):
     parts = [b"logitcache/record/1\0", struct.pack("<qi", image["image_id"], image["view"])]
     parts += [struct.pack("<I", len(path)), path, struct.pack("<II", image["width"], image["height"])]
     parts += [bytes.fromhex(image["file_sha256"])]
-    names = ("scale", "pad_left", "pad_top", "dropped_max_score", "dropped_mean_prob")
-    parts += [struct.pack("<5f", *(image[name] for name in names))]
+    names = ("scale", "pad_left", "pad_top", "dropped_max_score", "dropped_mean_prob", "rest_mean_prob")
+    parts += [struct.pack("<6f", *(image[name] for name in names))]
     names = ("view_scale", "view_offset_x", "view_offset_y", "view_hue", "view_saturation", "view_value")
     parts += [struct.pack("<6f", *(image[name] for name in names)), bytes([image["view_flip"]])]
-    parts += [struct.pack("<III", image["row_count"], classes, 4 * bins)]
+    parts += [struct.pack("<IIII", image["row_count"], image["class_row_count"], classes, 4 * bins)]
     kinds = dict(anchor="<i4", stride="<i4", score="<f4", class_id="<i4", x1="<f4", y1="<f4", x2="<f4", y2="<f4")
     kinds |= dict(class_logits="<f2", dfl_logits="<f2")
     parts += [np.ascontiguousarray(rows[name], kind).tobytes() for name, kind in kinds.items() if name in rows]
@@ -71,6 +71,12 @@ def test_coco128(coco_cache, shared):
     for image, _ in entries[:10]:
         data = by_name[image["path"].rsplit("/", 1)[-1]].read_bytes()
         assert hashlib.sha256(data).hexdigest() == image["file_sha256"]
+
+
+def test_compact_logits(compact_cache):
+    entries = check(compact_cache)
+    with_logits = sum(image["class_row_count"] for image, _ in entries)
+    assert with_logits < sum(image["row_count"] for image, _ in entries)
 
 
 def test_one_changed_value_changes_the_digests(drawn_cache):

@@ -7,7 +7,7 @@ import oracle
 import pytest
 from cache_files import read_cache
 from compare import assert_rows_equal
-from conftest import FIXTURES
+from conftest import EXACT, FIXTURES
 
 SHAPES = "circle\nsquare\ntriangle\nstar\ncross\nring\n"
 EVERY_ANCHOR = 10**9
@@ -22,7 +22,7 @@ def build(logitcache, drawn_data, tmp_path):
     def run(model, *settings):
         out = tmp_path / f"cache{len(list(tmp_path.iterdir()))}"
         teacher = FIXTURES / f"models/{model}.onnx"
-        logitcache("build", "--teacher", teacher, "--data", drawn_data, "--out", out, "--ignore-labels", *settings)
+        logitcache("build", "--teacher", teacher, "--data", drawn_data, "--out", out, "--ignore-labels", *EXACT, *settings)
         logitcache("verify", out)
         return read_cache(out)
 
@@ -90,9 +90,9 @@ def test_half_precision_exports(model, size, settings, build, assert_as_oracle):
 @pytest.mark.parametrize(
     "settings, kept",
     [
-        (["--min-score", 0], dict(min_score=0, top_k=300)),
+        (["--min-score", 0, "--top-k", 300], dict(min_score=0, top_k=300)),
         (["--min-score", 0, "--top-k", 10], dict(min_score=0, top_k=10)),
-        (["--min-score", 0.001], dict(min_score=0.001, top_k=300)),
+        (["--min-score", 0.001], dict(min_score=0.001, top_k=1000)),
         (["--min-score", 0.001, "--top-k", 20], dict(min_score=0.001, top_k=20)),
         (["--profile", "dense"], dict(min_score=0, top_k=EVERY_ANCHOR)),
     ],

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from cache_files import read_cache
 from compare import assert_rows_equal
-from conftest import FIXTURES
+from conftest import EXACT, FIXTURES, PLAIN
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -61,7 +61,7 @@ def test_pngs_that_need_no_resize_give_the_same_rows(shared, teacher, logitcache
         canvas[: picture.shape[0], : picture.shape[1]] = picture
         assert cv2.imwrite(str(pictures / f"{path.stem}.png"), canvas)
     model = shared / "models/yolov12n.onnx"
-    logitcache("build", "--teacher", model, "--data", pictures, "--out", tmp_path / "cache")
+    logitcache("build", "--teacher", model, "--data", pictures, "--out", tmp_path / "cache", *PLAIN)
     entries = read_cache(tmp_path / "cache")
     assert len(entries) == 12
     for image, rows in entries:
@@ -72,7 +72,7 @@ def test_pngs_that_need_no_resize_give_the_same_rows(shared, teacher, logitcache
 def test_a_dynamic_export_at_416_gives_the_same_probabilities(shared, logitcache, tmp_path):
     model = FIXTURES / "models/yolov8-dynamic.onnx"
     # Random weights give every anchor about the same score: a limit that nothing reaches would prove nothing.
-    settings = ["--imgsz", 416, "--ignore-labels", "--min-score", 0]
+    settings = ["--imgsz", 416, "--ignore-labels", "--min-score", 0, "--top-k", oracle.TOP_K, *EXACT]
     data = shared / "data/coco128/data.yaml"
     logitcache("build", "--teacher", model, "--data", data, "--out", tmp_path / "cache", *settings)
     teacher = oracle.Teacher(model)

@@ -10,7 +10,7 @@ import pytest
 import views
 from cache_files import read_cache
 from compare import assert_rows_equal
-from conftest import FIXTURES
+from conftest import EXACT, FIXTURES, PLAIN
 
 # Random weights may give no anchor of a small input more than 0.01: the best 50 of all are compared.
 SETTINGS, KEPT = ["--min-score", 0, "--top-k", 50], dict(min_score=0, top_k=50)
@@ -21,7 +21,7 @@ TEACHER = FIXTURES / "models/yolov8-dynamic.onnx"
 def cache(logitcache, drawn_data, tmp_path_factory):
     """Drawn pictures with three views each, at 160 pixels."""
     out = tmp_path_factory.mktemp("views") / "cache"
-    settings = ["--imgsz", 160, "--views", 3, "--seed", 5, *SETTINGS]
+    settings = ["--imgsz", 160, "--views", 3, "--seed", 5, *SETTINGS, *EXACT]
     logitcache("build", "--teacher", TEACHER, "--data", drawn_data, "--out", out, *settings)
     logitcache("verify", out)
     return out
@@ -66,7 +66,7 @@ def test_photographs_under_a_real_teacher(logitcache, shared, tmp_path):
         (pictures / path.name).symlink_to(path)
     model = shared / "models/yolov12n.onnx"
     out = tmp_path / "cache"
-    logitcache("build", "--teacher", model, "--data", pictures, "--out", out, "--views", 2, "--seed", 1)
+    logitcache("build", "--teacher", model, "--data", pictures, "--out", out, "--views", 2, "--seed", 1, *PLAIN)
     teacher, entries = oracle.Teacher(model), read_cache(out)
     assert len(entries) == 15 and sum(len(rows["anchor"]) for image, rows in entries if image["view"]) > 300
     for image, rows in entries:

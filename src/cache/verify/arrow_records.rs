@@ -1,7 +1,9 @@
 //! Reads a part back through the `arrow` reader: an implementation that shares nothing with the mapped one.
 
 use crate::{
-    cache::{ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions, digest::from_hex},
+    cache::{
+        ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions, digest::from_hex, rows_with_class_logits,
+    },
     types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use arrow::{
@@ -29,6 +31,10 @@ pub struct StoredImage {
     pub first_row: i64,
     /// As stored.
     pub row_count: i32,
+    /// As stored.
+    pub class_row_count: i32,
+    /// As stored.
+    pub first_class_row: i64,
     /// As stored.
     pub label_count: i32,
 }
@@ -98,6 +104,14 @@ pub fn for_each(
                 let (batch, start) = rows.take(count)?;
                 let key = (image.record.image_id, image.record.view);
                 image.record.predictions = read_predictions(batch, start, count, key, class_len, dfl_len)?;
+            }
+            let found = image.record.predictions.class_row_count(class_len);
+            if i64::try_from(found).ok() != Some(image.class_row_count.into()) {
+                let stated = image.class_row_count;
+                return Err(format!(
+                    "image {}: {found} rows have class logits, class_row_count is {stated}",
+                    image.record.image_id
+                ));
             }
             each(image)?;
         }
@@ -186,6 +200,7 @@ fn read_image(batch: &RecordBatch, row: usize) -> Result<StoredImage> {
             },
             dropped_max_score: float("dropped_max_score")?,
             dropped_mean_prob: float("dropped_mean_prob")?,
+            rest_mean_prob: float("rest_mean_prob")?,
             labels: labelled.then_some(labels),
             predictions: Predictions::default(),
         },
@@ -193,6 +208,8 @@ fn read_image(batch: &RecordBatch, row: usize) -> Result<StoredImage> {
         labels_sha256: text(batch, "labels_sha256", row)?.to_owned(),
         first_row: value::<Int64Type>(batch, "first_row", row)?,
         row_count: int("row_count")?,
+        first_class_row: value::<Int64Type>(batch, "first_class_row", row)?,
+        class_row_count: int("class_row_count")?,
         label_count: int("label_count")?,
     })
 }
@@ -226,28 +243,45 @@ fn read_predictions(
     }
     let ints = |name| slice::<Int32Type>(batch, name, start, end).map(<[i32]>::to_vec);
     let floats = |name| slice::<Float32Type>(batch, name, start, end);
-    let lists = |name, len| uniform_lists(batch, name, start, end, len);
+    let scores = floats("score")?.to_vec();
+    let dfl_logits = if dfl_len > 0 { lists(batch, "dfl_logits", start, &vec![dfl_len; count])? } else { Vec::new() };
+    // Which rows have class logits follows from their number and the scores.
+    let with = non_empty(batch, "class_logits", start, end)?;
+    let lengths = rows_with_class_logits(&scores, with).into_iter().map(|has| usize::from(has) * class_len);
+    let class_logits = lists(batch, "class_logits", start, &lengths.collect::<Vec<_>>())?;
     Ok(Predictions {
         anchor: ints("anchor")?,
         stride: ints("stride")?,
-        score: floats("score")?.to_vec(),
+        score: scores,
         class_id: ints("class_id")?,
         boxes_xyxy_px: boxes(floats("x1")?, floats("y1")?, floats("x2")?, floats("y2")?).collect(),
-        class_logits: lists("class_logits", class_len)?,
-        dfl_logits: if dfl_len > 0 { lists("dfl_logits", dfl_len)? } else { Vec::new() },
+        class_logits,
+        dfl_logits,
     })
 }
 
-fn uniform_lists(batch: &RecordBatch, name: &str, start: usize, end: usize, len: usize) -> Result<Vec<f16>> {
+/// How many of the lists `start..end` have values.
+fn non_empty(batch: &RecordBatch, name: &str, start: usize, end: usize) -> Result<usize> {
     let lists = column(batch, name, |a| a.as_list_opt::<i32>())?;
+    let mut count = 0;
     for row in start..end {
         let (from, to) = list_range(lists, row)?;
-        if to - from != len {
-            return Err(format!("{name} of row {row} has {} values, expected {len}", to - from));
+        count += usize::from(from < to);
+    }
+    Ok(count)
+}
+
+/// The values of the lists from `start` on, which must be of these lengths.
+fn lists(batch: &RecordBatch, name: &str, start: usize, lengths: &[usize]) -> Result<Vec<f16>> {
+    let lists = column(batch, name, |a| a.as_list_opt::<i32>())?;
+    for (row, &expected) in (start..).zip(lengths) {
+        let (from, to) = list_range(lists, row)?;
+        if to - from != expected {
+            return Err(format!("{name} of row {row} has {} values, expected {expected}", to - from));
         }
     }
     let first = list_range(lists, start)?.0;
-    Ok(primitive_slice::<Float16Type>(lists.values(), first, first + (end - start) * len)?.to_vec())
+    Ok(primitive_slice::<Float16Type>(lists.values(), first, first + lengths.iter().sum::<usize>())?.to_vec())
 }
 
 fn boxes<'a>(x1: &'a [f32], y1: &'a [f32], x2: &'a [f32], y2: &'a [f32]) -> impl Iterator<Item = BoxXyxyPx> + 'a {

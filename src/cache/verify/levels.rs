@@ -3,18 +3,29 @@
 //! As with page headers, the `parquet` crate's decoder can panic on hostile levels (a shift by 64 bits and more in a
 //! run's length), so it sees a column only after this.
 
-/// Whether the levels of a column make `rows` lists of `list_len` values each.
-pub fn check_uniform(repetition: &[u8], definition: &[u8], rows: usize, list_len: usize) -> Result<(), String> {
-    let count = rows.checked_mul(list_len).ok_or("it is too large")?;
+/// Whether the levels of a column make `rows` lists, `full` of them of `list_len` values each and the others empty.
+pub fn check_uniform(
+    repetition: &[u8],
+    definition: &[u8],
+    rows: usize,
+    full: usize,
+    list_len: usize,
+) -> Result<(), String> {
+    let values = full.checked_mul(list_len).ok_or("it is too large")?;
+    let count = rows.checked_sub(full).and_then(|empty| empty.checked_add(values)).ok_or("it is too large")?;
     let (begins, present) = (decode(repetition, count)?, decode(definition, count)?);
-    let regular = begins.chunks(list_len.max(1)).all(|list| match list {
-        [0, inner @ ..] => inner.iter().all(|&level| level == 1),
-        _ => false,
-    });
-    if regular && present.iter().all(|&level| level == 1) {
+    let (mut rest, mut found) = (begins.iter().zip(&present), 0);
+    let mut regular = true;
+    while let (true, Some((&begins, &present))) = (regular, rest.next()) {
+        found += 1;
+        let inner = if present == 1 { list_len.saturating_sub(1) } else { 0 };
+        let ones = rest.by_ref().take(inner).take_while(|levels| *levels == (&1, &1)).count();
+        regular = begins == 0 && ones == inner;
+    }
+    if regular && found == rows {
         Ok(())
     } else {
-        Err(format!("its levels are not {rows} lists of {list_len}"))
+        Err(format!("its levels are not {rows} lists, {full} of them of {list_len}"))
     }
 }
 
@@ -120,9 +131,17 @@ mod tests {
             assert!(check_lists(&repetition, &definition, 4, lengths).is_err(), "{lengths:?}");
         }
         // Two lists of two.
-        check_uniform(&[3, 0b1010], &[8, 1], 2, 2).unwrap();
-        assert!(check_uniform(&[3, 0b1010], &[8, 0], 2, 2).is_err());
-        assert!(check_uniform(&[3, 0b0110], &[8, 1], 2, 2).is_err());
-        assert!(check_uniform(&[3, 0b1010], &[8, 1], 1, 4).is_err());
+        check_uniform(&[3, 0b1010], &[8, 1], 2, 2, 2).unwrap();
+        assert!(check_uniform(&[3, 0b1010], &[8, 0], 2, 2, 2).is_err());
+        assert!(check_uniform(&[3, 0b0110], &[8, 1], 2, 2, 2).is_err());
+        assert!(check_uniform(&[3, 0b1010], &[8, 1], 1, 1, 4).is_err());
+        // Two values, none, two values, none.
+        let (repetition, definition) = ([3, 0b01_0010], [3, 0b01_1011]);
+        check_uniform(&repetition, &definition, 4, 2, 2).unwrap();
+        for (rows, full, length) in [(4, 1, 2), (5, 1, 2), (4, 3, 2), (4, 1, 3), (2, 2, 3)] {
+            assert!(check_uniform(&repetition, &definition, rows, full, length).is_err(), "{rows} {full} {length}");
+        }
+        assert!(check_uniform(&repetition, &[3, 0b01_1001], 4, 2, 2).is_err(), "a value missing inside a list");
+        assert!(check_uniform(&[3, 0b01_0011], &definition, 4, 2, 2).is_err(), "the first list does not begin");
     }
 }

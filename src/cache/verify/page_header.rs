@@ -1,8 +1,10 @@
-//! The header before a column chunk's only page, read strictly: one form is valid, everything else is a problem.
+//! The headers before a column chunk's dictionary, where it has one, and its only data page, read strictly: one form of each is valid, everything
+//! else is a problem.
 //!
 //! The `parquet` crate's reader of page headers trusts the lengths it finds and can panic on hostile ones, so `verify`
 //! lets it near a file only after this. The mapped reader needs no page headers at all.
 
+use crate::cache::columns::Form;
 use std::ops::Range;
 
 /// The numbers of a data page's header.
@@ -24,21 +26,43 @@ pub struct PageHeader {
     pub page_bytes: usize,
 }
 
-/// Checks the page of a column chunk; `chunk` and `values` are where the footer says they lie in `file`.
-pub fn check(file: &[u8], chunk: &Range<usize>, values: &Range<usize>, rows: usize) -> Result<PageHeader, String> {
-    let bytes = file.get(chunk.clone()).ok_or("it lies outside the file")?;
-    let header = parse(bytes).ok_or("its page header is not that of one PLAIN, uncompressed v2 page")?;
+/// Thrift's `Encoding` of plain values and of codes.
+const PLAIN: usize = 0;
+const RLE_DICTIONARY: usize = 8;
+
+/// Checks a data page; `page` is where the footer says that it lies in `file`, header and all.
+pub fn check(file: &[u8], page: &Range<usize>, rows: usize, form: Form) -> Result<PageHeader, String> {
+    let bytes = file.get(page.clone()).ok_or("it lies outside the file")?;
+    let encoding = if form == Form::Plain { PLAIN } else { RLE_DICTIONARY };
+    let header = parse(bytes, encoding).ok_or("its page header is not that of one uncompressed v2 page of its form")?;
     let levels = header.definition_bytes + header.repetition_bytes;
     let fits = header.header_bytes + header.page_bytes == bytes.len()
-        && levels + values.len() == header.page_bytes
+        && levels <= header.page_bytes
         && header.num_rows == rows
         && header.num_nulls <= header.num_values;
     if fits { Ok(header) } else { Err(format!("its page header does not fit the footer: {header:?}")) }
 }
 
+/// Checks the header of the dictionary that begins at `start`; `values` is where the footer says that its values lie.
+///
+/// Thrift's compact encoding of `PageHeader { 1: DICTIONARY_PAGE, 2: size, 3: size, 7: DictionaryPageHeader { 1: num_values, 2: PLAIN,
+/// 3: is_sorted = false } }`. Its number of values is left to the `arrow` reader, which refuses a page that is too short for it.
+pub fn check_dictionary(file: &[u8], start: usize, values: &Range<usize>) -> Result<(), String> {
+    let invalid = || "its dictionary's header is not that of PLAIN, uncompressed values".to_owned();
+    let mut rest = file.get(start..values.start).ok_or_else(invalid)?;
+    let mut next = |header| field(&mut rest, header);
+    let sizes = (next(0x15) == Some(2)).then(|| (next(0x15), next(0x15))).ok_or_else(invalid)?;
+    let size = Some(values.len());
+    rest = rest.strip_prefix(&[0x4c]).ok_or_else(invalid)?;
+    let entries = field(&mut rest, 0x15).filter(|n| (1..=values.len()).contains(n));
+    let is_plain = field(&mut rest, 0x15) == Some(PLAIN);
+    let fits = sizes == (size, size) && entries.is_some() && is_plain && rest == [0x12, 0, 0];
+    if fits { Ok(()) } else { Err(invalid()) }
+}
+
 /// Thrift's compact encoding of `PageHeader { 1: DATA_PAGE_V2, 2: size, 3: size, 8: DataPageHeaderV2 { 1: num_values,
-/// 2: num_nulls, 3: num_rows, 4: PLAIN, 5: definition bytes, 6: repetition bytes, 7: is_compressed = false } }`.
-fn parse(bytes: &[u8]) -> Option<PageHeader> {
+/// 2: num_nulls, 3: num_rows, 4: encoding, 5: definition bytes, 6: repetition bytes, 7: is_compressed = false } }`.
+fn parse(bytes: &[u8], expected_encoding: usize) -> Option<PageHeader> {
     let mut rest = bytes;
     if field(&mut rest, 0x15)? != 3 {
         return None;
@@ -54,7 +78,7 @@ fn parse(bytes: &[u8]) -> Option<PageHeader> {
     let repetition_bytes = field(&mut rest, 0x15)?;
     rest = rest.strip_prefix(&[0x12, 0, 0])?;
     let header_bytes = bytes.len() - rest.len();
-    (encoding == 0 && uncompressed == page_bytes).then_some(PageHeader {
+    (encoding == expected_encoding && uncompressed == page_bytes).then_some(PageHeader {
         header_bytes,
         num_values,
         num_nulls,
@@ -100,10 +124,25 @@ mod tests {
     #[test]
     fn the_only_valid_form_is_accepted() {
         let bytes = chunk();
-        let values = HEADER.len()..bytes.len();
-        check(&bytes, &(0..bytes.len()), &values, 100).unwrap();
-        assert!(check(&bytes, &(0..bytes.len()), &values, 99).is_err(), "other row count");
-        assert!(check(&bytes, &(0..bytes.len()), &(values.start + 1..values.end), 100).is_err(), "other value bytes");
+        check(&bytes, &(0..bytes.len()), 100, Form::Plain).unwrap();
+        assert!(check(&bytes, &(0..bytes.len()), 99, Form::Plain).is_err(), "other row count");
+        assert!(check(&bytes, &(0..bytes.len()), 100, Form::Codes).is_err(), "other encoding");
+        assert!(check(&bytes, &(0..bytes.len() - 1), 100, Form::Plain).is_err(), "other length");
+    }
+
+    #[test]
+    fn a_dictionary_header_has_one_valid_form() {
+        // Type 2, 8 bytes twice, two values, PLAIN, not sorted.
+        let valid = [0x15, 4, 0x15, 16, 0x15, 16, 0x4c, 0x15, 4, 0x15, 0, 0x12, 0, 0];
+        let with_values = |header: &[u8]| [header, &[7; 8]].concat();
+        check_dictionary(&with_values(&valid), 0, &(14..22)).unwrap();
+        assert!(check_dictionary(&with_values(&valid), 0, &(14..21)).is_err());
+        assert!(check_dictionary(&with_values(&valid), 1, &(14..22)).is_err());
+        for at in (0..valid.len()).filter(|&at| at != 8) {
+            let mut other = valid;
+            other[at] ^= 2;
+            assert!(check_dictionary(&with_values(&other), 0, &(14..22)).is_err(), "byte {at}");
+        }
     }
 
     #[test]
@@ -112,15 +151,17 @@ mod tests {
             for bit in 0..8 {
                 let mut bytes = chunk();
                 bytes[at] ^= 1 << bit;
-                let values = HEADER.len()..bytes.len();
-                let result = check(&bytes, &(0..bytes.len()), &values, 100);
-                // The two counts are compared with what the column must hold in `pages`.
-                let expected = parse(HEADER).unwrap();
-                let counts_only =
-                    parse(&bytes).is_some_and(|h| PageHeader { num_values: 100, num_nulls: 0, ..h } == expected);
+                let result = check(&bytes, &(0..bytes.len()), 100, Form::Plain);
+                // Counts and lengths of levels are compared with what the column must hold in `pages`.
+                let expected = parse(HEADER, PLAIN).unwrap();
+                let counts_only = parse(&bytes, PLAIN).is_some_and(|h| {
+                    let levels = (expected.definition_bytes, expected.repetition_bytes);
+                    let (definition_bytes, repetition_bytes) = levels;
+                    PageHeader { num_values: 100, num_nulls: 0, definition_bytes, repetition_bytes, ..h } == expected
+                });
                 assert!(result.is_err() || counts_only, "byte {at}, bit {bit}");
             }
-            assert!(parse(&HEADER[..at]).is_none());
+            assert!(parse(&HEADER[..at], PLAIN).is_none());
         }
     }
 }

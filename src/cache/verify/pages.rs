@@ -1,27 +1,30 @@
-//! Headers and levels of every page, checked before the `arrow` reader sees the file.
+//! Headers, levels and codes of every page, checked before the `arrow` reader sees the file.
+//!
+//! Columns of [`Form::Runs`] are left to the `arrow` reader alone: the mapped one does not read them.
 
 use super::{levels, page_header};
 use crate::cache::{
     Manifest,
-    columns::{Kind, Table},
+    columns::{Form, Kind, Table},
     footer::RowGroup,
+    pages::CODE_BITS,
     part::MappedPart,
 };
-use std::ops::Range;
 
 /// Everything that is wrong with the pages of one file.
 pub fn check(part: &MappedPart, table: Table, manifest: &Manifest) -> Vec<String> {
     let mut problems = Vec::new();
-    let kinds = table.leaves(manifest.settings.store);
+    let (store, logits) = (manifest.settings.store, manifest.settings.logits);
     for (number, group) in part.table(table).layout().row_groups.iter().enumerate() {
-        for (leaf, (&kind, (chunk, values))) in kinds.iter().zip(group.chunks.iter().zip(&group.values)).enumerate() {
+        for (leaf, kind) in table.leaves(store).into_iter().enumerate() {
+            let form = table.form(leaf, logits, manifest.class_len());
             let list = match kind {
-                Kind::ClassLogits => List::Uniform(manifest.class_len()),
-                Kind::DflLogits => List::Uniform(manifest.dfl_len()),
+                Kind::ClassLogits => List::Uniform { full: group.class_rows, length: manifest.class_len() },
+                Kind::DflLogits => List::Uniform { full: group.rows, length: manifest.dfl_len() },
                 Kind::Labels => List::Labels,
                 _ => List::None,
             };
-            if let Err(problem) = check_page(part, table, group, chunk, values, list) {
+            if let Err(problem) = check_column(part, table, group, (leaf, form), list) {
                 problems.push(format!("row group {number}, column {leaf}: {problem}"));
             }
         }
@@ -31,26 +34,51 @@ pub fn check(part: &MappedPart, table: Table, manifest: &Manifest) -> Vec<String
 
 enum List {
     None,
-    Uniform(usize),
+    /// `full` lists of `length` values, the others empty.
+    Uniform {
+        full: usize,
+        length: usize,
+    },
     Labels,
 }
 
-fn check_page(
+fn check_column(
     part: &MappedPart,
     table: Table,
     group: &RowGroup,
-    chunk: &Range<usize>,
-    values: &Range<usize>,
+    (leaf, form): (usize, Form),
     list: List,
 ) -> Result<(), String> {
     let bytes = part.table(table).bytes();
-    let header = page_header::check(bytes, chunk, values, group.rows)?;
-    let repetition_end = chunk.start + header.header_bytes + header.repetition_bytes;
-    let repetition = bytes.get(chunk.start + header.header_bytes..repetition_end).unwrap_or_default();
-    let definition = bytes.get(repetition_end..values.start).unwrap_or_default();
+    let of_leaf = |ranges: &[std::ops::Range<usize>]| ranges.get(leaf).cloned().ok_or("it has no place in the file");
+    let (chunk, values) = (of_leaf(&group.chunks)?, of_leaf(&group.values)?);
+    let page = match form {
+        Form::Plain => chunk,
+        Form::Codes => {
+            let dictionary = of_leaf(&group.dictionaries)?;
+            page_header::check_dictionary(bytes, chunk.start, &dictionary)?;
+            dictionary.end..chunk.end
+        }
+        Form::Runs => return Ok(()),
+    };
+    let header = page_header::check(bytes, &page, group.rows, form)?;
+    let repetition_start = page.start + header.header_bytes;
+    let definition_start = repetition_start + header.repetition_bytes;
+    let data_start = definition_start + header.definition_bytes;
+    let data = bytes.get(data_start..page.end).ok_or("its levels are longer than its page")?;
+    let repetition = bytes.get(repetition_start..definition_start).unwrap_or_default();
+    let definition = bytes.get(definition_start..data_start).unwrap_or_default();
+    match form {
+        Form::Codes => check_codes(data, bytes.get(values).unwrap_or_default())?,
+        _ if data_start != values.start => return Err("its page header does not fit the footer".to_owned()),
+        _ => {}
+    }
     let (expected, nulls) = match list {
         List::None => (group.rows, 0),
-        List::Uniform(length) => (group.rows.saturating_mul(length), 0),
+        List::Uniform { full, length } => {
+            let empty = group.rows.saturating_sub(full);
+            (full.saturating_mul(length).saturating_add(empty), empty)
+        }
         List::Labels => (header.num_values, header.num_values.saturating_sub(group.labels)),
     };
     if header.num_values != expected || header.num_nulls != nulls {
@@ -59,10 +87,27 @@ fn check_page(
     match list {
         List::None if repetition.is_empty() && definition.is_empty() => Ok(()),
         List::None => Err("it has levels where none belong".to_owned()),
-        List::Uniform(length) => levels::check_uniform(repetition, definition, group.rows, length),
+        List::Uniform { full, length } => levels::check_uniform(repetition, definition, group.rows, full, length),
         List::Labels => {
             let lengths = part.label_counts(group, group.rows)?.collect::<Result<Vec<_>, _>>()?;
             levels::check_lists(repetition, definition, expected, &lengths)
         }
     }
+}
+
+/// What follows the levels of a page of codes: their number of bits, one bit-packed run of whole groups of eight, zeros up to its end.
+fn check_codes(data: &[u8], codes: &[u8]) -> Result<(), String> {
+    let groups = codes.len().div_ceil(8);
+    let mut expected = vec![CODE_BITS];
+    let mut header = (groups as u64) << 1 | 1;
+    while groups > 0 && header >= 0x80 {
+        expected.push(header as u8 | 0x80);
+        header >>= 7;
+    }
+    if groups > 0 {
+        expected.push(header as u8);
+    }
+    let rest = data.strip_prefix(expected.as_slice()).and_then(|rest| rest.strip_prefix(codes));
+    let padded = rest.is_some_and(|rest| rest.len() == groups * 8 - codes.len() && rest.iter().all(|&byte| byte == 0));
+    if padded { Ok(()) } else { Err("its codes are not one run of bytes".to_owned()) }
 }

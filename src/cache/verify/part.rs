@@ -75,7 +75,7 @@ fn check_images(
     let mut content = ContentHasher::default();
     let mut last: Option<ImageRecord> = None;
     let mut row = 0usize;
-    let mut next_row = 0i64;
+    let (mut next_row, mut next_class_row) = (0i64, 0i64);
     checked::decode(folder, entry, manifest, |stored| {
         let record = &stored.record;
         let key = key_of(record);
@@ -99,6 +99,9 @@ fn check_images(
         }
         if stored.first_row != next_row || stored.label_count as usize != record.labels.as_ref().map_or(0, Vec::len) {
             problem(format!("its first_row {} or label_count {} is wrong", stored.first_row, stored.label_count));
+        }
+        if stored.first_class_row != next_class_row {
+            problem(format!("its first_class_row is {}, expected {next_class_row}", stored.first_class_row));
         }
         for text in rules.of_image(record) {
             problem(text);
@@ -124,6 +127,7 @@ fn check_images(
         }
         content.push(&digests);
         next_row = next_row.saturating_add(i64::from(stored.row_count));
+        next_class_row = next_class_row.saturating_add(i64::from(stored.class_row_count));
         last = Some(stored.record);
         row += 1;
         Ok(())

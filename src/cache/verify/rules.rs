@@ -2,9 +2,10 @@
 
 use crate::{
     augment::VIEW_RULE,
-    cache::{ImageKey, ImageRecord, Manifest, PartEntry},
-    types::{BoxXyxyPx, ImageSize, Profile, ViewChange},
+    cache::{Codebook, ImageKey, ImageRecord, Manifest, PartEntry, rows_with_class_logits},
+    types::{BoxXyxyPx, ImageSize, LogitType, Profile, ViewChange},
 };
+use half::f16;
 
 /// Relative slack of a probability: teachers of half precision round their sigmoid to 11 bits.
 const SCORE_SLACK: f64 = 1.0 / 1024.0;
@@ -45,8 +46,13 @@ impl<'a> Rules<'a> {
         broken.extend(self.change(record));
         broken.extend(self.labels(record));
         broken.extend(self.selection(record));
-        for row in 0..record.predictions.len() {
-            if let Some(problem) = self.row(record, row) {
+        let p = &record.predictions;
+        let class_len = self.manifest.class_len();
+        let mut class_logits = p.class_logits.chunks_exact(class_len.max(1));
+        let with = rows_with_class_logits(&p.score, p.class_row_count(class_len));
+        for (row, has_class_logits) in with.into_iter().enumerate() {
+            let logits = if has_class_logits { class_logits.next() } else { None };
+            if let Some(problem) = self.row(record, row, logits) {
                 broken.push(format!("anchor row {row}: {problem}"));
             }
         }
@@ -107,6 +113,15 @@ impl<'a> Rules<'a> {
         if !in_range || f64::from(mean) > f64::from(max) * (1.0 + SCORE_SLACK) {
             return Some(format!("dropped_max_score {max} and dropped_mean_prob {mean} are not probabilities"));
         }
+        let class_rows = record.predictions.class_row_count(self.manifest.class_len()) as u64;
+        let rest = record.rest_mean_prob;
+        if !(0.0..=1.0).contains(&rest) || (class_rows == kept && rest != 0.0) {
+            return Some(format!("rest_mean_prob is {rest}, and {class_rows} of {kept} rows have class logits"));
+        }
+        if class_rows != kept && (settings.class_coverage >= 1.0 || class_rows == 0) {
+            let share = settings.class_coverage;
+            return Some(format!("{class_rows} of {kept} rows have class logits, with a class_coverage of {share}"));
+        }
         if kept == self.total_anchors && (max, mean) != (0.0, 0.0) {
             return Some(format!("every anchor is kept, but dropped_max_score is {max}"));
         }
@@ -132,34 +147,75 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn row(&self, record: &ImageRecord, row: usize) -> Option<String> {
+    /// What is wrong with a row; `logits` are its class logits where it has them.
+    fn row(&self, record: &ImageRecord, row: usize, logits: Option<&[f16]>) -> Option<String> {
         let p = &record.predictions;
-        let (class_len, dfl_len) = (self.manifest.class_len(), self.manifest.dfl_len());
+        let dfl_len = self.manifest.dfl_len();
         let missing = || Some("its columns have different lengths".to_owned());
         let (Some(&anchor), Some(&stride), Some(&score), Some(&class_id), Some(edges)) =
             (p.anchor.get(row), p.stride.get(row), p.score.get(row), p.class_id.get(row), p.boxes_xyxy_px.get(row))
         else {
             return missing();
         };
-        let Some(logits) = p.class_logits.get(row * class_len..(row + 1) * class_len) else { return missing() };
         let Some(dfl) = p.dfl_logits.get(row * dfl_len..(row + 1) * dfl_len) else { return missing() };
 
         let expected = self.stride_of(anchor);
         if expected.is_none() || expected != u32::try_from(stride).ok() {
             return Some(format!("anchor {anchor} is said to be of stride {stride}, expected {expected:?}"));
         }
-        if !logits.iter().chain(dfl).all(|v| v.is_finite()) {
-            return Some("a logit is not finite".to_owned());
+        if let Some(problem) = self.logits(logits.unwrap_or_default(), dfl) {
+            return Some(problem);
         }
+        let outside = || Some(format!("its box {edges:?} is not inside the image"));
+        let Some(logits) = logits else {
+            if u32::try_from(class_id).map_or(true, |id| id >= self.manifest.teacher.num_classes) {
+                return Some(format!("class_id {class_id} is none of the teacher's"));
+            }
+            if !(0.0..=1.0).contains(&score) {
+                return Some(format!("its score {score} is no probability"));
+            }
+            return if is_inside(edges, record.size) { None } else { outside() };
+        };
         let highest = logits.iter().map(|v| v.to_f64()).fold(f64::NEG_INFINITY, f64::max);
         let own = usize::try_from(class_id).ok().and_then(|id| logits.get(id)).map(|v| v.to_f64());
         if own != Some(highest) {
             return Some(format!("class_id {class_id} has the logit {own:?}, the highest is {highest}"));
         }
-        if !score_fits(f64::from(score), highest) {
+        if !score_fits(f64::from(score), self.logits_that_round_to(highest)) {
             return Some(format!("its score is {score}, the sigmoid of its highest logit {}", sigmoid(highest)));
         }
-        (!is_inside(edges, record.size)).then(|| format!("its box {edges:?} is not inside the image"))
+        if is_inside(edges, record.size) { None } else { outside() }
+    }
+
+    /// What is wrong with the logits of a row by themselves.
+    fn logits(&self, class: &[f16], dfl: &[f16]) -> Option<String> {
+        if !class.iter().chain(dfl).all(|v| v.is_finite()) {
+            return Some("a logit is not finite".to_owned());
+        }
+        if self.manifest.settings.logits == LogitType::Float16 {
+            return None;
+        }
+        let unknown = |values: &[f16], book: &Codebook| values.iter().copied().find(|v| book.code(*v).is_none());
+        if let Some(logit) = unknown(class, Codebook::class()).or_else(|| unknown(dfl, Codebook::dfl())) {
+            return Some(format!("the logit {logit} is none of the 256 that 8 bits can have"));
+        }
+        let highest_is_0 = |side: &[f16]| side.iter().any(|v| v.to_f32() == 0.0);
+        let sides_fit = dfl.chunks((dfl.len() / 4).max(1)).all(highest_is_0);
+        (!sides_fit).then(|| "the highest DFL logit of a side is not 0".to_owned())
+    }
+
+    /// The logits, from the lowest to the highest, that are stored as this one.
+    fn logits_that_round_to(&self, stored: f64) -> (f64, f64) {
+        match self.manifest.settings.logits {
+            LogitType::Float16 => {
+                let rounding = (stored.abs() / 2048.0).max(2f64.powi(-25)); // half a unit in the last place
+                (stored - rounding, stored + rounding)
+            }
+            LogitType::Bits8 => {
+                let cell = Codebook::class().cell(f16::from_f64(stored));
+                cell.map_or((stored, stored), |(low, high)| (low.into(), high.into()))
+            }
+        }
     }
 
     fn stride_of(&self, anchor: i32) -> Option<u32> {
@@ -197,11 +253,10 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Whether `score` can be the sigmoid of a logit that rounds to the float16 `logit`.
-fn score_fits(score: f64, logit: f64) -> bool {
-    let rounding = (logit.abs() / 2048.0).max(2f64.powi(-25)); // half a unit in the last place
-    let low = sigmoid(logit - rounding) * (1.0 - SCORE_SLACK) - 1e-6;
-    let high = sigmoid(logit + rounding) * (1.0 + SCORE_SLACK) + 1e-6;
+/// Whether `score` can be the sigmoid of a logit between these.
+fn score_fits(score: f64, (lowest, highest): (f64, f64)) -> bool {
+    let low = sigmoid(lowest) * (1.0 - SCORE_SLACK) - 1e-6;
+    let high = sigmoid(highest) * (1.0 + SCORE_SLACK) + 1e-6;
     (low..=high).contains(&score) && (0.0..=1.0).contains(&score)
 }
 
@@ -239,22 +294,26 @@ pub fn of_manifest(manifest: &Manifest) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::f16;
 
     #[test]
     fn the_sigmoid_of_any_logit_fits_after_rounding_and_other_scores_do_not() {
+        let half = |logit: f64| {
+            let stored = f16::from_f64(logit).to_f64();
+            (stored - stored.abs() / 2048.0 - 1e-8, stored + stored.abs() / 2048.0 + 1e-8)
+        };
         for step in -1500..1500 {
             let logit = f64::from(step) / 100.0;
-            let rounded = f16::from_f64(logit).to_f64();
             let score = f64::from(sigmoid(logit) as f32);
-            assert!(score_fits(score, rounded), "{logit}");
+            assert!(score_fits(score, half(logit)), "{logit}");
             let half_precision = f16::from_f64(score).to_f64();
-            assert!(score_fits(half_precision, rounded), "{logit} in half precision");
+            assert!(score_fits(half_precision, half(logit)), "{logit} in half precision");
+            let eight_bits = Codebook::class().cell(Codebook::class().round(logit as f32)).unwrap();
+            assert!(score_fits(score, (eight_bits.0.into(), eight_bits.1.into())), "{logit} in 8 bits");
             if (-6.0..6.0).contains(&logit) {
-                assert!(!score_fits(score * 1.02, rounded) || score > 0.9, "{logit}");
-                assert!(!score_fits(score * 0.98, rounded), "{logit}");
+                assert!(!score_fits(score * 1.02, half(logit)) || score > 0.9, "{logit}");
+                assert!(!score_fits(score * 0.98, half(logit)), "{logit}");
             }
         }
-        assert!(!score_fits(f64::NAN, 0.0) && !score_fits(1.5, 9.0));
+        assert!(!score_fits(f64::NAN, (0.0, 0.0)) && !score_fits(1.5, (9.0, 9.0)));
     }
 }

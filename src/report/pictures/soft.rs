@@ -3,7 +3,7 @@
 use super::{DrawnModel, candidates::Candidate, columns::SHOWN};
 use crate::{
     Error, Result,
-    cache::{decode_f16, decode_f32, decode_i32},
+    cache::{decode_f32, decode_i32},
     eval::{DetectorOptions, suppress},
     preprocess::{Preprocessor, RgbImage},
     report::cache_folder::CacheFolder,
@@ -170,12 +170,13 @@ fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
             Some((Detection { class_id, score, box_xyxy_px }, usize::try_from(anchor).ok()?))
         })
         .collect();
+    let class_logits = p.all_class_logits();
     let boxes = suppress(rows.iter().map(|(detection, _)| *detection).collect(), &SHOWN);
     let kept = boxes.into_iter().filter_map(|detection| {
         // Equal boxes of equal score and class are one and the same to the reader.
         let row = rows.iter().position(|(other, _)| *other == detection)?;
-        let logits = p.class_logits.get(row * p.class_len..(row + 1) * p.class_len)?;
-        let probs = decode_f16(logits).map(|logit| sigmoid(logit.to_f32())).collect();
+        let logits = class_logits.get(row * p.class_len..(row + 1) * p.class_len)?;
+        let probs = logits.iter().map(|&logit| sigmoid(logit)).collect();
         Some(Kept { detection, anchor: rows.get(row)?.1, probs })
     });
     Ok(kept.collect())

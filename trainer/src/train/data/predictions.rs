@@ -7,7 +7,7 @@
 use super::TeacherBatch;
 use crate::{
     augment::{Rect, Scene, Tile},
-    cache::{ImageView, PredictionColumns, decode_f32, decode_i32, fill_f32},
+    cache::{ImageView, decode_f16, decode_f32, decode_i32},
     preprocess::LetterboxPlan,
     teacher::{BoxSource, Grid},
     types::{BoxXyxyPx, ImageSize},
@@ -165,6 +165,7 @@ impl TeacherBatch {
         mirrored: bool,
     ) {
         let columns = &view.predictions;
+        let (class_logits, dfl_logits) = (columns.all_class_logits(), columns.dfl_logits.unwrap_or_default());
         let small = decode_f32(columns.scores).zip(decode_i32(columns.class_ids)).zip(columns.boxes_xyxy_px());
         for (row, (anchor, ((score, class_id), box_px))) in decode_i32(columns.anchors).zip(small).enumerate() {
             let Some(anchor) = usize::try_from(anchor).ok().and_then(&anchor_in_window) else { continue };
@@ -172,29 +173,22 @@ impl TeacherBatch {
             self.anchor.push(anchor as i64);
             self.score.push(score);
             self.class_id.push(i64::from(class_id));
-            self.push_logits(columns, row, mirrored);
+            let of_row = |len: usize| row * len..(row + 1) * len;
+            self.class_logits.extend(class_logits.get(of_row(self.num_classes)).unwrap_or_default());
+            if let Some(out) = &mut self.dfl_logits {
+                let start = out.len();
+                let bins = dfl_logits.slice(of_row(self.dfl_len).start, of_row(self.dfl_len).end).unwrap_or_default();
+                out.extend(decode_f16(bins).map(f32::from));
+                if mirrored {
+                    swap_left_right(&mut out[start..]);
+                }
+            }
             let bins = self.dfl_logits.as_ref().map(|logits| &logits[logits.len() - self.dfl_len..]);
             let b = match bins {
                 Some(bins) => BoxSource::Dfl(bins).decode(0, 1, anchors.grid.cell(anchor)),
                 None => box_in_window(box_px),
             };
             self.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
-        }
-    }
-
-    fn push_logits(&mut self, columns: &PredictionColumns<'_>, row: usize, flip: bool) {
-        let row_of = |values: &'_ [[u8; 2]], len: usize, out: &mut Vec<f32>| {
-            let start = out.len();
-            out.resize(start + len, 0.0);
-            fill_f32(values.get(row * len..(row + 1) * len).unwrap_or_default(), &mut out[start..]);
-            start
-        };
-        row_of(columns.class_logits, self.num_classes, &mut self.class_logits);
-        if let (Some(out), Some(values)) = (&mut self.dfl_logits, columns.dfl_logits) {
-            let start = row_of(values, self.dfl_len, out);
-            if flip {
-                swap_left_right(&mut out[start..]);
-            }
         }
     }
 }
