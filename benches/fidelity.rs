@@ -10,6 +10,7 @@
 use half::f16;
 use logitcache::{
     audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
+    cache::Codebook,
     dataset::{DataSource, Dataset, Sample},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
     teacher::{Grid, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid},
@@ -21,9 +22,14 @@ use std::{path::Path, thread};
 const ROW_BYTES: f64 = 44.0;
 const IMAGE_BYTES: f64 = 600.0;
 
+/// The same where a byte tells strides and classes apart, and ids are runs.
+const COMPACT_ROW_BYTES: f64 = 26.0;
+/// Levels of a list.
+const LEVEL_BYTES: f64 = 5.0;
+
 /// A list of n float16 and its levels.
 fn list_bytes(n: usize) -> f64 {
-    n as f64 * (2.0 + 0.125)
+    n as f64 * 2.0 + LEVEL_BYTES
 }
 
 /// How many of the anchors whose scores these are, the highest first.
@@ -35,9 +41,21 @@ struct Policy {
     keep: Count,
     /// How many of those keep their DFL logits.
     keep_dfl: Count,
+    /// How many of those keep their class logits; of the others the highest probability is known and the mean of the rest.
+    keep_class: Count,
     classes: Classes,
-    /// Rounds a row of logits to what is stored.
-    round: fn(&mut [f32]),
+    round: Round,
+}
+
+/// To what a row of logits is rounded.
+#[derive(Clone, Copy, PartialEq)]
+enum Round {
+    Float32,
+    Float16,
+    /// 256 steps between the row's lowest and highest value.
+    EightBits,
+    /// The codebooks of the format.
+    Codebook,
 }
 
 #[derive(Clone, Copy)]
@@ -47,17 +65,19 @@ enum Classes {
     Top(usize),
 }
 
-fn half(values: &mut [f32]) {
-    values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
-}
-
-fn exact(_: &mut [f32]) {}
-
-/// 256 steps between the row's lowest and highest value.
-fn eight_bits(values: &mut [f32]) {
-    let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
-    let step = ((high - low) / 255.0).max(1e-9);
-    values.iter_mut().for_each(|v| *v = low + ((*v - low) / step).round() * step);
+impl Round {
+    fn row(self, values: &mut [f32], book: &Codebook) {
+        match self {
+            Self::Float32 => {}
+            Self::Float16 => values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32()),
+            Self::EightBits => {
+                let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+                let step = ((high - low) / 255.0).max(1e-9);
+                values.iter_mut().for_each(|v| *v = low + ((*v - low) / step).round() * step);
+            }
+            Self::Codebook => values.iter_mut().for_each(|v| *v = book.round(*v).to_f32()),
+        }
+    }
 }
 
 fn at_least(score: f32) -> impl Fn(&[f32]) -> usize + Sync {
@@ -83,7 +103,14 @@ fn covering(share: f64) -> impl Fn(&[f32]) -> usize + Sync {
 
 fn policy(name: impl Into<String>, keep: impl Fn(&[f32]) -> usize + Sync + 'static) -> Policy {
     let all = |scores: &[f32]| scores.len();
-    Policy { name: name.into(), keep: Box::new(keep), keep_dfl: Box::new(all), classes: Classes::All, round: half }
+    Policy {
+        name: name.into(),
+        keep: Box::new(keep),
+        keep_dfl: Box::new(all),
+        keep_class: Box::new(all),
+        classes: Classes::All,
+        round: Round::Float16,
+    }
 }
 
 fn policies() -> Vec<Policy> {
@@ -117,10 +144,20 @@ fn policies() -> Vec<Policy> {
         p.classes = Classes::Top(k);
         list.push(p);
     }
-    for (name, round) in [("float32", exact as fn(&mut [f32])), ("8 bits", eight_bits)] {
+    for (name, round) in [("float32", Round::Float32), ("8 bits", Round::EightBits), ("codebook", Round::Codebook)] {
         let mut p = policy(format!("coverage 1 - {base:e}, {name}"), covering(1.0 - base));
         p.round = round;
         list.push(p);
+    }
+    for missing in [4e-4, 3e-4, 2.5e-4, 2e-4] {
+        for class_missing in [3e-2, 2e-2, 1e-2, 5e-3] {
+            let name = format!("coverage 1 - {missing:e}, class logits 1 - {class_missing:e}, codebook");
+            let cover = covering(1.0 - missing);
+            let mut p = policy(name, move |s: &[f32]| cover(s).min(1000));
+            p.keep_class = Box::new(covering(1.0 - class_missing));
+            p.round = Round::Codebook;
+            list.push(p);
+        }
     }
     list.push(policy("every anchor, float16", |s: &[f32]| s.len()));
     list
@@ -139,19 +176,37 @@ fn kept(
     let scores: Vec<f32> = order.iter().map(|&a| live.weights[a]).collect();
     let n = (policy.keep)(&scores);
     let n_dfl = (policy.keep_dfl)(&scores).min(n);
+    let n_class = (policy.keep_class)(&scores).min(n);
+    let class_row = |a: usize| &live.class_logits[a * classes..(a + 1) * classes];
+    let logit = |prob: f64| (prob / (1.0 - prob)).ln() as f32;
+    let rest: f64 = order[n_class..n]
+        .iter()
+        .map(|&a| class_row(a).iter().map(|&x| f64::from(sigmoid(x))).sum::<f64>() - f64::from(live.weights[a]))
+        .sum();
+    let rest_logit = logit((rest / ((n - n_class).max(1) * (classes - 1)) as f64).max(1e-12));
+    let without: std::collections::HashSet<usize> = order[n_class..n].iter().copied().collect();
     let take = |n: usize| {
         let mut anchors = order[..n].to_vec();
         anchors.sort_unstable();
         let mut t = Targets { weights: anchors.iter().map(|&a| live.weights[a]).collect(), ..Targets::default() };
         for &a in &anchors {
-            let mut row = live.class_logits[a * classes..(a + 1) * classes].to_vec();
+            let mut row = class_row(a).to_vec();
             if let Classes::Top(k) = policy.classes {
                 level_rest(&mut row, k);
             }
-            (policy.round)(&mut row);
+            if without.contains(&a) {
+                let highest = row.iter().copied().fold(f32::MIN, f32::max);
+                row.iter_mut().for_each(|v| *v = if *v == highest { highest } else { rest_logit });
+            } else {
+                policy.round.row(&mut row, Codebook::class());
+            }
             t.class_logits.extend(row);
             let mut row = live.dfl_logits[a * dfl_len..(a + 1) * dfl_len].to_vec();
-            (policy.round)(&mut row);
+            for side in row.chunks_mut(dfl_len / 4) {
+                let highest = side.iter().copied().fold(f32::MIN, f32::max);
+                side.iter_mut().for_each(|v| *v -= highest); // no softmax notices
+                policy.round.row(side, Codebook::dfl());
+            }
             t.dfl_logits.extend(row);
             let stride = grid.cell(a).stride as f32;
             let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);
@@ -169,16 +224,20 @@ fn kept(
         .map(|&x| f64::from(sigmoid(x)))
         .sum();
     all.floor_prob = if dropped.is_empty() { 0.0 } else { (sum / (dropped.len() * classes) as f64) as f32 };
-    let width = match policy.name.rsplit(' ').next() {
-        Some("float32") => 2.0,
-        Some("bits") => 0.5,
-        _ => 1.0,
+    let (width, row_bytes) = match policy.round {
+        Round::Float32 => (2.0, ROW_BYTES),
+        Round::Float16 => (1.0, ROW_BYTES),
+        Round::EightBits | Round::Codebook => (0.5, COMPACT_ROW_BYTES),
     };
     let class_bytes = match policy.classes {
         Classes::All => list_bytes(classes),
-        Classes::Top(k) => list_bytes(k) + k as f64 * 4.125 + 2.0, // ids are INT32: Parquet has nothing narrower
+        Classes::Top(k) => list_bytes(k) + k as f64 * 4.0 + LEVEL_BYTES, // ids are INT32: Parquet has nothing narrower
     };
-    let bytes = IMAGE_BYTES + n as f64 * (ROW_BYTES + width * class_bytes) + n_dfl as f64 * width * list_bytes(dfl_len);
+    let narrowed = |bytes: f64| width * (bytes - LEVEL_BYTES) + LEVEL_BYTES;
+    let bytes = IMAGE_BYTES
+        + n as f64 * row_bytes
+        + n_class as f64 * narrowed(class_bytes)
+        + n_dfl as f64 * narrowed(list_bytes(dfl_len));
     (all, with_dfl, bytes)
 }
 

@@ -13,8 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The made-up teacher is sure of nothing, so most of its weight lies in low scores: everything over 0.0001 is kept.
-const SETTINGS: &[(&str, &str)] = &[("--min-score", "0.0001"), ("--top-k", "525")];
+/// The made-up teacher is sure of nothing, so most of its weight lies in low scores: everything over 0.0001 is kept, as it is.
+const SETTINGS: &[(&str, &str)] = &[
+    ("--min-score", "0.0001"),
+    ("--top-k", "525"),
+    ("--coverage", "1"),
+    ("--class-coverage", "1"),
+    ("--logits", "float16"),
+];
 
 fn built(dir: &Path, more: &[(&str, &str)]) -> PathBuf {
     let out = dir.join("cache");
@@ -77,6 +83,35 @@ fn a_sound_cache_passes_and_the_figures_are_complete() {
     for term in report["terms"].as_array().unwrap() {
         assert!(term["cosine_mean"].as_f64().unwrap() > 0.999, "{term}");
     }
+}
+
+/// The default: rounded to 8 bits, class logits of the best anchors only. Its values are the live teacher's, rounded in the same way.
+#[test]
+fn a_compact_cache_passes_and_its_values_are_the_rounded_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    logitcache(&build_args(&shapes(dir.path(), 24), &cache, &[])).expect(0);
+    let mut words = args(["audit", "--json"], &[("--teacher", &teacher())], &[("--min-cosine", "0.99")]);
+    words.push(cache.clone().into());
+    let report = logitcache(&words).expect(0).json();
+    assert_eq!(report["drift"]["equal"], 1.0);
+    assert_eq!(report["drift"]["max_logit"], 0.0);
+    let rounding = report["drift"]["max_rounding_error"].as_f64().unwrap();
+    assert!((0.01..=0.25).contains(&rounding), "{rounding}");
+
+    let moved = altered(
+        &cache,
+        "moved",
+        |_| {},
+        |record| {
+            // One step of the codebook at one bin that is not a side's highest.
+            let p = &mut record.predictions;
+            let at = p.dfl_logits.iter().position(|v| v.to_f32() < -1.0).unwrap();
+            p.dfl_logits[at] = f16::from_f32(p.dfl_logits[at].to_f32() - 2.0);
+        },
+    );
+    let run = audit(&moved, &teacher(), &[]).expect(1);
+    assert!(run.stdout.contains("DFL logits or boxes are off"), "{}", run.stdout);
 }
 
 #[test]
