@@ -149,8 +149,8 @@ fn policies() -> Vec<Policy> {
         p.round = round;
         list.push(p);
     }
-    for missing in [4e-4, 3e-4, 2.5e-4, 2e-4] {
-        for class_missing in [3e-2, 2e-2, 1e-2, 5e-3] {
+    for missing in [5e-4, 3e-4, 2e-4, 1e-4] {
+        for class_missing in [2e-2, 1e-2, 5e-3, 2e-3] {
             let name = format!("coverage 1 - {missing:e}, class logits 1 - {class_missing:e}, codebook");
             let cover = covering(1.0 - missing);
             let mut p = policy(name, move |s: &[f32]| cover(s).min(1000));

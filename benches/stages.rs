@@ -65,7 +65,7 @@ fn select() {
     let head = HeadView { class_logits: &class_logits, boxes: BoxSource::Dfl(&dfl) };
     let mut selector = Selector::new(
         Grid::new(640, 640, &[8, 16, 32]),
-        Selection { min_score: 0.0, top_k: 1000, coverage: 0.99975, class_coverage: 0.99, logits: LogitType::Bits8 },
+        Selection { min_score: 0.0, top_k: 1000, coverage: 0.9998, class_coverage: 0.995, logits: LogitType::Bits8 },
         true,
     );
     let plan = Letterbox::fit(ImageSize { width: 640, height: 480 }, 640, 640);

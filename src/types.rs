@@ -25,6 +25,14 @@ pub struct BoxXyxyPx {
     pub y2: f32,
 }
 
+impl BoxXyxyPx {
+    /// Whether no edge lies on or beyond those of an image of this size: then clipping to the image has not changed it.
+    pub fn is_within(&self, size: ImageSize) -> bool {
+        let (w, h) = (size.width as f32, size.height as f32);
+        self.x1 > 0.0 && self.y1 > 0.0 && self.x2 < w && self.y2 < h
+    }
+}
+
 /// One ground-truth object of an image, in pixels of the original image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LabelBox {

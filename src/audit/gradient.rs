@@ -181,15 +181,17 @@ impl Targets {
         };
         let anchors = decode_i32(columns.anchors).map(anchor).collect::<Result<Vec<_>, _>>()?;
         let dfl_logits: Vec<f32> = decode_f16(columns.dfl_logits.unwrap_or_default()).map(f32::from).collect();
-        let boxes_xyxy_cells = if columns.dfl_len > 0 {
-            // The bins say the whole box; the stored edges are clipped to the image.
-            let rows = anchors.iter().zip(dfl_logits.chunks_exact(columns.dfl_len));
-            let decoded = rows.map(|(&a, row)| BoxSource::Dfl(row).decode(0, 1, grid.cell(a)));
-            anchors.iter().zip(decoded).map(|(&a, b)| in_cells(b, grid.cell(a).stride)).collect()
-        } else {
-            let boxes = anchors.iter().zip(columns.boxes_xyxy_px());
-            boxes.map(|(&a, b)| in_cells(plan.to_input(b), grid.cell(a).stride)).collect()
-        };
+        let mut bins = dfl_logits.chunks_exact(columns.dfl_len.max(1));
+        let boxes = anchors.iter().zip(columns.boxes_xyxy_px()).map(|(&a, b)| {
+            let cell = grid.cell(a);
+            // As `train` does: of a box that was clipped to the image, the bins say the whole.
+            let b = match bins.next() {
+                Some(row) if !b.is_within(view.size) => BoxSource::Dfl(row).decode(0, 1, cell),
+                _ => plan.to_input(b),
+            };
+            in_cells(b, cell.stride)
+        });
+        let boxes_xyxy_cells = boxes.collect();
         Ok(Self {
             boxes_xyxy_cells,
             anchors,

@@ -19,7 +19,7 @@ impl Codebook {
     /// For logits before a sigmoid: -24 to 11.5.
     pub fn class() -> &'static Self {
         static BOOK: LazyLock<Codebook> = LazyLock::new(|| {
-            Codebook::new(&[(-24.0, 16, 0.5), (-16.0, 96, 0.125), (-4.0, 128, 0.0625), (4.0, 16, 0.5)])
+            Codebook::new(&[(-24.0, 16, 0.5), (-16.0, 32, 0.25), (-8.0, 192, 0.0625), (4.0, 16, 0.5)])
         });
         &BOOK
     }
@@ -82,7 +82,7 @@ mod tests {
             }
         }
         let cell = |logit| Codebook::class().cell(f16::from_f32(logit));
-        assert_eq!(cell(-4.0), Some((-4.0625, -3.96875)));
+        assert_eq!(cell(-8.0), Some((-8.125, -7.96875)));
         assert_eq!((cell(-24.0), cell(11.5)), (Some((f32::NEG_INFINITY, -23.75)), Some((11.25, f32::INFINITY))));
         assert_eq!(cell(0.01), None);
         assert_eq!(Codebook::class().code(f16::from_f32(0.01)), None);

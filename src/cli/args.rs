@@ -135,10 +135,10 @@ pub struct BuildArgs {
     #[arg(long, default_value = "1000")]
     pub top_k: NonZeroUsize,
     /// Of these, keep only the best, whose squared scores make up this share of the sum over all anchors; 1: keep all of them.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.99975, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9998, value_parser = fraction, allow_negative_numbers = true)]
     pub coverage: f64,
     /// Of the kept anchors, the best keep their class logits: those whose squared scores make up this share of the same sum; 1: all of them.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.99, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.995, value_parser = fraction, allow_negative_numbers = true)]
     pub class_coverage: f64,
     /// How logits are stored: one byte each or two. A dense cache has float16.
     #[arg(long, value_enum, default_value_t = LogitsArg::Bits8)]

@@ -8,7 +8,7 @@ def stretches(*parts):
     return np.concatenate([first + step * np.arange(count) for first, count, step in parts])
 
 
-CLASS = stretches((-24, 16, 0.5), (-16, 96, 0.125), (-4, 128, 0.0625), (4, 16, 0.5))
+CLASS = stretches((-24, 16, 0.5), (-16, 32, 0.25), (-8, 192, 0.0625), (4, 16, 0.5))
 DFL = stretches((-31.75, 63, 0.25), (-16, 64, 0.125), (-8, 129, 0.0625))
 
 

@@ -70,6 +70,8 @@ impl Case {
             for (row, logits) in record.predictions.class_logits.chunks_mut(CLASSES).enumerate() {
                 logits[0] = half::f16::from_f32((id * 40 + row as i64) as f32);
             }
+            // Some boxes end at the image's edge.
+            record.predictions.boxes_xyxy_px.iter_mut().step_by(3).for_each(|b| b.x1 = 0.0);
             record.dropped_mean_prob = 0.001 * (id + 1) as f32;
             records.push(record);
         }
@@ -225,10 +227,8 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
                     if let Some(logits) = logits {
                         assert!(same(&logits[row * 16..][..16], &p.dfl_logits[at * 16..][..16]));
                     }
-                    let expected = match logits {
-                        Some(logits) => said(&logits[row * 16..][..16], p.anchor[at]),
-                        None => to_input(record, p.boxes_xyxy_px[at]),
-                    };
+                    let bins = logits.map(|logits| &logits[row * 16..][..16]);
+                    let expected = whole_box(record, at, bins, |b| to_input(record, b));
                     assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], expected));
                     row += 1;
                 }
@@ -240,8 +240,6 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
     }
 }
 
-/// A row of a batch comes from one anchor of one record, told by its first logit. Whatever was drawn: the pixels of its cell,
-/// the logits, the box and the floor must be those that the teacher saw and said there.
 /// The box that bins say at an anchor: expectations of the softmax, as distances from the cell's centre.
 fn said(dfl_logits: &[f32], anchor: i32) -> BoxXyxyPx {
     let cell = Grid::new(INPUT.height, INPUT.width, &[8, 16, 32]).cell(anchor as usize);
@@ -259,6 +257,19 @@ fn said(dfl_logits: &[f32], anchor: i32) -> BoxXyxyPx {
     }
 }
 
+/// The stored box where the image's edge has not clipped it, else what its bins say, where there are any.
+fn whole_box(
+    record: &ImageRecord,
+    at: usize,
+    bins: Option<&[f32]>,
+    in_input: impl Fn(BoxXyxyPx) -> BoxXyxyPx,
+) -> BoxXyxyPx {
+    let (p, size) = (&record.predictions, record.size);
+    let b = p.boxes_xyxy_px[at];
+    let clipped = b.x1 <= 0.0 || b.y1 <= 0.0 || b.x2 >= size.width as f32 || b.y2 >= size.height as f32;
+    bins.filter(|_| clipped).map_or_else(|| in_input(b), |bins| said(bins, p.anchor[at]))
+}
+
 #[test]
 fn under_every_moved_anchor_lie_the_pixels_that_the_teacher_saw() {
     follow_every_anchor(Store::All);
@@ -269,6 +280,8 @@ fn stored_boxes_follow_their_anchors_where_there_are_no_bins() {
     follow_every_anchor(Store::Cls);
 }
 
+/// A row of a batch comes from one anchor of one record, told by its first logit. Whatever was drawn: the pixels of its cell,
+/// the logits, the box and the floor must be those that the teacher saw and said there.
 fn follow_every_anchor(store: Store) {
     let case = Case::new(9, store);
     let set = Arc::new(case.open(Some(&case.pixels())).unwrap());
@@ -310,19 +323,18 @@ fn follow_every_anchor(store: Store) {
 
                 let follow = |b: BoxXyxyPx| follow(b, from, to, flip);
                 let found_box = boxes(&teacher.boxes_xyxy_input_px)[row];
-                match dfl {
-                    None => assert!(close(found_box, follow(to_input(record, p.boxes_xyxy_px[at])))),
-                    Some(dfl) => {
-                        let before: Vec<f32> = p.dfl_logits[at * 16..][..16].iter().map(|l| l.to_f32()).collect();
-                        let found = &dfl[row * 16..][..16];
-                        let expected = match flip {
-                            true => [&before[8..12], &before[4..8], &before[..4], &before[12..]].concat(),
-                            false => before.clone(),
-                        };
-                        assert_eq!(found, expected);
-                        assert!(close(found_box, follow(said(&before, p.anchor[at]))));
-                    }
+                let before: Option<Vec<f32>> =
+                    dfl.map(|_| p.dfl_logits[at * 16..][..16].iter().map(|l| l.to_f32()).collect());
+                if let (Some(dfl), Some(before)) = (dfl, &before) {
+                    let found = &dfl[row * 16..][..16];
+                    let expected = match flip {
+                        true => [&before[8..12], &before[4..8], &before[..4], &before[12..]].concat(),
+                        false => before.clone(),
+                    };
+                    assert_eq!(found, expected);
                 }
+                let whole = whole_box(record, at, before.as_deref(), |b| to_input(record, b));
+                assert!(close(found_box, follow(whole)));
                 assert_eq!(teacher.floor_prob[place * teacher.num_anchors + anchor], record.dropped_mean_prob);
                 rows += 1;
             }
@@ -705,7 +717,8 @@ fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() 
                 assert!(same(&teacher.class_logits[row * CLASSES..][..CLASSES], &p.class_logits[at * CLASSES..]));
                 let dfl = teacher.dfl_logits.as_ref().unwrap();
                 assert!(same(&dfl[row * 16..][..16], &p.dfl_logits[at * 16..][..16]), "a mirror changes nothing here");
-                assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], said(&dfl[row * 16..][..16], p.anchor[at])));
+                let expected = whole_box(record, at, Some(&dfl[row * 16..][..16]), in_view);
+                assert!(close(boxes(&teacher.boxes_xyxy_input_px)[row], expected));
                 row += 1;
             }
             let floor = &teacher.floor_prob[place * teacher.num_anchors..][..teacher.num_anchors];

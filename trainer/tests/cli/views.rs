@@ -29,8 +29,15 @@ const VIEWS: usize = 3;
 fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
     let cache = dir.join("cache");
     let side = SIDE.to_string();
-    let settings =
-        [("--imgsz", side.as_str()), ("--min-score", "0"), ("--top-k", "40"), ("--views", "3"), ("--seed", "11")];
+    let settings = [
+        ("--imgsz", side.as_str()),
+        ("--top-k", "40"),
+        ("--coverage", "1"),
+        ("--class-coverage", "1"),
+        ("--logits", "float16"),
+        ("--views", "3"),
+        ("--seed", "11"),
+    ];
     build(data, &cache, &settings).expect(0);
     let reader = Arc::new(CacheReader::open(&cache).unwrap());
     let root = cache.join(&reader.manifest().dataset.root);

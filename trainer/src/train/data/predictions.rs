@@ -152,8 +152,8 @@ impl TeacherBatch {
     /// The rows of an image: each at its anchor of the window, where it has one, with its box there. `mirrored`: the logits were
     /// said of the picture before a mirror.
     ///
-    /// The box is what the bins say at that anchor, as the teacher's own decoding has it. The stored edges, which are clipped to the
-    /// image, stand in where the cache has no bins.
+    /// The box is the stored one, which is not rounded. Where it ends at the image's edge it was clipped there, and is what the bins say at that
+    /// anchor, where the cache has bins.
     #[allow(clippy::too_many_arguments)]
     fn push_rows(
         &mut self,
@@ -185,8 +185,10 @@ impl TeacherBatch {
             }
             let bins = self.dfl_logits.as_ref().map(|logits| &logits[logits.len() - self.dfl_len..]);
             let b = match bins {
-                Some(bins) => BoxSource::Dfl(bins).decode(0, 1, anchors.grid.cell(anchor)),
-                None => box_in_window(box_px),
+                Some(bins) if !box_px.is_within(view.size) => {
+                    BoxSource::Dfl(bins).decode(0, 1, anchors.grid.cell(anchor))
+                }
+                _ => box_in_window(box_px),
             };
             self.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
         }
