@@ -29,7 +29,7 @@ def archives(logitcache, tmp_path_factory):
     return archive_of
 
 
-@pytest.fixture(params=["drawn_cache", "coco_cache"])
+@pytest.fixture(params=["drawn_cache", "coco_cache", "compact_cache"])
 def pair(request, archives):
     """A cache and its archive."""
     cache = request.getfixturevalue(request.param)

@@ -36,7 +36,8 @@ def test_the_best_anchors_are_kept_and_the_best_of_them_with_class_logits(entrie
         with_logits = covering(expected.scores, settings["class_coverage"])
         found = rows["anchor"][rows["has_class_logits"]]
         assert abs(len(with_logits) - len(found)) <= 1 and len(set(with_logits) ^ set(found)) <= 4, image["path"]
-        assert len(found) == image["class_row_count"] < len(rows["anchor"])
+        assert len(found) == image["class_row_count"] <= len(rows["anchor"])
+    assert sum(image["class_row_count"] for image, *_ in entries) < 0.6 * sum(len(rows["anchor"]) for _, rows, *_ in entries)
 
 
 def test_a_logit_is_the_nearest_of_256(entries):
@@ -70,7 +71,7 @@ def test_what_is_said_of_the_rest(entries):
         dropped = np.setdiff1d(np.arange(len(probabilities)), rows["anchor"])
         assert image["dropped_mean_prob"] == pytest.approx(probabilities[dropped].mean(), rel=1e-3)
         without = np.sort(probabilities[rows["anchor"][~rows["has_class_logits"]]], axis=1)[:, :-1]
-        assert image["rest_mean_prob"] == pytest.approx(without.mean(), rel=1e-3)
+        assert image["rest_mean_prob"] == pytest.approx(without.mean() if len(without) else 0, rel=1e-3)
 
 
 def test_it_is_small(compact_cache):

@@ -169,12 +169,12 @@ def test_blood_cells_as_voc_and_as_yolo(build, shared, tmp_path):
         assert_same_predictions(voc, yolo)
 
 
-def test_coco128_as_coco_and_as_yolo(build, coco_cache, shared, tmp_path):
+def test_coco128_as_coco_and_as_yolo(build, compact_cache, shared, tmp_path):
     data = shared / "data/coco128/data.yaml"
     instances = write_coco(data, tmp_path / "instances.json")
     pictures = ["--images", shared / "data/coco128/images/train2017"]
     summary, found = build("coco", shared / "models/yolov12n.onnx", instances, *pictures)
     assert summary["dataset"]["format"] == "coco"
-    expected = by_name(coco_cache)
+    expected = by_name(compact_cache)
     assert assert_same_labels(found, expected, within_px=1e-3) == summary["label_boxes"] > 900
     assert_same_predictions(found, expected)
