@@ -1,11 +1,12 @@
 //! How the files of an archive are written: the same columns and values as in a mapped cache, each column in the encoding
 //! that is smallest under zstd and that every common reader of Parquet decodes.
 //!
-//! Measured on a real cache (`docs/benchmarks.md`). FLOAT16 stays PLAIN: split into streams of bytes it would be smaller, but
+//! Measured on a real cache (`docs/benchmarks.md`). FLOAT16 of 256 values has a dictionary, other FLOAT16 stays PLAIN: split into streams of bytes it would be smaller, but
 //! DuckDB reads BYTE_STREAM_SPLIT of types of 4 and 8 bytes only. Pages are of version 1, in which levels are compressed too:
 //! those of two lists would take about 7 bytes a row.
 
 use super::table_file::RowGroupWriter;
+use crate::types::LogitType;
 use parquet::{
     basic::{Compression, Encoding, Type, ZstdLevel},
     data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType},
@@ -23,7 +24,11 @@ const BLOCK_VALUES: usize = 1 << 16;
 ///
 /// # Errors
 /// Never with this level.
-pub fn compressed(plain: WriterPropertiesBuilder, schema: &SchemaDescriptor) -> Result<WriterPropertiesBuilder> {
+pub fn compressed(
+    plain: WriterPropertiesBuilder,
+    schema: &SchemaDescriptor,
+    logits: LogitType,
+) -> Result<WriterPropertiesBuilder> {
     let mut properties = plain
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?));
@@ -36,7 +41,9 @@ pub fn compressed(plain: WriterPropertiesBuilder, schema: &SchemaDescriptor) -> 
             Type::INT64 => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
             Type::BYTE_ARRAY => properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY),
             // Finding the least and the greatest of so many objects costs more than writing them.
-            Type::FIXED_LEN_BYTE_ARRAY => properties.set_column_statistics_enabled(path, EnabledStatistics::None),
+            Type::FIXED_LEN_BYTE_ARRAY => properties
+                .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+                .set_column_dictionary_enabled(path, logits == LogitType::Bits8),
             Type::BOOLEAN | Type::INT96 => properties,
         };
     }

@@ -47,7 +47,7 @@ impl TableFile {
             let descriptor = SchemaDescriptor::new(schema.clone());
             let mut properties = properties(table, info);
             if manifest.is_archive() {
-                properties = archive::compressed(properties, &descriptor)?;
+                properties = archive::compressed(properties, &descriptor, manifest.settings.logits)?;
             } else {
                 for (leaf, column) in descriptor.columns().iter().enumerate() {
                     if table.form(leaf, manifest.settings.logits, manifest.class_len()) == Form::Runs {

@@ -7,7 +7,7 @@ use crate::{
     cache::{self, DatasetInfo, Manifest, PartEntry},
     dataset::paths,
     fsio::{self, Lock},
-    types::Profile,
+    types::{LogitType, Profile},
 };
 use indicatif::HumanBytes;
 use std::path::{Path, PathBuf};
@@ -103,8 +103,12 @@ impl Conversion {
             Target::Archive => (part.images_file.bytes + part.predictions_file.bytes) / 4 * 3,
             Target::Unpacked(_) => {
                 let logits = (self.source.class_len() + self.source.dfl_len()) as u64;
-                // Two bytes a logit and one bit of list structure; 44 bytes of other columns; digests, path and labels.
-                part.rows * (44 + logits * 2 + logits.div_ceil(8)) + part.images * 400
+                let (scalars, width) = match self.source.settings.logits {
+                    LogitType::Float16 => (44, 2),
+                    LogitType::Bits8 => (26, 1),
+                };
+                // One bit of list structure a logit; digests, path and labels.
+                part.rows * (scalars + logits * width + logits.div_ceil(8)) + part.images * 400
             }
         }
     }

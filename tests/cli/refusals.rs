@@ -107,7 +107,9 @@ fn a_cache_of_other_settings() {
     let out = dir.path().join("cache");
     build(&data, &out, &[]).expect(0);
     build(&data, &out, &[]).expect(0).says(&["0 of"]);
-    build(&data, &out, &[("--min-score", "0.25")]).expect(2).says(&["min_score: 0 in the cache, 0.25 now", "--overwrite"]);
+    build(&data, &out, &[("--min-score", "0.25")])
+        .expect(2)
+        .says(&["min_score: 0 in the cache, 0.25 now", "--overwrite"]);
     build(&data, &out, &[("--imgsz", "192")]).expect(2).says(&["160", "192", "--overwrite"]);
     build(&data, &out, &[("--store", "cls")]).expect(2).says(&["store"]);
     build(&data, &out, &[("--min-score", "0.25"), ("--overwrite", "")]).expect(0);
