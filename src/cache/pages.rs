@@ -170,7 +170,6 @@ fn write_column<W: Write + Send>(
     }
     let spec = pages.write_page(CompressedPage::new(page, body_len))?;
     stats.push(one(PageType::DATA_PAGE_V2, values.encoding()));
-    drop(pages);
     let chunk = Bytes::from(sink.into_inner()?);
 
     let is_coded = data_page_offset > 0;
