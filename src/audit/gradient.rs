@@ -6,10 +6,10 @@
 
 use super::ciou::ciou_with_gradient;
 use crate::{
-    cache::{ImageView, decode_f16, decode_f32, decode_i32},
+    cache::{ImageView, decode_f32, decode_i32},
     preprocess::LetterboxPlan,
     teacher::{BoxSource, Grid, HeadView, sigmoid},
-    types::BoxXyxyPx,
+    types::{BoxXyxyPx, ViewChange},
 };
 
 /// One term of the distillation loss.
@@ -180,13 +180,15 @@ impl Targets {
             usize::try_from(a).ok().filter(|a| *a < grid.num_anchors()).ok_or_else(|| format!("there is no anchor {a}"))
         };
         let anchors = decode_i32(columns.anchors).map(anchor).collect::<Result<Vec<_>, _>>()?;
-        let dfl_logits: Vec<f32> = decode_f16(columns.dfl_logits.unwrap_or_default()).map(f32::from).collect();
+        let dfl_logits = columns.dfl_logits.unwrap_or_default().to_f32();
         let mut bins = dfl_logits.chunks_exact(columns.dfl_len.max(1));
         let boxes = anchors.iter().zip(columns.boxes_xyxy_px()).map(|(&a, b)| {
             let cell = grid.cell(a);
-            // As `train` does: of a box that was clipped to the image, the bins say the whole.
+            // As `train` does: of a box that was clipped to the image, the bins say the whole. Those of a changed view are said by
+            // the bins in any case: the stored ones lie in pixels of the image.
+            let is_stored_whole = b.is_within(view.size) && view.change == ViewChange::NONE;
             let b = match bins.next() {
-                Some(row) if !b.is_within(view.size) => BoxSource::Dfl(row).decode(0, 1, cell),
+                Some(row) if !is_stored_whole => BoxSource::Dfl(row).decode(0, 1, cell),
                 _ => plan.to_input(b),
             };
             in_cells(b, cell.stride)

@@ -5,7 +5,7 @@
 
 use super::{ImageRecord, Predictions, digest::from_hex, record::rows_with_class_logits};
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange};
-use half::f16;
+use half::{f16, slice::HalfFloatSliceExt};
 
 /// Values of a column of `N` bytes each, little-endian.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +55,20 @@ impl<'a, const N: usize> Values<'a, N> {
     /// The values in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = [u8; N]> + 'a {
         (0..self.len()).map(move |at| self.value(at))
+    }
+}
+
+impl Values<'_, 2> {
+    /// The numbers of a FLOAT16 column as float32, many at a time.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let as_f16 = |values: &[[u8; 2]]| -> Vec<f16> { values.iter().map(|&b| f16::from_le_bytes(b)).collect() };
+        match self {
+            Self::Plain(values) => as_f16(values).to_f32_vec(),
+            Self::Codes { codes, dictionary } => {
+                let known = as_f16(dictionary).to_f32_vec();
+                codes.iter().map(|&code| known.get(usize::from(code)).copied().unwrap_or(f32::NAN)).collect()
+            }
+        }
     }
 }
 
@@ -173,13 +187,16 @@ impl PredictionColumns<'_> {
     /// `[n, class_len]` class logits of every row: the stored ones; in a row without, what its score and `rest_mean_prob` say.
     pub fn all_class_logits(&self) -> Vec<f32> {
         let len = self.class_len;
-        let rest = logit(self.rest_mean_prob);
-        let mut all = vec![rest; self.len() * len];
-        let mut stored = decode_f16(self.class_logits);
+        let stored = self.class_logits.to_f32();
+        if stored.len() == self.len() * len {
+            return stored;
+        }
+        let mut stored = stored.chunks_exact(len.max(1));
+        let mut all = vec![logit(self.rest_mean_prob); self.len() * len];
         let small = decode_f32(self.scores).zip(decode_i32(self.class_ids)).zip(self.has_class_logits());
         for (row, ((score, class_id), has)) in all.chunks_exact_mut(len.max(1)).zip(small) {
             if has {
-                row.iter_mut().zip(stored.by_ref().take(len)).for_each(|(slot, value)| *slot = value.to_f32());
+                stored.next().into_iter().for_each(|own| row.copy_from_slice(own));
             } else if let Some(slot) = usize::try_from(class_id).ok().and_then(|id| row.get_mut(id)) {
                 *slot = logit(score);
             }
@@ -275,4 +292,22 @@ pub fn decode_f32<'a>(values: impl Into<Values<'a, 4>>) -> impl ExactSizeIterato
 /// The numbers of a FLOAT16 column.
 pub fn decode_f16<'a>(values: impl Into<Values<'a, 2>>) -> impl ExactSizeIterator<Item = f16> {
     values.into().iter().map(f16::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_become_the_same_numbers_as_one_by_one() {
+        let values: Vec<[u8; 2]> = (0..1000u16).map(|i| (i * 61).to_le_bytes()).collect();
+        let codes: Vec<u8> = (0..1000).map(|i| (i * 7 % 256) as u8).collect();
+        for values in [Values::Plain(&values), Values::Codes { codes: &codes, dictionary: &values[..256] }] {
+            let expected: Vec<u32> = decode_f16(values).map(|v| v.to_f32().to_bits()).collect();
+            assert_eq!(values.to_f32().iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected);
+            assert_eq!(expected.len(), 1000);
+        }
+        let short = Values::Codes { codes: &codes[..2], dictionary: &values[..1] };
+        assert!(short.to_f32()[1].is_nan() && decode_f16(short).last().unwrap().is_nan());
+    }
 }

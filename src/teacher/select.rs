@@ -202,10 +202,15 @@ impl Selector {
                 candidates.push((anchor, score));
             }
         }
-        if candidates.len() > top_k || coverage < 1.0 || class_coverage < 1.0 {
-            candidates
-                .sort_unstable_by(|(a, _), (b, _)| self.max_logit[*b].total_cmp(&self.max_logit[*a]).then(a.cmp(b)));
+        let best_first = |(a, _): &(usize, f32), (b, _): &(usize, f32)| {
+            self.max_logit[*b].total_cmp(&self.max_logit[*a]).then(a.cmp(b))
+        };
+        if candidates.len() > top_k {
+            candidates.select_nth_unstable_by(top_k, best_first);
             candidates.truncate(top_k);
+        }
+        if coverage < 1.0 || class_coverage < 1.0 {
+            candidates.sort_unstable_by(best_first);
         }
         candidates.truncate(covering(&candidates, coverage, total));
         let class_rows = covering(&candidates, class_coverage, total);

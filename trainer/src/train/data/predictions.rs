@@ -7,7 +7,7 @@
 use super::TeacherBatch;
 use crate::{
     augment::{Rect, Scene, Tile},
-    cache::{ImageView, decode_f16, decode_f32, decode_i32},
+    cache::{ImageView, decode_f32, decode_i32},
     preprocess::LetterboxPlan,
     teacher::{BoxSource, Grid},
     types::{BoxXyxyPx, ImageSize},
@@ -165,7 +165,7 @@ impl TeacherBatch {
         mirrored: bool,
     ) {
         let columns = &view.predictions;
-        let (class_logits, dfl_logits) = (columns.all_class_logits(), columns.dfl_logits.unwrap_or_default());
+        let (class_logits, dfl_logits) = (columns.all_class_logits(), columns.dfl_logits.unwrap_or_default().to_f32());
         let small = decode_f32(columns.scores).zip(decode_i32(columns.class_ids)).zip(columns.boxes_xyxy_px());
         for (row, (anchor, ((score, class_id), box_px))) in decode_i32(columns.anchors).zip(small).enumerate() {
             let Some(anchor) = usize::try_from(anchor).ok().and_then(&anchor_in_window) else { continue };
@@ -177,8 +177,7 @@ impl TeacherBatch {
             self.class_logits.extend(class_logits.get(of_row(self.num_classes)).unwrap_or_default());
             if let Some(out) = &mut self.dfl_logits {
                 let start = out.len();
-                let bins = dfl_logits.slice(of_row(self.dfl_len).start, of_row(self.dfl_len).end).unwrap_or_default();
-                out.extend(decode_f16(bins).map(f32::from));
+                out.extend(dfl_logits.get(of_row(self.dfl_len)).unwrap_or_default());
                 if mirrored {
                     swap_left_right(&mut out[start..]);
                 }
