@@ -310,7 +310,8 @@ pub struct TrainArgs {
     /// The cache to distil from; needed unless --distill none.
     #[arg(long, value_name = "CACHE")]
     pub cache: Option<PathBuf>,
-    /// yolov8n, s, m, l, x (random weights), or a .pt or .safetensors file to start from.
+    /// yolov8n, s, m, l, x, or the smaller yolov8p and yolov8f (ours, not Ultralytics'), from random weights; or a .pt or
+    /// .safetensors file to start from.
     #[arg(long, value_name = "NAME|FILE")]
     pub model: String,
     /// Folder of the run.
