@@ -79,9 +79,8 @@ impl Entries<'_> {
         }
         let of_first = |scale: &Scale| first.shape == [scale.channels(64), 3, 3, 3];
         // The first convolution is the same in f and p; the second tells them apart.
-        let of_second = |scale: &Scale| {
-            self.0.get(SECOND).is_some_and(|second| second.shape.first() == Some(&scale.channels(128)))
-        };
+        let of_second =
+            |scale: &Scale| self.0.get(SECOND).is_some_and(|second| second.shape.first() == Some(&scale.channels(128)));
         let mut scales = Scale::ALL.into_iter().filter(of_first).peekable();
         let first_fit = scales.peek().copied();
         let scale = scales.find(of_second).or(first_fit).ok_or_else(|| {
