@@ -36,7 +36,7 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 	.venv-oracle/bin/python -m pip install $(PIP_FLAGS) -r $<
 	touch $@
 
-demo: test-env ## draws a data set, caches what a tiny teacher says of it, inspects, verifies and queries the cache
+demo: test-env ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
 	cargo build --release
 	scripts/demo.sh
 

@@ -124,6 +124,17 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder and all that is in it; one that is already gone is no error.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
 /// Flushes a folder's list of names to the disk.
 ///
 /// # Errors

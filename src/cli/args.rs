@@ -53,6 +53,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes, for trying things.
     Synth(SynthArgs),
+    /// Show the whole way in two minutes: draw shapes, cache a small teacher, train a student with and without, compare.
+    Demo(DemoArgs),
 }
 
 /// `logitcache audit`
@@ -316,7 +318,8 @@ pub struct TrainArgs {
     /// The cache to distil from; needed unless --distill none.
     #[arg(long, value_name = "CACHE")]
     pub cache: Option<PathBuf>,
-    /// yolov8n, s, m, l, x (random weights), or a .pt or .safetensors file to start from.
+    /// yolov8n, s, m, l, x, or the smaller yolov8p and yolov8f (ours, not Ultralytics'), from random weights; or a .pt or
+    /// .safetensors file to start from.
     #[arg(long, value_name = "NAME|FILE")]
     pub model: String,
     /// Folder of the run.
@@ -475,6 +478,26 @@ pub struct SynthArgs {
     /// One JSON object on stdout (schemas/synth.schema.json).
     #[arg(long)]
     pub json: bool,
+}
+
+/// `logitcache demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for all of it; must not exist or be empty.
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    pub dir: PathBuf,
+    /// Other pictures and other random weights.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Number of images to draw; one in five is kept for scoring.
+    #[arg(long, default_value = "250")]
+    pub images: NonZeroU32,
+    /// Passes of each student over the training images.
+    #[arg(long, default_value = "30")]
+    pub epochs: NonZeroUsize,
+    /// Remove the demonstration that is there and start again.
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 fn probability<T>(text: &str) -> Result<T, String>

@@ -2,7 +2,11 @@
 
 use super::Status;
 use crate::{Error, Result};
-use std::{env, path::Path, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const NAME: &str = "logitcache-train";
 
@@ -11,16 +15,24 @@ const NAME: &str = "logitcache-train";
 /// # Errors
 /// [`Error::Trainer`] where the trainer or the libtorch that it was built for is not there.
 pub fn to_trainer() -> Result<Status> {
-    let missing = |found: String, remedy: &str| Error::Trainer { found, remedy: remedy.into() };
+    let trainer = trainer()?;
+    become_it(Command::new(&trainer).args(env::args_os().skip(1)), &trainer)
+}
+
+/// The trainer's executable, which lies beside this one.
+///
+/// # Errors
+/// [`Error::Trainer`] where it is not there.
+pub fn trainer() -> Result<PathBuf> {
     let here = env::current_exe().map_err(|e| Error::io(NAME, "find", e))?;
     let trainer = here.with_file_name(NAME);
-    if !trainer.is_file() {
-        return Err(missing(
-            format!("{} is not there", trainer.display()),
-            "Build it: `make setup`, then `cargo build --release`.",
-        ));
+    if trainer.is_file() {
+        return Ok(trainer);
     }
-    become_it(Command::new(&trainer).args(env::args_os().skip(1)), &trainer)
+    Err(Error::Trainer {
+        found: format!("{} is not there", trainer.display()),
+        remedy: "Build it: `make setup`, then `cargo build --release`.".into(),
+    })
 }
 
 #[cfg(unix)]

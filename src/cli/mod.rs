@@ -4,6 +4,7 @@ pub mod args;
 mod audit;
 mod build;
 mod convert;
+mod demo;
 mod detector;
 mod eval;
 mod handover;
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> Result<Status> {
         Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
+        Command::Demo(args) => demo::run(&args, cli.quiet),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod boxes;
 mod check;
+mod embedded;
 mod graph;
 mod head;
 mod metadata;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use boxes::{BoxSource, Cell, Grid};
 pub use check::SelfCheck;
+pub use embedded::EMBEDDED;
 pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, Precision, TeacherModel, TeacherOptions};
 pub use select::{HeadView, Selected, Selection, Selector, sigmoid};
 pub use session::{HeadOutputs, Provider, RunError, SessionOptions, TeacherSession};

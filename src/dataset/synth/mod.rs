@@ -1,6 +1,6 @@
 //! A small labelled data set of drawn shapes, for tests, demonstrations and first tries.
 //!
-//! Eight classes of shapes lie on cluttered, textured ground, over one another, in all sizes (most of them small), with
+//! Six classes of shapes lie on cluttered, textured ground, over one another, in all sizes (most of them small), with
 //! sensor noise and JPEG artefacts. Image `i` is drawn from (seed, `i`) alone, so it does not depend on how many others
 //! there are, on the number of threads, or on their timing.
 

@@ -149,7 +149,7 @@ fn start(model: &str) -> Result<Start> {
         return Ok(Start::File(path));
     }
     Err(Error::Mismatch {
-        found: format!("--model {model} is neither a file nor one of yolov8n, yolov8s, yolov8m, yolov8l, yolov8x"),
+        found: format!("--model {model} is neither a file nor one of {}", Scale::NAMES),
         remedy: "Name a scale (random weights), or a .pt or .safetensors file.".into(),
     })
 }

@@ -47,7 +47,7 @@ impl RunFolder {
                 fsio::remove_file(&path.join(name))?;
             }
             for name in FOLDERS {
-                remove_folder(&path.join(name))?;
+                fsio::remove_folder(&path.join(name))?;
             }
         }
         fsio::create_folder(&path.join("weights"))?;
@@ -69,7 +69,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove_pixels(&self) -> Result<()> {
-        remove_folder(&self.path().join(PIXELS))
+        fsio::remove_folder(&self.path().join(PIXELS))
     }
 
     fn refuse_foreign(&self) -> Result<()> {
@@ -86,12 +86,5 @@ impl RunFolder {
             }
         }
         Ok(())
-    }
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, "remove", e)),
-        _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+mod demo;
 #[path = "../../../tests/cli/support.rs"]
 mod support;
 mod train;

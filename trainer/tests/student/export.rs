@@ -71,7 +71,9 @@ fn round_trip(state: &State, size: usize) {
 #[test]
 fn exports_are_teachers_that_give_the_networks_logits() {
     round_trip(&State::random(Architecture::new(Scale::N, 80), 3), 160);
-    round_trip(&filled(Scale::N, 3), 64);
+    for scale in [Scale::F, Scale::P, Scale::N] {
+        round_trip(&filled(scale, 3), 64);
+    }
     round_trip(&filled(Scale::S, 80), 96);
     round_trip(&filled(Scale::M, 1), 64);
 }

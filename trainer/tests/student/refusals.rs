@@ -63,7 +63,7 @@ fn missing_and_misshapen_tensors_are_named_with_the_shapes() {
     changed(
         |entries| entry(entries, "model.0.conv.weight").2 = vec![12, 4, 3, 3],
         None,
-        &["model.0.conv.weight has the shape [12, 4, 3, 3]", "16 (n)"],
+        &["model.0.conv.weight has the shape [12, 4, 3, 3]", "8 (f, p), 16 (n)"],
     );
     changed(
         |entries| entries.push(("model.23.conv.weight".into(), Dtype::F32, vec![1], vec![0; 4])),

@@ -43,7 +43,8 @@ fn what_was_saved_comes_back_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("best.safetensors");
     let from_pt = load(fixture("yolov8n.pt"), None, 0).unwrap().state;
-    for (state, classes) in [(from_pt, 4), (filled(Scale::N, 3), 3), (filled(Scale::S, 80), 80)] {
+    let small = [Scale::F, Scale::P, Scale::N].map(|scale| (filled(scale, 3), 3));
+    for (state, classes) in small.into_iter().chain([(from_pt, 4), (filled(Scale::S, 80), 80)]) {
         let description = description(classes);
         save(&path, &state, &description).unwrap();
         let bytes = std::fs::read(&path).unwrap();

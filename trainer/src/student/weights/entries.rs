@@ -55,9 +55,10 @@ impl Entries<'_> {
         self.0.contains_key(name)
     }
 
-    /// The network whose tensors these should be, by the shapes of its first and last convolutions.
+    /// The network whose tensors these should be, by the shapes of its first two and last convolutions.
     pub fn architecture(&self) -> Result<Architecture, Refusal> {
         const FIRST: &str = "model.0.conv.weight";
+        const SECOND: &str = "model.1.conv.weight";
         const LAST: &str = "model.22.cv3.0.2.weight";
         if self.has("model.0.conv.bias") && !self.has("model.0.bn.weight") {
             return Err(Refusal::new(
@@ -76,9 +77,15 @@ impl Entries<'_> {
                 "this is a YOLOv8 for another task (segmentation, pose, oriented boxes: it has model.22.cv4); a student is a detector.",
             ));
         }
-        let scale = Scale::ALL.into_iter().find(|scale| first.shape == [scale.channels(64), 3, 3, 3]).ok_or_else(|| {
+        let of_first = |scale: &Scale| first.shape == [scale.channels(64), 3, 3, 3];
+        // The first convolution is the same in f and p; the second tells them apart.
+        let of_second =
+            |scale: &Scale| self.0.get(SECOND).is_some_and(|second| second.shape.first() == Some(&scale.channels(128)));
+        let mut scales = Scale::ALL.into_iter().filter(of_first).peekable();
+        let first_fit = scales.peek().copied();
+        let scale = scales.find(of_second).or(first_fit).ok_or_else(|| {
             Refusal::new(format!(
-                "{FIRST} has the shape {:?}; a YOLOv8 has [c, 3, 3, 3] with c of 16 (n), 32 (s), 48 (m), 64 (l) or 80 (x)",
+                "{FIRST} has the shape {:?}; a YOLOv8 has [c, 3, 3, 3] with c of 8 (f, p), 16 (n), 32 (s), 48 (m), 64 (l) or 80 (x)",
                 first.shape
             ))
         })?;

@@ -1,0 +1,186 @@
+//! `logitcache demo`: the whole way on drawn pictures. Each step is a command of this program, shown before it runs.
+
+use super::{Status, args::DemoArgs, handover, output, print, stop_on_ctrl_c};
+use crate::{Error, Result, fsio, teacher::EMBEDDED};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    path::Path,
+    process::Command,
+    sync::atomic::Ordering,
+};
+
+const TEACHER: &str = "teacher.onnx";
+const REPORT: &str = "report.html";
+
+/// What the demonstration puts into its folder.
+const FILES: [&str; 2] = [TEACHER, REPORT];
+const FOLDERS: [&str; 4] = ["shapes", "cache", "labels-only", "distilled"];
+
+/// The steps: what for, and the command. `DIR`, `IMAGES`, `EPOCHS` and `SEED` stand for what the user said.
+///
+/// Both students start from the same random weights (the seed decides them) and see the same labelled images for the same number of
+/// steps, each with the usual augmentation of its kind (docs/training-data.md). One thread each: sums of several threads round
+/// differently, and so small a network gains little from them.
+const STEPS: [(&str, &str); 6] = [
+    ("A data set of drawn shapes", "synth --out DIR/shapes --images IMAGES --imgsz 128 --seed SEED"),
+    (
+        "What the teacher says of every training image, once",
+        "build --teacher DIR/teacher.onnx --data DIR/shapes/data.yaml --out DIR/cache",
+    ),
+    (
+        "A student from the labels alone",
+        "train --distill none --data DIR/shapes/data.yaml --out DIR/labels-only --model yolov8f --imgsz 160 --epochs EPOCHS \
+         --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
+    ),
+    (
+        "The same student for the same number of steps with the cache; the teacher is not loaded",
+        "train --cache DIR/cache --out DIR/distilled --model yolov8f --epochs EPOCHS \
+         --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
+    ),
+    (
+        "All of it on one page",
+        "report DIR/labels-only DIR/distilled DIR/cache --data DIR/shapes/data.yaml --out DIR/report.html",
+    ),
+    (
+        "Both students and the teacher on images that none of them was trained on",
+        "eval --model DIR/labels-only/best.onnx --model DIR/distilled/best.onnx --model DIR/teacher.onnx \
+         --data DIR/shapes/data.yaml --latency-runs 0",
+    ),
+];
+
+pub fn run(args: &DemoArgs, quiet: bool) -> Result<Status> {
+    // Before the first step, so that a missing trainer is not found out at the third.
+    handover::trainer()?;
+    prepare(args)?;
+    let stop = stop_on_ctrl_c();
+    let program = env::current_exe().map_err(|e| Error::io("logitcache", "find", e))?;
+    for (number, (what, template)) in (1..).zip(STEPS) {
+        let words = words(template, args);
+        print(&format!("\n{number}. {what}\n$ logitcache {}", shown(&words)))?;
+        let mut command = Command::new(&program);
+        command.args(quiet.then_some("--quiet")).args(&words);
+        // Ctrl-C reaches the command as well; it ends what is in flight by itself.
+        let status = command.status().map_err(|e| Error::io(&program, "run", e))?;
+        if stop.load(Ordering::Relaxed) || status.code() == Some(Status::Interrupted as i32) {
+            return Err(Error::Interrupted { remedy: "run the same command with --overwrite to start again".into() });
+        }
+        if !status.success() {
+            output::note(&format!("note: the demonstration ended at step {number}, {status}; the reason is above"));
+            return Ok(Status::Failed);
+        }
+    }
+    print(&format!("\nThe report is {}: open it in a browser.", args.dir.join(REPORT).display()))?;
+    Ok(Status::Done)
+}
+
+/// Makes the folder ready and puts the teacher into it.
+fn prepare(args: &DemoArgs) -> Result<()> {
+    refuse_what_is_there(&args.dir, args.overwrite)?;
+    for name in FILES {
+        fsio::remove_file(&args.dir.join(name))?;
+    }
+    for name in FOLDERS {
+        fsio::remove_folder(&args.dir.join(name))?;
+    }
+    fsio::create_folder(&args.dir)?;
+    let teacher = args.dir.join(TEACHER);
+    fsio::write_atomic(&teacher, EMBEDDED)?;
+    print(&format!("{}: a small detector that comes with the program and knows drawn shapes", teacher.display()))
+}
+
+/// Nothing is removed that no demonstration made, and an earlier one only where the user says so.
+fn refuse_what_is_there(dir: &Path, overwrite: bool) -> Result<()> {
+    let words = |e| Error::io(dir, "list", e);
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(words)?,
+    };
+    for entry in entries {
+        let name = entry.map_err(words)?.file_name();
+        let own = FILES.iter().chain(&FOLDERS).any(|own| name == *own);
+        let holds = |what: &str| format!("{} holds {}{what}", dir.display(), name.display());
+        if !own {
+            return Err(Error::Mismatch {
+                found: holds(", which is no part of a demonstration"),
+                remedy: "Give --dir a new or an empty folder.".into(),
+            });
+        }
+        if !overwrite {
+            return Err(Error::Mismatch {
+                found: holds(" of an earlier demonstration"),
+                remedy: "Choose another --dir, or give --overwrite to remove it and start again.".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The arguments of a step.
+fn words(template: &str, args: &DemoArgs) -> Vec<OsString> {
+    let word = |word: &str| match (word, word.strip_prefix("DIR/")) {
+        (_, Some(name)) => args.dir.join(name).into(),
+        ("IMAGES", _) => args.images.to_string().into(),
+        ("EPOCHS", _) => args.epochs.to_string().into(),
+        ("SEED", _) => args.seed.to_string().into(),
+        (word, _) => word.into(),
+    };
+    template.split_whitespace().map(word).collect()
+}
+
+/// As one would type them into a shell.
+fn shown(words: &[OsString]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:,=@%".contains(c);
+    let quoted = |word: &OsString| {
+        let text = OsStr::to_string_lossy(word);
+        if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Cli;
+    use clap::Parser;
+
+    fn demo(words: &[&str]) -> DemoArgs {
+        match Cli::parse_from(["logitcache", "demo"].iter().chain(words)).command {
+            crate::cli::args::Command::Demo(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_step_is_a_command_of_this_program() {
+        let args = demo(&["--dir", "a b/it's", "--images", "7", "--epochs", "3", "--seed", "11"]);
+        for (_, template) in STEPS {
+            let words = words(template, &args);
+            Cli::try_parse_from(["logitcache".into()].into_iter().chain(words.clone())).unwrap();
+            assert!(words.iter().all(|word| !["DIR", "IMAGES", "EPOCHS", "SEED"].iter().any(|left| word == left)));
+        }
+        let [first, ..] = STEPS;
+        assert_eq!(shown(&words(first.1, &args)), r"synth --out 'a b/it'\''s/shapes' --images 7 --imgsz 128 --seed 11");
+    }
+
+    #[test]
+    fn both_students_are_trained_alike() {
+        let args = demo(&[]);
+        let trained: Vec<_> = STEPS
+            .iter()
+            .filter_map(|(_, template)| {
+                let all = [OsString::from("logitcache")].into_iter().chain(words(template, &args));
+                match Cli::parse_from(all).command {
+                    crate::cli::args::Command::Train(train) => Some(train),
+                    _ => None,
+                }
+            })
+            .collect();
+        let settings = |i: usize| {
+            let t = &trained[i];
+            (&t.model, t.epochs, t.batch, t.lr, t.warmup_epochs, t.seed, t.threads, t.precision, t.no_augment)
+        };
+        assert_eq!((trained.len(), settings(0)), (2, settings(1)));
+    }
+}
