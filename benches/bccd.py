@@ -13,6 +13,7 @@ import argparse
 import concurrent.futures
 import csv
 import json
+import math
 import os
 import pathlib
 import shlex
@@ -27,9 +28,9 @@ SHARED = pathlib.Path(os.environ.get("LOGITCACHE_SHARED", ROOT.parent / "shared"
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 IMGSZ = 320
 
-# What each arm adds to the command that all have. {name} is a cache of CACHES or a data set of `data_sets`.
+# What each arm adds to the command that all have. {name} is a cache of CACHES or a data set of `data_set`.
 ARMS = {
-    "teacher": "--distill none --data {all} --lr 1.5e-3",
+    "teacher": "--distill none --data {all} --model yolov8s --lr 1.5e-3",
     "labels": "--distill none --data {all}",
     "labels-lr1e-3": "--distill none --data {all} --lr 1e-3",
     "labels-lr4e-3": "--distill none --data {all} --lr 4e-3",
@@ -41,22 +42,27 @@ ARMS = {
     "bckd-alpha0.3": "--cache {sparse} --cls-loss bckd --alpha 0.3",
     "bckd-alpha0.5": "--cache {sparse} --cls-loss bckd --alpha 0.5",
     "bckd-t2": "--cache {sparse} --cls-loss bckd --temperature 2",
-    # The live teacher: every anchor of every view, as many views as epochs. The same views from the default selection. The same pictures and
-    # labels without the teacher's word.
+    # The changes of pixels that go with a cache, without the teacher's word.
+    "alpha1": "--cache {sparse} --cls-loss bckd --alpha 1",
+    # The live teacher: every anchor of every view, as many views as epochs. The same views in the default selection; without the teacher's word.
     "live": "--cache {live} --cls-loss bckd",
     "views": "--cache {views} --cls-loss bckd",
     "views-alpha1": "--cache {views} --cls-loss bckd --alpha 1",
-    "alpha1": "--cache {sparse} --cls-loss bckd --alpha 1",
-    # A quarter of the labels: those images alone, for as many steps; all images with the cache.
+    # A part of the labels: those images alone, for as many steps; all images with the cache.
     "quarter": "--distill none --data {quarter}",
-    "quarter-cache": "--cache {scarce} --cls-loss bckd",
+    "quarter-cache": "--cache {sparse4} --cls-loss bckd",
+    "twentieth": "--distill none --data {twentieth}",
+    "twentieth-cache": "--cache {sparse20} --cls-loss bckd",
 }
+# Data set and options of `build`.
 CACHES = {
     "sparse": ("all", ""),
     "views": ("all", "--views {epochs}"),
     "live": ("all", "--views {epochs} --profile dense"),
-    "scarce": ("scarce", "--missing-labels unlabelled"),
+    "sparse4": ("all-quarter-labelled", "--missing-labels unlabelled"),
+    "sparse20": ("all-twentieth-labelled", "--missing-labels unlabelled"),
 }
+PARTS = {"quarter": 4, "twentieth": 20}
 
 
 class Bench:
@@ -82,17 +88,17 @@ class Bench:
             if name not in CACHES:
                 return self.data_set(name)
             data, options = CACHES[name]
-            folder = self.out / "caches" / name
+            folder = self.out / "caches" / (f"{name}-{self.args.epochs}" if "{epochs}" in options else name)
             done = folder.with_suffix(".json")
             if not done.exists():
                 options = shlex.split(options.format(epochs=self.args.epochs))
                 report = self.program("build", "--teacher", self.run_folder("teacher", 0) / "best.onnx", "--data", self.data_set(data),
-                                      "--out", folder, "--json", *options)
+                                      "--out", folder, "--jobs", self.args.jobs * self.args.threads, "--json", *options)
                 done.write_text(json.dumps(report))
             return folder
 
     def data_set(self, name):
-        """`all`; `quarter`: every fourth training image; `scarce`: all images, with the labels of `quarter`. All have the whole val."""
+        """`all`; every fourth (`quarter`) or twentieth training image; all images, with the labels of these. All have the whole val."""
         source = SHARED / "data/bccd"
         if name == "all":
             return source / "data.yaml"
@@ -101,9 +107,10 @@ class Bench:
             shutil.rmtree(folder, ignore_errors=True)
             for kind in "images", "labels":
                 (folder / kind / "train").mkdir(parents=True)
+            each = next(step for part, step in PARTS.items() if part in name)
             for index, image in enumerate(sorted((source / "images/train").iterdir())):
-                labelled = index % 4 == 0
-                if labelled or name == "scarce":
+                labelled = index % each == 0
+                if labelled or name.startswith("all"):
                     shutil.copy(image, folder / "images/train")
                 if labelled:
                     shutil.copy(source / "labels/train" / f"{image.stem}.txt", folder / "labels/train")
@@ -112,19 +119,18 @@ class Bench:
         return folder / "data.yaml"
 
     def run_folder(self, arm, seed):
-        return self.out / "runs" / f"{arm}-{seed}"
+        return self.out / "runs" / (arm if arm == "teacher" else f"{arm}-{self.args.epochs}-{seed}")
 
     def command(self, arm, seed):
         args = self.args
         own = shlex.split(ARMS[arm].format_map(Lazy(self.path)))
-        options = {"--model": "yolov8n", "--epochs": args.epochs, "--batch": args.batch, "--lr": args.lr, "--imgsz": IMGSZ, "--patience": 0,
-                   "--val-every": args.val_every, "--close-mosaic": args.close_mosaic, "--threads": args.threads}
-        if arm == "teacher":
-            options.update({"--model": "yolov8s", "--epochs": args.teacher_epochs, "--close-mosaic": 10})
-        if arm == "quarter":  # As many steps: 7 an epoch instead of 26.
-            for option in "--epochs", "--val-every", "--close-mosaic":
-                options[option] = round(options[option] * 26 / 7)
-            options["--warmup-epochs"] = 3 * 26 / 7
+        epochs = args.teacher_epochs if arm == "teacher" else args.epochs
+        options = {"--epochs": epochs, "--val-every": args.val_every, "--close-mosaic": epochs // 4, "--warmup-epochs": 3}
+        if arm in PARTS:  # As many steps as with all images.
+            steps = lambda images: math.ceil(images / args.batch)
+            factor = steps(205) / steps(math.ceil(205 / PARTS[arm]))
+            options = {option: round(value * factor) for option, value in options.items()}
+        options |= {"--model": "yolov8n", "--batch": args.batch, "--lr": args.lr, "--imgsz": IMGSZ, "--patience": 0, "--threads": args.threads}
         common = [str(word) for option, value in options.items() if option not in own for word in (option, value)]
         return ["train", *own, *common, "--seed", str(seed), "--out", str(self.run_folder(arm, seed)), "--json"]
 
@@ -139,7 +145,7 @@ class Bench:
         rows = list(csv.DictReader((folder / "results.csv").open()))
         images = statistics.median(float(row["images_per_s"]) for row in rows)
         line = {
-            "arm": arm, "seed": seed, "epochs": report["epochs"], "best_epoch": report["best_epoch"],
+            "arm": arm, "of_epochs": self.args.epochs, "seed": seed, "epochs": report["epochs"], "best_epoch": report["best_epoch"],
             "map50": scores["coco"]["ap_50"], "map50_95": scores["coco"]["ap"], "small_recall": scores["small"]["recall"],
             "last_map50": float(rows[-1]["metrics/mAP50(B)"]), "last_map50_95": float(rows[-1]["metrics/mAP50-95(B)"]),
             "images_per_s": images, "time_s": report["time_s"],
@@ -151,12 +157,10 @@ class Bench:
               f"{line['last_map50_95']:.4f}, {images:.1f} images/s", flush=True)
 
     def all(self):
-        done = {(line["arm"], line["seed"]) for line in self.lines()}
+        done = {(line["arm"], line["of_epochs"], line["seed"]) for line in self.lines()}
         wanted = [(arm, seed) for seed in self.args.seeds for arm in self.args.arms]
-        wanted = [(arm, seed) for arm, seed in wanted if (arm, seed) not in done and (arm != "teacher" or seed == 0)]
-        caches = [arm for arm, _ in wanted if "--cache" in ARMS[arm]]
-        if caches and ("teacher", 0) not in done:
-            wanted = [run for run in wanted if run[0] != "teacher"]
+        wanted = [run for run in wanted if (run[0], self.args.epochs, run[1]) not in done and run[0] != "teacher"]
+        if not any(line["arm"] == "teacher" for line in self.lines()) and ("teacher" in self.args.arms or any("--cache" in ARMS[arm] for arm, _ in wanted)):
             self.run("teacher", 0)
         with concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
             futures = [pool.submit(self.run, *run) for run in wanted]
@@ -168,14 +172,13 @@ class Bench:
                 raise
 
     def table(self):
-        by_arm = {}
+        groups = {}
         for line in self.lines():
-            by_arm.setdefault(line["arm"], []).append(line)
-        print("| arm | seeds | mAP50 | mAP50-95 | small-object recall | last epoch's mAP50-95 | images/s |\n|---|---|---|---|---|---|---|")
-        for arm in sorted(by_arm, key=list(ARMS).index):
-            lines = by_arm[arm]
+            groups.setdefault((line["of_epochs"], line["arm"]), []).append(line)
+        print("| epochs | arm | seeds | mAP50 | mAP50-95 | small-object recall | last epoch's mAP50-95 | images/s |\n|---|---|---|---|---|---|---|---|")
+        for (epochs, arm), lines in sorted(groups.items(), key=lambda group: (group[0][0], list(ARMS).index(group[0][1]))):
             cells = [spread([100 * line[key] for line in lines]) for key in ("map50", "map50_95", "small_recall", "last_map50_95")]
-            print(f"| {arm} | {len(lines)} | {' | '.join(cells)} | {statistics.median(line['images_per_s'] for line in lines):.1f} |")
+            print(f"| {epochs} | {arm} | {len(lines)} | {' | '.join(cells)} | {statistics.median(line['images_per_s'] for line in lines):.1f} |")
 
 
 class Lazy(dict):
@@ -203,7 +206,6 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", default="2e-3")
     parser.add_argument("--val-every", type=int, default=5)
-    parser.add_argument("--close-mosaic", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
