@@ -36,7 +36,7 @@ const STEPS: [(&str, &str); 6] = [
     ),
     (
         "The same student for the same number of steps with the cache; the teacher is not loaded",
-        "train --cache DIR/cache --out DIR/distilled --model yolov8f --epochs EPOCHS \
+        "train --cache DIR/cache --alpha 0.5 --out DIR/distilled --model yolov8f --epochs EPOCHS \
          --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
     ),
     (

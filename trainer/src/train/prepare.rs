@@ -339,6 +339,9 @@ fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<Strin
     Ok(Some(DistillOptions { cls_loss: settings.cls_loss, temperature, parts }))
 }
 
+/// Below this a student that starts from nothing hardly gets anywhere in the usual number of epochs (docs/experiments.md: 1e-3 to 4e-3 are alike).
+const USUAL_RANDOM_LR: f64 = 1e-3;
+
 /// The student's first weights and what `config.json` says of them.
 fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>) -> Result<(State, String)> {
     match &options.start {
@@ -346,6 +349,12 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
             notes.push(format!(
                 "{scale} starts from random weights; name a .pt or .safetensors file to start from trained ones"
             ));
+            let lr = options.settings.lr;
+            if lr < USUAL_RANDOM_LR {
+                notes.push(format!(
+                    "a learning rate of {lr} is one for trained weights; random ones usually want --lr {USUAL_RANDOM_LR} or more"
+                ));
+            }
             let state = State::random(Architecture::new(*scale, class_names.len()), options.settings.seed);
             Ok((state, "random".into()))
         }
