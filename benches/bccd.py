@@ -49,6 +49,8 @@ ARMS = {
     "live": "--cache {live} --cls-loss bckd",
     "views": "--cache {views} --cls-loss bckd",
     "views-alpha1": "--cache {views} --cls-loss bckd --alpha 1",
+    # The same views and anchors with nothing rounded to 8 bits and all class logits.
+    "views-float16": "--cache {views16} --cls-loss bckd",
     # A part of the labels: those images alone, for as many steps; all images with the cache.
     "quarter": "--distill none --data {quarter}",
     "quarter-cache": "--cache {sparse4} --cls-loss bckd",
@@ -61,6 +63,7 @@ CACHES = {
     "sparse": ("all", ""),
     "views": ("all", "--views {epochs}"),
     "live": ("all", "--views {epochs} --profile dense"),
+    "views16": ("all", "--views {epochs} --logits float16 --class-coverage 1"),
     "sparse4": ("all-quarter-labelled", "--missing-labels unlabelled"),
     "sparse20": ("all-twentieth-labelled", "--missing-labels unlabelled"),
 }

@@ -329,6 +329,14 @@ fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<Strin
             "Use --cls-loss bckd or bce.",
         );
     }
+    let images = sources.images.images.len();
+    if 2 * unlabelled > images && settings.alpha > 0.5 {
+        let of_teacher = 1.0 - settings.alpha;
+        notes.push(format!(
+            "{unlabelled} of {images} images have no labels and learn from the teacher's {of_teacher:.2} alone; --alpha 0.3 was better with \
+             a quarter of the labels (docs/experiments.md)"
+        ));
+    }
     let temperature = settings.temperature;
     if !SENSIBLE_TEMPERATURES.contains(&temperature) {
         notes.push(format!("warning: a temperature of {temperature} is outside 3 to 6, where published results lie"));
