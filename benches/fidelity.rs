@@ -10,7 +10,7 @@
 use half::f16;
 use logitcache::{
     audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
-    cache::Codebook,
+    cache::{Codebook, lower_sides},
     dataset::{DataSource, Dataset, Sample},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
     teacher::{Grid, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid},
@@ -202,11 +202,8 @@ fn kept(
             }
             t.class_logits.extend(row);
             let mut row = live.dfl_logits[a * dfl_len..(a + 1) * dfl_len].to_vec();
-            for side in row.chunks_mut(dfl_len / 4) {
-                let highest = side.iter().copied().fold(f32::MIN, f32::max);
-                side.iter_mut().for_each(|v| *v -= highest); // no softmax notices
-                policy.round.row(side, Codebook::dfl());
-            }
+            lower_sides(&mut row);
+            row.chunks_mut(dfl_len / 4).for_each(|side| policy.round.row(side, Codebook::dfl()));
             t.dfl_logits.extend(row);
             let stride = grid.cell(a).stride as f32;
             let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);

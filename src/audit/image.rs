@@ -2,7 +2,7 @@
 
 use super::gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
 use crate::{
-    cache::{CacheReader, Codebook, ImageView, decode_f16, to_hex},
+    cache::{CacheReader, Codebook, ImageView, decode_f16, lower_sides, to_hex},
     pipeline::{Outcome, Prepared, Worker},
     preprocess::LetterboxPlan,
     teacher::{Grid, HeadOutputs, TeacherSession, sigmoid},
@@ -264,7 +264,7 @@ impl Comparison<'_> {
             }
             let mut bins = of(&live.dfl_logits, dfl_len);
             if dfl_book.is_some() {
-                bins.chunks_mut((dfl_len / 4).max(1)).for_each(lower_by_highest);
+                lower_sides(&mut bins);
             }
             let row = dfl_logits.get(i * dfl_len..(i + 1) * dfl_len).unwrap_or_default();
             drift.logits(row, bins.into_iter(), dfl_book);
@@ -320,12 +320,6 @@ impl Comparison<'_> {
         }
         faults
     }
-}
-
-/// A side's logits as the 8-bit form has them: no softmax notices.
-fn lower_by_highest(side: &mut [f32]) {
-    let highest = side.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    side.iter_mut().for_each(|v| *v -= highest);
 }
 
 /// What is off most on an image.

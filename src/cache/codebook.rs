@@ -65,6 +65,16 @@ impl Codebook {
     }
 }
 
+/// Lowers the logits of each of the four sides of one anchor, `[4 * reg_max]`, by the side's highest: what `Codebook::dfl` rounds. No softmax
+/// notices.
+pub fn lower_sides(dfl_logits: &mut [f32]) {
+    let bins = (dfl_logits.len() / 4).max(1);
+    for side in dfl_logits.chunks_mut(bins) {
+        let highest = side.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        side.iter_mut().for_each(|logit| *logit -= highest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +97,14 @@ mod tests {
         assert_eq!(cell(0.01), None);
         assert_eq!(Codebook::class().code(f16::from_f32(0.01)), None);
         assert_eq!(Codebook::dfl().code(f16::from_f32(0.5)), None);
+    }
+
+    #[test]
+    fn the_highest_of_each_side_becomes_0() {
+        let mut logits = [1.0, 3.0, -2.0, -5.0, 0.0, 0.5, 7.0, 7.0];
+        lower_sides(&mut logits);
+        assert_eq!(logits, [-2.0, 0.0, 0.0, -3.0, -0.5, 0.0, 0.0, 0.0]);
+        lower_sides(&mut []);
     }
 
     proptest! {

@@ -21,7 +21,7 @@ mod view;
 mod writer;
 
 pub use checked::{content_digests, for_each_image, part_digests};
-pub use codebook::Codebook;
+pub use codebook::{Codebook, lower_sides};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{

@@ -14,7 +14,7 @@ use super::{
     reduce::add_class,
 };
 use crate::{
-    cache::{Codebook, Predictions, rows_with_class_logits},
+    cache::{Codebook, Predictions, lower_sides, rows_with_class_logits},
     preprocess::LetterboxPlan,
     types::{BoxXyxyPx, LogitType},
 };
@@ -156,17 +156,14 @@ impl Selector {
         }
     }
 
-    /// How the DFL logits of an anchor are stored. Lowering a side's logits by their highest changes nothing in its softmax.
+    /// How the DFL logits of an anchor are stored.
     fn round_dfl(&self) -> fn(&[f32]) -> Vec<f16> {
         match self.selection.logits {
             LogitType::Float16 => to_f16,
             LogitType::Bits8 => |row| {
-                let sides = row.chunks((row.len() / 4).max(1));
-                let round = |side: &[f32]| {
-                    let highest = side.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    side.iter().map(|&v| Codebook::dfl().round(v - highest)).collect::<Vec<_>>()
-                };
-                sides.flat_map(round).collect()
+                let mut lowered = row.to_vec();
+                lower_sides(&mut lowered);
+                lowered.into_iter().map(|v| Codebook::dfl().round(v)).collect()
             },
         }
     }
