@@ -87,7 +87,8 @@ impl Build {
             most_bytes: most * pictures,
             free_bytes: fsio::free_space_bytes(&options.out)?,
             estimated_s: estimate_s(&check, pictures, &options),
-            notes: dataset.notes.clone(),
+            warning: model.warning(),
+            notes: dataset.notes.iter().cloned().chain(model.quantization_note(&check)).collect(),
         };
         plan.refuse_if_it_cannot_fit()?;
         Ok(Self { options, dataset, model, sessions, class_map, batch, lock, manifest, pending, plan })

@@ -20,6 +20,7 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         output::note(&build.plan().to_string());
     }
+    build.plan().warning.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let per_image = u64::from(build.plan().views) + 1;
     let unit = if per_image == 1 { Unit::Images } else { Unit::Views };

@@ -31,6 +31,7 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         eval.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
+    eval.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let mut progress = Progress::new(eval.num_images(), Unit::Images, quiet);
     let report = eval.run(stop, |failed| progress.advance(failed));

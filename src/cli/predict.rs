@@ -19,6 +19,7 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         predict.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
+    predict.warning().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     // A bar below the lines of results would only disturb them.
     let lines_are_shown = !args.json && output::stdout_is_terminal();

@@ -91,6 +91,11 @@ impl Eval {
         &self.dataset.notes
     }
 
+    /// What a user must know of the models.
+    pub fn warnings(&self) -> Vec<String> {
+        self.models.iter().filter_map(|loaded| loaded.model.warning()).collect()
+    }
+
     /// Runs every model over every image and scores them. `on_image(failed)` is called for each. Raising `stop` ends it early.
     ///
     /// # Errors
