@@ -4,6 +4,7 @@ use super::{BuildReport, prepare::Build, teach::TeacherWorker};
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageKey, ImageRecord, Manifest, PartWriter},
+    eval::TeacherSight,
     fsio::Lock,
     pipeline::{self, ImageSource, Outcome},
     teacher::{Grid, Selection, Selector},
@@ -22,7 +23,7 @@ impl Build {
     pub fn run(self, stop: &AtomicBool, mut on_view: impl FnMut(bool)) -> Result<BuildReport> {
         let started = Instant::now();
         let images_before = self.manifest.images();
-        let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, .. } = self;
+        let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, plan } = self;
         if !pending.is_empty() {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
             let selection = match options.profile {
@@ -61,9 +62,17 @@ impl Build {
         } else {
             manifest.complete = true;
         }
-        if manifest.complete && manifest.digests.is_none() {
-            manifest.digests = Some(CacheReader::with_manifest(lock.folder(), manifest.clone())?.content_digests()?);
-            manifest.save(&lock).map_err(how_to_go_on)?;
+        // A cache without an image is of no use, whatever is known of the failures: the same build
+        // goes on with it once they are mended.
+        manifest.complete &= manifest.images() > 0;
+        let mut sight = None;
+        if manifest.complete {
+            let reader = CacheReader::with_manifest(lock.folder(), manifest.clone())?;
+            if manifest.digests.is_none() {
+                manifest.digests = Some(reader.content_digests()?);
+                manifest.save(&lock).map_err(how_to_go_on)?;
+            }
+            sight = TeacherSight::of(&reader)?;
         }
         let images_this_run = manifest.images() - images_before;
         let elapsed_s = started.elapsed().as_secs_f64();
@@ -78,6 +87,9 @@ impl Build {
             complete: manifest.complete,
             content_sha256: manifest.digests.map(|d| d.content_sha256),
             failures: manifest.failures,
+            passed_over: dataset.passed_over,
+            notes: plan.notes,
+            teacher: sight,
             elapsed_s,
             images_per_s: images_this_run as f64 / elapsed_s,
         })

@@ -44,7 +44,7 @@ pub struct Plan {
     pub free_bytes: u64,
     /// Estimated time of this run, in seconds.
     pub estimated_s: f64,
-    /// What the user should know of the data set.
+    /// What the user should know of the data set and the cache's place.
     pub notes: Vec<String>,
 }
 
