@@ -65,17 +65,18 @@ impl Build {
         // A cache without an image is of no use, whatever is known of the failures: the same build
         // goes on with it once they are mended.
         manifest.complete &= manifest.images() > 0;
-        let mut sight = None;
+        let mut reader = None;
         if manifest.complete {
-            let reader = CacheReader::with_manifest(lock.folder(), manifest.clone())?;
+            let complete = CacheReader::with_manifest(lock.folder(), manifest.clone())?;
             if manifest.digests.is_none() {
-                manifest.digests = Some(reader.content_digests()?);
+                manifest.digests = Some(complete.content_digests()?);
                 manifest.save(&lock).map_err(how_to_go_on)?;
             }
-            sight = TeacherSight::of(&reader)?;
+            reader = Some(complete);
         }
-        let images_this_run = manifest.images() - images_before;
         let elapsed_s = started.elapsed().as_secs_f64();
+        let teacher = reader.as_ref().map(TeacherSight::of).transpose()?.flatten();
+        let images_this_run = manifest.images() - images_before;
         Ok(BuildReport {
             cache: options.out,
             samples: dataset.samples.len() as u64,
@@ -89,7 +90,7 @@ impl Build {
             failures: manifest.failures,
             passed_over: dataset.passed_over,
             notes: plan.notes,
-            teacher: sight,
+            teacher,
             elapsed_s,
             images_per_s: images_this_run as f64 / elapsed_s,
         })

@@ -148,12 +148,12 @@ impl TeacherSight {
         const REMEDY: &str = "Look at some images (`logitcache predict`), train the teacher longer, or check that it \
                               is the right one, at the right --imgsz.";
         let (of, seen, which) = match self.images_with_objects {
-            0 => (self.images, self.images_over_25, "images (or most of them are empty)"),
-            labelled => (labelled, self.images_with_objects_over_25, "images with labelled objects"),
+            0 => (self.images, self.images_over_25, "images. Unless most of them are empty, a"),
+            labelled => (labelled, self.images_with_objects_over_25, "images with labelled objects. A"),
         };
         if (seen as f64) < SEES_LITTLE * of as f64 {
             return Some(format!(
-                "the teacher sees next to nothing: its highest score is over {SEEN} on {seen} of {of} {which}. A \
+                "the teacher sees next to nothing: its highest score is over {SEEN} on {seen} of {of} {which} \
                  student learns next to nothing from it. {REMEDY}"
             ));
         }
@@ -242,11 +242,15 @@ mod tests {
             warning: None,
         };
         let warning = |sight: TeacherSight| sight.warn().unwrap_or_default();
-        assert!(warning(sight(80, 7, 0, 0, None)).contains("on 7 of 80 images (or most of them are empty)"));
+        assert!(
+            warning(sight(80, 7, 0, 0, None)).contains("on 7 of 80 images. Unless most of them are empty, a student")
+        );
         assert_eq!(sight(80, 8, 0, 0, None).warn(), None);
         // Nine of ten images are background, and on the others it sees something.
         assert_eq!(sight(100, 9, 10, 9, Some(0.5)).warn(), None);
-        assert!(warning(sight(100, 50, 20, 1, Some(0.5))).contains("on 1 of 20 images with labelled objects"));
+        assert!(
+            warning(sight(100, 50, 20, 1, Some(0.5))).contains("on 1 of 20 images with labelled objects. A student")
+        );
         assert!(warning(sight(100, 90, 90, 90, Some(0.01))).contains("mAP@0.5 is 0.010"));
     }
 }
