@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
+//! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> eval -> build, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 

@@ -87,6 +87,25 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// Files that are no images of the data set although they lie in it or it lists them: pictures of
+/// kinds that are not decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PassedOver {
+    /// How many.
+    pub count: u64,
+    /// Each of them, in the order of their paths.
+    pub files: Vec<PassedOverFile>,
+}
+
+/// One file that was passed over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct PassedOverFile {
+    /// As the `path` column would show it.
+    pub path: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// The stage that refused an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Error, Result,
     augment::VIEW_RULE,
-    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
+    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher, columns},
     dataset::{ClassMap, Dataset, paths},
     fsio::{self, Lock},
     pipeline, preprocess,
@@ -29,7 +29,7 @@ pub struct Build {
     pub(super) manifest: Manifest,
     /// Image ids to work on, in order.
     pub(super) pending: Vec<i64>,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 impl Build {
@@ -88,7 +88,10 @@ impl Build {
             free_bytes: fsio::free_space_bytes(&options.out)?,
             estimated_s: estimate_s(&check, pictures, &options),
             warning: model.warning(),
-            notes: dataset.notes.iter().cloned().chain(model.quantization_note(&check)).collect(),
+            notes: (dataset.notes.iter().cloned())
+                .chain(columns::hidden_by_path(&paths::absolute(&options.out)))
+                .chain(model.quantization_note(&check))
+                .collect(),
         };
         plan.refuse_if_it_cannot_fit()?;
         Ok(Self { options, dataset, model, sessions, class_map, batch, lock, manifest, pending, plan })

@@ -32,7 +32,8 @@ pub struct Manifest {
     pub dataset: DatasetInfo,
     /// How it ran and what was kept.
     pub settings: Settings,
-    /// Whether every sample of the data set is in a part or among the failures.
+    /// Whether every sample of the data set is in a part or among the failures, and at least one is
+    /// in a part.
     pub complete: bool,
     /// Digests over the whole content; null while a build is going on.
     pub digests: Option<ContentDigests>,

@@ -79,6 +79,7 @@ fn show(report: &EvalReport) -> String {
     if let [model] = report.models.as_slice() {
         lines.extend([String::new(), classes(&model.scores)]);
     }
+    lines.extend(output::passed_over(&report.passed_over));
     if !report.failures.is_empty() {
         let count = HumanCount(report.failures.len() as u64);
         lines.extend([String::new(), format!("{count} images failed and are not in the scores:")]);

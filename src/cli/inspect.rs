@@ -35,7 +35,11 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
 
 fn show_cache(s: &CacheSummary) -> String {
     let (t, set) = (&s.teacher, &s.settings);
-    let state = if s.complete { "complete" } else { "unfinished: run the same build to go on" };
+    let state = match (s.complete, s.images, s.failures.len()) {
+        (true, ..) => "complete",
+        (false, 0, 1..) => "not complete: no image could be used. Mend them and run the same build again",
+        _ => "unfinished: run the same build to go on",
+    };
     let kept = s.settings.profile.as_str();
     let profile = if s.archive { format!("archive of a {kept} cache") } else { kept.to_owned() };
     let boxes = match t.reg_max {

@@ -1,11 +1,14 @@
 //! The only file that prints: results to stdout, everything else to stderr.
 
-use crate::types::Failure;
+use crate::types::{Failure, PassedOver};
 use indicatif::HumanCount;
 use std::io::{self, IsTerminal, Write};
 
 /// Failures named on the terminal.
 const FAILURES_SHOWN: usize = 20;
+
+/// Files that were passed over, named on the terminal.
+const PASSED_OVER_SHOWN: usize = 3;
 
 /// Writes a command's result to stdout. A reader that went away (`| head`) is not an error.
 ///
@@ -45,6 +48,20 @@ pub fn failures(failures: &[Failure], what: &str) -> Vec<String> {
         lines.push("  ... (--json has all)".into());
     }
     lines
+}
+
+/// Files that were passed over, in one line; none where none was.
+pub fn passed_over(passed_over: &PassedOver) -> Option<String> {
+    let shown: Vec<&str> = passed_over.files.iter().take(PASSED_OVER_SHOWN).map(|file| file.path.as_str()).collect();
+    let more = if passed_over.files.len() > shown.len() { ", ... (--json has all)" } else { "" };
+    let files = if passed_over.count == 1 { "file" } else { "files" };
+    (passed_over.count > 0).then(|| {
+        format!(
+            "passed over: {} {files} of kinds that are not decoded: {}{more}",
+            HumanCount(passed_over.count),
+            shown.join(", ")
+        )
+    })
 }
 
 /// A table with aligned columns: the first column to the left, the others to the right where `right` says so.

@@ -44,6 +44,14 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
         let remedy = format!("{seen} of {} pictures were looked at", report.samples);
         return Err(Error::Interrupted { remedy });
     }
+    if report.images.is_empty() && !report.failures.is_empty() {
+        return Err(Error::Dataset {
+            path: args.pictures.first().cloned().unwrap_or_default(),
+            found: format!("none of {} pictures could be looked at", report.samples),
+            remedy: "Each is named above (with --json: among the failures) with its reason. Mend them, or name others."
+                .into(),
+        });
+    }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
 
@@ -68,6 +76,7 @@ fn totals(report: &PredictReport) -> String {
         let failed = HumanCount(report.failures.len() as u64);
         lines.push(format!("failed: {failed} of {} images", HumanCount(report.samples)));
     }
+    lines.extend(output::passed_over(&report.passed_over));
     if let Some(out) = &report.out {
         lines.push(format!("written to {out}: pictures, {LABELS_FOLDER}, {DETECTIONS_FILE}"));
     }

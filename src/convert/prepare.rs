@@ -4,7 +4,7 @@ use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
     build::refuse_foreign_files,
-    cache::{self, DatasetInfo, Manifest, PartEntry},
+    cache::{self, DatasetInfo, Manifest, PartEntry, columns},
     dataset::paths,
     fsio::{self, Lock},
     types::{LogitType, Profile},
@@ -71,6 +71,11 @@ impl Conversion {
     /// Images that an interrupted conversion finished.
     pub fn images_done(&self) -> u64 {
         self.manifest.images()
+    }
+
+    /// What the user should know, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        columns::hidden_by_path(&paths::absolute(&self.options.out)).into_iter().collect()
     }
 
     /// Parts still to do.

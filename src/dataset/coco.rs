@@ -81,7 +81,7 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
         let unlabelled = |image: &CocoImage| Sample::new(&root, picture(&root, image), TruthSource::NoLabels);
         let samples = content.images.iter().map(unlabelled).collect();
         notes.push("the file has no `annotations` list, so the data set carries no labels".into());
-        return Ok(Dataset { root, format: DatasetFormat::Coco, class_names: None, samples, notes });
+        return Ok(Dataset::new(root, DatasetFormat::Coco, None, samples, notes));
     };
     let (class_names, class_ids) = classes(json, content.categories)?;
     let mut boxes = boxes_by_image(json, &content.images, annotations, &class_ids, &mut notes)?;
@@ -100,7 +100,7 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
             Sample::new(&root, picture(&root, image), TruthSource::Parsed(Box::new(parsed)))
         })
         .collect();
-    Ok(Dataset { root, format: DatasetFormat::Coco, class_names: Some(class_names), samples, notes })
+    Ok(Dataset::new(root, DatasetFormat::Coco, Some(class_names), samples, notes))
 }
 
 fn read(json: &Path) -> Result<CocoFile> {

@@ -2,7 +2,7 @@
 
 use crate::preprocess::RgbImage;
 use image::{ExtendedColorType, ImageError, ImageFormat, codecs::jpeg::JpegEncoder};
-use std::{io::Cursor, path::Path};
+use std::{ffi::OsStr, io::Cursor, path::Path};
 
 /// Quality of JPEG files: lines and letters stay sharp.
 const JPEG_QUALITY: u8 = 92;
@@ -17,7 +17,13 @@ const JPEG_QUALITY: u8 = 92;
 pub fn encode(image: &RgbImage, path: &Path) -> Result<Vec<u8>, ImageError> {
     let mut bytes = Vec::new();
     let (width, height) = (image.size.width, image.size.height);
-    match ImageFormat::from_path(path)? {
+    let suffix = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let format = match suffix.as_str() {
+        "jfi" | "jif" | "jpe" | "mpo" | "pjp" | "pjpeg" => ImageFormat::Jpeg,
+        "dib" => ImageFormat::Bmp,
+        _ => ImageFormat::from_path(path)?,
+    };
+    match format {
         ImageFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode(
             &image.pixels,
             width,

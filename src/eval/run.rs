@@ -22,6 +22,9 @@ use std::{
     time::Instant,
 };
 
+/// Failures that an error names where every image failed.
+const FAILURES_SHOWN: usize = 20;
+
 /// Everything that decides what an evaluation does.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {
@@ -69,7 +72,7 @@ impl Eval {
         let runtime = teacher::runtime::init(options.detector.ort_lib.as_deref())?;
         let dataset = Dataset::open(&options.source)?;
         let Some(class_names) = dataset.class_names.clone() else {
-            return Err(no_labels(&options, "this data set carries no labels".into()));
+            return Err(no_labels(&options, &dataset, "this data set carries no labels".into()));
         };
         let load = |path: &PathBuf| {
             let model = Detector::load(&DetectorOptions { model: path.clone(), ..options.detector.clone() })?;
@@ -142,7 +145,8 @@ impl Eval {
         for (loaded, mut run) in self.models.iter().zip(runs) {
             let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
             if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
-                return Err(no_labels(&self.options, format!("the labels of {} images show no object", images.len())));
+                let found = format!("the labels of {} images show no object", images.len());
+                return Err(no_labels(&self.options, &self.dataset, found));
             }
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
             let against_first = all_matches.first().map(|first| bootstrap::compare(first, &matches)).transpose()?;
@@ -169,6 +173,8 @@ impl Eval {
             images: scored.len() as u64,
             unlabelled_images: unlabelled.len() as u64,
             failures,
+            passed_over: self.dataset.passed_over,
+            notes: self.dataset.notes,
             settings: EvalSettings {
                 conf: nms.conf,
                 iou: nms.iou,
@@ -230,18 +236,18 @@ impl Eval {
 
     fn nothing_to_score(&self, failures: &[Failure]) -> Error {
         let samples = self.dataset.samples.len();
-        match failures.first() {
-            Some(first) => Error::Dataset {
-                path: self.options.source.data.clone(),
-                found: format!(
-                    "{} of {samples} images failed, the first {}: {}",
-                    failures.len(),
-                    first.path,
-                    first.reason
-                ),
-                remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
-            },
-            None => no_labels(&self.options, format!("none of {samples} images has labels")),
+        if failures.is_empty() {
+            return no_labels(&self.options, &self.dataset, format!("none of {samples} images has labels"));
+        }
+        let mut found = format!("{} of {samples} images failed:", failures.len());
+        found.extend(failures.iter().take(FAILURES_SHOWN).map(|f| format!("\n  {}: {}", f.path, f.reason)));
+        if failures.len() > FAILURES_SHOWN {
+            found += "\n  ...";
+        }
+        Error::Dataset {
+            path: self.options.source.data.clone(),
+            found,
+            remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
         }
     }
 }
@@ -261,10 +267,11 @@ impl LoadedModel {
     }
 }
 
-fn no_labels(options: &EvalOptions, found: String) -> Error {
+fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {
+    let unread = dataset.unread_labels.as_ref().map(|unread| format!("\n  {unread}")).unwrap_or_default();
     Error::Dataset {
         path: options.source.data.clone(),
-        found,
+        found: found + &unread,
         remedy: "Scores need labelled objects. Give a data.yaml, a COCO instances.json or a folder of Pascal VOC XML with them, and the \
                  --split that has them."
             .into(),

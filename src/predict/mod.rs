@@ -101,6 +101,8 @@ impl Predict {
             images: Vec::new(),
             totals: Vec::new(),
             failures: Vec::new(),
+            passed_over: dataset.passed_over.clone(),
+            notes: dataset.notes.clone(),
         };
         // Drawn some at a time, by as many threads as there are jobs; the model goes on meanwhile.
         let at_a_time = output.as_ref().map_or(1, |output| output.drawers.current_num_threads());

@@ -11,6 +11,7 @@ mod demo;
 mod determinism;
 mod eval;
 mod failures;
+mod field_files;
 mod interruption;
 mod json;
 mod predict;

@@ -52,6 +52,11 @@ impl Description {
         Ok(Self { path: raw.path, names, splits })
     }
 
+    /// Whether it names the pictures of any split.
+    pub(super) fn has_splits(&self) -> bool {
+        self.splits.iter().any(|(_, places)| places.as_ref().is_some_and(|places| !places.0.is_empty()))
+    }
+
     /// The folders or list files of one split.
     pub(super) fn split(&self, yaml: &Path, split: &str) -> Result<&[String]> {
         let filled = || self.splits.iter().filter_map(|(name, places)| Some((*name, places.as_ref()?.0.as_slice())));

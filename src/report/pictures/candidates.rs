@@ -5,10 +5,10 @@ use crate::{
     Error, Result,
     cache::MissingLabels,
     dataset::{Dataset, Truth},
-    eval::{Detector, DetectorOptions},
+    eval::{Detector, DetectorOptions, evenly, teacher_boxes},
     pipeline::read_file,
     preprocess::{self, DecodeLimits},
-    report::cache_folder::{CacheFolder, evenly, teacher_boxes},
+    report::cache_folder::CacheFolder,
     types::{Detection, LabelBox},
 };
 use std::{

@@ -159,7 +159,10 @@ pub fn from_dataset(dataset: &Dataset, class_names: &[String]) -> Result<TrainIm
                 "{} carries no labels, and without a cache there is nothing else to learn from",
                 dataset.root.display()
             ),
-            remedy: "Give a labelled data set, or a --cache that a teacher filled.".into(),
+            remedy: match &dataset.unread_labels {
+                Some(unread) => format!("{unread}."),
+                None => "Give a labelled data set, or a --cache that a teacher filled.".into(),
+            },
         });
     };
     let map = ClassMap::new(names, class_names)?;

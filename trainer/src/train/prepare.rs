@@ -28,6 +28,8 @@ use std::{
     thread,
 };
 
+/// Failures of a cache that an error names.
+const FAILURES_SHOWN: usize = 20;
 /// Side of the input in pixels where neither user nor cache says one.
 const DEFAULT_IMGSZ: u32 = 640;
 /// Temperatures that published results used.
@@ -182,6 +184,20 @@ impl Sources {
 
 fn open_cache(path: &Path) -> Result<CacheReader> {
     let cache = CacheReader::open(path)?;
+    let failures = &cache.manifest().failures;
+    if cache.is_empty() && !failures.is_empty() {
+        let reasons = failures.iter().take(FAILURES_SHOWN).map(|f| format!("\n  {}: {}", f.path, f.reason));
+        let more = if failures.len() > FAILURES_SHOWN { "\n  ... (`logitcache inspect --json` has all)" } else { "" };
+        return Err(Error::Cache {
+            path: path.to_owned(),
+            found: format!(
+                "no image is in it; {} failed when it was built:{}{more}",
+                failures.len(),
+                reasons.collect::<String>()
+            ),
+            remedy: "Mend the images or their labels and run the same `logitcache build` again.".into(),
+        });
+    }
     if cache.manifest().complete {
         return Ok(cache);
     }
