@@ -7,7 +7,10 @@ mod common;
 
 use logitcache::preprocess::{DecodeLimits, RgbImage, decode, size_of};
 use sha2::{Digest, Sha256};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The folder of a case, or `None` with a line that counts as a skipped test.
 fn case(name: &str) -> Option<PathBuf> {
@@ -19,7 +22,7 @@ fn case(name: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
-fn read(folder: &PathBuf, name: &str) -> Result<RgbImage, String> {
+fn read(folder: &Path, name: &str) -> Result<RgbImage, String> {
     let bytes = fs::read(folder.join(name)).unwrap();
     let image = decode(&bytes, &DecodeLimits::default()).map_err(|error| format!("{name}: {error}"))?;
     assert_eq!(size_of(&bytes, &DecodeLimits::default()).unwrap(), image.size, "{name}");
@@ -27,7 +30,7 @@ fn read(folder: &PathBuf, name: &str) -> Result<RgbImage, String> {
 }
 
 /// Each of these files has this size and these pixels.
-fn assert_pixels(folder: &PathBuf, files: &[&str], (width, height): (u32, u32), sha256: &str) {
+fn assert_pixels(folder: &Path, files: &[&str], (width, height): (u32, u32), sha256: &str) {
     for name in files {
         let image = read(folder, name).unwrap();
         assert_eq!((image.size.width, image.size.height), (width, height), "{name}");

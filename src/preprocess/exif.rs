@@ -12,7 +12,8 @@
 //! - in WebP in the `EXIF` chunk of a file whose header says that it has one;
 //! - in TIFF and BigTIFF in the first directory.
 //!
-//! Where OpenCV 5.0 and Pillow 13 decide otherwise:
+//! Where OpenCV 5.0 and Pillow 13 decide otherwise (the first four lines are not about TIFF, where
+//! OpenCV turns for every integer type):
 //!
 //! | file | here | OpenCV | Pillow |
 //! |---|---|---|---|

@@ -241,16 +241,14 @@ impl<'a> Page<'a> {
         let mut file = Vec::with_capacity(tables.len() + piece.len() + 32);
         file.extend([0xFF, 0xD8]);
         for marker in before_pixels(tables).chain(before_pixels(piece)) {
-            match marker.code {
-                // Notes of programs, of colours as well; markers that mean nothing here.
-                0xE0..=0xEF | 0xFE | 0x01 | 0xD0..=0xD7 => continue,
-                // The frame tells how many components there are.
-                0xC0..=0xCF if !matches!(marker.code, 0xC4 | 0xC8 | 0xCC) => {
-                    if marker.segment.get(5).copied().map(u64::from) != Some(self.samples) {
-                        return Err("it has not as many colour components as the TIFF");
-                    }
-                }
-                _ => {}
+            // Notes of programs, of colours as well; markers that mean nothing here.
+            if matches!(marker.code, 0xE0..=0xEF | 0xFE | 0x01 | 0xD0..=0xD7) {
+                continue;
+            }
+            // The frame tells how many components there are.
+            let frame = matches!(marker.code, 0xC0..=0xCF) && !matches!(marker.code, 0xC4 | 0xC8 | 0xCC);
+            if frame && marker.segment.get(5).copied().map(u64::from) != Some(self.samples) {
+                return Err("it has not as many colour components as the TIFF");
             }
             file.extend([0xFF, marker.code]);
             file.extend((marker.segment.len() as u16 + 2).to_be_bytes());
@@ -267,10 +265,8 @@ impl<'a> Page<'a> {
     fn pieces(&self, size: ImageSize) -> Result<Pieces<'a>, DecodeError> {
         let side = |tag| self.tags.integer(tag).filter(|&side| side > 0);
         let tiles = side(tag::TILE_WIDTH).zip(side(tag::TILE_LENGTH));
-        let (width, height) = tiles.map_or_else(
-            || (u64::from(size.width), side(tag::ROWS_PER_STRIP).unwrap_or(u64::MAX).min(size.height.into())),
-            |tile| tile,
-        );
+        let rows = side(tag::ROWS_PER_STRIP).unwrap_or(u64::MAX).min(size.height.into());
+        let (width, height) = tiles.unwrap_or((size.width.into(), rows));
         let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
             return Err(damaged(format_args!("its tiles have {width} x {height} pixels")));
         };
@@ -326,7 +322,7 @@ impl<'a> Page<'a> {
         if (across, down) != (1, 1) {
             let predictor = self.tags.integer(tag::PREDICTOR).unwrap_or(1);
             let rows = self.tags.integer(tag::ROWS_PER_STRIP).unwrap_or(u64::MAX);
-            if predictor != 1 || (rows < u64::from(size.height) && rows % u64::from(down) != 0) {
+            if predictor != 1 || (rows < u64::from(size.height) && !rows.is_multiple_of(u64::from(down))) {
                 return Err(unsupported());
             }
             sound &= set(tag::SAMPLES_PER_PIXEL, 1) && set(tag::BITS_PER_SAMPLE, 8);
