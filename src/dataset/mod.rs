@@ -16,7 +16,7 @@ pub mod paths;
 pub mod synth;
 mod truth;
 mod voc;
-mod yolo;
+pub(crate) mod yolo;
 
 #[cfg(test)]
 mod tests;

@@ -161,13 +161,13 @@ impl TeacherModel {
     }
 
     /// The model to run: float32 images in, class logits and DFL logits (or boxes) out, the original's decoding left out.
-    pub(super) fn edited_bytes(&self) -> Vec<u8> {
+    pub(crate) fn edited_bytes(&self) -> Vec<u8> {
         let second = self.tensors.dfl_logits.as_deref().unwrap_or(&self.tensors.boxes);
         self.bytes_with(&[&self.tensors.class_logits, second])
     }
 
     /// The model with its own output beside the raw ones, for [`TeacherModel::self_check`].
-    pub(super) fn check_bytes(&self) -> Vec<u8> {
+    pub(crate) fn check_bytes(&self) -> Vec<u8> {
         let second = self.tensors.dfl_logits.as_deref().unwrap_or(&self.tensors.boxes);
         self.bytes_with(&[&self.tensors.class_logits, second, &self.tensors.output])
     }
