@@ -20,6 +20,8 @@ pub mod draw;
 pub mod error;
 pub mod eval;
 pub mod fsio;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 #[doc(hidden)]
 pub mod pipeline;

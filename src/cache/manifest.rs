@@ -101,7 +101,7 @@ pub struct Teacher {
 impl Teacher {
     /// Number of anchors over all strides.
     pub fn total_anchors(&self) -> u64 {
-        self.strides.iter().map(|&s| self.anchors_of(s)).sum()
+        sum(self.strides.iter().map(|&s| self.anchors_of(s)))
     }
 
     /// Number of anchors of one stride: grid cells, a cut-off one at the edge counted.
@@ -343,7 +343,7 @@ impl Manifest {
 
     /// Rows of all images files: one of each image and of each of its views.
     pub fn records(&self) -> u64 {
-        self.parts.iter().map(|p| p.images).sum()
+        sum(self.parts.iter().map(|p| p.images))
     }
 
     /// Images in the parts; each is there with all its views.
@@ -353,12 +353,12 @@ impl Manifest {
 
     /// Rows of all predictions files.
     pub fn rows(&self) -> u64 {
-        self.parts.iter().map(|p| p.rows).sum()
+        sum(self.parts.iter().map(|p| p.rows))
     }
 
     /// Bytes of all Parquet files.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|p| p.images_file.bytes + p.predictions_file.bytes).sum()
+        sum(self.parts.iter().flat_map(|p| [p.images_file.bytes, p.predictions_file.bytes]))
     }
 
     /// Everything that must be the same to go on with this cache and is not: teacher, data set and settings, without
@@ -385,6 +385,11 @@ impl Manifest {
         }
         differences
     }
+}
+
+/// The sum of what a manifest states, which need not be true: the highest number where it is larger.
+fn sum(stated: impl Iterator<Item = u64>) -> u64 {
+    stated.fold(0, u64::saturating_add)
 }
 
 /// Two values as text; of two lists only the first elements that differ, so that 80 class names stay readable.

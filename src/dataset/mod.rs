@@ -17,7 +17,7 @@ pub mod synth;
 mod truth;
 mod unread;
 mod voc;
-mod yolo;
+pub(crate) mod yolo;
 
 #[cfg(test)]
 mod tests;

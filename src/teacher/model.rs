@@ -207,12 +207,12 @@ impl TeacherModel {
     }
 
     /// The model to run: float32 images in, class logits and DFL logits (or boxes) out, the original's decoding left out.
-    pub(super) fn edited_bytes(&self) -> Vec<u8> {
+    pub(crate) fn edited_bytes(&self) -> Vec<u8> {
         self.bytes_with(&[&self.taps.class_logits, &self.taps.box_values])
     }
 
     /// The model with its own outputs beside the raw ones, for [`TeacherModel::self_check`].
-    pub(super) fn check_bytes(&self) -> Vec<u8> {
+    pub(crate) fn check_bytes(&self) -> Vec<u8> {
         let raw = [&self.taps.class_logits, &self.taps.box_values];
         let all = raw.into_iter().chain(&self.taps.own).chain(&self.taps.float);
         self.bytes_with(&all.map(String::as_str).collect::<Vec<_>>())

@@ -14,7 +14,7 @@ const SPLITS: &str = "train, val or test";
 
 /// What a `data.yaml` says, checked.
 #[derive(Debug)]
-pub(super) struct Description {
+pub(crate) struct Description {
     /// `path` as written.
     pub(super) path: Option<String>,
     /// Class names by class id.
@@ -30,7 +30,7 @@ impl Description {
     }
 
     /// Parses the content; the error is what was found and the remedy.
-    fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
         let options = serde_saphyr::options! { with_snippet: false };
         let raw: Raw = serde_saphyr::from_slice_with_options(bytes, options).map_err(|e| {
             let remedy = "It needs `train:` (and `val:`, `test:`) and `names:`; indent with spaces, not tabs.";

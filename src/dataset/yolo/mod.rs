@@ -1,6 +1,6 @@
 //! Ultralytics data sets: a `data.yaml` that names image folders or lists, and one label text file per image.
 
-mod description;
+pub(crate) mod description;
 pub(super) mod rows;
 
 use super::{
