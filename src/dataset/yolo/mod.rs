@@ -4,7 +4,7 @@ mod description;
 pub(super) mod rows;
 
 use super::{Dataset, DatasetFormat, Sample, fault, files, notes::Note, paths, truth::TruthSource};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use description::Description;
 use std::{
     collections::{BTreeSet, HashSet},
@@ -41,7 +41,7 @@ pub(super) fn open(yaml: &Path, split: &str) -> Result<Dataset> {
 fn root(yaml: &Path, description: &Description) -> Result<PathBuf> {
     let here = yaml.parent().unwrap_or(Path::new("/"));
     let Some(path) = description.path.as_deref().filter(|p| !p.is_empty()) else { return Ok(here.to_path_buf()) };
-    let root = paths::absolute(&here.join(path));
+    let root = paths::named(here, path);
     if files::is_dir(&root) {
         return Ok(root);
     }
@@ -82,12 +82,12 @@ struct Pictures {
 impl Pictures {
     /// Adds what one entry of the split names: a folder or a list file.
     fn add(&mut self, yaml: &Path, split: &str, root: &Path, entry: &str, notes: &mut Vec<String>) -> Result<()> {
-        let mut place = paths::absolute(&root.join(entry));
+        let mut place = paths::named(root, entry);
         // Exports of Roboflow say `../train/images` and mean `train/images`; Ultralytics takes it so.
-        if let Some(inside) = entry.strip_prefix("../")
+        if let Some(inside) = entry.strip_prefix("../").or_else(|| entry.strip_prefix("..\\"))
             && !place.exists()
         {
-            place = paths::absolute(&root.join(inside));
+            place = paths::named(root, inside);
         }
         let metadata = std::fs::metadata(&place).map_err(|e| {
             fault(
@@ -130,22 +130,23 @@ impl Pictures {
         let mut others =
             Note::new("listed file is no picture that is decoded", "listed files are no pictures that are decoded");
         let mut base = None;
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        for line in text.split(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {
+        let text = text::decode_paths(&bytes)
+            .map_err(|found| fault(list, format!("this is no list of images: {found}"), "Save it as UTF-8."))?;
+        for line in text::lines(&text) {
             let entry = Path::new(OsStr::from_bytes(line));
             if files::kind(entry) != files::Kind::Image {
                 others.add(entry.display());
                 continue;
             }
-            let path = if line.starts_with(b"./") || entry.is_absolute() {
-                here.join(entry)
+            let base = if line.starts_with(b"./") || line.starts_with(b".\\") || entry.is_absolute() {
+                here
             } else {
-                base.get_or_insert_with(|| {
-                    if !root.join(entry).exists() && here.join(entry).exists() { here } else { root }
+                *base.get_or_insert_with(|| {
+                    let is_below = |folder| paths::named(folder, entry).exists();
+                    if !is_below(root) && is_below(here) { here } else { root }
                 })
-                .join(entry)
             };
-            let path = paths::absolute(&path);
+            let path = paths::named(base, entry);
             let label = label_path(&path);
             self.list.push(Picture { path, label });
         }
