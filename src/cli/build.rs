@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     text,
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -61,6 +61,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         images_per_part: args.images_per_part,
         views: Views { count: args.views, seed: args.seed },
         names: args.names.as_deref().map(read_names).transpose()?,
+        class_map: NameMap::new(args.map.iter().cloned())?,
         ignore_labels: args.ignore_labels,
         missing_labels: args.missing_labels.into(),
         overwrite: args.overwrite,

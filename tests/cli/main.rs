@@ -11,6 +11,7 @@ mod demo;
 mod determinism;
 mod eval;
 mod failures;
+mod field_text;
 mod interruption;
 mod json;
 mod predict;
