@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> eval -> build, audit -> inspect,
+//! types, error, fsio, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> eval -> build, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -29,6 +29,7 @@ pub mod predict;
 pub mod preprocess;
 pub mod report;
 pub mod teacher;
+pub mod text;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -163,8 +163,11 @@ pub struct BuildArgs {
     /// Class names, one a line, for a model without metadata.
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,
+    /// A class of the data set is this class of the teacher; once for each class of another name.
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names)]
+    pub map: Vec<(String, String)>,
     /// Build without labels.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "map")]
     pub ignore_labels: bool,
     /// What an image without a label file means.
     #[arg(long, value_enum, default_value_t = MissingArg::Background)]
@@ -237,6 +240,9 @@ pub struct EvalArgs {
     /// Overlap over which the lower of two boxes of a class is dropped.
     #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
     pub iou: f64,
+    /// A class of the data set is this class of the models; once for each class of another name. It is scored under that name.
+    #[arg(long, value_name = "NAME=MODELS_NAME", value_parser = two_names)]
+    pub map: Vec<(String, String)>,
     /// What an image without a label file means. Unlabelled images do not count.
     #[arg(long, value_enum, default_value_t = MissingArg::Background)]
     pub missing_labels: MissingArg,
@@ -331,6 +337,9 @@ pub struct TrainArgs {
     /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// A class of the data set is this class of the cache's teacher; once for each class of another name [default: as the cache was built].
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names, requires = "cache")]
+    pub map: Vec<(String, String)>,
     /// Split to train on, without a cache.
     #[arg(long, default_value = "train")]
     pub split: String,
@@ -510,6 +519,13 @@ where
     } else {
         Err("expected a probability from 0 to 1".into())
     }
+}
+
+/// The two names of a `--map`, split at the first `=`.
+fn two_names(text: &str) -> Result<(String, String), String> {
+    let names = text.split_once('=').map(|(own, models)| (own.trim().to_owned(), models.trim().to_owned()));
+    let names = names.filter(|(own, models)| !own.is_empty() && !models.is_empty());
+    names.ok_or_else(|| "expected two class names with a `=` between them, the data set's first".into())
 }
 
 fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {

@@ -10,8 +10,9 @@ use crate::{
     Error, Result,
     augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     eval::TeacherSight,
+    text,
 };
 use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
@@ -72,6 +73,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         images_per_part: args.images_per_part,
         views: Views { count: args.views, seed: args.seed },
         names: args.names.as_deref().map(read_names).transpose()?,
+        class_map: NameMap::new(args.map.iter().cloned())?,
         ignore_labels: args.ignore_labels,
         missing_labels: args.missing_labels.into(),
         overwrite: args.overwrite,
@@ -80,15 +82,17 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
 
 /// Class names, one a line; empty lines at the end do not count.
 pub fn read_names(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let refuse = |found: String, remedy: &str| Error::Dataset { path: path.to_owned(), found, remedy: remedy.into() };
+    let text =
+        text::decode(&bytes).map_err(|found| refuse(format!("this is not text: {found}"), "Save it as UTF-8."))?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
         None if !names.is_empty() => Ok(names),
-        found => Err(Error::Dataset {
-            path: path.to_owned(),
-            found: found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
-            remedy: "Write one class name a line, in the order of the model's classes.".into(),
-        }),
+        found => Err(refuse(
+            found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
+            "Write one class name a line, in the order of the model's classes.",
+        )),
     }
 }
 

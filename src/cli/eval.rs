@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     eval::{Eval, EvalOptions, EvalReport, NmsOptions, Scores},
     fsio,
 };
@@ -55,6 +55,7 @@ fn options(args: &EvalArgs) -> Result<EvalOptions> {
     Ok(EvalOptions {
         models: args.model.clone(),
         source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
+        class_map: NameMap::new(args.map.iter().cloned())?,
         missing_labels: args.missing_labels.into(),
         detector: args.detector.resolve(first, nms)?,
         latency_runs: args.latency_runs,

@@ -71,6 +71,11 @@ fn show_cache(s: &CacheSummary) -> String {
         ),
         format!("          sha256 {}", t.sha256),
         format!("data      {} {} at {}", s.dataset.format, s.dataset.split, s.dataset.root),
+    ];
+    if !s.dataset.class_map.is_empty() {
+        lines.push(format!("          classes {}", s.dataset.class_map));
+    }
+    lines.extend([
         format!(
             "settings  min-score {}, top-k {}, {coverage}{} logits, batch {}, {}, {}",
             set.min_score,
@@ -82,7 +87,7 @@ fn show_cache(s: &CacheSummary) -> String {
         ),
         format!("content   {}", s.content_sha256.as_ref().map_or("-".to_owned(), |d| format!("sha256 {d}"))),
         String::new(),
-    ];
+    ]);
     let mut classes: Vec<_> = s.classes.iter().filter(|c| c.count > 0 || c.label_boxes > 0).collect();
     classes.sort_by(|a, b| b.count.cmp(&a.count).then(a.class_id.cmp(&b.class_id)));
     let rows: Vec<_> = classes

@@ -57,6 +57,7 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         source: "../images".into(),
         images_dir: None,
         class_names: Vec::new(),
+        class_map: Default::default(),
         format: "folder".into(),
         split: String::new(),
         root: "../pictures".into(),

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, to_hex},
-    dataset::{DataSource, Dataset},
+    cache::{CacheReader, LabelsState, to_hex},
+    dataset::{ClassMap, DataSource, Dataset, NameMap},
     report::RunData,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
@@ -56,8 +56,16 @@ struct Sources {
     class_names: Vec<String>,
     imgsz: u32,
     described: String,
-    val: Option<Dataset>,
-    val_source: Option<DataSource>,
+    val: Option<Validation>,
+    class_map: NameMap,
+}
+
+/// The data set to validate on.
+struct Validation {
+    dataset: Dataset,
+    source: DataSource,
+    /// Onto the student's classes.
+    classes: ClassMap,
 }
 
 impl Run {
@@ -97,7 +105,12 @@ impl Run {
                 .and_then(|c| c.manifest().digests.as_ref().map(|d| d.content_sha256.clone())),
             threads: threads.get(),
             device: format!("{:?}", options.device).to_lowercase(),
-            data: RunData::new(&options.out, options.cache.as_deref(), sources.val_source.as_ref()),
+            data: RunData::new(
+                &options.out,
+                options.cache.as_deref(),
+                sources.val.as_ref().map(|val| &val.source),
+                &sources.class_map,
+            ),
             settings: options.settings.clone(),
         };
 
@@ -109,7 +122,7 @@ impl Run {
         let mut failures = images.failures;
         notes.extend(images.notes);
         let (val_images, truths) = match &val {
-            Some(dataset) => images::for_validation(dataset, &class_names, input, &mut failures)?,
+            Some(val) => images::for_validation(&val.dataset, &val.classes, input, &mut failures),
             None => Default::default(),
         };
         on_pixels((images.images.len() + val_images.len()) as u64);
@@ -155,9 +168,16 @@ impl Sources {
     fn open(options: &TrainOptions, notes: &mut Vec<String>) -> Result<Self> {
         let cache = options.cache.as_deref().map(open_cache).transpose()?.map(Arc::new);
         let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
+        if let Some(data) = &data {
+            options.class_map.refuse_foreign(data)?;
+        }
+        let class_map = match &cache {
+            Some(cache) => options.class_map.or(&cache.manifest().dataset.class_map),
+            None => NameMap::default(),
+        };
         let (images, class_names, described) = match (&cache, &data) {
             (Some(cache), data) => {
-                let images = images::from_cache(cache, data.as_ref())?;
+                let images = images::from_cache(cache, data.as_ref(), &class_map)?;
                 let labels = data
                     .as_ref()
                     .map_or("labels from the cache".into(), |d| format!("labels from {}", d.root.display()));
@@ -166,7 +186,7 @@ impl Sources {
             }
             (None, Some(data)) => {
                 let names = data.class_names.clone().unwrap_or_default();
-                let images = images::from_dataset(data, &names)?;
+                let images = images::from_dataset(data)?;
                 (images, names, format!("{} ({}), labels alone", data.root.display(), data.format.as_str()))
             }
             (None, None) => {
@@ -177,8 +197,9 @@ impl Sources {
             }
         };
         let imgsz = input_side(options, cache.as_deref())?;
-        let (val, val_source) = validation(options, cache.as_deref(), &images, notes)?.unzip();
-        Ok(Self { cache, images, class_names, imgsz, described, val, val_source })
+        let student = StudentClasses { names: &class_names, map: &class_map };
+        let val = validation(options, cache.as_deref(), &images, &student, notes)?;
+        Ok(Self { cache, images, class_names, imgsz, described, val, class_map })
     }
 }
 
@@ -259,13 +280,20 @@ fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32
     }
 }
 
-/// The data set to validate on and where it was found; `None` where there is none, with a note that says why.
+/// The classes that a data set must have, under these names or under those of the map.
+struct StudentClasses<'a> {
+    names: &'a [String],
+    map: &'a NameMap,
+}
+
+/// The data set to validate on; `None` where there is none, with a note that says why.
 fn validation(
     options: &TrainOptions,
     cache: Option<&CacheReader>,
     images: &TrainImages,
+    student: &StudentClasses<'_>,
     notes: &mut Vec<String>,
-) -> Result<Option<(Dataset, DataSource)>> {
+) -> Result<Option<Validation>> {
     if !options.validate {
         return Ok(None);
     }
@@ -282,7 +310,21 @@ fn validation(
             if dataset.samples.iter().map(|s| &s.path).eq(trained) {
                 notes.push("the validation images are the training images: scores say nothing of new ones".into());
             }
-            Ok(Some((dataset, source)))
+            match ClassMap::of(&dataset, student.names, student.map) {
+                Ok((classes, found)) => {
+                    notes.extend(found.into_iter().map(|note| format!("validation: {note}")));
+                    Ok(Some(Validation { dataset, source, classes }))
+                }
+                // Whoever built without labels because of their classes need not hear of them again.
+                Err(Error::Mismatch { found, .. })
+                    if options.val_split.is_none()
+                        && cache.is_some_and(|c| c.manifest().dataset.labels != LabelsState::Stored) =>
+                {
+                    notes.push(format!("no validation: {}", found.replace("\n ", ";")));
+                    Ok(None)
+                }
+                Err(error) => Err(of_validation(error, split, cache.is_some())),
+            }
         }
         Ok((dataset, _)) if options.val_split.is_some() => Err(Error::Mismatch {
             found: format!("{} has no labels to validate with", dataset.root.display()),
@@ -297,6 +339,16 @@ fn validation(
             notes.push(format!("no validation: {error}"));
             Ok(None)
         }
+    }
+}
+
+/// What can be done where the split to validate on has classes that the student lacks.
+fn of_validation(error: Error, split: &str, has_cache: bool) -> Error {
+    let Error::Mismatch { found, remedy } = error else { return error };
+    let remedy = if has_cache { remedy } else { "Name in both splits what the student is to learn.".into() };
+    Error::Mismatch {
+        found: format!("the split {split}, for validation: {found}"),
+        remedy: format!("{remedy} Or validate on nothing: --val-split none."),
     }
 }
 
@@ -336,13 +388,20 @@ fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<Strin
     }
     let unlabelled = sources.images.images.iter().filter(|i| i.labels.is_none()).count();
     if unlabelled > 0 && settings.cls_loss == ClsLoss::SoftmaxKl {
+        let remedy = match manifest.dataset.labels {
+            LabelsState::Ignored => {
+                "Use --cls-loss bckd or bce. Or give the labels: --data D, with --map NAME=TEACHERS_NAME for classes that the teacher has \
+                 under another name (docs/classes.md)."
+            }
+            _ => "Use --cls-loss bckd or bce.",
+        };
         return refuse(
             format!(
                 "{unlabelled} of {} images have no labels, and softmax-kl alone cannot teach scores: a softmax does not see the \
                  level of its logits, and YOLOv8 has no background class",
                 sources.images.images.len()
             ),
-            "Use --cls-loss bckd or bce.",
+            remedy,
         );
     }
     let images = sources.images.images.len();

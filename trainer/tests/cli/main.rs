@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, dead_code)]
 #![cfg(feature = "libtorch")]
 
+mod classes;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod demo;
