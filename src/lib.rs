@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
+//! types, error, words, fsio, outputs -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -21,6 +21,7 @@ pub mod error;
 pub mod eval;
 pub mod fsio;
 pub mod inspect;
+pub mod outputs;
 #[doc(hidden)]
 pub mod pipeline;
 pub mod predict;
@@ -28,5 +29,6 @@ pub mod preprocess;
 pub mod report;
 pub mod teacher;
 pub mod types;
+pub mod words;
 
 pub use error::{Error, Result};

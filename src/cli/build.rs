@@ -11,8 +11,9 @@ use crate::{
     augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
     dataset::DataSource,
+    words::counted,
 };
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
 
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
@@ -33,8 +34,11 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         print(&summary(&report))?;
     }
     if stop.load(Ordering::Relaxed) && !report.complete {
-        let remedy =
-            format!("{} of {} images are in the cache; run the same command to go on", report.images, report.samples);
+        let remedy = format!(
+            "{} of {} are in the cache; run the same command to go on",
+            report.images,
+            counted(report.samples, "image")
+        );
         return Err(Error::Interrupted { remedy });
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
@@ -82,10 +86,10 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
 
 fn summary(report: &BuildReport) -> String {
     let mut lines = vec![format!(
-        "{} images{}, {} predictions, {} in {} ({:.1} images/s)",
-        HumanCount(report.images),
+        "{}{}, {}, {} in {} ({:.1} images/s)",
+        counted(report.images, "image"),
         with_views(report.views),
-        HumanCount(report.rows),
+        counted(report.rows, "prediction"),
         HumanBytes(report.bytes),
         report.cache.display(),
         report.images_per_s

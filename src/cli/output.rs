@@ -1,11 +1,7 @@
 //! The only file that prints: results to stdout, everything else to stderr.
 
-use crate::types::Failure;
-use indicatif::HumanCount;
+use crate::{types::Failure, words};
 use std::io::{self, IsTerminal, Write};
-
-/// Failures named on the terminal.
-const FAILURES_SHOWN: usize = 20;
 
 /// Writes a command's result to stdout. A reader that went away (`| head`) is not an error.
 ///
@@ -39,12 +35,8 @@ pub fn failures(failures: &[Failure], what: &str) -> Vec<String> {
     if failures.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![format!("{} images {what}:", HumanCount(failures.len() as u64))];
-    lines.extend(failures.iter().take(FAILURES_SHOWN).map(|f| format!("  {}: {}", f.path, f.reason)));
-    if failures.len() > FAILURES_SHOWN {
-        lines.push("  ... (--json has all)".into());
-    }
-    lines
+    let head = format!("{} {what}:", words::counted(failures.len(), "image"));
+    [vec![head], words::reasons(failures, " (--json has all)")].concat()
 }
 
 /// A table with aligned columns: the first column to the left, the others to the right where `right` says so.

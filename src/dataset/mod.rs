@@ -11,6 +11,7 @@ mod class_map;
 mod coco;
 mod files;
 mod folder;
+mod moved;
 mod notes;
 pub mod paths;
 pub mod synth;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
+pub use moved::refuse_if_moved;
 pub use truth::Truth;
 
 use crate::{

@@ -14,6 +14,7 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset},
     teacher::{self, TeacherModel},
     types::{Failure, FailureStage},
+    words::{self, counted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -137,7 +138,10 @@ impl Eval {
         for (loaded, mut run) in self.models.iter().zip(runs) {
             let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
             if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
-                return Err(no_labels(&self.options, format!("the labels of {} images show no object", images.len())));
+                return Err(no_labels(
+                    &self.options,
+                    format!("the labels of {} show no object", counted(images.len(), "image")),
+                ));
             }
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
             let against_first = all_matches.first().map(|first| bootstrap::compare(first, &matches)).transpose()?;
@@ -225,18 +229,14 @@ impl Eval {
 
     fn nothing_to_score(&self, failures: &[Failure]) -> Error {
         let samples = self.dataset.samples.len();
-        match failures.first() {
-            Some(first) => Error::Dataset {
-                path: self.options.source.data.clone(),
-                found: format!(
-                    "{} of {samples} images failed, the first {}: {}",
-                    failures.len(),
-                    first.path,
-                    first.reason
-                ),
-                remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
-            },
-            None => no_labels(&self.options, format!("none of {samples} images has labels")),
+        if failures.is_empty() {
+            return no_labels(&self.options, format!("none of {} has labels", counted(samples, "image")));
+        }
+        let reasons = words::reasons(failures, "").join("\n");
+        Error::Dataset {
+            path: self.options.source.data.clone(),
+            found: format!("{} of {} failed:\n{reasons}", failures.len(), counted(samples, "image")),
+            remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
         }
     }
 }

@@ -26,6 +26,6 @@ mod tests;
 pub use boxes::{BoxSource, Cell, Grid};
 pub use check::SelfCheck;
 pub use embedded::EMBEDDED;
-pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, Precision, TeacherModel, TeacherOptions};
+pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, MAX_SIZE, Precision, TeacherModel, TeacherOptions};
 pub use select::{HeadView, Selected, Selection, Selector, sigmoid};
 pub use session::{HeadOutputs, Provider, RunError, SessionOptions, TeacherSession};

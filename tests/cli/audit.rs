@@ -236,7 +236,7 @@ fn changed_and_missing_images_are_told() {
     fs::remove_file(&paths[2]).unwrap();
     let run = audit(&cache, &teacher(), &[]).expect(1);
     assert!(run.stdout.contains("the file has changed"), "{}", run.stdout);
-    assert!(run.stdout.contains("1 images could not be compared"), "{}", run.stdout);
+    assert!(run.stdout.contains("1 image could not be compared"), "{}", run.stdout);
 
     // Moved as a whole, the data set is found with --data.
     let moved = dir.path().join("moved-data");

@@ -8,4 +8,6 @@ pub mod cli;
 pub mod student;
 pub mod train;
 
-use logitcache::{Error, Result, augment, cache, dataset, eval, fsio, pipeline, preprocess, report, teacher, types};
+use logitcache::{
+    Error, Result, augment, cache, dataset, eval, fsio, outputs, pipeline, preprocess, report, teacher, types, words,
+};

@@ -5,6 +5,7 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod demo;
+mod starts;
 #[path = "../../../tests/cli/support.rs"]
 mod support;
 mod train;
