@@ -52,7 +52,11 @@ impl Manifest {
             remedy: remedy.to_owned(),
         };
         if !folder.exists() {
-            return fault(folder, "there is no such folder", "Check the path: give the folder that a build made.");
+            return fault(
+                folder,
+                "there is no such folder, so it is not a cache",
+                "Check the path: give the folder that a build made.",
+            );
         }
         let found = "there is no such file, so this folder is not a cache";
         let remedy = "Check the path. A build writes the manifest with its first finished part; run it again.";

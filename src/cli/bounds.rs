@@ -112,9 +112,9 @@ pub fn drawn_images(text: &str) -> Parsed<NonZeroU32> {
     Ok(NonZeroU32::new(value as u32).unwrap_or(NonZeroU32::MIN))
 }
 
-/// `demo --images`: with fewer than ten there is nothing to score the students on.
+/// `demo --images`: with fewer there is nothing to score the students on.
 pub fn demo_images(text: &str) -> Parsed<NonZeroU32> {
-    let value = whole(text, 10, u64::from(SynthConfig::MAX_IMAGES), "")?;
+    let value = whole(text, 5, u64::from(SynthConfig::MAX_IMAGES), "")?;
     Ok(NonZeroU32::new(value as u32).unwrap_or(NonZeroU32::MIN))
 }
 

@@ -97,6 +97,6 @@ fn summary(report: &BuildReport) -> String {
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
     }
-    lines.extend(output::failures(&report.failures, "failed and are not in the cache"));
+    lines.extend(output::failures(&report.failures, "failed, not in the cache"));
     lines.join("\n")
 }

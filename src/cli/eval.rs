@@ -86,7 +86,7 @@ fn show(report: &EvalReport) -> String {
     }
     if !report.failures.is_empty() {
         lines.push(String::new());
-        lines.extend(output::failures(&report.failures, "failed and are not in the scores"));
+        lines.extend(output::failures(&report.failures, "failed, not in the scores"));
     }
     lines.join("\n")
 }

@@ -183,7 +183,7 @@ fn numbers_out_of_bounds_are_refused_with_the_bounds() {
         (&export, "--imgsz", "0", "a multiple of 32"),
         (&synth, "--images", "0", "from 1 to 999999"),
         (&synth, "--imgsz", "63", "from 64 to 4096"),
-        (&demo, "--images", "0", "from 10 to"),
+        (&demo, "--images", "4", "from 5 to"),
         (&demo, "--epochs", "0", "from 1 to 100000"),
         (&demo, "--seed", "-1", "invalid"),
     ];

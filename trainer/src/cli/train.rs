@@ -201,6 +201,6 @@ fn summary(report: &TrainReport) -> String {
     if let Some(onnx) = &report.best_onnx {
         lines.push(format!("model     {}", onnx.display()));
     }
-    lines.extend(output::failures(&report.failures, "were not used"));
+    lines.extend(output::failures(&report.failures, "not used"));
     lines.join("\n")
 }

@@ -95,3 +95,50 @@ pub fn refuse_if_short(
         remedy: "Give a smaller --batch, --imgsz or --model.".into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        student::Scale,
+        train::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
+    };
+
+    /// Peaks of whole processes, of which libtorch itself has half a gigabyte (docs/benchmarks.md): never more is asked for, for what
+    /// runs must not be refused, and not much less.
+    #[test]
+    fn a_step_is_told_as_large_as_it_was_measured() {
+        let settings = |precision, batch| Settings {
+            epochs: 1,
+            batch,
+            optimizer: OptimizerKind::Adamw,
+            lr: 1e-3,
+            warmup_lr: 1e-5,
+            warmup_epochs: 3.0,
+            decay: Decay::Cosine,
+            temperature: 4.0,
+            alpha: 0.7,
+            cls_loss: ClsLoss::Bckd,
+            distill: Distill::None,
+            precision,
+            seed: 0,
+            augment: true,
+            close_mosaic: 0,
+            patience: 0,
+            val_every: 1,
+        };
+        let architecture = Architecture::new(Scale::N, 80);
+        let input = |side| ImageSize { width: side, height: side };
+        let bytes = |side, precision, batch| step_bytes(&architecture, input(side), &settings(precision, batch));
+        for (precision, peak) in [(Precision::Fp32, 4.5e9), (Precision::Bf16, 2.7e9)] {
+            let share = bytes(640, precision, 16) as f64 / peak;
+            assert!((0.5..1.0).contains(&share), "{precision:?}: {share} of the measured peak");
+        }
+        let one = bytes(64, Precision::Fp32, 1);
+        assert_eq!((bytes(64, Precision::Fp32, 7), bytes(128, Precision::Fp32, 1)), (7 * one, 4 * one));
+        assert!(refuse_if_short(&architecture, input(64), &settings(Precision::Fp32, 1), Device::Cpu).is_ok());
+        let error = refuse_if_short(&architecture, input(8192), &settings(Precision::Fp32, 1024), Device::Cpu);
+        assert!(error.unwrap_err().to_string().contains("--batch"));
+        assert!(refuse_if_short(&architecture, input(8192), &settings(Precision::Fp32, 1024), Device::Cuda(0)).is_ok());
+    }
+}

@@ -58,7 +58,7 @@ fn every_image_that_is_left_out_is_named_with_its_reason() {
     fs::write(&labels[2], "17 0.5 0.5 0.2 0.2\n").unwrap();
     fs::write(&images[5], &whole_picture[..whole_picture.len() / 2]).unwrap();
     let run = plain(&data, &out, &[("--quiet", "")]).expect(1);
-    for words in ["2 images were not used", name(&images[2]), "line 1", "\"17\" does not exist", name(&images[5])] {
+    for words in ["2 images not used", name(&images[2]), "line 1", "\"17\" does not exist", name(&images[5])] {
         assert!(run.stdout.contains(words), "{words}: {run:?}");
     }
     let report = plain(&data, &out, &[("--overwrite", ""), ("--json", "")]).expect(1).json();
