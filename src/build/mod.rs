@@ -1,6 +1,7 @@
 //! `build`: a frozen teacher over a data set into a cache, once, in parallel, resumable.
 
 mod commit;
+mod estimate;
 mod folder;
 mod plan;
 mod prepare;

@@ -12,6 +12,7 @@ use crate::{
     audit::{Audit, AuditOptions, AuditReport},
     cache::Manifest,
     dataset::DataSource,
+    words::counted,
 };
 use indicatif::HumanCount;
 use std::{num::NonZeroUsize, thread};
@@ -59,9 +60,9 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
 fn show(report: &AuditReport) -> String {
     let mut lines = vec![
         format!(
-            "{} of {} images of {} against the live teacher {}; student: {}; T {}",
+            "{} of {} of {} against the live teacher {}; student: {}; T {}",
             HumanCount(report.images),
-            HumanCount(report.images_in_cache),
+            counted(report.images_in_cache, "image"),
             report.cache,
             report.teacher,
             report.student,
@@ -90,8 +91,8 @@ fn show(report: &AuditReport) -> String {
     ));
     if report.blank.images > 0 {
         lines.push(format!(
-            "blank     {} images of which nothing is kept, with {:.4} % of the weights: in \"as one batch\" only",
-            HumanCount(report.blank.images),
+            "blank     {} of which nothing is kept, with {:.4} % of the weights: in \"as one batch\" only",
+            counted(report.blank.images, "image"),
             100.0 * report.blank.weight
         ));
     }
@@ -112,7 +113,7 @@ fn show(report: &AuditReport) -> String {
     lines
         .extend(report.worst.iter().map(|w| format!("  {:.6} {} image {} ({})", w.cosine, w.term, w.image_id, w.path)));
     if !report.findings.is_empty() {
-        lines.push(format!("{} findings:", HumanCount(report.findings.len() as u64)));
+        lines.push(counted(report.findings.len(), "finding") + ":");
         lines.extend(report.findings.iter().take(FINDINGS_SHOWN).map(|finding| format!("  {finding}")));
         if report.findings.len() > FINDINGS_SHOWN {
             lines.push("  ... (--json has all)".into());
@@ -130,6 +131,12 @@ fn verdict(report: &AuditReport) -> String {
     let low: Vec<&str> =
         report.terms.iter().filter(|t| t.cosine_mean < report.min_cosine).map(|t| t.term.as_str()).collect();
     match low.as_slice() {
+        [] if report.findings.is_empty() => {
+            let images = counted(report.failures.len(), "image");
+            format!(
+                "failed: {images} could not be compared, see the reasons above; restore the pictures, or name their place with --data"
+            )
+        }
         [] => {
             "failed: see the findings above; build the cache again with --overwrite, or restore what has changed".into()
         }

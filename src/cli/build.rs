@@ -13,6 +13,7 @@ use crate::{
     dataset::{DataSource, NameMap},
     eval::TeacherSight,
     text,
+    words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
@@ -36,8 +37,11 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         print(&summary(&report))?;
     }
     if stop.load(Ordering::Relaxed) && !report.complete {
-        let remedy =
-            format!("{} of {} images are in the cache; run the same command to go on", report.images, report.samples);
+        let remedy = format!(
+            "{} of {} are in the cache; run the same command to go on",
+            report.images,
+            counted(report.samples, "image")
+        );
         return Err(Error::Interrupted { remedy });
     }
     if report.images == 0 {
@@ -98,10 +102,10 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
 
 fn summary(report: &BuildReport) -> String {
     let mut lines = vec![format!(
-        "{} images{}, {} predictions, {} in {} ({:.1} images/s)",
-        HumanCount(report.images),
+        "{}{}, {}, {} in {} ({:.1} images/s)",
+        counted(report.images, "image"),
         with_views(report.views),
-        HumanCount(report.rows),
+        counted(report.rows, "prediction"),
         HumanBytes(report.bytes),
         report.cache.display(),
         report.images_per_s
@@ -109,7 +113,7 @@ fn summary(report: &BuildReport) -> String {
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
     }
-    lines.extend(output::failures(&report.failures, "failed and are not in the cache"));
+    lines.extend(output::failures(&report.failures, "failed, not in the cache"));
     lines.extend(output::passed_over(&report.passed_over));
     lines.extend(report.teacher.iter().flat_map(seen));
     lines.join("\n")

@@ -11,6 +11,7 @@ mod class_map;
 mod coco;
 mod files;
 mod folder;
+mod moved;
 mod name_map;
 mod notes;
 pub mod paths;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
+pub use moved::refuse_if_moved;
 pub use name_map::NameMap;
 pub use truth::Truth;
 

@@ -14,6 +14,7 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset, NameMap},
     teacher::{self, TeacherModel},
     types::{Failure, FailureStage},
+    words::{self, counted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,9 +22,6 @@ use std::{
     sync::atomic::AtomicBool,
     time::Instant,
 };
-
-/// Failures that an error names where every image failed.
-const FAILURES_SHOWN: usize = 20;
 
 /// Everything that decides what an evaluation does.
 #[derive(Debug, Clone)]
@@ -167,7 +165,7 @@ impl Eval {
         for (loaded, mut run) in self.models.iter().zip(runs) {
             let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
             if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
-                let found = format!("the labels of {} images show no object", images.len());
+                let found = format!("the labels of {} show no object", counted(images.len(), "image"));
                 return Err(no_labels(&self.options, &self.dataset, found));
             }
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
@@ -257,16 +255,12 @@ impl Eval {
     fn nothing_to_score(&self, failures: &[Failure]) -> Error {
         let samples = self.dataset.samples.len();
         if failures.is_empty() {
-            return no_labels(&self.options, &self.dataset, format!("none of {samples} images has labels"));
+            return no_labels(&self.options, &self.dataset, format!("none of {} has labels", counted(samples, "image")));
         }
-        let mut found = format!("{} of {samples} images failed:", failures.len());
-        found.extend(failures.iter().take(FAILURES_SHOWN).map(|f| format!("\n  {}: {}", f.path, f.reason)));
-        if failures.len() > FAILURES_SHOWN {
-            found += "\n  ...";
-        }
+        let reasons = words::reasons(failures, "").join("\n");
         Error::Dataset {
             path: self.options.source.data.clone(),
-            found,
+            found: format!("{} of {} failed:\n{reasons}", failures.len(), counted(samples, "image")),
             remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
         }
     }
