@@ -637,6 +637,9 @@ pub enum LogitsArg {
     /// One of 256 values, one byte.
     #[value(name = "8bit")]
     Bits8,
+    /// DFL logits as one of 256 values, one byte; class logits in two bytes.
+    #[value(name = "8bit-dfl")]
+    Bits8Dfl,
     /// Two bytes.
     Float16,
 }
@@ -685,6 +688,7 @@ impl From<LogitsArg> for LogitType {
     fn from(arg: LogitsArg) -> Self {
         match arg {
             LogitsArg::Bits8 => Self::Bits8,
+            LogitsArg::Bits8Dfl => Self::Bits8Dfl,
             LogitsArg::Float16 => Self::Float16,
         }
     }
