@@ -12,6 +12,7 @@ mod determinism;
 mod eval;
 mod failures;
 mod field_files;
+mod field_graphs;
 mod interruption;
 mod json;
 mod predict;
