@@ -169,12 +169,15 @@ pub enum Store {
     Cls,
 }
 
-/// How a logit is stored.
+/// How logits are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LogitType {
     /// As one of 256 values, one byte each (`docs/format.md`, "Logits of 8 bits").
     #[serde(rename = "8bit")]
     Bits8,
+    /// DFL logits as one of 256 values, class logits as float16.
+    #[serde(rename = "8bit-dfl")]
+    Bits8Dfl,
     /// As float16.
     #[serde(rename = "float16")]
     Float16,
@@ -185,6 +188,7 @@ impl LogitType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bits8 => "8bit",
+            Self::Bits8Dfl => "8bit-dfl",
             Self::Float16 => "float16",
         }
     }

@@ -1,6 +1,6 @@
 //! Running a prepared build: outcomes into parts, parts into the manifest.
 
-use super::{BuildReport, prepare::Build, teach::TeacherWorker};
+use super::{BuildOptions, BuildReport, prepare::Build, teach::TeacherWorker};
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageKey, ImageRecord, Manifest, PartWriter},
@@ -26,16 +26,7 @@ impl Build {
         let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, plan } = self;
         if !pending.is_empty() {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
-            let selection = match options.profile {
-                Profile::Dense => Selection::ALL,
-                Profile::Mapped => Selection {
-                    min_score: options.min_score,
-                    top_k: options.top_k.get(),
-                    coverage: options.coverage,
-                    class_coverage: options.class_coverage,
-                    logits: options.logits,
-                },
-            };
+            let selection = selection_of(&options);
             let worker = |session| TeacherWorker {
                 session,
                 batch,
@@ -94,6 +85,20 @@ impl Build {
             elapsed_s,
             images_per_s: images_this_run as f64 / elapsed_s,
         })
+    }
+}
+
+/// Which anchors are kept.
+pub(super) fn selection_of(options: &BuildOptions) -> Selection {
+    match options.profile {
+        Profile::Dense => Selection::ALL,
+        Profile::Mapped => Selection {
+            min_score: options.min_score,
+            top_k: options.top_k.get(),
+            coverage: options.coverage,
+            class_coverage: options.class_coverage,
+            logits: options.logits,
+        },
     }
 }
 

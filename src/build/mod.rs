@@ -1,6 +1,7 @@
 //! `build`: a frozen teacher over a data set into a cache, once, in parallel, resumable.
 
 mod commit;
+mod estimate;
 mod folder;
 mod plan;
 mod prepare;
@@ -13,7 +14,7 @@ pub use prepare::Build;
 use crate::{
     augment::Views,
     cache::MissingLabels,
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     eval::TeacherSight,
     teacher::Provider,
     types::{Failure, LogitType, PassedOver, Profile, Store},
@@ -61,6 +62,8 @@ pub struct BuildOptions {
     pub views: Views,
     /// Class names for a model without metadata.
     pub names: Option<Vec<String>>,
+    /// Classes of the data set that the teacher has under other names.
+    pub class_map: NameMap,
     /// Build without labels.
     pub ignore_labels: bool,
     /// What an image without a label file means.

@@ -214,6 +214,7 @@ impl Table {
             (_, _, predictions::IMAGE_ID | predictions::VIEW) => Form::Runs,
             (_, _, predictions::CLASS_ID) if num_classes > MAX_CODES => Form::Plain,
             (_, _, predictions::STRIDE | predictions::CLASS_ID) => Form::Codes,
+            (_, LogitType::Bits8Dfl, predictions::CLASS_LOGITS) => Form::Plain,
             (_, _, predictions::CLASS_LOGITS | predictions::DFL_LOGITS) => Form::Codes,
             _ => Form::Plain,
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     augment::{VIEW_RULE, Views},
+    dataset::NameMap,
     preprocess::DECODER,
     types::{Failure, LogitType, Profile, Store},
 };
@@ -137,6 +138,10 @@ pub struct DatasetInfo {
     /// teacher's class ids, matched by name.
     #[serde(default)]
     pub class_names: Vec<String>,
+    /// Classes of the data set that are a class of the teacher under another name, each with that name (`--map`). Empty in caches of
+    /// earlier programs.
+    #[serde(default)]
+    pub class_map: NameMap,
 }
 
 /// What became of the data set's labels.

@@ -10,8 +10,10 @@ use crate::{
     Error, Result,
     augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     eval::TeacherSight,
+    text,
+    words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
@@ -35,8 +37,11 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         print(&summary(&report))?;
     }
     if stop.load(Ordering::Relaxed) && !report.complete {
-        let remedy =
-            format!("{} of {} images are in the cache; run the same command to go on", report.images, report.samples);
+        let remedy = format!(
+            "{} of {} are in the cache; run the same command to go on",
+            report.images,
+            counted(report.samples, "image")
+        );
         return Err(Error::Interrupted { remedy });
     }
     if report.images == 0 {
@@ -72,6 +77,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         images_per_part: args.images_per_part,
         views: Views { count: args.views, seed: args.seed },
         names: args.names.as_deref().map(read_names).transpose()?,
+        class_map: NameMap::new(args.map.iter().cloned())?,
         ignore_labels: args.ignore_labels,
         missing_labels: args.missing_labels.into(),
         overwrite: args.overwrite,
@@ -80,24 +86,26 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
 
 /// Class names, one a line; empty lines at the end do not count.
 pub fn read_names(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let refuse = |found: String, remedy: &str| Error::Dataset { path: path.to_owned(), found, remedy: remedy.into() };
+    let text =
+        text::decode(&bytes).map_err(|found| refuse(format!("this is not text: {found}"), "Save it as UTF-8."))?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
         None if !names.is_empty() => Ok(names),
-        found => Err(Error::Dataset {
-            path: path.to_owned(),
-            found: found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
-            remedy: "Write one class name a line, in the order of the model's classes.".into(),
-        }),
+        found => Err(refuse(
+            found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
+            "Write one class name a line, in the order of the model's classes.",
+        )),
     }
 }
 
 fn summary(report: &BuildReport) -> String {
     let mut lines = vec![format!(
-        "{} images{}, {} predictions, {} in {} ({:.1} images/s)",
-        HumanCount(report.images),
+        "{}{}, {}, {} in {} ({:.1} images/s)",
+        counted(report.images, "image"),
         with_views(report.views),
-        HumanCount(report.rows),
+        counted(report.rows, "prediction"),
         HumanBytes(report.bytes),
         report.cache.display(),
         report.images_per_s
@@ -105,7 +113,7 @@ fn summary(report: &BuildReport) -> String {
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
     }
-    lines.extend(output::failures(&report.failures, "failed and are not in the cache"));
+    lines.extend(output::failures(&report.failures, "failed, not in the cache"));
     lines.extend(output::passed_over(&report.passed_over));
     lines.extend(report.teacher.iter().flat_map(seen));
     lines.join("\n")

@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     eval::NmsOptions,
     predict::{ClassCount, DETECTIONS_FILE, LABELS_FOLDER, Predict, PredictOptions, PredictReport},
+    words::counted,
 };
 use indicatif::HumanCount;
 use std::sync::atomic::Ordering;
@@ -58,7 +59,13 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
 fn options(args: &PredictArgs) -> Result<PredictOptions> {
     let nms = NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::PREDICTING };
     let detector = args.detector.resolve(args.model.clone(), nms)?;
-    Ok(PredictOptions { detector, pictures: args.pictures.clone(), out: args.out.clone() })
+    Ok(PredictOptions {
+        detector,
+        pictures: args.pictures.clone(),
+        out: args.out.clone(),
+        save_conf: args.save_conf,
+        overwrite: args.overwrite,
+    })
 }
 
 /// "person 5, car 3, bicycle 2, traffic light 1"
@@ -70,11 +77,11 @@ fn show(counts: &[ClassCount]) -> String {
 }
 
 fn totals(report: &PredictReport) -> String {
-    let images = HumanCount(report.images.len() as u64);
-    let mut lines = vec![format!("total ({images} images): {}", show(&report.totals))];
+    let images = counted(report.images.len(), "image");
+    let mut lines = vec![format!("total ({images}): {}", show(&report.totals))];
     if !report.failures.is_empty() {
         let failed = HumanCount(report.failures.len() as u64);
-        lines.push(format!("failed: {failed} of {} images", HumanCount(report.samples)));
+        lines.push(format!("failed: {failed} of {}", counted(report.samples, "image")));
     }
     lines.extend(output::passed_over(&report.passed_over));
     if let Some(out) = &report.out {

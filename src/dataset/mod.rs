@@ -11,6 +11,8 @@ mod class_map;
 mod coco;
 mod files;
 mod folder;
+mod moved;
+mod name_map;
 mod notes;
 pub mod paths;
 pub mod synth;
@@ -24,6 +26,8 @@ mod tests;
 
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
+pub use moved::refuse_if_moved;
+pub use name_map::NameMap;
 pub use truth::Truth;
 
 use crate::{
@@ -32,6 +36,7 @@ use crate::{
 };
 use files::{Found, Skipped};
 use notes::Note;
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -189,6 +194,17 @@ impl Dataset {
         self.notes.extend(unread.clone());
         self.unread_labels = unread;
         self
+    }
+
+    /// The classes that labels of this split use. Reads YOLO label files; what cannot be used of them shows no class here and becomes a
+    /// failure of its image later.
+    pub fn used_classes(&self) -> BTreeSet<u32> {
+        let of_sample = |sample: &Sample| sample.truth.classes().into_iter().collect::<BTreeSet<u32>>();
+        let both = |mut a: BTreeSet<u32>, mut b: BTreeSet<u32>| {
+            a.append(&mut b);
+            a
+        };
+        self.samples.par_iter().map(of_sample).reduce(BTreeSet::new, both)
     }
 
     /// Sorts, removes duplicates, refuses an empty list.

@@ -29,6 +29,10 @@ pub struct PredictOptions {
     pub pictures: Vec<PathBuf>,
     /// Where drawn pictures, label files and COCO results go; `None`: nowhere.
     pub out: Option<PathBuf>,
+    /// Whether label files have the score as a sixth column.
+    pub save_conf: bool,
+    /// Whether the folder may be one of something else.
+    pub overwrite: bool,
 }
 
 /// A prediction that may start: everything was opened and checked.
@@ -56,7 +60,7 @@ impl Predict {
     /// holds other things or any of the pictures.
     pub fn prepare(options: PredictOptions) -> Result<Self> {
         let mut dataset = Dataset::of_pictures(&options.pictures)?;
-        let folder = options.out.as_deref().map(|out| Folder::check(out, &dataset)).transpose()?;
+        let folder = options.out.as_deref().map(|out| Folder::check(out, &dataset, &options)).transpose()?;
         let detector = Detector::open(options.detector.clone())?;
         dataset.notes.extend(detector.note());
         let output = folder.map(|folder| Output::new(folder, &options)).transpose()?;

@@ -28,6 +28,6 @@ mod tests;
 pub use boxes::{BoxSource, Cell, Grid};
 pub use check::{Rounding, SelfCheck};
 pub use embedded::EMBEDDED;
-pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, Precision, TeacherModel, TeacherOptions};
+pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, MAX_SIZE, Precision, TeacherModel, TeacherOptions};
 pub use select::{HeadView, Selected, Selection, Selector, sigmoid};
 pub use session::{HeadOutputs, Provider, RunError, SessionOptions, TeacherSession};

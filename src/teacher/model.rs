@@ -28,7 +28,7 @@ const MAX_FILE_BYTES: u64 = i32::MAX as u64;
 const DEFAULT_SIZE: u32 = 640;
 
 /// The largest input side accepted, in pixels: the number of anchors and the memory grow with its square.
-const MAX_SIZE: u32 = 8192;
+pub const MAX_SIZE: u32 = 8192;
 
 /// The largest batch accepted; every run fills it.
 pub const MAX_BATCH: usize = 1024;
@@ -140,6 +140,13 @@ pub struct TeacherModel {
 }
 
 impl TeacherModel {
+    /// Whether it takes images of its own size and no other.
+    pub fn is_of_fixed_size(&self) -> bool {
+        let fixed = |shape: &[Dim]| shape.iter().skip(2).all(|dim| matches!(dim, Dim::Fixed(_)));
+        let graph = self.original.graph.as_ref();
+        graph.is_some_and(|graph| image_input(&GraphIndex::new(graph)).is_ok_and(|(_, shape, _)| fixed(&shape)))
+    }
+
     /// Reads an ONNX detector and finds the raw outputs of its head.
     ///
     /// # Errors

@@ -10,6 +10,6 @@ pub mod student;
 #[cfg(feature = "libtorch")]
 pub mod train;
 
-use logitcache::{Error, Result, fsio, teacher};
+use logitcache::{Error, Result, fsio, outputs, teacher};
 #[cfg(feature = "libtorch")]
-use logitcache::{augment, cache, dataset, eval, pipeline, preprocess, report, types};
+use logitcache::{augment, cache, dataset, eval, pipeline, preprocess, report, types, words};

@@ -85,6 +85,9 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
         problems: Vec::new(),
         notes: Vec::new(),
     };
+    if !folder.is_dir() {
+        return Manifest::load(folder).map(|_| report); // the error that says so
+    }
     let manifest = match Manifest::load_if_present(folder) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Manifest::load(folder).map(|_| report), // the error that says so

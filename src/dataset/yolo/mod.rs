@@ -11,7 +11,7 @@ use super::{
     truth::TruthSource,
     unread,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use description::Description;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -61,7 +61,7 @@ pub(super) fn descriptions(folder: &Path) -> Vec<PathBuf> {
 fn root(yaml: &Path, description: &Description) -> Result<PathBuf> {
     let here = yaml.parent().unwrap_or(Path::new("/"));
     let Some(path) = description.path.as_deref().filter(|p| !p.is_empty()) else { return Ok(here.to_path_buf()) };
-    let root = paths::absolute(&here.join(path));
+    let root = paths::named(here, path);
     if files::is_dir(&root) {
         return Ok(root);
     }
@@ -107,12 +107,12 @@ struct Pictures {
 impl Pictures {
     /// Adds what one entry of the split names: a folder or a list file.
     fn add(&mut self, yaml: &Path, split: &str, root: &Path, entry: &str, notes: &mut Vec<String>) -> Result<()> {
-        let mut place = paths::absolute(&root.join(entry));
+        let mut place = paths::named(root, entry);
         // Exports of Roboflow say `../train/images` and mean `train/images`; Ultralytics takes it so.
-        if let Some(inside) = entry.strip_prefix("../")
+        if let Some(inside) = entry.strip_prefix("../").or_else(|| entry.strip_prefix("..\\"))
             && !place.exists()
         {
-            place = paths::absolute(&root.join(inside));
+            place = paths::named(root, inside);
         }
         let metadata = std::fs::metadata(&place).map_err(|e| {
             fault(
@@ -156,19 +156,18 @@ impl Pictures {
         let mut others =
             Note::new("listed file is no picture that is decoded", "listed files are no pictures that are decoded");
         let mut base = None;
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        for line in text.split(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {
+        let text = text::decode_paths(&bytes)
+            .map_err(|found| fault(list, format!("this is no list of images: {found}"), "Save it as UTF-8."))?;
+        for line in text::lines(&text) {
             let entry = Path::new(OsStr::from_bytes(line));
-            let is_fixed = line.starts_with(b"./") || entry.is_absolute();
-            let only_here = || !root.join(entry).exists() && here.join(entry).exists();
+            let is_fixed = line.starts_with(b"./") || line.starts_with(b".\\") || entry.is_absolute();
+            let is_below = |folder: &Path| paths::named(folder, entry).exists();
+            let only_here = || !is_below(root) && is_below(here);
             let path = if files::is_named_as_image(entry) {
-                if is_fixed {
-                    here.join(entry)
-                } else {
-                    base.get_or_insert_with(|| if only_here() { here } else { root }).join(entry)
-                }
+                let first_base = || if only_here() { here } else { root };
+                paths::named(if is_fixed { here } else { *base.get_or_insert_with(first_base) }, entry)
             } else {
-                let path = paths::absolute(&if is_fixed || only_here() { here } else { root }.join(entry));
+                let path = paths::named(if is_fixed || only_here() { here } else { root }, entry);
                 let reason = match files::kind(&path) {
                     Kind::Image => None,
                     Kind::UnreadableImage => Some(files::not_decoded(&path)),
@@ -182,7 +181,6 @@ impl Pictures {
                 }
                 path
             };
-            let path = paths::absolute(&path);
             let label = label_path(&path);
             self.list.push(Picture { path, label });
         }
