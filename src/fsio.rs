@@ -19,14 +19,17 @@ pub const TEMP_PREFIX: &str = ".tmp-";
 pub struct TempFile {
     file: File,
     path: PathBuf,
+    /// What messages show: the temporary name says nothing to the user.
+    shown: PathBuf,
     kept: bool,
 }
 
 impl TempFile {
-    /// Creates `folder/.tmp-<label>-<process id>-<number>`, replacing what a killed process of the same id may have left.
+    /// Creates `folder/.tmp-<label>-<process id>-<number>`, replacing what a killed process of the same id may have left. The
+    /// label is the name that the file will have, or what is in it.
     ///
     /// # Errors
-    /// [`Error::Io`] naming the temporary file.
+    /// [`Error::Io`] naming `folder/<label>`.
     pub fn create(folder: &Path, label: &str) -> Result<Self> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
@@ -37,13 +40,13 @@ impl TempFile {
             .create(true)
             .truncate(true)
             .open(&path)
-            .map_err(|e| Error::io(&path, "create", e))?;
-        Ok(Self { file, path, kept: false })
+            .map_err(|e| Error::io(folder.join(label), "create", e))?;
+        Ok(Self { file, path, shown: folder.join(label), kept: false })
     }
 
-    /// Where the file lies until it is persisted.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file's name in messages.
+    pub fn shown(&self) -> &Path {
+        &self.shown
     }
 
     /// Writes all bytes at a place of the file; threads may write to different places at once.
@@ -61,7 +64,7 @@ impl TempFile {
     /// [`Error::Io`] naming the file; the temporary file is then gone and `target` is as it was, unless only the last
     /// step, flushing the folder, failed.
     pub fn persist(mut self, target: &Path) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io(&self.path, "flush to the disk", e))?;
+        self.file.sync_all().map_err(|e| Error::io(target, "flush to the disk", e))?;
         fs::rename(&self.path, target).map_err(|e| Error::io(target, "move into place", e))?;
         self.kept = true;
         sync_folder(target.parent().unwrap_or(Path::new(".")))
@@ -135,6 +138,11 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder that holds nothing; one that holds something stays.
+pub fn remove_if_empty(path: &Path) {
+    let _ = fs::remove_dir(path);
+}
+
 /// Flushes a folder's list of names to the disk.
 ///
 /// # Errors
@@ -153,10 +161,14 @@ pub fn free_space_bytes(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Memory of this machine, in bytes.
+/// Memory that this process may have, in bytes: the machine's, or the limit of its control group where that is lower.
 pub fn memory_bytes() -> u64 {
     let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit))
+    let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
+    // The second version of control groups, then the first; "max" is no number.
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limit = limits.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    limit.map_or(machine, |limit| limit.min(machine))
 }
 
 /// The right to change one folder. The system gives it back when the process ends, however it ends.
@@ -285,7 +297,7 @@ mod tests {
     fn writing_into_a_missing_folder_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let error = write_atomic(&folder.path().join("no/a.json"), b"x").unwrap_err().to_string();
-        assert!(error.contains("no/.tmp-a.json") && error.contains("cannot create"), "{error}");
+        assert!(error.contains("no/a.json: cannot create") && !error.contains(TEMP_PREFIX), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, fsio, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
+//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> eval -> build, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -20,7 +20,10 @@ pub mod draw;
 pub mod error;
 pub mod eval;
 pub mod fsio;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
+pub mod outputs;
 #[doc(hidden)]
 pub mod pipeline;
 pub mod predict;
@@ -29,5 +32,6 @@ pub mod report;
 pub mod teacher;
 pub mod text;
 pub mod types;
+pub mod words;
 
 pub use error::{Error, Result};

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     augment::Views,
     cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
-    dataset::{DataSource, Dataset, Sample, paths},
+    dataset::{DataSource, Dataset, Sample, paths, refuse_if_moved},
     pipeline::{self, ImageSource},
     preprocess::{self, LETTERBOX_RULE, NORMALISATION},
     teacher::{self, Grid, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession},
@@ -269,5 +269,8 @@ fn samples(reader: &CacheReader, options: &AuditOptions) -> Result<(Vec<Sample>,
         }
     };
     let samples = ids.iter().map(sample).collect::<Result<Vec<_>>>()?;
+    if by_path.is_none() {
+        refuse_if_moved(&root, samples.iter().map(|sample| sample.path.as_path()))?;
+    }
     Ok((samples, ids))
 }

@@ -1,16 +1,12 @@
 //! The cache's folder before a build: what must not be touched, what is there already.
 
 use crate::{
-    Error, Result,
+    Result,
     cache::{CacheReader, MANIFEST_NAME, Manifest},
     dataset::Dataset,
-    fsio::{Lock, TEMP_PREFIX},
+    outputs::refuse_foreign_entries,
 };
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
 /// Folders of a cache.
 const FOLDERS: [&str; 2] = ["images", "predictions"];
@@ -18,26 +14,12 @@ const FOLDERS: [&str; 2] = ["images", "predictions"];
 /// Refuses a folder that holds anything a build did not write, so that nothing of the user's is ever removed or mixed in.
 ///
 /// # Errors
-/// [`Error::Cache`] naming the first such file, [`Error::Io`].
+/// [`crate::Error::Mismatch`] naming the first such file, [`crate::Error::Io`].
 pub fn refuse_foreign_files(out: &Path) -> Result<()> {
-    let mut foreign = BTreeSet::new();
-    for path in entries(out)? {
-        let name = file_name(&path);
-        let known = name == MANIFEST_NAME || name == Lock::FILE_NAME || name.starts_with(TEMP_PREFIX);
-        if FOLDERS.contains(&name.as_str()) {
-            foreign.extend(entries(&path)?.into_iter().filter(|file| !is_part_file(file)));
-        } else if !known {
-            foreign.insert(path);
-        }
-    }
-    match foreign.first() {
-        None => Ok(()),
-        Some(path) => Err(Error::Cache {
-            path: out.to_owned(),
-            found: format!("this folder holds {}, which no build wrote", path.display()),
-            remedy: "Choose another --out, or move that file away.".into(),
-        }),
-    }
+    const WHAT: &str = "cache";
+    refuse_foreign_entries(out, WHAT, |name| name == MANIFEST_NAME || FOLDERS.contains(&name))?;
+    let is_part = |name: &str| name.starts_with("part-") && name.ends_with(".parquet");
+    FOLDERS.iter().try_for_each(|folder| refuse_foreign_entries(&out.join(folder), WHAT, is_part))
 }
 
 /// Ids of the images that are in the cache. Opening checks every footer, so that a build never goes on with damage.
@@ -68,18 +50,4 @@ pub fn first_other_sample(out: &Path, manifest: &Manifest, dataset: &Dataset) ->
         }
     }
     Ok(None)
-}
-
-fn is_part_file(path: &Path) -> bool {
-    let name = file_name(path);
-    name.starts_with(TEMP_PREFIX) || (name.starts_with("part-") && name.ends_with(".parquet"))
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let list = fs::read_dir(folder).map_err(|e| Error::io(folder, "list", e))?;
-    list.map(|entry| entry.map(|e| e.path()).map_err(|e| Error::io(folder, "list", e))).collect()
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! `build`: a frozen teacher over a data set into a cache, once, in parallel, resumable.
 
 mod commit;
+mod estimate;
 mod folder;
 mod plan;
 mod prepare;
@@ -14,8 +15,9 @@ use crate::{
     augment::Views,
     cache::MissingLabels,
     dataset::{DataSource, NameMap},
+    eval::TeacherSight,
     teacher::Provider,
-    types::{Failure, LogitType, Profile, Store},
+    types::{Failure, LogitType, PassedOver, Profile, Store},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -87,12 +89,19 @@ pub struct BuildReport {
     pub rows: u64,
     /// Bytes of the cache's files, manifest included.
     pub bytes: u64,
-    /// Whether every sample is either in the cache or a named failure.
+    /// Whether every sample is either in the cache or a named failure, and at least one is in the
+    /// cache.
     pub complete: bool,
     /// Digest over the logical content, when complete.
     pub content_sha256: Option<String>,
     /// Images that are not in the cache, with the reason.
     pub failures: Vec<Failure>,
+    /// Files of the data set that are no images of it.
+    pub passed_over: PassedOver,
+    /// What the user should know of the data set and the cache's place, a line each.
+    pub notes: Vec<String>,
+    /// What the teacher sees on the images of the cache, when complete.
+    pub teacher: Option<TeacherSight>,
     /// Seconds from the first image to the last file.
     pub elapsed_s: f64,
     /// `images_this_run / elapsed_s`.

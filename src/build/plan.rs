@@ -1,19 +1,8 @@
 //! What a build will do, told before it starts.
 
-use super::BuildOptions;
-use crate::{
-    Error, Result,
-    augment::with_views,
-    teacher::HeadSpec,
-    types::{LogitType, Profile, Store},
-};
+use crate::{Error, Result, augment::with_views, words::counted};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use std::{fmt, path::PathBuf, time::Duration};
-
-/// Anchors per image that make up the default coverage, and those of the default class coverage, on COCO with a YOLO12n teacher (measured means);
-/// the guess for other data.
-const TYPICAL_ROWS: u64 = 230;
-const TYPICAL_CLASS_ROWS: u64 = 80;
 
 /// The plan of a build.
 #[derive(Debug, Clone)]
@@ -26,6 +15,8 @@ pub struct Plan {
     pub dataset: String,
     /// ONNX Runtime's version, provider and threads, in words.
     pub runtime: String,
+    /// Size of the teacher's input and so of every student's, in words.
+    pub input: String,
     /// Samples of the data set.
     pub samples: u64,
     /// Samples that are in the cache already.
@@ -44,34 +35,28 @@ pub struct Plan {
     pub free_bytes: u64,
     /// Estimated time of this run, in seconds.
     pub estimated_s: f64,
-    /// What the user should know of the data set.
+    /// What the user should know of the data set, the cache's place and the teacher.
     pub notes: Vec<String>,
-}
-
-/// Size of one image (or view) in the cache, in bytes: `(estimate, most)`.
-pub(super) fn bytes_per_picture(head: &HeadSpec, options: &BuildOptions) -> (u64, u64) {
-    let dfl = match options.store {
-        Store::All => 4 * head.reg_max.unwrap_or(0) as u64,
-        Store::Cls => 0,
-    };
-    let dense = options.profile == Profile::Dense;
-    // Scalar columns, bytes of a logit; some bits of each list's structure; digests, path and labels a few hundred.
-    let (scalars, width) = if dense || options.logits == LogitType::Float16 { (44, 2) } else { (26, 1) };
-    let list = |len: u64| len * width + len.div_ceil(8).min(6);
-    let bytes =
-        |rows: u64, class_rows: u64| 600 + rows * (scalars + list(dfl)) + class_rows * list(head.num_classes as u64);
-    let most = if dense { head.num_anchors } else { head.num_anchors.min(options.top_k.get()) } as u64;
-    let typical = |share: f64, rows: u64| if dense || share >= 1.0 { most } else { most.min(rows) };
-    let rows = typical(options.coverage, TYPICAL_ROWS);
-    let estimate = bytes(rows, typical(options.class_coverage, TYPICAL_CLASS_ROWS).min(rows));
-    (estimate, bytes(most, most))
+    /// What the user must know of the teacher.
+    pub warning: Option<String>,
 }
 
 impl Plan {
+    /// Where the most that can be needed is more than the free space, that is told; a build that runs out of it goes on later.
+    ///
     /// # Errors
-    /// When the estimate is more than the free space.
-    pub(super) fn refuse_if_it_cannot_fit(&self) -> Result<()> {
-        if self.estimated_bytes <= self.free_bytes {
+    /// When the estimate is much more than the free space.
+    pub(super) fn refuse_if_it_cannot_fit(&mut self) -> Result<()> {
+        // A few images do not speak for all of them: what may fit is begun.
+        if self.estimated_bytes / 4 * 3 <= self.free_bytes {
+            if self.most_bytes > self.free_bytes {
+                self.notes.push(format!(
+                    "warning: at most {} could be needed, more than the {} that are free; a build that runs out of space goes on \
+                     with the same command",
+                    HumanBytes(self.most_bytes),
+                    HumanBytes(self.free_bytes)
+                ));
+            }
             return Ok(());
         }
         Err(Error::Mismatch {
@@ -95,8 +80,8 @@ impl fmt::Display for Plan {
             writeln!(f, "          note: {note}")?;
         }
         writeln!(f, "runtime   {}", self.runtime)?;
-        writeln!(f, "cache     {}", self.cache.display())?;
-        write!(f, "to do     {} of {} images", HumanCount(self.pending), HumanCount(self.samples))?;
+        writeln!(f, "cache     {}; students train from it at {}", self.cache.display(), self.input)?;
+        write!(f, "to do     {} of {}", HumanCount(self.pending), counted(self.samples, "image"))?;
         write!(f, "{}", with_views(self.views))?;
         if self.already_done > 0 {
             write!(f, ", {} done before", HumanCount(self.already_done))?;

@@ -1,18 +1,16 @@
 //! Everything that can be refused before the first image: library, data set, teacher, names, settings, space.
 
-use super::{
-    BuildOptions, folder,
-    plan::{Plan, bytes_per_picture},
-};
+use super::{BuildOptions, estimate::Kept, folder, plan::Plan};
 use crate::{
     Error, Result,
     augment::VIEW_RULE,
-    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
+    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher, columns},
     dataset::{ClassMap, DataSource, Dataset, paths},
     fsio::{self, Lock},
     pipeline, preprocess,
     teacher::{self, HeadSpec, SelfCheck, TeacherModel, TeacherOptions, TeacherSession},
     types::{LogitType, Profile, Store},
+    words::counted,
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
@@ -29,7 +27,7 @@ pub struct Build {
     pub(super) manifest: Manifest,
     /// Image ids to work on, in order.
     pub(super) pending: Vec<i64>,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 impl Build {
@@ -54,7 +52,7 @@ impl Build {
             class_map = Some(map);
         }
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
-        let (check, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
+        let (check, mut sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
         let wanted = manifest(&options, &dataset, &model, batch, runtime);
 
         fsio::create_folder(&options.out)?;
@@ -74,9 +72,15 @@ impl Build {
         let retried = pending.iter().filter(|id| failed.contains(id)).count();
 
         let pictures = pending.len() as u64 * options.views.per_image() as u64;
-        let (bytes, most) = bytes_per_picture(&model.head, &options);
-        let plan = Plan {
+        let most = Kept::most(&model.head, &options);
+        let kept = match sessions.first_mut() {
+            Some(session) => Kept::sampled(session, &model, &dataset, &options, batch, &pending),
+            None => most,
+        };
+        let bytes = |kept: Kept| kept.bytes(pending.len() as u64, &model.head, &dataset, &options);
+        let mut plan = Plan {
             cache: options.out.clone(),
+            input: size_in_words(&model),
             teacher: describe_teacher(&model),
             dataset: describe_dataset(&dataset, &options),
             runtime: describe_runtime(runtime, &options, batch),
@@ -85,11 +89,15 @@ impl Build {
             retried: retried as u64,
             pending: pending.len() as u64,
             views: options.views.count,
-            estimated_bytes: bytes * pictures,
-            most_bytes: most * pictures,
+            estimated_bytes: bytes(kept),
+            most_bytes: bytes(most),
             free_bytes: fsio::free_space_bytes(&options.out)?,
             estimated_s: estimate_s(&check, pictures, &options),
-            notes: dataset.notes.clone(),
+            warning: model.warning(),
+            notes: (dataset.notes.iter().cloned())
+                .chain(columns::hidden_by_path(&paths::absolute(&options.out)))
+                .chain(model.quantization_note(&check))
+                .collect(),
         };
         plan.refuse_if_it_cannot_fit()?;
         Ok(Self { options, dataset, model, sessions, class_map, batch, lock, manifest, pending, plan })
@@ -237,41 +245,45 @@ fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lo
 fn describe_teacher(model: &TeacherModel) -> String {
     let HeadSpec { num_classes, kind, num_anchors, .. } = &model.head;
     let name = model.path.file_name().unwrap_or_default().to_string_lossy();
-    let (width, height) = (model.input.width, model.input.height);
-    format!(
-        "{name}: {kind}, {num_classes} classes, {width} x {height}, {num_anchors} anchors, {}",
-        model.precision.as_str()
-    )
+    let (size, precision) = (size_in_words(model), model.precision.as_str());
+    let classes = counted(*num_classes, "class");
+    let fixed =
+        if model.is_of_fixed_size() { " and no other (export with dynamic=True or imgsz= for others)" } else { "" };
+    format!("{name}: {kind}, {classes}, {size}{fixed}, {num_anchors} anchors, {precision}")
+}
+
+fn size_in_words(model: &TeacherModel) -> String {
+    format!("{} x {}", model.input.width, model.input.height)
 }
 
 fn describe_dataset(dataset: &Dataset, options: &BuildOptions) -> String {
     let labels = match (&dataset.class_names, options.ignore_labels, options.missing_labels) {
         (None, ..) => "no labels".to_owned(),
         (Some(_), true, _) => "labels ignored".to_owned(),
-        (Some(names), false, MissingLabels::Background) => format!("{} classes", names.len()),
+        (Some(names), false, MissingLabels::Background) => counted(names.len(), "class"),
         (Some(names), false, MissingLabels::Unlabelled) => {
-            format!("{} classes, images without a label file unlabelled", names.len())
+            counted(names.len(), "class") + ", images without a label file unlabelled"
         }
     };
     format!(
-        "{} ({}): {} images, {labels}",
+        "{} ({}): {}, {labels}",
         options.source.data.display(),
         dataset.format.as_str(),
-        dataset.samples.len()
+        counted(dataset.samples.len(), "image")
     )
 }
 
 fn describe_runtime(runtime: &teacher::runtime::Runtime, options: &BuildOptions, batch: usize) -> String {
-    let sessions = pipeline::num_sessions(options.provider, options.jobs);
+    let sessions = counted(pipeline::num_sessions(options.provider, options.jobs), "session");
+    let threads = counted(options.jobs.get(), "decoding thread");
     let stored = match options.store {
         Store::All => "class and DFL logits",
         Store::Cls => "class logits",
     };
     format!(
-        "onnxruntime {}, {}, {sessions} session(s), batch {batch}, {} decoding thread(s); storing {stored}",
+        "onnxruntime {}, {}, {sessions}, batch {batch}, {threads}; storing {stored}",
         runtime.version,
-        options.provider.as_str(),
-        options.jobs
+        options.provider.as_str()
     )
 }
 

@@ -41,13 +41,26 @@ impl Manifest {
     /// [`Error::Cache`] where there is none, it was changed since it was written, it is of a newer format, or it
     /// contradicts itself; [`Error::Io`] where it cannot be read.
     pub fn load(folder: &Path) -> Result<Self> {
-        let path = manifest_path(folder);
-        Self::load_if_present(folder)?.ok_or_else(|| Error::Cache {
-            path,
-            found: "there is no such file, so this folder is not a cache".to_owned(),
-            remedy: "Check the path. A build writes the manifest with its first finished part; run it again."
-                .to_owned(),
-        })
+        Self::load_if_present(folder)?.ok_or_else(|| Self::not_there(folder))
+    }
+
+    /// Why there is no manifest.
+    fn not_there(folder: &Path) -> Error {
+        let fault = |path: &Path, found: &str, remedy: &str| Error::Cache {
+            path: path.to_owned(),
+            found: found.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        if !folder.exists() {
+            return fault(
+                folder,
+                "there is no such folder, so it is not a cache",
+                "Check the path: give the folder that a build made.",
+            );
+        }
+        let found = "there is no such file, so this folder is not a cache";
+        let remedy = "Check the path. A build writes the manifest with its first finished part; run it again.";
+        fault(&manifest_path(folder), found, remedy)
     }
 
     /// As [`Manifest::load`], with `None` where there is no manifest.
@@ -55,6 +68,19 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::load`].
     pub fn load_if_present(folder: &Path) -> Result<Option<Self>> {
+        if folder.is_file() {
+            let of_cache = folder.file_name().is_some_and(|name| name == MANIFEST_NAME);
+            let whole = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return Err(Error::Cache {
+                path: folder.to_owned(),
+                found: "this is a file; a cache is a folder".to_owned(),
+                remedy: if of_cache {
+                    format!("Give the folder of the cache: {}", whole.display())
+                } else {
+                    "Give the folder that a build made.".to_owned()
+                },
+            });
+        }
         let path = manifest_path(folder);
         let file = match File::open(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

@@ -31,15 +31,16 @@ pub type RowGroupWriter<'a> = SerializedRowGroupWriter<'a, HashingFile>;
 /// A Parquet file that gets its name when it is complete.
 pub struct TableFile {
     table: Table,
-    temp_path: PathBuf,
+    /// The file's name in messages.
+    shown: PathBuf,
     writer: SerializedFileWriter<HashingFile>,
 }
 
 impl TableFile {
     /// Begins a file of `table` in the cache in `folder`.
     pub fn create(folder: &Path, table: Table, manifest: &Manifest) -> Result<Self> {
-        let temp = TempFile::create(&folder.join(table.folder()), "part")?;
-        let temp_path = temp.path().to_path_buf();
+        let temp = TempFile::create(&folder.join(table.folder()), "part.parquet")?;
+        let shown = temp.shown().to_path_buf();
         let begin = || {
             let schema = table.schema(manifest.settings.store)?;
             let info =
@@ -57,8 +58,8 @@ impl TableFile {
             }
             SerializedFileWriter::new(HashingFile::new(temp), schema, Arc::new(properties.build()))
         };
-        let writer = begin().map_err(|e| write_error(&temp_path, e))?;
-        Ok(Self { table, temp_path, writer })
+        let writer = begin().map_err(|e| write_error(&shown, e))?;
+        Ok(Self { table, shown, writer })
     }
 
     /// Bytes written so far.
@@ -77,7 +78,7 @@ impl TableFile {
             fill(&mut group, &schema)?;
             group.close().map(|_| ())
         };
-        write().map_err(|e| write_error(&self.temp_path, e))
+        write().map_err(|e| write_error(&self.shown, e))
     }
 
     /// Writes the footer, flushes the file to the disk and names it.
@@ -87,8 +88,8 @@ impl TableFile {
         let failed = self.writer.inner_mut().failed.clone();
         let file = self.writer.into_inner().map_err(|e| match failed.get() {
             // Of an error in the last bytes the writer gives nothing but the words: a full disk would not be known for one.
-            Some(&code) => Error::io(&self.temp_path, "write to", io::Error::from_raw_os_error(code)),
-            None => write_error(&self.temp_path, e),
+            Some(&code) => Error::io(&self.shown, "write to", io::Error::from_raw_os_error(code)),
+            None => write_error(&self.shown, e),
         })?;
         let entry = FileEntry {
             bytes: file.bytes,

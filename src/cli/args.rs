@@ -1,17 +1,17 @@
 //! What the user typed. Resolved once into the library's own options by each command's file; no library code sees a flag.
 
+use super::bounds;
 use crate::{
-    augment::Views,
     cache::MissingLabels,
     convert::Target,
     teacher::Provider,
     types::{LogitType, Profile, Store},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::{
-    num::{NonZeroU32, NonZeroUsize, ParseFloatError},
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
-    str::FromStr,
 };
 
 /// Run a frozen ONNX detector over a data set once, keep its soft outputs in Parquet, distil students from the map.
@@ -55,6 +55,10 @@ pub enum Command {
     Synth(SynthArgs),
     /// Show the whole way in two minutes: draw shapes, cache a small teacher, train a student with and without, compare.
     Demo(DemoArgs),
+    /// Print a script that lets a shell complete commands and flags.
+    Completions(CompletionsArgs),
+    /// Write the manual pages.
+    Man(ManArgs),
 }
 
 /// `logitcache audit`
@@ -69,13 +73,13 @@ pub struct AuditArgs {
     #[arg(long, value_name = "S.onnx")]
     pub student: Option<PathBuf>,
     /// Images to compare, spread evenly over the cache; 0: all.
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = bounds::sample)]
     pub sample: usize,
     /// Lowest mean cosine of a loss that passes.
-    #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = bounds::fraction, allow_negative_numbers = true)]
     pub min_cosine: f64,
     /// Temperature of softmax-kl and of the DFL term.
-    #[arg(long, default_value_t = 4.0, value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 4.0, value_parser = bounds::positive, allow_negative_numbers = true)]
     pub temperature: f64,
     /// The data set, where it is not where the cache says.
     #[arg(long)]
@@ -84,7 +88,7 @@ pub struct AuditArgs {
     #[arg(long, value_name = "DIR", requires = "data")]
     pub images: Option<PathBuf>,
     /// Worker threads [default: one per processor].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::jobs)]
     pub jobs: Option<NonZeroUsize>,
     /// Where the models run. A provider that is not there is an error.
     #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
@@ -116,13 +120,13 @@ pub struct BuildArgs {
     #[arg(long, value_name = "CACHE")]
     pub out: PathBuf,
     /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::side)]
     pub imgsz: Option<u32>,
     /// Images per run of the teacher [default: the model's own; dynamic: 1 on a CPU, 16 on a GPU].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::batch)]
     pub batch: Option<NonZeroUsize>,
     /// Worker threads [default: one per processor].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::jobs)]
     pub jobs: Option<NonZeroUsize>,
     /// Where the teacher runs. A provider that is not there is an error.
     #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
@@ -131,16 +135,16 @@ pub struct BuildArgs {
     #[arg(long, value_name = "PATH")]
     pub ort_lib: Option<PathBuf>,
     /// Keep anchors whose highest class probability is at least this.
-    #[arg(long, default_value_t = 0.0, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_parser = bounds::probability::<f32>, allow_negative_numbers = true)]
     pub min_score: f32,
     /// Keep at most this many anchors of an image, the highest scores first.
-    #[arg(long, default_value = "1000")]
+    #[arg(long, default_value = "1000", value_parser = bounds::top_k)]
     pub top_k: NonZeroUsize,
     /// Of these, keep only the best, whose squared scores make up this share of the sum over all anchors; 1: keep all of them.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9998, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9998, value_parser = bounds::fraction, allow_negative_numbers = true)]
     pub coverage: f64,
     /// Of the kept anchors, the best keep their class logits: those whose squared scores make up this share of the same sum; 1: all of them.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.995, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.995, value_parser = bounds::fraction, allow_negative_numbers = true)]
     pub class_coverage: f64,
     /// How logits are stored: one byte each or two. A dense cache has float16.
     #[arg(long, value_enum, default_value_t = LogitsArg::Bits8)]
@@ -152,13 +156,13 @@ pub struct BuildArgs {
     #[arg(long, value_enum, default_value_t = ProfileArg::Mapped)]
     pub profile: ProfileArg,
     /// Cache so many augmented views of each image beside the image itself; `train` shows the same pixels.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(Views::MOST)))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = bounds::views)]
     pub views: u32,
     /// What the views are drawn from; without --views it says nothing.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Images per Parquet file pair: what a crash can cost at most.
-    #[arg(long, default_value = "4096")]
+    #[arg(long, default_value = "4096", value_parser = bounds::images_per_part)]
     pub images_per_part: NonZeroUsize,
     /// Class names, one a line, for a model without metadata.
     #[arg(long, value_name = "FILE")]
@@ -206,10 +210,10 @@ pub struct DetectorArgs {
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,
     /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::side)]
     pub imgsz: Option<u32>,
     /// Worker threads [default: one per processor].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::jobs)]
     pub jobs: Option<NonZeroUsize>,
     /// Where the model runs. A provider that is not there is an error.
     #[arg(long, value_enum, default_value_t = ProviderArg::Cpu)]
@@ -235,10 +239,10 @@ pub struct EvalArgs {
     #[arg(long, default_value = "val")]
     pub split: String,
     /// Class probability over which a box counts.
-    #[arg(long, default_value_t = 0.001, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.001, value_parser = bounds::probability::<f32>, allow_negative_numbers = true)]
     pub conf: f32,
     /// Overlap over which the lower of two boxes of a class is dropped.
-    #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::probability::<f64>, allow_negative_numbers = true)]
     pub iou: f64,
     /// A class of the data set is this class of the models; once for each class of another name. It is scored under that name.
     #[arg(long, value_name = "NAME=MODELS_NAME", value_parser = two_names)]
@@ -250,11 +254,14 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
     /// Timed runs of the bare session with one thread and with --jobs threads; 0 leaves latency out.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = bounds::latency_runs)]
     pub latency_runs: u32,
-    /// Folder for eval.json, eval.csv and eval.md.
+    /// Folder for eval.json, eval.csv and eval.md. Those of an earlier evaluation are replaced.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Replace files at --out that are not of an earlier evaluation, too.
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
     /// One JSON object on stdout (schemas/eval.schema.json).
     #[arg(long)]
     pub json: bool,
@@ -269,12 +276,15 @@ pub struct InspectArgs {
     #[arg(long, value_name = "ID|PATH")]
     pub image: Option<String>,
     /// A view of the image; 0 is the image as it is.
-    #[arg(long, value_name = "V", default_value_t = 0, requires = "image")]
+    #[arg(long, value_name = "V", default_value_t = 0, requires = "image", value_parser = bounds::view)]
     pub view: i32,
     /// Draw the image's predictions (score over 0.25, doubles suppressed) and labels into this picture file; of a view, the
-    /// picture that the teacher saw.
+    /// picture that the teacher saw. A PNG or JPEG that was drawn here before is replaced.
     #[arg(long, value_name = "PICTURE", requires = "image")]
     pub out: Option<PathBuf>,
+    /// Replace another file at --out, too.
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
     /// One JSON object on stdout (schemas/inspect.schema.json, schemas/inspect-image.schema.json).
     #[arg(long)]
     pub json: bool,
@@ -290,16 +300,22 @@ pub struct PredictArgs {
     #[arg(long, value_name = "M.onnx")]
     pub model: PathBuf,
     /// Show objects whose score is greater than this.
-    #[arg(long, default_value_t = 0.25, value_parser = probability::<f32>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.25, value_parser = bounds::probability::<f32>, allow_negative_numbers = true)]
     pub conf: f32,
     /// Drop a box that overlaps a better one of its class by more than this (intersection over union).
-    #[arg(long, default_value_t = 0.7, value_parser = probability::<f64>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::probability::<f64>, allow_negative_numbers = true)]
     pub iou: f64,
-    /// Folder for the pictures with boxes, `labels/*.txt` (class, centre, width, height as parts of the sides, score) and
+    /// Folder for the pictures with boxes, `labels/*.txt` (class, centre, width, height as parts of the sides) and
     /// `detections.json` (COCO results; image ids count the pictures in the order shown, category ids are the model's class ids,
     /// both from 0). New, empty, or of an earlier run [default: nothing is written].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write the score into `labels/*.txt` as a sixth column. Such files are no labels to train on.
+    #[arg(long, requires = "out")]
+    pub save_conf: bool,
+    /// Write into a folder that holds other things, too; the pictures themselves are never written over.
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
     /// How the model runs.
     #[command(flatten)]
     pub detector: DetectorArgs,
@@ -347,40 +363,40 @@ pub struct TrainArgs {
     #[arg(long)]
     pub val_split: Option<String>,
     /// Validate every so many epochs (and after the last).
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = bounds::epochs)]
     pub val_every: NonZeroUsize,
     /// Passes over the training images.
-    #[arg(long, default_value = "100")]
+    #[arg(long, default_value = "100", value_parser = bounds::epochs)]
     pub epochs: NonZeroUsize,
     /// Stop after so many epochs without a better mAP@0.5:0.95; 0: never.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = bounds::epochs_or_none)]
     pub patience: usize,
     /// Images per step.
-    #[arg(long, default_value = "16")]
+    #[arg(long, default_value = "16", value_parser = bounds::batch)]
     pub batch: NonZeroUsize,
     /// Input size in pixels (square) [default: the cache's, 640 without one].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::side)]
     pub imgsz: Option<u32>,
     /// Optimizer.
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw)]
     pub optimizer: OptimizerArg,
     /// Learning rate after the warm-up.
-    #[arg(long, default_value_t = 1e-4, value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1e-4, value_parser = bounds::positive, allow_negative_numbers = true)]
     pub lr: f64,
     /// Learning rate of the first step.
-    #[arg(long, default_value_t = 1e-5, value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1e-5, value_parser = bounds::positive, allow_negative_numbers = true)]
     pub warmup_lr: f64,
     /// Epochs over which the learning rate rises.
-    #[arg(long, default_value_t = 3.0, value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 3.0, value_parser = bounds::part_of_epochs, allow_negative_numbers = true)]
     pub warmup_epochs: f64,
     /// How the learning rate falls to a hundredth.
     #[arg(long, value_enum, default_value_t = DecayArg::Cosine)]
     pub decay: DecayArg,
     /// Temperature of softmax-kl and of the DFL term; 3 to 6 is sensible.
-    #[arg(long, default_value_t = 4.0, value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 4.0, value_parser = bounds::positive, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Weight of the labels' loss; the rest, 1 - alpha, is the teacher's.
-    #[arg(long, default_value_t = 0.7, value_parser = fraction, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::fraction, allow_negative_numbers = true)]
     pub alpha: f64,
     /// How classes are distilled.
     #[arg(long, value_enum, default_value_t = ClsLossArg::SoftmaxKl)]
@@ -395,19 +411,19 @@ pub struct TrainArgs {
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Threads of the processor [default: all].
-    #[arg(long)]
+    #[arg(long, value_parser = bounds::threads)]
     pub threads: Option<NonZeroUsize>,
     /// Same seed, same run (fp32 on a CPU: to the bit).
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Most memory-mapped disk space for decoded pictures, in GiB; above it they are decoded each time.
-    #[arg(long, value_name = "GIB", default_value_t = 32.0, value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, value_name = "GIB", default_value_t = 32.0, value_parser = bounds::not_negative, allow_negative_numbers = true)]
     pub pixel_cache_gib: f64,
     /// No augmentation.
     #[arg(long)]
     pub no_augment: bool,
     /// Epochs at the end without mosaic.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = bounds::epochs_or_none)]
     pub close_mosaic: usize,
     /// Go on with the run in --out; its settings must be the same.
     #[arg(long)]
@@ -426,9 +442,12 @@ pub struct ReportArgs {
     /// Folders that `train` or `build` made, in any number; the first run is the reference.
     #[arg(required = true, value_name = "RUN|CACHE")]
     pub folders: Vec<PathBuf>,
-    /// The page: one HTML file of at most 5 MB that needs no network.
+    /// The page: one HTML file of at most 5 MB that needs no network. An earlier page of this command is replaced.
     #[arg(long, value_name = "REPORT.html")]
     pub out: PathBuf,
+    /// Replace another file at --out, too.
+    #[arg(long)]
+    pub overwrite: bool,
     /// The data set to score the runs' models on [default: what the first run was validated on].
     #[arg(long)]
     pub data: Option<PathBuf>,
@@ -442,7 +461,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "M.onnx")]
     pub before: Option<PathBuf>,
     /// Images to draw, those where labels, teacher and student disagree most.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = bounds::pictures)]
     pub max_pictures: usize,
     /// Run no model: what the folders hold, without scores and without students on the pictures.
     #[arg(long)]
@@ -455,14 +474,17 @@ pub struct ReportArgs {
 /// `logitcache export`
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A run's folder (its best weights) or a .safetensors or .pt file.
+    /// A run's folder (its best weights; before the first validation its last ones) or a .safetensors or .pt file.
     #[arg(value_name = "RUN|FILE")]
     pub source: PathBuf,
-    /// The ONNX file.
+    /// The ONNX file. One that the trainer wrote before is replaced.
     #[arg(long, value_name = "M.onnx")]
     pub out: PathBuf,
-    /// Input size in pixels (square) [default: the one it was trained with, 640 where the file does not say].
+    /// Replace another file at --out, too.
     #[arg(long)]
+    pub overwrite: bool,
+    /// Input size in pixels (square) [default: the one it was trained with, 640 where the file does not say].
+    #[arg(long, value_parser = bounds::side)]
     pub imgsz: Option<u32>,
     /// Class names, one a line, for a file without them.
     #[arg(long, value_name = "FILE")]
@@ -475,11 +497,14 @@ pub struct SynthArgs {
     /// Folder to make; must not exist or be empty.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Remove the drawn data set that is there and start again.
+    #[arg(long)]
+    pub overwrite: bool,
     /// Number of images, train and val together.
-    #[arg(long, default_value = "128")]
+    #[arg(long, default_value = "128", value_parser = bounds::drawn_images)]
     pub images: NonZeroU32,
     /// Longest side of an image, about, in pixels.
-    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u32).range(64..=4096))]
+    #[arg(long, default_value_t = 320, value_parser = bounds::drawn_side)]
     pub imgsz: u32,
     /// Same seed, same bytes.
     #[arg(long, default_value_t = 0)]
@@ -499,26 +524,22 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Number of images to draw; one in five is kept for scoring.
-    #[arg(long, default_value = "250")]
+    #[arg(long, default_value = "250", value_parser = bounds::demo_images)]
     pub images: NonZeroU32,
     /// Passes of each student over the training images.
-    #[arg(long, default_value = "30")]
+    #[arg(long, default_value = "30", value_parser = bounds::epochs)]
     pub epochs: NonZeroUsize,
     /// Remove the demonstration that is there and start again.
     #[arg(long)]
     pub overwrite: bool,
 }
 
-fn probability<T>(text: &str) -> Result<T, String>
-where
-    T: FromStr<Err = ParseFloatError> + PartialOrd + From<u8>,
-{
-    let value: T = text.parse().map_err(|e| format!("{e}"))?;
-    if (T::from(0)..=T::from(1)).contains(&value) {
-        Ok(value)
-    } else {
-        Err("expected a probability from 0 to 1".into())
-    }
+/// `logitcache completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell. Bash: `source <(logitcache completions bash)`.
+    #[arg(value_enum)]
+    pub shell: Shell,
 }
 
 /// The two names of a `--map`, split at the first `=`.
@@ -528,21 +549,15 @@ fn two_names(text: &str) -> Result<(String, String), String> {
     names.ok_or_else(|| "expected two class names with a `=` between them, the data set's first".into())
 }
 
-fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|e| format!("{e}"))?;
-    if value.is_finite() && fits(value) { Ok(value) } else { Err(format!("expected {expected}")) }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    number(text, |v| v > 0.0, "a number above 0")
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text, |v| v >= 0.0, "a number from 0 up")
-}
-
-fn fraction(text: &str) -> Result<f64, String> {
-    number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")
+/// `logitcache man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for logitcache.1 and a page for each command, such as ~/.local/share/man/man1. Earlier pages are replaced.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace other files of these names, too.
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// `--optimizer`
@@ -622,6 +637,9 @@ pub enum LogitsArg {
     /// One of 256 values, one byte.
     #[value(name = "8bit")]
     Bits8,
+    /// DFL logits as one of 256 values, one byte; class logits in two bytes.
+    #[value(name = "8bit-dfl")]
+    Bits8Dfl,
     /// Two bytes.
     Float16,
 }
@@ -670,6 +688,7 @@ impl From<LogitsArg> for LogitType {
     fn from(arg: LogitsArg) -> Self {
         match arg {
             LogitsArg::Bits8 => Self::Bits8,
+            LogitsArg::Bits8Dfl => Self::Bits8Dfl,
             LogitsArg::Float16 => Self::Float16,
         }
     }

@@ -11,7 +11,9 @@ use crate::{
     augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
     dataset::{DataSource, NameMap},
+    eval::TeacherSight,
     text,
+    words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
@@ -21,6 +23,7 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         output::note(&build.plan().to_string());
     }
+    build.plan().warning.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let per_image = u64::from(build.plan().views) + 1;
     let unit = if per_image == 1 { Unit::Images } else { Unit::Views };
@@ -34,9 +37,22 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         print(&summary(&report))?;
     }
     if stop.load(Ordering::Relaxed) && !report.complete {
-        let remedy =
-            format!("{} of {} images are in the cache; run the same command to go on", report.images, report.samples);
+        let remedy = format!(
+            "{} of {} are in the cache; run the same command to go on",
+            report.images,
+            counted(report.samples, "image")
+        );
         return Err(Error::Interrupted { remedy });
+    }
+    if report.images == 0 {
+        return Err(Error::Dataset {
+            path: args.data.clone(),
+            found: format!("none of {} images could be used; the cache holds none and is not complete", report.samples),
+            remedy:
+                "Each is named above (with --json: among the failures) with its reason. Mend them and run the same \
+                     command again."
+                    .into(),
+        });
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
@@ -86,10 +102,10 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
 
 fn summary(report: &BuildReport) -> String {
     let mut lines = vec![format!(
-        "{} images{}, {} predictions, {} in {} ({:.1} images/s)",
-        HumanCount(report.images),
+        "{}{}, {}, {} in {} ({:.1} images/s)",
+        counted(report.images, "image"),
         with_views(report.views),
-        HumanCount(report.rows),
+        counted(report.rows, "prediction"),
         HumanBytes(report.bytes),
         report.cache.display(),
         report.images_per_s
@@ -97,6 +113,31 @@ fn summary(report: &BuildReport) -> String {
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
     }
-    lines.extend(output::failures(&report.failures, "failed and are not in the cache"));
+    lines.extend(output::failures(&report.failures, "failed, not in the cache"));
+    lines.extend(output::passed_over(&report.passed_over));
+    lines.extend(report.teacher.iter().flat_map(seen));
     lines.join("\n")
+}
+
+/// What the teacher sees, a line or two, and that it is next to nothing, where it is.
+fn seen(teacher: &TeacherSight) -> Vec<String> {
+    let (images, best) = (HumanCount(teacher.images), &teacher.best_scores);
+    let mut lines = vec![format!(
+        "teacher   best score of each image: lowest {:.3}, median {:.3}, highest {:.3}; over 0.25 on {} of {images} \
+         images, over 0.5 on {}",
+        best.min,
+        best.median,
+        best.max,
+        HumanCount(teacher.images_over_25),
+        HumanCount(teacher.images_over_50),
+    )];
+    lines.extend(teacher.map_50.map(|map_50| {
+        let labelled = HumanCount(teacher.labelled_images);
+        format!(
+            "          mAP@0.5 of the cached predictions, by the labels of these {labelled} images: {map_50:.3} (an \
+             upper bound where the teacher was trained on them)"
+        )
+    }));
+    lines.extend(teacher.warning.iter().map(|warning| format!("warning: {warning}")));
+    lines
 }

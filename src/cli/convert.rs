@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Result,
     convert::{Conversion, ConvertOptions, ConvertReport},
+    words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +23,10 @@ pub fn run(args: &ConvertArgs, quiet: bool) -> Result<Status> {
     })?;
     let (images, done) = (conversion.images(), conversion.images_done());
     if !quiet && done > 0 {
-        output::note(&format!("{} of {} images converted before", HumanCount(done), HumanCount(images)));
+        output::note(&format!("{} of {} converted before", HumanCount(done), counted(images, "image")));
+    }
+    if !quiet {
+        conversion.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
     let stop = super::stop_on_ctrl_c();
     let progress = Mutex::new(Progress::new(images - done, Unit::Images, quiet));
@@ -41,9 +45,9 @@ pub fn run(args: &ConvertArgs, quiet: bool) -> Result<Status> {
 
 fn summary(report: &ConvertReport) -> String {
     let mut lines = vec![format!(
-        "{} images, {} predictions, {} in {} ({:.0} % of {} in {})",
-        HumanCount(report.images),
-        HumanCount(report.rows),
+        "{}, {}, {} in {} ({:.0} % of {} in {})",
+        counted(report.images, "image"),
+        counted(report.rows, "prediction"),
         HumanBytes(report.bytes),
         report.cache.display(),
         100.0 * report.bytes as f64 / report.source_bytes.max(1) as f64,
@@ -52,8 +56,7 @@ fn summary(report: &ConvertReport) -> String {
     )];
     lines.push(format!("content sha256 {}, as before", report.content_sha256));
     if report.failures > 0 {
-        lines
-            .push(format!("{} images failed when the cache was built and are in neither", HumanCount(report.failures)));
+        lines.push(format!("{} failed when the cache was built and are in neither", counted(report.failures, "image")));
     }
     lines.join("\n")
 }

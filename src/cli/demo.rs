@@ -1,11 +1,10 @@
 //! `logitcache demo`: the whole way on drawn pictures. Each step is a command of this program, shown before it runs.
 
 use super::{Status, args::DemoArgs, handover, output, print, stop_on_ctrl_c};
-use crate::{Error, Result, fsio, teacher::EMBEDDED};
+use crate::{Error, Result, fsio, outputs, teacher::EMBEDDED};
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs, io,
     path::Path,
     process::Command,
     sync::atomic::Ordering,
@@ -92,29 +91,15 @@ fn prepare(args: &DemoArgs) -> Result<()> {
 
 /// Nothing is removed that no demonstration made, and an earlier one only where the user says so.
 fn refuse_what_is_there(dir: &Path, overwrite: bool) -> Result<()> {
-    let words = |e| Error::io(dir, "list", e);
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(words)?,
-    };
-    for entry in entries {
-        let name = entry.map_err(words)?.file_name();
-        let own = FILES.iter().chain(&FOLDERS).any(|own| name == *own);
-        let holds = |what: &str| format!("{} holds {}{what}", dir.display(), name.display());
-        if !own {
-            return Err(Error::Mismatch {
-                found: holds(", which is no part of a demonstration"),
-                remedy: "Give --dir a new or an empty folder.".into(),
-            });
-        }
-        if !overwrite {
-            return Err(Error::Mismatch {
-                found: holds(" of an earlier demonstration"),
-                remedy: "Choose another --dir, or give --overwrite to remove it and start again.".into(),
-            });
-        }
+    let own = |name: &str| FILES.contains(&name) || FOLDERS.contains(&name);
+    outputs::refuse_foreign_entries(dir, "demonstration", own)?;
+    match outputs::foreign_entry(dir, |_| false)? {
+        Some(name) if !overwrite => Err(Error::Mismatch {
+            found: format!("{} holds {name} of an earlier demonstration", dir.display()),
+            remedy: "Choose another --dir, or give --overwrite to remove it and start again.".into(),
+        }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The arguments of a step.

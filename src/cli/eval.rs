@@ -12,17 +12,23 @@ use crate::{
     dataset::{DataSource, NameMap},
     eval::{Eval, EvalOptions, EvalReport, NmsOptions, Scores},
     fsio,
+    outputs::{self, OutputFile},
+    words::counted,
 };
-use indicatif::HumanCount;
 use std::{io, path::Path};
 
-/// Failures named on the terminal; `--json` gives all.
-const FAILURES_SHOWN: usize = 20;
+/// What `--out` puts into its folder.
+const FILES: [(&str, OutputFile); 3] =
+    [("eval.json", OutputFile::EvalJson), ("eval.csv", OutputFile::EvalCsv), ("eval.md", OutputFile::EvalMarkdown)];
 
 /// Classes shown on the terminal; `--json` gives all.
 const CLASSES_SHOWN: usize = 20;
 
 pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
+    if let Some(out) = &args.out {
+        let refuse = |(name, kind)| outputs::refuse_foreign_file(&out.join(name), kind, args.overwrite);
+        FILES.into_iter().try_for_each(refuse)?;
+    }
     let eval = Eval::prepare(options(args)?)?;
     if let Some(out) = &args.out {
         // Before the work, so that a place that cannot be written to is told at once.
@@ -31,6 +37,7 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         eval.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
+    eval.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let mut progress = Progress::new(eval.num_images(), Unit::Images, quiet);
     let report = eval.run(stop, |failed| progress.advance(failed));
@@ -63,11 +70,11 @@ fn options(args: &EvalArgs) -> Result<EvalOptions> {
 
 /// The report in three forms.
 fn save(report: &EvalReport, out: &Path) -> Result<()> {
-    let json = out.join("eval.json");
+    let [json, csv, markdown] = FILES.map(|(name, _)| out.join(name));
     let text = serde_json::to_string_pretty(report).map_err(|e| Error::io(&json, "write to", io::Error::other(e)))?;
     fsio::write_atomic(&json, (text + "\n").as_bytes())?;
-    fsio::write_atomic(&out.join("eval.csv"), report.to_csv().as_bytes())?;
-    fsio::write_atomic(&out.join("eval.md"), report.to_markdown().as_bytes())
+    fsio::write_atomic(&csv, report.to_csv().as_bytes())?;
+    fsio::write_atomic(&markdown, report.to_markdown().as_bytes())
 }
 
 fn show(report: &EvalReport) -> String {
@@ -79,13 +86,10 @@ fn show(report: &EvalReport) -> String {
     if let [model] = report.models.as_slice() {
         lines.extend([String::new(), classes(&model.scores)]);
     }
+    lines.extend(output::passed_over(&report.passed_over));
     if !report.failures.is_empty() {
-        let count = HumanCount(report.failures.len() as u64);
-        lines.extend([String::new(), format!("{count} images failed and are not in the scores:")]);
-        lines.extend(report.failures.iter().take(FAILURES_SHOWN).map(|f| format!("  {}: {}", f.path, f.reason)));
-        if report.failures.len() > FAILURES_SHOWN {
-            lines.push("  ... (--json has all)".into());
-        }
+        lines.push(String::new());
+        lines.extend(output::failures(&report.failures, "failed, not in the scores"));
     }
     lines.join("\n")
 }
@@ -106,7 +110,7 @@ fn classes(scores: &Scores) -> String {
     let head = ["class", "objects", "AP@0.5", "AP@0.5:0.95", "precision", "recall"];
     let mut text = table(&head, &[false, true, true, true, true, true], &rows);
     if classes.len() > CLASSES_SHOWN {
-        text += &format!("\n... {} classes more (--json has all)", classes.len() - CLASSES_SHOWN);
+        text += &format!("\n... {} more (--json has all)", counted(classes.len() - CLASSES_SHOWN, "class"));
     }
     text
 }

@@ -6,6 +6,7 @@ use crate::{
     augment::with_views,
     inspect::{self, CacheSummary, ImageSummary},
     types::{BoxXyxyPx, FailureStage},
+    words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
 
@@ -21,7 +22,7 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
         Some(wanted) => {
             let image = inspect::image(&args.cache, wanted, args.view)?;
             if let Some(out) = &args.out {
-                inspect::draw_image(&args.cache, wanted, args.view, out)?;
+                inspect::draw_image(&args.cache, wanted, args.view, out, args.overwrite)?;
             }
             match (args.json, &args.out) {
                 (true, _) => print_json(&image)?,
@@ -35,35 +36,44 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
 
 fn show_cache(s: &CacheSummary) -> String {
     let (t, set) = (&s.teacher, &s.settings);
-    let state = if s.complete { "complete" } else { "unfinished: run the same build to go on" };
+    let state = match (s.complete, s.images, s.failures.len()) {
+        (true, ..) => "complete",
+        (false, 0, 1..) => "not complete: no image could be used. Mend them and run the same build again",
+        _ => "unfinished: run the same build to go on",
+    };
     let kept = s.settings.profile.as_str();
     let profile = if s.archive { format!("archive of a {kept} cache") } else { kept.to_owned() };
     let boxes = match t.reg_max {
         0 => "boxes without DFL".to_owned(),
-        bins => format!("{bins} DFL bins"),
+        bins => counted(bins, "DFL bin"),
     };
     let share = |name, share| if share < 1.0 { format!("{name} {share}, ") } else { String::new() };
     let coverage = share("coverage", set.coverage) + &share("class-coverage", set.class_coverage);
     let mut lines = vec![
         format!("format    {}, by {}, {profile}, {state}", s.format, s.producer),
         format!(
-            "images    {} of {} ({} labelled, {} boxes), {} failed{}",
+            "images    {} of {} ({} labelled, {}), {} failed{}",
             HumanCount(s.images),
             HumanCount(s.dataset.samples),
             HumanCount(s.labelled_images),
-            HumanCount(s.label_boxes),
+            counted(s.label_boxes, "box"),
             HumanCount(s.failures.len() as u64),
             with_views(set.views)
         ),
         format!(
-            "rows      {} predictions, {:.1} an image",
-            HumanCount(s.rows),
+            "rows      {}, {:.1} an image",
+            counted(s.rows, "prediction"),
             s.rows as f64 / (s.images.max(1)) as f64
         ),
         format!("size      {}, {} an image", HumanBytes(s.bytes), HumanBytes(s.bytes_per_image as u64)),
         format!(
-            "teacher   {}: {}, {} classes, {boxes}, {} x {}, {}",
-            t.file_name, t.head, t.num_classes, t.input_width, t.input_height, t.precision
+            "teacher   {}: {}, {}, {boxes}, {} x {}, {}",
+            t.file_name,
+            t.head,
+            counted(t.num_classes, "class"),
+            t.input_width,
+            t.input_height,
+            t.precision
         ),
         format!("          sha256 {}", t.sha256),
         format!("data      {} {} at {}", s.dataset.format, s.dataset.split, s.dataset.root),
@@ -93,7 +103,7 @@ fn show_cache(s: &CacheSummary) -> String {
         .collect();
     lines.push(table(&["class", "predictions", "mean score", "label boxes"], &[false, true, true, true], &rows));
     if classes.len() > ROWS_SHOWN {
-        lines.push(format!("... {} classes more (--json has all)", classes.len() - ROWS_SHOWN));
+        lines.push(format!("... {} more (--json has all)", counted(classes.len() - ROWS_SHOWN, "class")));
     }
     if !s.failures.is_empty() {
         let rows: Vec<_> = s
@@ -105,7 +115,7 @@ fn show_cache(s: &CacheSummary) -> String {
         lines.push(String::new());
         lines.push(table(&["failed", "at", "reason"], &[false; 3], &rows));
         if s.failures.len() > ROWS_SHOWN {
-            lines.push(format!("... {} failures more (--json has all)", s.failures.len() - ROWS_SHOWN));
+            lines.push(format!("... {} more (--json has all)", counted(s.failures.len() - ROWS_SHOWN, "failure")));
         }
     }
     lines.join("\n")
@@ -128,8 +138,8 @@ fn show_image(image: &ImageSummary) -> String {
     }
     lines.extend([
         format!(
-            "{} predictions; of the other anchors the highest score is {:.4}, the mean probability {:.2e}",
-            image.predictions.len(),
+            "{}; of the other anchors the highest score is {:.4}, the mean probability {:.2e}",
+            counted(image.predictions.len(), "prediction"),
             image.dropped_max_score,
             image.dropped_mean_prob
         ),
@@ -150,7 +160,8 @@ fn show_image(image: &ImageSummary) -> String {
     let head = ["anchor", "stride", "score", "class", "x1", "y1", "x2", "y2", "next classes"];
     lines.push(table(&head, &[true, true, true, false, true, true, true, true, false], &rows));
     if image.predictions.len() > ROWS_SHOWN {
-        lines.push(format!("... {} predictions more (--json has all)", image.predictions.len() - ROWS_SHOWN));
+        lines
+            .push(format!("... {} more (--json has all)", counted(image.predictions.len() - ROWS_SHOWN, "prediction")));
     }
     lines.push(String::new());
     match &image.labels {

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod audit;
+mod bounds;
 mod build;
 mod convert;
 mod demo;
@@ -9,18 +10,20 @@ mod detector;
 mod eval;
 mod handover;
 mod inspect;
+mod manual;
 pub mod output;
 mod predict;
 pub mod progress;
 mod report;
 mod synth;
 mod verify;
+mod version;
 
 pub use build::read_names;
 
 use crate::{Error, Result};
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::{
     io,
     path::Path,
@@ -43,7 +46,16 @@ pub enum Status {
 
 /// The `logitcache` executable: parse, run, print the error, choose the exit code.
 pub fn main() -> ExitCode {
-    finish(run(Cli::parse()))
+    finish(run(parse()))
+}
+
+/// The arguments; looks for the libraries only where it is asked which there are.
+fn parse() -> Cli {
+    if std::env::args_os().nth(1).is_none_or(|first| first != "--version") {
+        return Cli::parse();
+    }
+    let arguments = Cli::command().long_version(version::long()).get_matches();
+    Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit())
 }
 
 /// Prints the error, chooses the exit code.
@@ -70,6 +82,8 @@ fn run(cli: Cli) -> Result<Status> {
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),
         Command::Demo(args) => demo::run(&args, cli.quiet),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::pages(&args),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     eval::NmsOptions,
     predict::{ClassCount, DETECTIONS_FILE, LABELS_FOLDER, Predict, PredictOptions, PredictReport},
+    words::counted,
 };
 use indicatif::HumanCount;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         predict.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
+    predict.warning().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     // A bar below the lines of results would only disturb them.
     let lines_are_shown = !args.json && output::stdout_is_terminal();
@@ -43,13 +45,27 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
         let remedy = format!("{seen} of {} pictures were looked at", report.samples);
         return Err(Error::Interrupted { remedy });
     }
+    if report.images.is_empty() && !report.failures.is_empty() {
+        return Err(Error::Dataset {
+            path: args.pictures.first().cloned().unwrap_or_default(),
+            found: format!("none of {} pictures could be looked at", report.samples),
+            remedy: "Each is named above (with --json: among the failures) with its reason. Mend them, or name others."
+                .into(),
+        });
+    }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
 
 fn options(args: &PredictArgs) -> Result<PredictOptions> {
     let nms = NmsOptions { conf: args.conf, iou: args.iou, ..NmsOptions::PREDICTING };
     let detector = args.detector.resolve(args.model.clone(), nms)?;
-    Ok(PredictOptions { detector, pictures: args.pictures.clone(), out: args.out.clone() })
+    Ok(PredictOptions {
+        detector,
+        pictures: args.pictures.clone(),
+        out: args.out.clone(),
+        save_conf: args.save_conf,
+        overwrite: args.overwrite,
+    })
 }
 
 /// "person 5, car 3, bicycle 2, traffic light 1"
@@ -61,12 +77,13 @@ fn show(counts: &[ClassCount]) -> String {
 }
 
 fn totals(report: &PredictReport) -> String {
-    let images = HumanCount(report.images.len() as u64);
-    let mut lines = vec![format!("total ({images} images): {}", show(&report.totals))];
+    let images = counted(report.images.len(), "image");
+    let mut lines = vec![format!("total ({images}): {}", show(&report.totals))];
     if !report.failures.is_empty() {
         let failed = HumanCount(report.failures.len() as u64);
-        lines.push(format!("failed: {failed} of {} images", HumanCount(report.samples)));
+        lines.push(format!("failed: {failed} of {}", counted(report.samples, "image")));
     }
+    lines.extend(output::passed_over(&report.passed_over));
     if let Some(out) = &report.out {
         lines.push(format!("written to {out}: pictures, {LABELS_FOLDER}, {DETECTIONS_FILE}"));
     }

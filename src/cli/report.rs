@@ -10,13 +10,16 @@ use crate::{
     Error, Result,
     eval::NmsOptions,
     fsio,
+    outputs::{self, OutputFile},
     report::{Report, ReportOptions},
+    words::counted,
 };
 use indicatif::HumanBytes;
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &ReportArgs, quiet: bool) -> Result<Status> {
     refuse_other_suffixes(&args.out)?;
+    outputs::refuse_foreign_file(&args.out, OutputFile::Page, args.overwrite)?;
     let report = Report::prepare(options(args)?)?;
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         // Before the work, so that a place that cannot be written to is told at once.
@@ -31,13 +34,12 @@ pub fn run(args: &ReportArgs, quiet: bool) -> Result<Status> {
         page.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
     }
     fsio::write_atomic(&args.out, page.html.as_bytes())?;
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut lines = vec![format!(
         "{}: {}, {}, {}, {}",
         args.out.display(),
-        count(page.runs, "run"),
-        count(page.caches, "cache"),
-        count(page.pictures, "picture"),
+        counted(page.runs, "run"),
+        counted(page.caches, "cache"),
+        counted(page.pictures, "picture"),
         HumanBytes(page.html.len() as u64)
     )];
     lines.extend(output::failures(&page.failures, "could not be scored"));

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Result,
     dataset::synth::{SynthConfig, SynthSummary, synth},
+    words::counted,
 };
 use indicatif::HumanCount;
 use std::{
@@ -19,7 +20,8 @@ use std::{
 pub fn run(args: &SynthArgs, quiet: bool) -> Result<Status> {
     let stop = super::stop_on_ctrl_c();
     let progress = Mutex::new(Progress::new(u64::from(args.images.get()), Unit::Images, quiet));
-    let config = SynthConfig { images: args.images.get(), imgsz: args.imgsz, seed: args.seed };
+    let config =
+        SynthConfig { images: args.images.get(), imgsz: args.imgsz, seed: args.seed, overwrite: args.overwrite };
     let summary = synth(&args.out, &config, &|_| {
         progress.lock().unwrap_or_else(PoisonError::into_inner).advance(false);
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -38,11 +40,11 @@ fn show(s: &SynthSummary) -> String {
     let objects: usize = s.objects.iter().map(|class| class.objects as usize).sum();
     let classes: Vec<_> = s.objects.iter().map(|class| format!("{} {}", class.name, class.objects)).collect();
     format!(
-        "{}\n{} train and {} val images, {} objects ({} small): {}",
+        "{}\n{} train and {}, {} ({} small): {}",
         s.data_yaml.display(),
         HumanCount(s.train_images),
-        HumanCount(s.val_images),
-        HumanCount(objects as u64),
+        counted(s.val_images, "val image"),
+        counted(objects, "object"),
         HumanCount(s.small_objects),
         classes.join(", ")
     )

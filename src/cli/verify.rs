@@ -10,8 +10,9 @@ use crate::{
     Result,
     augment::with_views,
     cache::{Manifest, VerifyReport, verify_with_progress},
+    words::counted,
 };
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use std::sync::{Mutex, PoisonError};
 
 pub fn run(args: &VerifyArgs, quiet: bool) -> Result<Status> {
@@ -36,18 +37,18 @@ fn show(report: &VerifyReport) -> String {
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     if report.is_sound() {
         lines.push(format!(
-            "sound: {} images{}, {} predictions, {} in {} parts; every byte and every rule of the format checked",
-            HumanCount(report.images),
+            "sound: {}{}, {}, {} in {}; every byte and every rule of the format checked",
+            counted(report.images, "image"),
             with_views(report.views),
-            HumanCount(report.rows),
+            counted(report.rows, "prediction"),
             HumanBytes(report.bytes),
-            HumanCount(report.parts)
+            counted(report.parts, "part")
         ));
         lines.extend(report.content_sha256.iter().map(|digest| format!("content sha256 {digest}")));
     } else {
         lines.push(format!(
-            "{} problems. Restore the named files from a copy, or build again with --overwrite.",
-            HumanCount(report.problems.len() as u64)
+            "{}. Restore the named files from a copy, or build again with --overwrite.",
+            counted(report.problems.len(), "problem")
         ));
     }
     lines.join("\n")

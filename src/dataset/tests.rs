@@ -308,7 +308,7 @@ fn yolo_errors_say_what_and_where() {
         "DIR/missing.yaml: `train: images/train` leads to DIR/images/train, which cannot be opened: No such file or \
          directory (os error 2)\n  `train` is a folder or a list file, relative to DIR; change it or `path`."
     );
-    assert!(made.error("empty.yaml").contains("no pictures found (of the kinds bmp, jpeg, jpg, png, tif, tiff, webp)"));
+    assert!(made.error("empty.yaml").contains("no pictures found (of the kinds bmp, jpeg, jpg, png, tif, tiff, webp,"));
     assert!(
         made.error("picture.yaml").contains("is a picture; a folder or a text file that lists pictures is expected")
     );

@@ -103,7 +103,7 @@ pub(super) fn open(
         pictures.note_unused(&samples, notes);
     }
     let notes = std::mem::take(notes);
-    Ok(Some(Dataset { root, format: DatasetFormat::Voc, class_names: Some(class_names), samples, notes }))
+    Ok(Some(Dataset::new(root, DatasetFormat::Voc, Some(class_names), samples, notes)))
 }
 
 fn read(path: &Path) -> Result<Annotation, Fault> {
@@ -219,7 +219,7 @@ impl Pictures {
                 return folder.join(name);
             }
         }
-        let named = named.filter(|name| files::kind(Path::new(name)) == Kind::Image);
+        let named = named.filter(|name| files::is_named_as_image(Path::new(name)));
         if let (Some(name), Some(written)) = (named, annotation.and_then(|a| a.written.as_deref())) {
             // A name may have a backslash of its own.
             for name in [written, name] {
@@ -246,12 +246,19 @@ impl Pictures {
         self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
             let mut by_stem: HashMap<OsString, Vec<OsString>> = HashMap::new();
             let entries = folder.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-            for path in entries.filter(|path| files::kind(path) == Kind::Image) {
+            // One that is not decoded counts as the picture too, after all others: it is then named
+            // as what it is, and not as missing.
+            let is_picture = |kind| matches!(kind, Kind::Image | Kind::UnreadableImage);
+            for path in entries.filter(|path| is_picture(files::kind(path))) {
                 if let (Some(stem), Some(name)) = (path.file_stem(), path.file_name()) {
                     by_stem.entry(stem.to_owned()).or_default().push(name.to_owned());
                 }
             }
-            by_stem.values_mut().for_each(|names| names.sort());
+            let decoded_first = |name: &OsString| (files::kind(&folder.join(name)) != Kind::Image, name.clone());
+            by_stem
+                .values_mut()
+                .filter(|names| names.len() > 1)
+                .for_each(|names| names.sort_by_cached_key(decoded_first));
             by_stem
         })
     }
@@ -266,9 +273,9 @@ impl Pictures {
             let mut names: Vec<&OsString> =
                 self.folders.get(folder).into_iter().flat_map(|l| l.values().flatten()).collect();
             names.sort();
-            for path in names.into_iter().map(|name| folder.join(name)).filter(|path| !used.contains(path.as_path())) {
-                note.add(path.display());
-            }
+            let unused = names.into_iter().map(|name| folder.join(name)).filter(|path| !used.contains(path.as_path()));
+            // Those that are not decoded have a note of their own.
+            unused.filter(|path| files::kind(path) == Kind::Image).for_each(|path| note.add(path.display()));
         }
         note.finish(notes);
     }

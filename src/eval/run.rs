@@ -14,6 +14,7 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset, NameMap},
     teacher::{self, TeacherModel},
     types::{Failure, FailureStage},
+    words::{self, counted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,7 +75,7 @@ impl Eval {
         let runtime = teacher::runtime::init(options.detector.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
         let Some(names) = dataset.class_names.clone() else {
-            return Err(no_labels(&options, "this data set carries no labels".into()));
+            return Err(no_labels(&options, &dataset, "this data set carries no labels".into()));
         };
         // Classes that are the same to the models are one class of the scores.
         let renamed = options.class_map.renamed(&names);
@@ -111,6 +112,11 @@ impl Eval {
     /// What a user should know of the data set.
     pub fn notes(&self) -> &[String] {
         &self.dataset.notes
+    }
+
+    /// What a user must know of the models.
+    pub fn warnings(&self) -> Vec<String> {
+        self.models.iter().filter_map(|loaded| loaded.model.warning()).collect()
     }
 
     /// Runs every model over every image and scores them. `on_image(failed)` is called for each. Raising `stop` ends it early.
@@ -159,7 +165,8 @@ impl Eval {
         for (loaded, mut run) in self.models.iter().zip(runs) {
             let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
             if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
-                return Err(no_labels(&self.options, format!("the labels of {} images show no object", images.len())));
+                let found = format!("the labels of {} show no object", counted(images.len(), "image"));
+                return Err(no_labels(&self.options, &self.dataset, found));
             }
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
             let against_first = all_matches.first().map(|first| bootstrap::compare(first, &matches)).transpose()?;
@@ -186,6 +193,8 @@ impl Eval {
             images: scored.len() as u64,
             unlabelled_images: unlabelled.len() as u64,
             failures,
+            passed_over: self.dataset.passed_over,
+            notes: self.dataset.notes,
             settings: EvalSettings {
                 conf: nms.conf,
                 iou: nms.iou,
@@ -245,18 +254,14 @@ impl Eval {
 
     fn nothing_to_score(&self, failures: &[Failure]) -> Error {
         let samples = self.dataset.samples.len();
-        match failures.first() {
-            Some(first) => Error::Dataset {
-                path: self.options.source.data.clone(),
-                found: format!(
-                    "{} of {samples} images failed, the first {}: {}",
-                    failures.len(),
-                    first.path,
-                    first.reason
-                ),
-                remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
-            },
-            None => no_labels(&self.options, format!("none of {samples} images has labels")),
+        if failures.is_empty() {
+            return no_labels(&self.options, &self.dataset, format!("none of {} has labels", counted(samples, "image")));
+        }
+        let reasons = words::reasons(failures, "").join("\n");
+        Error::Dataset {
+            path: self.options.source.data.clone(),
+            found: format!("{} of {} failed:\n{reasons}", failures.len(), counted(samples, "image")),
+            remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
         }
     }
 }
@@ -276,10 +281,11 @@ impl LoadedModel {
     }
 }
 
-fn no_labels(options: &EvalOptions, found: String) -> Error {
+fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {
+    let unread = dataset.unread_labels.as_ref().map(|unread| format!("\n  {unread}")).unwrap_or_default();
     Error::Dataset {
         path: options.source.data.clone(),
-        found,
+        found: found + &unread,
         remedy: "Scores need labelled objects. Give a data.yaml, a COCO instances.json or a folder of Pascal VOC XML with them, and the \
                  --split that has them."
             .into(),

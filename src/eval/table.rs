@@ -4,6 +4,7 @@ use super::{
     bootstrap::{Comparison, Difference},
     report::{EvalReport, ModelReport},
 };
+use crate::words::counted;
 use indicatif::{HumanBytes, HumanCount};
 use std::fmt::Write as _;
 
@@ -86,7 +87,7 @@ fn measures(report: &EvalReport) -> Vec<Measure> {
     let timed = report.models.first().map(|model| model.latency.as_slice()).unwrap_or_default();
     for (i, latency) in timed.iter().enumerate() {
         let threads = latency.threads;
-        let name = |share| format!("latency {share}, {threads} thread{}", if threads == 1 { "" } else { "s" });
+        let name = |share| format!("latency {share}, {}", counted(threads, "thread"));
         let column = |share| format!("latency_{share}_ms_{threads}_threads");
         let p50 = move |m: &ModelReport| m.latency.get(i).map(|l| l.p50_ms);
         let p90 = move |m: &ModelReport| m.latency.get(i).map(|l| l.p90_ms);
@@ -123,18 +124,18 @@ impl EvalReport {
     pub fn captions(&self) -> Vec<String> {
         let Some(scores) = self.models.first().map(|model| &model.scores) else { return Vec::new() };
         let mut about = format!(
-            "{} ({}): {} images, {} objects ({} small, at most 32 x 32 pixels)",
+            "{} ({}): {}, {} ({} small, at most 32 x 32 pixels)",
             self.data.display(),
             self.split,
-            HumanCount(self.images),
-            HumanCount(scores.objects),
+            counted(self.images, "image"),
+            counted(scores.objects, "object"),
             HumanCount(scores.small.objects)
         );
         if scores.crowd_regions > 0 {
-            let _ = write!(about, ", {} crowd regions", HumanCount(scores.crowd_regions));
+            let _ = write!(about, ", {}", counted(scores.crowd_regions, "crowd region"));
         }
         if self.unlabelled_images > 0 {
-            let _ = write!(about, "; {} unlabelled images left out", HumanCount(self.unlabelled_images));
+            let _ = write!(about, "; {} left out", counted(self.unlabelled_images, "unlabelled image"));
         }
         let mut captions = vec![about];
         if self.models.len() > 1 {

@@ -9,6 +9,7 @@ use crate::{
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
     fsio,
+    outputs::{self, OutputFile},
     pipeline::read_file,
     preprocess::{self, DecodeLimits, Preprocessor, RgbImage},
     types::{BoxXyxyPx, Detection, ImageSize, LabelBox, Letterbox, ViewChange},
@@ -25,8 +26,9 @@ pub const SHOWN_CONF: f32 = NmsOptions::PREDICTING.conf;
 ///
 /// # Errors
 /// As [`super::image`]; [`Error::Dataset`] where the image is not there, is another one than the cache was made from, or would be
-/// written over; [`Error::Mismatch`] for a suffix that is none of a picture.
-pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path) -> Result<()> {
+/// written over; [`Error::Mismatch`] for a suffix that is none of a picture, and for a file at `out` that was not drawn here, without
+/// `overwrite`.
+pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: bool) -> Result<()> {
     let reader = CacheReader::open(cache)?;
     let image = find_view(&reader, wanted, view)?;
     refuse_other_suffixes(out)?;
@@ -38,6 +40,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path) -> Result<(
             remedy: "Choose another name for the picture.".into(),
         });
     }
+    outputs::refuse_foreign_file(out, OutputFile::Picture, overwrite)?;
     let whole = read_same_image(&path, &image)?;
     let teacher = &reader.manifest().teacher;
     let (detections, labels) = boxes(&image);

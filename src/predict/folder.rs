@@ -7,13 +7,13 @@
 //!   detections.json
 //! ```
 
-use super::PredictedImage;
+use super::{PredictOptions, PredictedImage};
 use crate::{
     Error, Result,
-    dataset::{Dataset, Sample, paths},
+    dataset::{Dataset, IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::DetectedImage,
-    fsio,
+    fsio, outputs,
     pipeline::read_file,
     preprocess::{self, DecodeLimits},
     types::{Detection, Failure, FailureStage, ImageSize},
@@ -22,7 +22,8 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashSet},
     fmt::Write as _,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -37,6 +38,8 @@ pub(super) struct Folder {
     path: PathBuf,
     /// By image id, relative to the folder.
     label_files: Vec<PathBuf>,
+    /// Whether label files have the score as a sixth column.
+    with_score: bool,
 }
 
 impl Folder {
@@ -45,10 +48,10 @@ impl Folder {
     /// # Errors
     /// [`Error::Mismatch`] where a picture lies in the folder, where the folder holds other things, or where two pictures would share a
     /// label file.
-    pub(super) fn check(path: &Path, dataset: &Dataset) -> Result<Self> {
+    pub(super) fn check(path: &Path, dataset: &Dataset, options: &PredictOptions) -> Result<Self> {
         refuse_folder_with_pictures(path, dataset)?;
-        refuse_foreign_files(path)?;
-        Ok(Self { path: path.to_owned(), label_files: label_files(dataset)? })
+        refuse_foreign_files(path, options.overwrite)?;
+        Ok(Self { path: path.to_owned(), label_files: label_files(dataset)?, with_score: options.save_conf })
     }
 
     pub(super) fn create(&self) -> Result<()> {
@@ -79,7 +82,8 @@ impl Folder {
             }
         };
         write(&target, &bytes)?;
-        write(&self.path.join(LABELS_FOLDER).join(label_file), yolo_lines(&image.detections, image.size).as_bytes())?;
+        let lines = yolo_lines(&image.detections, image.size, self.with_score);
+        write(&self.path.join(LABELS_FOLDER).join(label_file), lines.as_bytes())?;
         Ok(Ok(image))
     }
 
@@ -116,12 +120,17 @@ fn drawn(sample: &Sample, found: &DetectedImage, class_names: &[String], target:
     }
     let marks: Vec<Mark> = found.detections.iter().map(|d| Mark::detection(d, class_names)).collect();
     draw::draw(&mut picture, &marks);
-    draw::encode(&picture, target).map_err(|e| format!("the drawn picture cannot be written: {e}"))
+    // A picture that was told by its bytes alone has a name that says no format.
+    let named = target.extension().is_some_and(|suffix| {
+        suffix.to_str().is_some_and(|suffix| IMAGE_SUFFIXES.contains(&suffix.to_ascii_lowercase().as_str()))
+    });
+    draw::encode(&picture, if named { target } else { Path::new("any.png") })
+        .map_err(|e| format!("the drawn picture cannot be written: {e}"))
 }
 
-/// Ultralytics' form with `save_txt`, `save_conf`: class, centre, width and height as parts of the picture's sides, score. An
-/// empty file says that nothing was found.
-fn yolo_lines(detections: &[Detection], size: ImageSize) -> String {
+/// Ultralytics' form: class, centre, width and height as parts of the picture's sides, which any trainer takes as labels; with
+/// `save_conf` the score behind them. An empty file says that nothing was found.
+fn yolo_lines(detections: &[Detection], size: ImageSize, with_score: bool) -> String {
     let (width, height) = (f64::from(size.width), f64::from(size.height));
     let mut text = String::new();
     for Detection { class_id, score, box_xyxy_px: b } in detections {
@@ -129,7 +138,8 @@ fn yolo_lines(detections: &[Detection], size: ImageSize) -> String {
         let (x, y) = ((x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height);
         let (w, h) = ((x2 - x1) / width, (y2 - y1) / height);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{class_id} {x:.6} {y:.6} {w:.6} {h:.6} {score:.6}");
+        let _ = write!(text, "{class_id} {x:.6} {y:.6} {w:.6} {h:.6}");
+        let _ = if with_score { writeln!(text, " {score:.6}") } else { writeln!(text) };
     }
     text
 }
@@ -222,29 +232,27 @@ fn refuse_folder_with_pictures(path: &Path, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// A folder is written to when it is new, empty, or of an earlier run.
-fn refuse_foreign_files(path: &Path) -> Result<()> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io(path, "read the folder", e)),
-    };
-    let mut first = None;
-    for entry in entries {
-        let name = entry.map_err(|e| Error::io(path, "read the folder", e))?.file_name();
-        if name == DETECTIONS_FILE {
-            return Ok(());
-        }
-        first.get_or_insert(name);
+/// A folder is written to when it is new, empty, or of an earlier run; and where the user insists.
+fn refuse_foreign_files(path: &Path, overwrite: bool) -> Result<()> {
+    let Some(name) = outputs::foreign_entry(path, |_| false)? else { return Ok(()) };
+    let earlier = fs::File::open(path.join(DETECTIONS_FILE)).is_ok_and(|file| {
+        let mut head = [0; 64];
+        let length = file.take(head.len() as u64).read(&mut head).unwrap_or(0);
+        is_ours(&head[..length])
+    });
+    if earlier || overwrite {
+        return Ok(());
     }
-    first.map_or(Ok(()), |name| {
-        Err(Error::Mismatch {
-            found: format!(
-                "{} holds {} and no {DETECTIONS_FILE} of an earlier run",
-                path.display(),
-                paths::to_column(name.as_ref())
-            ),
-            remedy: "Choose a new or empty folder for --out.".into(),
-        })
+    Err(Error::Mismatch {
+        found: format!("{} holds {name} and no {DETECTIONS_FILE} of an earlier run", path.display()),
+        remedy: "Choose a new or empty folder for --out, or write into this one with --overwrite.".into(),
     })
+}
+
+/// COCO results of others have no `file_name` behind the id; an empty list has no author.
+fn is_ours(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let after_id =
+        text.strip_prefix("[{\"image_id\":").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    text == "[]" || after_id.is_some_and(|rest| rest.starts_with(",\"file_name\":"))
 }

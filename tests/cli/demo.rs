@@ -33,7 +33,7 @@ fn a_file_is_no_folder() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    demo(&file, &[]).refused(&["file: cannot list"]);
+    demo(&file, &[]).refused(&["file: cannot read the folder"]);
 }
 
 #[test]

@@ -99,11 +99,11 @@ fn an_image_that_cannot_be_read_is_named_and_left_out() {
     fs::write(&broken, "no picture").unwrap();
     let name = broken.file_name().unwrap().to_str().unwrap();
     let run = eval(&[&teacher()], &data, &[]).expect(1);
-    assert!(run.stdout.contains("1 images failed") && run.stdout.contains(name), "{}", run.stdout);
+    assert!(run.stdout.contains("1 image failed") && run.stdout.contains(name), "{}", run.stdout);
     for entry in fs::read_dir(&images).unwrap() {
         fs::write(entry.unwrap().path(), "no picture").unwrap();
     }
-    eval(&[&teacher()], &data, &[]).refused(&["images failed, the first", "Nothing is left to be scored"]);
+    eval(&[&teacher()], &data, &[]).refused(&["4 of 4 images failed:", name, "Nothing is left to be scored"]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn other_things_are_refused_before_anything_runs() {
     let model = |name: &str| fixture("models").join(name);
     eval(&[&model("yolov8-classify.onnx")], &data, &[]).refused(&["yolov8-classify.onnx", "classif"]);
     eval(&[&teacher(), &model("yolov8-nms.onnx")], &data, &[]).refused(&["yolov8-nms.onnx", "nms=True"]);
-    eval(&[&teacher()], &data, &[("--imgsz", "100")]).refused(&["multiple of the coarsest stride"]);
+    eval(&[&teacher()], &data, &[("--imgsz", "100")]).refused(&["--imgsz", "multiple of 32"]);
     eval(&[&teacher()], &data, &[("--conf", "1.5")]).expect(2).says(&["--conf", "0 to 1"]);
     eval(&[&teacher()], &data, &[("--iou", "nan")]).expect(2).says(&["--iou", "0 to 1"]);
     eval(&[], &data, &[]).expect(2).says(&["--model"]);

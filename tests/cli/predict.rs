@@ -57,7 +57,7 @@ fn counts_files_and_json_say_the_same() {
     let images = pictures(dir.path());
     let before = tree(&images);
     let out = dir.path().join("new/out");
-    let text = predict(&[&images, &"--out", &out]).expect(0);
+    let text = predict(&[&images, &"--out", &out, &"--save-conf"]).expect(0);
     let report = predict(&[&images, &"--json"]).expect(0).json();
     assert_eq!(tree(&images), before, "the pictures themselves are as they were");
 

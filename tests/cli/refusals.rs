@@ -221,7 +221,7 @@ fn a_batch_that_does_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     let data = shapes(dir.path(), 4);
     let out = dir.path().join("cache");
-    build(&data, &out, &[("--batch", "100000000")]).refused(&["--batch 100000000", "1024"]);
+    build(&data, &out, &[("--batch", "100000000")]).refused(&["--batch", "100000000", "1024"]);
     build(&data, &out, &[("--batch", "1024"), ("--imgsz", "8192")]).refused(&["memory", "--batch"]);
     build(&data, &out, &[("--batch", "1")]).expect(0);
     build(&data, &out, &[("--batch", "4")]).refused(&["batch", "1 in the cache", "4 now", "--overwrite"]);

@@ -20,7 +20,7 @@ SIDES = ("x1", "y1", "x2", "y2")
 def run(logitcache, tmp_path, model, pictures, *more):
     """(report, folder of results)."""
     out = tmp_path / "out"
-    done = logitcache("predict", "--model", model, pictures, "--out", out, "--json", *more)
+    done = logitcache("predict", "--model", model, pictures, "--out", out, "--save-conf", "--json", *more)
     return json.loads(done.stdout), out
 
 

@@ -20,7 +20,8 @@ use std::{collections::HashSet, path::Path};
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyReport {
-    /// Whether the cache holds every sample of its data set or names it as a failure.
+    /// Whether the cache holds every sample of its data set or names it as a failure, and holds at
+    /// least one.
     pub complete: bool,
     /// Parts in the manifest.
     pub parts: u64,
@@ -84,6 +85,9 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
         problems: Vec::new(),
         notes: Vec::new(),
     };
+    if !folder.is_dir() {
+        return Manifest::load(folder).map(|_| report); // the error that says so
+    }
     let manifest = match Manifest::load_if_present(folder) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Manifest::load(folder).map(|_| report), // the error that says so

@@ -35,7 +35,7 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
     let Some(annotations) = content.annotations else {
         let samples = pictures.into_iter().map(|path| Sample::new(&root, path, TruthSource::NoLabels)).collect();
         notes.push("the file has no `annotations` list, so the data set carries no labels".into());
-        return Ok(Dataset { root, format: DatasetFormat::Coco, class_names: None, samples, notes });
+        return Ok(Dataset::new(root, DatasetFormat::Coco, None, samples, notes));
     };
     let used: HashSet<&Id> = annotations.iter().map(|annotation| &annotation.category_id).collect();
     let (class_names, class_ids) = classes(json, content.categories, &used, &mut notes)?;
@@ -55,7 +55,7 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
             Sample::new(&root, picture, TruthSource::Parsed(Box::new(parsed)))
         })
         .collect();
-    Ok(Dataset { root, format: DatasetFormat::Coco, class_names: Some(class_names), samples, notes })
+    Ok(Dataset::new(root, DatasetFormat::Coco, Some(class_names), samples, notes))
 }
 
 /// The folder of the pictures: `--images`, or the first usual place beside the file that holds the first picture.

@@ -13,7 +13,7 @@ pub use scene::{Drawn, SceneObject, draw};
 pub use shapes::ShapeClass;
 
 use super::fault;
-use crate::{Error, Result};
+use crate::{Error, Result, fsio, outputs};
 use image::{
     ExtendedColorType, ImageEncoder, RgbImage,
     codecs::{jpeg::JpegEncoder, png::PngEncoder},
@@ -29,6 +29,10 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+/// What a drawn data set consists of; the description is written last and begins with the command.
+const DATA_YAML: &str = "data.yaml";
+const FOLDERS: [&str; 2] = ["images", "labels"];
+const DRAWN_BY: &str = "# Drawn by: logitcache synth";
 /// One image in this many is for validation.
 const VAL_EVERY: u32 = 5;
 /// COCO's limit: an object of less area is small.
@@ -43,11 +47,13 @@ pub struct SynthConfig {
     pub imgsz: u32,
     /// The same seed gives the same bytes (on the same kind of machine).
     pub seed: u64,
+    /// Whether a drawn data set that is there is removed first.
+    pub overwrite: bool,
 }
 
 impl Default for SynthConfig {
     fn default() -> Self {
-        Self { images: 200, imgsz: 640, seed: 0 }
+        Self { images: 200, imgsz: 640, seed: 0, overwrite: false }
     }
 }
 
@@ -82,7 +88,7 @@ pub struct ClassCount {
     pub objects: u64,
 }
 
-/// Draws a data set into `out`, which must be an empty folder or not exist: `images/{train,val}`, `labels/{train,val}`
+/// Draws a data set into `out`, which must be an empty folder, not exist, or (to be written over) hold a drawn one: `images/{train,val}`, `labels/{train,val}`
 /// and, written last, `data.yaml`. `progress` is called with the number of finished pictures, from several threads, and
 /// may stop the work.
 ///
@@ -101,11 +107,11 @@ pub fn synth(
     }
     let finished = AtomicU64::new(0);
     let stopped = AtomicBool::new(false);
-    let totals = (0..config.images)
+    let drawn = (0..config.images)
         .into_par_iter()
         .map(|index| {
             if stopped.load(Ordering::Relaxed) {
-                return Err(interrupted(out));
+                return Err(interrupted());
             }
             let totals = write_one(out, config, index)?;
             if progress(finished.fetch_add(1, Ordering::Relaxed) + 1).is_break() {
@@ -113,8 +119,18 @@ pub fn synth(
             }
             Ok(totals)
         })
-        .try_reduce(Totals::default, |a, b| Ok(a.plus(b)))?;
-    let data_yaml = out.join("data.yaml");
+        .try_reduce(Totals::default, |a, b| Ok(a.plus(b)));
+    let totals = match drawn {
+        Ok(totals) => totals,
+        Err(error) => {
+            // Half a data set is of no use, and the folder was empty before.
+            for folder in FOLDERS {
+                let _ = fsio::remove_folder(&out.join(folder));
+            }
+            return Err(error);
+        }
+    };
+    let data_yaml = out.join(DATA_YAML);
     write_file(&data_yaml, description(config).as_bytes())?;
     let val_images = (0..config.images).filter(|&index| is_val(index)).count() as u64;
     let count = |class: ShapeClass| ClassCount { name: class.name().into(), objects: totals.by_class[class.id()] };
@@ -154,19 +170,33 @@ fn check(out: &Path, config: &SynthConfig) -> Result<()> {
     if !(64..=4096).contains(&config.imgsz) {
         return Err(fault(out, format!("--imgsz {} is not between 64 and 4096", config.imgsz), "Choose another size."));
     }
-    let first = match out.read_dir() {
-        Ok(mut entries) => entries.next(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(Error::io(out, "read the folder", e)),
-    };
-    match first {
+    match outputs::foreign_entry(out, |_| false)? {
         None => Ok(()),
-        Some(_) => Err(fault(out, "the folder is not empty", "Give a new folder, or empty this one first.")),
+        Some(_) if config.overwrite && is_drawn(out) => {
+            outputs::refuse_foreign_entries(out, "drawn data set", |name| {
+                name == DATA_YAML || FOLDERS.contains(&name)
+            })?;
+            fsio::remove_file(&out.join(DATA_YAML))?;
+            FOLDERS.iter().try_for_each(|folder| fsio::remove_folder(&out.join(folder)))
+        }
+        Some(name) => {
+            let remedy = if is_drawn(out) {
+                "Choose another --out, or remove the drawn data set that is there with --overwrite."
+            } else {
+                "Give a new folder, or empty this one first."
+            };
+            Err(fault(out, format!("the folder is not empty: it holds {name}"), remedy))
+        }
     }
 }
 
-fn interrupted(out: &Path) -> Error {
-    Error::Interrupted { remedy: format!("remove {} and run the same command again.", out.display()) }
+/// Whether an earlier run made what is in the folder: its description, written last, says so.
+fn is_drawn(out: &Path) -> bool {
+    fs::read(out.join(DATA_YAML)).is_ok_and(|text| text.starts_with(DRAWN_BY.as_bytes()))
+}
+
+fn interrupted() -> Error {
+    Error::Interrupted { remedy: "what was drawn is removed; run the same command again.".into() }
 }
 
 /// Every fifth picture, whatever their number: the split of an image never changes.
@@ -224,10 +254,10 @@ fn label_text(drawn: &Drawn) -> String {
 }
 
 fn description(config: &SynthConfig) -> String {
-    let SynthConfig { images, imgsz, seed } = config;
+    let SynthConfig { images, imgsz, seed, .. } = config;
     let names: String = ShapeClass::ALL.iter().map(|class| format!("  {}: {}\n", class.id(), class.name())).collect();
     format!(
-        "# Drawn by: logitcache synth --images {images} --imgsz {imgsz} --seed {seed}\n\
+        "{DRAWN_BY} --images {images} --imgsz {imgsz} --seed {seed}\n\
          train: images/train\nval: images/val\nnames:\n{names}"
     )
 }

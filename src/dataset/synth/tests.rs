@@ -5,7 +5,7 @@ use crate::dataset::{DataSource, Dataset, Truth};
 use crate::types::ImageSize;
 use std::{collections::BTreeMap, sync::Mutex};
 
-const CONFIG: SynthConfig = SynthConfig { images: 24, imgsz: 128, seed: 7 };
+const CONFIG: SynthConfig = SynthConfig { images: 24, imgsz: 128, seed: 7, overwrite: false };
 
 fn go_on(_: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -142,7 +142,11 @@ fn refusals() {
     fs::create_dir(&out).unwrap();
     fs::write(out.join("mine"), "").unwrap();
     let error = synth(&out, &CONFIG, &go_on).unwrap_err().to_string();
-    assert!(error.contains("the folder is not empty\n  Give a new folder, or empty this one first."), "{error}");
+    assert!(
+        error.contains("the folder is not empty: it holds ")
+            && error.contains("Give a new folder, or empty this one first."),
+        "{error}"
+    );
     assert_eq!(contents(&out).len(), 1);
     let error = synth(&out.join("mine"), &CONFIG, &go_on).unwrap_err().to_string();
     assert!(error.contains("mine: cannot read the folder"), "{error}");

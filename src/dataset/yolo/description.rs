@@ -14,7 +14,7 @@ const SPLITS: &str = "train, val or test";
 
 /// What a `data.yaml` says, checked.
 #[derive(Debug)]
-pub(super) struct Description {
+pub(crate) struct Description {
     /// `path` as written.
     pub(super) path: Option<String>,
     /// Class names by class id.
@@ -30,7 +30,7 @@ impl Description {
     }
 
     /// Parses the content; the error is what was found and the remedy.
-    fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
         let options = serde_saphyr::options! { with_snippet: false };
         let unreadable = |found: &dyn fmt::Display, remedy: &str| {
             (format!("this is not a data.yaml that can be read: {found}"), remedy.to_owned())
@@ -54,6 +54,11 @@ impl Description {
         }
         let splits = [("train", raw.train), ("val", raw.val), ("test", raw.test)];
         Ok(Self { path: raw.path, names, splits })
+    }
+
+    /// Whether it names the pictures of any split.
+    pub(super) fn has_splits(&self) -> bool {
+        self.splits.iter().any(|(_, places)| places.as_ref().is_some_and(|places| !places.0.is_empty()))
     }
 
     /// The folders or list files of one split.

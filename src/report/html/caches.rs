@@ -8,6 +8,7 @@ use crate::{
         cache_folder::{CacheFolder, MAX_SCORED_IMAGES, TeacherScores},
         plot::{Bars, Line, LineChart, bars, line_chart, reliability},
     },
+    words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
 use maud::{Markup, html};
@@ -32,7 +33,12 @@ fn one(cache: &CacheFolder, series: usize) -> Result<Markup> {
     let facts: [(&str, String); 7] = [
         (
             "teacher",
-            format!("{}, {} classes, {bins}, {}", s.teacher.file_name, s.teacher.num_classes, s.teacher.precision),
+            format!(
+                "{}, {}, {bins}, {}",
+                s.teacher.file_name,
+                counted(s.teacher.num_classes, "class"),
+                s.teacher.precision
+            ),
         ),
         ("input", format!("{} x {} pixels", s.teacher.input_width, s.teacher.input_height)),
         (

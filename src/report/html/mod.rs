@@ -10,7 +10,7 @@ mod scores;
 use super::{
     Scored, cache_folder::CacheFolder, comparison::Comparison, pictures::Pictures, plot::theme, run_folder::RunFolder,
 };
-use crate::Result;
+use crate::{Result, outputs};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -67,6 +67,7 @@ pub fn page(content: &Content<'_>) -> Result<String> {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 // The page cannot fetch or run anything, whatever a name in it says.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                meta name="generator" content={ (outputs::PAGE_GENERATOR) " " (env!("CARGO_PKG_VERSION")) };
                 meta name="color-scheme" content="light dark";
                 title { "logitcache report" }
                 // An empty icon, so that no browser asks for one.

@@ -8,6 +8,7 @@ use crate::{
         Scored,
         plot::{Bars, Line, LineChart, bars, line_chart},
     },
+    words::counted,
 };
 use maud::{Markup, html};
 
@@ -71,7 +72,7 @@ pub(super) fn scores(content: &Content<'_>) -> Result<Markup> {
         }
         @if !report.failures.is_empty() {
             details {
-                summary { (report.failures.len()) " images could not be scored" }
+                summary { (counted(report.failures.len(), "image")) " could not be scored" }
                 ul { @for failure in &report.failures { li { (failure.path) ": " (failure.reason) } } }
             }
         }

@@ -5,11 +5,12 @@ use crate::{
     Error, Result,
     cache::MissingLabels,
     dataset::{Dataset, NameMap, Truth},
-    eval::{Detector, DetectorOptions},
+    eval::{Detector, DetectorOptions, evenly, teacher_boxes},
     pipeline::read_file,
     preprocess::{self, DecodeLimits},
-    report::cache_folder::{CacheFolder, evenly, teacher_boxes},
+    report::cache_folder::CacheFolder,
     types::{Detection, LabelBox},
+    words::counted,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -180,8 +181,8 @@ impl Candidates {
             }
             if let Some(first) = failed.first() {
                 self.notes.push(format!(
-                    "{} images could not be looked at for the pictures, the first {first}",
-                    failed.len()
+                    "{} could not be looked at for the pictures, the first {first}",
+                    counted(failed.len(), "image")
                 ));
             }
             self.images.retain_mut(|image| match found.remove(&image.path) {

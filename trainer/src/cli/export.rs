@@ -1,12 +1,57 @@
 //! `logitcache export`
 
-use crate::{Result, student::onnx, train::BEST_WEIGHTS};
-use logitcache::cli::{Status, args::ExportArgs, print, read_names};
+use crate::{
+    Error, Result,
+    outputs::{self, OutputFile},
+    student::onnx,
+    train::{BEST_WEIGHTS, LAST_WEIGHTS},
+};
+use logitcache::{
+    cache::MANIFEST_NAME,
+    cli::{Status, args::ExportArgs, output, print, read_names},
+};
+use std::path::{Path, PathBuf};
 
-pub fn run(args: &ExportArgs) -> Result<Status> {
-    let source = if args.source.is_dir() { args.source.join(BEST_WEIGHTS) } else { args.source.clone() };
+pub fn run(args: &ExportArgs, quiet: bool) -> Result<Status> {
+    outputs::refuse_foreign_file(&args.out, OutputFile::Onnx, args.overwrite)?;
+    let source = weights_of(&args.source)?;
+    if !quiet && source.ends_with(LAST_WEIGHTS) && args.source.is_dir() {
+        output::note("note: no epoch of this run was validated yet: these are its last weights");
+    }
     let names = args.names.as_deref().map(read_names).transpose()?;
     onnx::export_file(&source, names, args.imgsz, &args.out)?;
     print(&format!("{} from {}", args.out.display(), source.display()))?;
     Ok(Status::Done)
+}
+
+/// The file to export: of a run its best weights, else its last ones.
+fn weights_of(source: &Path) -> Result<PathBuf> {
+    let refuse = |found: &str, remedy: &str| {
+        Err(Error::Run { path: source.to_owned(), found: found.to_owned(), remedy: remedy.to_owned() })
+    };
+    let suffix = source.extension().unwrap_or_default().to_ascii_lowercase();
+    if suffix == "onnx" {
+        return refuse(
+            "this is an ONNX file already",
+            "Copy it, or give the run or the weights that it was made from.",
+        );
+    }
+    if !source.is_dir() {
+        return Ok(source.to_owned());
+    }
+    let weights = [BEST_WEIGHTS, LAST_WEIGHTS].map(|name| source.join(name)).into_iter().find(|path| path.is_file());
+    match weights {
+        Some(weights) => Ok(weights),
+        None if source.join(MANIFEST_NAME).is_file() => refuse(
+            "this is a cache: it holds what a teacher said, and no weights",
+            "Train a student from it (`logitcache train --cache`), and export that run.",
+        ),
+        None if source.join("config.json").is_file() => refuse(
+            "no epoch of this run is finished, so there are no weights yet",
+            "Go on with it: `logitcache train --resume`.",
+        ),
+        None => {
+            refuse("this folder is no run of `logitcache train`", "Give a run's folder, or a .safetensors or .pt file.")
+        }
+    }
 }

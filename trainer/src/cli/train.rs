@@ -9,6 +9,7 @@ use crate::{
         ClsLoss, Decay, Distill, EpochRow, Event, OptimizerKind, Precision, Run, Settings, Start, TrainOptions,
         TrainReport,
     },
+    words::counted,
 };
 use logitcache::cli::{
     Status,
@@ -59,6 +60,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Status> {
     let report = run.train(stop, |event| match event {
         Event::Step { epoch, batch, losses, lr } => progress.borrow_mut().step(epoch, batch, &losses, lr),
         Event::Epoch(row) => progress.borrow_mut().epoch(&show_epoch(row)),
+        Event::Note(note) => progress.borrow_mut().epoch(&format!("note: {note}")),
     });
     progress.into_inner().finish();
     let report = report?;
@@ -68,7 +70,8 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Status> {
         print(&summary(&report))?;
     }
     if stop.load(Ordering::Relaxed) && !report.complete {
-        let remedy = format!("{} epochs are done; run the same command with --resume to go on", report.epochs);
+        let done = counted(report.epochs, "epoch");
+        let remedy = format!("{done} done; run the same command with --resume to go on");
         return Err(Error::Interrupted { remedy });
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
@@ -192,13 +195,13 @@ fn show_epoch(row: &EpochRow) -> String {
 
 fn summary(report: &TrainReport) -> String {
     let state = if report.complete { "complete" } else { "unfinished" };
-    let mut lines = vec![format!("{}: {} epochs, {state}", report.run.display(), report.epochs)];
+    let mut lines = vec![format!("{}: {}, {state}", report.run.display(), counted(report.epochs, "epoch"))];
     if let (Some(epoch), Some(map)) = (report.best_epoch, report.best_map50_95) {
         lines.push(format!("best      epoch {epoch}, mAP@0.5:0.95 {map:.4}"));
     }
     if let Some(onnx) = &report.best_onnx {
         lines.push(format!("model     {}", onnx.display()));
     }
-    lines.extend(output::failures(&report.failures, "were not used"));
+    lines.extend(output::failures(&report.failures, "not used"));
     lines.join("\n")
 }

@@ -4,10 +4,10 @@
 //! nothing, and may be called from any thread; autocast's state is the calling thread's own.
 #![allow(unsafe_code)]
 
-use crate::{Error, Result};
+use crate::{Error, Result, words::counted};
 use std::{
     ffi::{CStr, c_char},
-    sync::OnceLock,
+    sync::{Once, OnceLock},
 };
 
 /// The version that `tch` was generated for. Another one misreads arguments without an error.
@@ -29,18 +29,24 @@ fn config() -> String {
     CStr::from_bytes_until_nul(&text).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// The version of the libtorch that was loaded.
+pub fn version() -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| version_in(&config()).unwrap_or("unknown").to_owned())
+}
+
 /// Refuses any libtorch but [`LIBTORCH_VERSION`], and readies the process for training (freed memory is kept, not given
 /// back). To be called before anything is computed.
 ///
 /// # Errors
 /// [`Error::Trainer`] with the version found.
 pub fn init() -> Result<()> {
-    static VERSION: OnceLock<String> = OnceLock::new();
-    let version = VERSION.get_or_init(|| {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
         // SAFETY: sets three parameters of malloc. Where glibc refuses, training is slower and nothing else.
         unsafe { logitcache_keep_freed_memory() };
-        version_in(&config()).unwrap_or("unknown").to_owned()
     });
+    let version = version();
     if version == LIBTORCH_VERSION {
         return Ok(());
     }
@@ -69,7 +75,7 @@ pub fn use_device(device: tch::Device) -> Result<()> {
         return Ok(());
     }
     let found = if loaded {
-        format!("libtorch sees {count} CUDA device(s)")
+        format!("libtorch sees {}", counted(usize::try_from(count).unwrap_or(0), "CUDA device"))
     } else {
         "libtorch_cuda.so cannot be loaded".into()
     };

@@ -2,11 +2,12 @@
 
 use super::{checkpoint::STATE_NAME, options::CONFIG_NAME};
 use crate::{
-    Error, Result,
-    fsio::{self, Lock, TEMP_PREFIX},
+    Result,
+    fsio::{self, Lock},
+    outputs,
 };
 use std::{
-    fs,
+    cell::Cell,
     path::{Path, PathBuf},
 };
 
@@ -26,22 +27,29 @@ const PIXELS: &str = "pixels";
 const FILES: [&str; 5] = [CONFIG_NAME, RESULTS_NAME, CURVES_NAME, BEST_ONNX_NAME, STATE_NAME];
 const FOLDERS: [&str; 2] = ["weights", PIXELS];
 
-/// A run's folder, locked.
+/// Their being there says that something would be lost; settings and decoded pictures alone are of a start that came to nothing.
+const RESULTS: [&str; 6] = [RESULTS_NAME, CURVES_NAME, BEST_ONNX_NAME, STATE_NAME, LAST_WEIGHTS, BEST_WEIGHTS];
+
+/// A run's folder, locked. Of a start that fails nothing stays: see [`RunFolder::keep`].
 #[derive(Debug)]
 pub struct RunFolder {
-    lock: Lock,
+    path: PathBuf,
+    lock: Option<Lock>,
+    kept: Cell<bool>,
 }
 
 impl RunFolder {
     /// Makes the folder where it is missing and takes its lock. `overwrite` removes the run that is there.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where it holds something that is no part of a run, [`Error::Cache`] where another process works in
-    /// it, [`Error::Io`].
+    /// [`crate::Error::Mismatch`] where it holds something that is no part of a run, [`crate::Error::Cache`] where another process
+    /// works in it, [`crate::Error::Io`].
     pub fn open(path: &Path, overwrite: bool) -> Result<Self> {
         fsio::create_folder(path)?;
-        let run = Self { lock: Lock::acquire(path)? };
-        run.refuse_foreign()?;
+        let lock = Lock::acquire(path)?;
+        let run = Self { path: path.to_owned(), lock: Some(lock), kept: Cell::new(true) };
+        let own = |name: &str| FILES.contains(&name) || FOLDERS.contains(&name);
+        outputs::refuse_foreign_entries(path, "training run", own)?;
         if overwrite {
             for name in FILES {
                 fsio::remove_file(&path.join(name))?;
@@ -50,13 +58,24 @@ impl RunFolder {
                 fsio::remove_folder(&path.join(name))?;
             }
         }
+        run.kept.set(run.holds_results());
         fsio::create_folder(&path.join("weights"))?;
         Ok(run)
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.lock.folder()
+        &self.path
+    }
+
+    /// Whether there is anything of a run that took time to make.
+    pub fn holds_results(&self) -> bool {
+        RESULTS.iter().any(|name| self.path.join(name).exists())
+    }
+
+    /// From now on the folder stays. Until then, and where it held no results before, it goes with what is in it.
+    pub fn keep(&self) {
+        self.kept.set(true);
     }
 
     /// Folder of the decoded pictures of a split.
@@ -67,24 +86,22 @@ impl RunFolder {
     /// Removes the decoded pictures: a complete run needs them no more.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn remove_pixels(&self) -> Result<()> {
         fsio::remove_folder(&self.path().join(PIXELS))
     }
+}
 
-    fn refuse_foreign(&self) -> Result<()> {
-        let words = |e| Error::io(self.path(), "list", e);
-        for entry in fs::read_dir(self.path()).map_err(words)? {
-            let name = entry.map_err(words)?.file_name();
-            let name = name.to_string_lossy();
-            let own = FILES.contains(&&*name) || FOLDERS.contains(&&*name) || name == Lock::FILE_NAME;
-            if !own && !name.starts_with(TEMP_PREFIX) {
-                return Err(Error::Mismatch {
-                    found: format!("{} holds {name}, which is no part of a training run", self.path().display()),
-                    remedy: "Choose a folder of its own for --out.".into(),
-                });
-            }
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if self.kept.get() {
+            return;
         }
-        Ok(())
+        // The error that led here is told; what cannot be removed does no harm: the next start takes it for its own.
+        let _ = fsio::remove_folder(&self.path.join(PIXELS));
+        let _ = fsio::remove_file(&self.path.join(CONFIG_NAME));
+        fsio::remove_if_empty(&self.path.join("weights"));
+        drop(self.lock.take());
+        fsio::remove_if_empty(&self.path);
     }
 }

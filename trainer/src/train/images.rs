@@ -4,10 +4,12 @@ use super::data::{TrainImage, TrainSet};
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageView, LabelsState, MissingLabels},
-    dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths},
+    dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
+    student::STRIDES,
     types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox, TruthBox},
+    words::{self, counted},
 };
 use rayon::prelude::*;
 use std::{
@@ -18,6 +20,10 @@ use std::{
 /// Images named in a message; the count says how many there are.
 const SHOWN: usize = 5;
 
+/// Objects under so many pixels (the root of their area in the input) are hardly learned: the finest cells of the head have
+/// as many.
+const TINY_PX: f64 = STRIDES[0] as f64;
+
 /// What is trained on.
 #[derive(Debug, Clone, Default)]
 pub struct TrainImages {
@@ -27,6 +33,60 @@ pub struct TrainImages {
     pub failures: Vec<Failure>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// Labelled objects of all images.
+    pub objects: usize,
+    /// Of these, the ones under [`TINY_PX`] at the input's size.
+    pub tiny_objects: usize,
+}
+
+impl TrainImages {
+    /// Takes in an image of `size`.
+    fn push(&mut self, image: TrainImage, size: ImageSize, input: ImageSize) {
+        let plan = Letterbox::fit(size, input.height, input.width);
+        for label in image.labels.iter().flatten() {
+            let b = plan.to_input(label.box_xyxy_px);
+            self.objects += 1;
+            self.tiny_objects += usize::from(f64::from((b.x2 - b.x1) * (b.y2 - b.y1)) < TINY_PX * TINY_PX);
+        }
+        self.images.push(image);
+    }
+
+    /// A warning where most objects are too small to be learned at the input's size.
+    pub fn too_small(&self, input: ImageSize) -> Option<String> {
+        let Self { objects, tiny_objects, .. } = self;
+        (2 * tiny_objects > *objects).then(|| {
+            format!(
+                "warning: {tiny_objects} of {} ({:.0} %) are under {TINY_PX} x {TINY_PX} pixels at {} x {}, too small for the \
+                 finest cells of a YOLOv8. Train at a larger --imgsz (a cache: build it at that size), or cut the pictures into tiles",
+                counted(*objects, "object"),
+                100.0 * *tiny_objects as f64 / *objects as f64,
+                input.width,
+                input.height
+            )
+        })
+    }
+
+    /// A warning where no label shows an object: nothing can be learned from them.
+    pub fn only_background(&self) -> Option<String> {
+        let labelled = self.images.iter().any(|image| image.labels.is_some());
+        (labelled && self.objects == 0)
+            .then(|| format!("warning: the labels of {} show no object", counted(self.images.len(), "image")))
+    }
+}
+
+/// What images are for, and what helps where none is left.
+pub type Purpose = (&'static str, &'static str);
+/// See [`Purpose`].
+pub const TRAINED: Purpose = ("train on", "Mend them, or check the data set and its split.");
+/// See [`Purpose`].
+pub const VALIDATED: Purpose = ("validate on", "Mend them, or validate on nothing: --val-split none.");
+
+/// The refusal where no image is left, with why each was left out.
+pub fn none_left((what, remedy): Purpose, failures: &[Failure]) -> Error {
+    let count = counted(failures.len(), "image");
+    let reasons = words::reasons(failures, "").join("\n");
+    let found = format!("there is no image to {what}: {count} cannot be used:\n{reasons}");
+    Error::Mismatch { found, remedy: remedy.into() }
 }
 
 /// Where a cache's data set lies: what was given as such, or its root where the cache is of a program that did not keep it.
@@ -50,16 +110,17 @@ pub fn source_of(cache: &CacheReader, split: &str) -> Result<DataSource> {
 /// # Errors
 /// [`Error::Mismatch`] where `dataset` lacks images of the cache or has classes that the teacher does not know,
 /// [`Error::Cache`] where the cache is damaged.
-pub fn from_cache(cache: &CacheReader, dataset: Option<&Dataset>, class_map: &NameMap) -> Result<TrainImages> {
+pub fn from_cache(
+    cache: &CacheReader,
+    dataset: Option<&Dataset>,
+    class_map: &NameMap,
+    input: ImageSize,
+) -> Result<TrainImages> {
     let manifest = cache.manifest();
     let mut found = TrainImages::default();
     if !manifest.failures.is_empty() {
-        let names = manifest.failures.iter().map(|f| f.path.as_str());
-        found.notes.push(named(
-            manifest.failures.len(),
-            "images failed when the cache was built and are left out",
-            names,
-        ));
+        let head = counted(manifest.failures.len(), "image") + " failed when the cache was built and are not in it:";
+        found.notes.push([vec![head], words::reasons(&manifest.failures, "")].concat().join("\n  "));
     }
     let views =
         cache.images().filter(|image| image.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>>>()?;
@@ -68,10 +129,11 @@ pub fn from_cache(cache: &CacheReader, dataset: Option<&Dataset>, class_map: &Na
             let root = cache.place(&manifest.dataset.root)?;
             for view in &views {
                 let relative = paths::from_column(view.path).map_err(|found| damaged(cache, found))?;
-                found.images.push(train_image(view, root.join(relative), stored_labels(view)));
+                found.push(train_image(view, root.join(relative), stored_labels(view)), view.size, input);
             }
+            refuse_if_moved(&root, found.images.iter().map(|image| image.path.as_path()))?;
         }
-        Some(dataset) => with_labels_of(dataset, class_map, cache, &views, &mut found)?,
+        Some(dataset) => with_labels_of(dataset, class_map, cache, &views, &mut found, input)?,
     }
     Ok(found)
 }
@@ -96,6 +158,7 @@ fn with_labels_of(
     cache: &CacheReader,
     views: &[ImageView<'_>],
     found: &mut TrainImages,
+    input: ImageSize,
 ) -> Result<()> {
     let manifest = cache.manifest();
     let class_map = match &dataset.class_names {
@@ -111,7 +174,11 @@ fn with_labels_of(
     let missing: Vec<&str> = views.iter().map(|v| v.path).filter(|path| !samples.contains_key(path)).collect();
     if !missing.is_empty() {
         return Err(Error::Mismatch {
-            found: named(missing.len(), "images of the cache are not in the data set", missing.iter().copied()),
+            found: named(
+                &missing,
+                "image of the cache is not in the data set",
+                "images of the cache are not in the data set",
+            ),
             remedy: format!(
                 "Name the data set that the cache was built from ({} {}, then at {}), or build a cache of this one.",
                 manifest.dataset.format, manifest.dataset.split, manifest.dataset.root
@@ -124,11 +191,10 @@ fn with_labels_of(
     if !added.is_empty() {
         let mut added = added;
         added.sort_unstable();
-        let count = added.len();
         found.notes.push(named(
-            count,
+            &added,
+            "image of the data set is not in the cache and is left out",
             "images of the data set are not in the cache and are left out",
-            added.into_iter(),
         ));
     }
     let mut changed = Vec::new();
@@ -143,14 +209,17 @@ fn with_labels_of(
                 if labels != stored_labels(view) {
                     changed.push(view.path);
                 }
-                found.images.push(train_image(view, sample.path.clone(), labels));
+                found.push(train_image(view, sample.path.clone(), labels), view.size, input);
             }
             Err(reason) => found.failures.push(failure(view.image_id, view.path, FailureStage::Labels, reason)),
         }
     }
     if !changed.is_empty() {
-        let text = "images have other labels than in the cache; the data set's are used";
-        found.notes.push(named(changed.len(), text, changed.iter().copied()));
+        found.notes.push(named(
+            &changed,
+            "image has other labels than in the cache; the data set's are used",
+            "images have other labels than in the cache; the data set's are used",
+        ));
     }
     Ok(())
 }
@@ -176,14 +245,17 @@ fn with_other_ways(error: Error, labels: LabelsState) -> Error {
 ///
 /// # Errors
 /// [`Error::Mismatch`] where the data set has no labels, or none that names a class.
-pub fn from_dataset(dataset: &Dataset) -> Result<TrainImages> {
+pub fn from_dataset(dataset: &Dataset, input: ImageSize) -> Result<TrainImages> {
     let Some(names) = &dataset.class_names else {
         return Err(Error::Mismatch {
             found: format!(
                 "{} carries no labels, and without a cache there is nothing else to learn from",
                 dataset.root.display()
             ),
-            remedy: "Give a labelled data set, or a --cache that a teacher filled.".into(),
+            remedy: match &dataset.unread_labels {
+                Some(unread) => format!("{unread}."),
+                None => "Give a labelled data set, or a --cache that a teacher filled.".into(),
+            },
         });
     };
     let map = ClassMap::new(names, names)?;
@@ -193,25 +265,22 @@ pub fn from_dataset(dataset: &Dataset) -> Result<TrainImages> {
         let truth = mapped_truth(sample, &map, size, MissingLabels::Background);
         let labels = truth.map_err(|reason| fail(FailureStage::Labels, reason))?.map(labels);
         let (path, relative) = (sample.path.clone(), sample.relative.clone());
-        Ok(TrainImage { image_id, path, relative, expected_sha256: None, labels })
+        Ok((TrainImage { image_id, path, relative, expected_sha256: None, labels }, size))
     };
     let numbered: Vec<(i64, &Sample)> = (0..).zip(&dataset.samples).collect();
-    let outcomes: Vec<Result<TrainImage, Failure>> = numbered.into_par_iter().map(one).collect();
+    let outcomes: Vec<Result<_, Failure>> = numbered.into_par_iter().map(one).collect();
     let mut found = TrainImages::default();
     for outcome in outcomes {
         match outcome {
-            Ok(image) => found.images.push(image),
+            Ok((image, size)) => found.push(image, size, input),
             Err(failure) => found.failures.push(failure),
         }
     }
     if names.is_empty() {
-        let reasons: Vec<String> = found.failures.iter().map(|f| format!("{}: {}", f.path, f.reason)).collect();
-        let of_images = match reasons.len() {
-            0 => String::new(),
-            count => format!("; {}", named(count, "images cannot be used", reasons.iter().map(String::as_str))),
-        };
+        let mut lines = vec![format!("{}: its labels name no class", dataset.root.display())];
+        lines.extend(words::reasons(&found.failures, ""));
         return Err(Error::Mismatch {
-            found: format!("{}: its labels name no class{of_images}", dataset.root.display()),
+            found: lines.join("\n"),
             remedy: "Give a data set with labelled objects, or another --split.".into(),
         });
     }
@@ -273,11 +342,17 @@ fn size_of(path: &Path) -> Result<ImageSize, String> {
     preprocess::size_of(&bytes, &DecodeLimits::default()).map_err(|e| e.to_string())
 }
 
+/// Whether any image shows an object: a crowd region is none. Without one there is nothing to score.
+pub fn show_an_object(truths: &Truths) -> bool {
+    truths.values().any(|(_, truth)| truth.iter().any(|t| !t.is_crowd))
+}
+
 /// "3 images are not there: a.jpg, b.jpg, c.jpg"
-fn named<'a>(count: usize, what: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let mut shown: Vec<&str> = names.take(SHOWN).collect();
-    if count > SHOWN {
+fn named(names: &[&str], one: &str, many: &str) -> String {
+    let mut shown: Vec<&str> = names.iter().take(SHOWN).copied().collect();
+    if names.len() > SHOWN {
         shown.push("...");
     }
-    format!("{count} {what}: {}", shown.join(", "))
+    let what = if names.len() == 1 { one } else { many };
+    format!("{} {what}: {}", names.len(), shown.join(", "))
 }

@@ -13,6 +13,7 @@ pub mod flat;
 mod folder;
 mod images;
 pub mod loss;
+mod memory;
 pub mod optim;
 mod options;
 mod plan;

@@ -6,7 +6,8 @@ use super::{
     options::{Distill, RunConfig},
     validate::Validator,
 };
-use indicatif::{HumanBytes, HumanCount};
+use crate::words::counted;
+use indicatif::HumanBytes;
 use std::fmt;
 
 /// The plan of a run.
@@ -61,22 +62,27 @@ impl Plan {
         let number = if settings.is_bf16() { "bf16 autocast" } else { "fp32" };
         Self {
             student: format!(
-                "{}, {} classes, {} x {}, from {}",
+                "{}, {}, {} x {}, from {}",
                 config.model,
-                config.class_names.len(),
+                counted(config.class_names.len(), "class"),
                 config.imgsz,
                 config.imgsz,
                 config.start
             ),
-            data: format!("{described}: {} images", HumanCount(images as u64)),
+            data: format!("{described}: {}", counted(images, "image")),
             loss,
-            compute: format!("{}, {number}, {} thread(s), batch {}", config.device, config.threads, settings.batch),
+            compute: format!(
+                "{}, {number}, {}, batch {}",
+                config.device,
+                counted(config.threads, "thread"),
+                settings.batch
+            ),
             pixels: match set.pixel_cache() {
                 Some((bytes, true)) => format!("{} decoded by an earlier start, mapped", HumanBytes(bytes)),
                 Some((bytes, false)) => format!("{} decoded once, mapped", HumanBytes(bytes)),
                 None => "decoded at every use (--pixel-cache-gib is too small to keep them)".into(),
             },
-            validation: validator.map_or("none".into(), |v| format!("{} images", HumanCount(v.len() as u64))),
+            validation: validator.map_or("none".into(), |v| counted(v.len(), "image")),
             epochs: settings.epochs,
             epochs_done: progress.epoch,
             batches_per_epoch: images.div_ceil(settings.batch.max(1)),
@@ -98,9 +104,9 @@ impl fmt::Display for Plan {
         writeln!(f, "validate  {}", self.validation)?;
         write!(
             f,
-            "to do     {} epochs of {} steps",
-            self.epochs - self.epochs_done.min(self.epochs),
-            self.batches_per_epoch
+            "to do     {} of {}",
+            counted(self.epochs - self.epochs_done.min(self.epochs), "epoch"),
+            counted(self.batches_per_epoch, "step")
         )?;
         if self.epochs_done > 0 {
             write!(f, ", {} done before", self.epochs_done)?;

@@ -4,8 +4,9 @@ use super::{
     checkpoint::{self, Progress},
     data::{PixelCacheOptions, TrainImage, TrainSet, pixel_cache_bytes},
     folder::RunFolder,
-    images::{self, TrainImages},
+    images::{self, TRAINED, TrainImages, Truths, VALIDATED},
     loss::{ClsLoss, DistillOptions, DistillParts},
+    memory,
     options::{Distill, Precision, RunConfig, Settings, Start, TrainOptions},
     plan::Plan,
     step::Trainer,
@@ -18,6 +19,7 @@ use crate::{
     report::RunData,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
+    words::{self, counted},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -44,6 +46,8 @@ pub struct Run {
     pub(super) trainer: Trainer,
     pub(super) progress: Progress,
     pub(super) failures: Vec<Failure>,
+    /// Those of the plan and what is to be said later.
+    pub(super) notes: Vec<String>,
     plan: Plan,
 }
 
@@ -52,18 +56,18 @@ struct Sources {
     cache: Option<Arc<CacheReader>>,
     images: TrainImages,
     class_names: Vec<String>,
-    imgsz: u32,
+    input: ImageSize,
     described: String,
-    val: Option<Validation>,
+    validation: Option<Validation>,
     class_map: NameMap,
 }
 
-/// The data set to validate on.
+/// What is scored: never without an object.
 struct Validation {
-    dataset: Dataset,
     source: DataSource,
-    /// Onto the student's classes.
-    classes: ClassMap,
+    images: Vec<TrainImage>,
+    truths: Truths,
+    failures: Vec<Failure>,
 }
 
 impl Run {
@@ -89,12 +93,13 @@ impl Run {
             notes.extend(views_shown(cache)?);
         }
         let (state, model_start) = start(options, &sources.class_names, &mut notes)?;
+        memory::refuse_if_short(state.architecture(), sources.input, &options.settings, options.device)?;
         let config = RunConfig {
             producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).into(),
             model: state.architecture().scale.to_string(),
             start: model_start,
             class_names: sources.class_names.clone(),
-            imgsz: sources.imgsz,
+            imgsz: sources.input.width,
             images: sources.images.images.len(),
             images_sha256: images_digest(&sources.images.images),
             cache_sha256: sources
@@ -106,40 +111,50 @@ impl Run {
             data: RunData::new(
                 &options.out,
                 options.cache.as_deref(),
-                sources.val.as_ref().map(|val| &val.source),
+                sources.validation.as_ref().map(|validation| &validation.source),
                 &sources.class_map,
             ),
             settings: options.settings.clone(),
         };
 
+        // From here on there is a folder: where the start fails, it goes again with all that this start put there.
         let folder = RunFolder::open(&options.out, options.overwrite)?;
         let resumed = resumed(&folder, &config, options.resume, &mut notes)?;
-        config.save(folder.path())?;
-        let input = ImageSize { width: sources.imgsz, height: sources.imgsz };
-        let Sources { cache, images, class_names, described, val, .. } = sources;
-        let mut failures = images.failures;
+        let Sources { cache, images, class_names, described, validation, input, .. } = sources;
+        notes.extend([images.too_small(input), images.only_background()].into_iter().flatten());
         notes.extend(images.notes);
-        let (val_images, truths) = match &val {
-            Some(val) => images::for_validation(&val.dataset, &val.classes, input, &mut failures),
-            None => Default::default(),
-        };
-        on_pixels((images.images.len() + val_images.len()) as u64);
+        let num_val = validation.as_ref().map_or(0, |validation| validation.images.len());
+        on_pixels((images.images.len() + num_val) as u64);
         let mut budget = options.pixel_cache_bytes;
         let mut open = |images: Vec<TrainImage>, split: &str, cache| {
             let wanted = pixel_cache_bytes(images.len(), input);
             let pixels = PixelCacheOptions { folder: folder.pixels(split), max_bytes: budget };
-            let set = TrainSet::open(images, input, Some(&pixels), cache, on_decoded, stop)?;
+            let set = TrainSet::open(images, input, Some(&pixels), cache, on_decoded, stop);
+            if matches!(set, Err(Error::Interrupted { .. })) {
+                // What is decoded serves the next start.
+                folder.keep();
+            }
+            let set = set?;
             budget = budget.saturating_sub(if set.pixel_cache().is_some() { wanted } else { 0 });
             Ok::<_, Error>(Arc::new(set))
         };
         let set = open(images.images, "train", cache)?;
-        failures.extend_from_slice(set.failures());
-        let validator = match val_images.is_empty() {
-            true => None,
-            false => {
-                let set = open(val_images, "val", None)?;
-                failures.extend_from_slice(set.failures());
-                let truths = images::truths_of(&set, truths);
+        let mut failures = [images.failures.as_slice(), set.failures()].concat();
+        failures.sort_by_key(|failure| failure.image_id);
+        if set.images().is_empty() {
+            return Err(images::none_left(TRAINED, &failures));
+        }
+        let validator = match validation {
+            None => None,
+            Some(validation) => {
+                let set = open(validation.images, "val", None)?;
+                let mut left_out = [validation.failures.as_slice(), set.failures()].concat();
+                left_out.sort_by_key(|failure| failure.image_id);
+                if set.images().is_empty() {
+                    return Err(images::none_left(VALIDATED, &left_out));
+                }
+                failures.extend(left_out);
+                let truths = images::truths_of(&set, validation.truths);
                 let batch = NonZeroUsize::new(options.settings.batch).unwrap_or(NonZeroUsize::MIN);
                 Some(Validator::new(set, truths, class_names, batch))
             }
@@ -152,8 +167,10 @@ impl Run {
                 progress
             }
         };
-        let plan = Plan::of(&config, &set, validator.as_ref(), &progress, described, notes);
-        Ok(Self { folder, config, set, validator, trainer, progress, failures, plan })
+        config.save(folder.path())?;
+        folder.keep();
+        let plan = Plan::of(&config, &set, validator.as_ref(), &progress, described, notes.clone());
+        Ok(Self { folder, config, set, validator, trainer, progress, failures, notes, plan })
     }
 
     /// What [`Run::train`] will do.
@@ -165,6 +182,8 @@ impl Run {
 impl Sources {
     fn open(options: &TrainOptions, notes: &mut Vec<String>) -> Result<Self> {
         let cache = options.cache.as_deref().map(open_cache).transpose()?.map(Arc::new);
+        let side = input_side(options, cache.as_deref())?;
+        let input = ImageSize { width: side, height: side };
         let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
         if let Some(data) = &data {
             options.class_map.refuse_foreign(data)?;
@@ -175,7 +194,7 @@ impl Sources {
         };
         let (images, class_names, described) = match (&cache, &data) {
             (Some(cache), data) => {
-                let images = images::from_cache(cache, data.as_ref(), &class_map)?;
+                let images = images::from_cache(cache, data.as_ref(), &class_map, input)?;
                 let labels = data
                     .as_ref()
                     .map_or("labels from the cache".into(), |d| format!("labels from {}", d.root.display()));
@@ -184,7 +203,7 @@ impl Sources {
             }
             (None, Some(data)) => {
                 let names = data.class_names.clone().unwrap_or_default();
-                let images = images::from_dataset(data)?;
+                let images = images::from_dataset(data, input)?;
                 (images, names, format!("{} ({}), labels alone", data.root.display(), data.format.as_str()))
             }
             (None, None) => {
@@ -194,15 +213,58 @@ impl Sources {
                 });
             }
         };
-        let imgsz = input_side(options, cache.as_deref())?;
+        if images.images.is_empty() {
+            let of_build = cache.as_ref().map_or(&[][..], |cache| cache.manifest().failures.as_slice());
+            return Err(images::none_left(TRAINED, &[of_build, &images.failures].concat()));
+        }
         let student = StudentClasses { names: &class_names, map: &class_map };
-        let val = validation(options, cache.as_deref(), &images, &student, notes)?;
-        Ok(Self { cache, images, class_names, imgsz, described, val, class_map })
+        let validation = match validation(options, cache.as_deref(), &images, &student, notes)? {
+            None => None,
+            Some((dataset, source, classes)) => Validation::open(&dataset, source, &classes, input, notes)?,
+        };
+        Ok(Self { cache, images, class_names, input, described, validation, class_map })
+    }
+}
+
+impl Validation {
+    /// The images to score with their ground truth; `None`, with a note, where no object is on them, for then nothing is to be
+    /// found and no score says anything.
+    fn open(
+        dataset: &Dataset,
+        source: DataSource,
+        classes: &ClassMap,
+        input: ImageSize,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Self>> {
+        let mut failures = Vec::new();
+        let (images, truths) = images::for_validation(dataset, classes, input, &mut failures);
+        if images.is_empty() {
+            return Err(images::none_left(VALIDATED, &failures));
+        }
+        if !images::show_an_object(&truths) {
+            let images = counted(images.len(), "image");
+            notes.push(format!("no validation: the labels of the {images} of {} show no object", source.split));
+            return Ok(None);
+        }
+        Ok(Some(Self { source, images, truths, failures }))
     }
 }
 
 fn open_cache(path: &Path) -> Result<CacheReader> {
     let cache = CacheReader::open(path)?;
+    let failures = &cache.manifest().failures;
+    if cache.is_empty() && !failures.is_empty() {
+        let reasons = words::reasons(failures, " (`logitcache inspect --json` has all)");
+        return Err(Error::Cache {
+            path: path.to_owned(),
+            found: format!(
+                "no image is in it; {} failed when it was built:\n{}",
+                failures.len(),
+                reasons.join("\n")
+            ),
+            remedy: "Mend the images or their labels and run the same `logitcache build` again.".into(),
+        });
+    }
     if cache.manifest().complete {
         return Ok(cache);
     }
@@ -277,7 +339,7 @@ fn validation(
     images: &TrainImages,
     student: &StudentClasses<'_>,
     notes: &mut Vec<String>,
-) -> Result<Option<Validation>> {
+) -> Result<Option<(Dataset, DataSource, ClassMap)>> {
     if !options.validate {
         return Ok(None);
     }
@@ -297,7 +359,7 @@ fn validation(
             match ClassMap::of(&dataset, student.names, student.map) {
                 Ok((classes, found)) => {
                     notes.extend(found.into_iter().map(|note| format!("validation: {note}")));
-                    Ok(Some(Validation { dataset, source, classes }))
+                    Ok(Some((dataset, source, classes)))
                 }
                 // Whoever built without labels because of their classes need not hear of them again.
                 Err(Error::Mismatch { found, .. })
@@ -314,7 +376,7 @@ fn validation(
             found: format!("{} has no labels to validate with", dataset.root.display()),
             remedy: "Name a labelled data set with --data, or validate on nothing: --val-split none.".into(),
         }),
-        Err(error) if options.val_split.is_some() => Err(error),
+        Err(error) if options.val_split.is_some() => Err(of_val_split(error)),
         Ok((dataset, _)) => {
             notes.push(format!("no validation: {} has no labels", dataset.root.display()));
             Ok(None)
@@ -333,6 +395,16 @@ fn of_validation(error: Error, split: &str, has_cache: bool) -> Error {
     Error::Mismatch {
         found: format!("the split {split}, for validation: {found}"),
         remedy: format!("{remedy} Or validate on nothing: --val-split none."),
+    }
+}
+
+/// Names the flag that the user gave: the data set itself knows of `--split` alone.
+fn of_val_split(error: Error) -> Error {
+    match error {
+        Error::Dataset { path, found, remedy } => {
+            Error::Dataset { path, found, remedy: remedy.replace("--split", "--val-split") }
+        }
+        other => other,
     }
 }
 
@@ -448,18 +520,27 @@ fn resumed(
     resume: bool,
     notes: &mut Vec<String>,
 ) -> Result<Option<(std::collections::BTreeMap<String, tch::Tensor>, Progress)>> {
-    let Some(found) = RunConfig::load(folder.path())? else {
+    if !folder.holds_results() {
         if resume {
             notes.push("there is nothing to resume: the run starts from its beginning".into());
         }
         return Ok(None);
-    };
+    }
     if !resume {
         return Err(Error::Mismatch {
             found: format!("{} holds a run already", folder.path().display()),
             remedy: "Go on with it: --resume. Start again: --overwrite. Or choose another --out.".into(),
         });
     }
+    let Some(found) = RunConfig::load(folder.path())? else {
+        return Err(Error::Mismatch {
+            found: format!(
+                "{} holds results of a run, but not the settings that it was made with",
+                folder.path().display()
+            ),
+            remedy: "Start again with --overwrite, or choose another --out.".into(),
+        });
+    };
     found.refuse_other(config, folder.path())?;
     checkpoint::load(folder.path())
 }

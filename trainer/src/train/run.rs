@@ -13,8 +13,9 @@ use super::{
 use crate::{
     Error, Result,
     eval::Scores,
-    student::{onnx, weights},
+    student::{onnx, or_shortage, weights},
     types::Failure,
+    words::counted,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -51,6 +52,8 @@ pub enum Event<'a> {
     },
     /// An epoch is done, scored (where it was to be) and written.
     Epoch(&'a EpochRow),
+    /// What the user should know by now.
+    Note(&'a str),
 }
 
 /// What a run did.
@@ -62,7 +65,7 @@ pub struct TrainReport {
     pub epochs: usize,
     /// Whether it came to its end: all epochs, or no better result for too long.
     pub complete: bool,
-    /// Epoch of the best mAP@0.5:0.95, from 1; null where nothing was validated.
+    /// Epoch of the best mAP@0.5:0.95, from 1, of equals the last; null where nothing was validated.
     pub best_epoch: Option<usize>,
     /// Its mAP@0.5:0.95.
     pub best_map50_95: Option<f64>,
@@ -72,9 +75,16 @@ pub struct TrainReport {
     pub best_onnx: Option<PathBuf>,
     /// Images that were not trained on, with the reason.
     pub failures: Vec<Failure>,
+    /// What the user should know of data, settings and course.
+    pub notes: Vec<String>,
     /// Seconds of training, interruptions not counted.
     pub time_s: f64,
 }
+
+/// Validations without a find after which it is said what usually helps.
+const PATIENT_VALIDATIONS: usize = 5;
+/// An mAP@0.5 below this is shown as 0.000.
+const NOTHING_FOUND: f64 = 5e-4;
 
 const ROOM_NEEDED: &str =
     "The last checkpoint is kept. Free some space and run the same command with --resume to go on.";
@@ -123,6 +133,7 @@ impl Run {
             last: self.progress.rows.last().cloned(),
             best_onnx,
             failures: self.failures,
+            notes: self.notes,
             time_s: self.progress.time_s,
         })
     }
@@ -130,7 +141,11 @@ impl Run {
     /// Whether all epochs are done, or no result was better for too long.
     fn is_over(&self) -> bool {
         let patience = self.config.settings.patience;
-        let waited = self.progress.best.map_or(0, |(_, epoch)| self.progress.epoch.saturating_sub(epoch));
+        // Equal results are no better: it is the first of them that the waiting counts from.
+        let first_best = self.progress.best.and_then(|(best, _)| {
+            self.progress.rows.iter().find(|row| row.map50_95.is_some_and(|map| map >= best)).map(|row| row.epoch)
+        });
+        let waited = first_best.map_or(0, |epoch| self.progress.epoch.saturating_sub(epoch));
         self.progress.epoch >= self.config.settings.epochs || (patience > 0 && waited >= patience)
     }
 
@@ -170,7 +185,8 @@ impl Run {
         while self.progress.batch < batches {
             let Some(batch) = loader.next().transpose()? else { break };
             let rates = schedule.rates(epoch, batch.number);
-            let losses = self.trainer.step(&batch, &rates).map_err(|e| self.not_a_number(e, epoch, &batch.sources))?;
+            let step = or_shortage(|| self.trainer.step(&batch, &rates))?;
+            let losses = step.map_err(|e| self.not_a_number(e, epoch, &batch.sources))?;
             lr = rates.lr[0];
             images += batch.len();
             self.progress.batch += 1;
@@ -189,7 +205,7 @@ impl Run {
         let waited_s = (loader.times().waited - waited_before).as_secs_f64();
         let scores = match self.is_to_be_scored(epoch) {
             true => match &self.validator {
-                Some(validator) => match validator.score(self.trainer.average(), stop)? {
+                Some(validator) => match or_shortage(|| validator.score(self.trainer.average(), stop))?? {
                     Some(scores) => Some(scores),
                     // Interrupted while scoring: the epoch's steps are kept, and a resumed run scores them.
                     None => {
@@ -214,6 +230,10 @@ impl Run {
         if let Some(row) = self.progress.rows.last() {
             on_event(Event::Epoch(row));
         }
+        if let Some(note) = self.what_usually_helps() {
+            on_event(Event::Note(&note));
+            self.notes.push(note);
+        }
         // Raised during the last step or while scoring: the epoch is whole and written.
         Ok(if stop.load(Ordering::Relaxed) && !self.is_over() { Ended::Stopped } else { Ended::Whole })
     }
@@ -226,8 +246,7 @@ impl Run {
     /// Losses and scores of the epoch.
     fn row(&self, scores: Option<&Scores>) -> EpochRow {
         let mean = |part: usize| self.progress.sums[part] / self.progress.batch.max(1) as f64;
-        // Where the data has no object of the kind, nothing was missed and nothing found.
-        let number = |value: fn(&Scores) -> Option<f64>| scores.map(|s| value(s).unwrap_or(0.0));
+        let number = |value: fn(&Scores) -> Option<f64>| scores.and_then(value);
         EpochRow {
             box_loss: mean(0),
             cls_loss: mean(1),
@@ -250,9 +269,11 @@ impl Run {
         let state = self.trainer.average().state();
         let description = self.description();
         let better = match (&scores, row.map50_95) {
-            (Some(_), Some(map)) => self.progress.best.is_none_or(|(best, _)| map > best),
-            // Without validation the last weights are the best that are known.
-            _ => self.validator.is_none(),
+            // Of equals the later: where nothing was found yet, it has learned the longest.
+            (Some(_), Some(map)) => self.progress.best.is_none_or(|(best, _)| map >= best),
+            // Where nothing is scored, or no object was there to be found, the last weights are the best that are known.
+            (Some(_), None) => true,
+            (None, _) => self.validator.is_none(),
         };
         weights::save(run.join(LAST_WEIGHTS), &state, &description)?;
         if better {
@@ -266,6 +287,25 @@ impl Run {
         self.progress.batch = 0;
         self.progress.sums = vec![0.0; NUM_PARTS];
         checkpoint::save(&run, &self.trainer.state(), &self.progress)
+    }
+
+    /// Once, where several validations (or all of a short run) have found nothing.
+    fn what_usually_helps(&self) -> Option<String> {
+        let scores: Vec<f64> = self.progress.rows.iter().filter_map(|row| row.map50).collect();
+        let is_time = scores.len() == PATIENT_VALIDATIONS || (scores.len() < PATIENT_VALIDATIONS && self.is_over());
+        // Only at the validation that makes it so, not at those that follow or after epochs without one.
+        let just_scored = self.progress.rows.last().is_some_and(|row| row.map50.is_some());
+        if !is_time || !just_scored || scores.iter().any(|&map| map >= NOTHING_FOUND) {
+            return None;
+        }
+        let Settings { lr, batch, epochs, augment, .. } = &self.config.settings;
+        let augmentation = if *augment { ", --no-augment where objects are few or small" } else { "" };
+        Some(format!(
+            "the student finds nothing yet (mAP@0.5 is 0 after {}). What usually helps: a higher rate from random weights (--lr 0.001 to \
+             0.01, now {lr}) or trained weights to start from, a smaller batch and so more steps (--batch 4, now {batch}), more epochs \
+             (now {epochs}){augmentation}",
+            counted(scores.len(), "validation")
+        ))
     }
 
     fn description(&self) -> weights::Description {

@@ -6,6 +6,8 @@ mod classes;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod demo;
+mod field_files;
+mod starts;
 #[path = "../../../tests/cli/support.rs"]
 mod support;
 mod train;

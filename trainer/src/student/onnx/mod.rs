@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     Error, Result, fsio,
+    outputs::ONNX_PRODUCER,
     teacher::{
-        Grid,
+        Grid, MAX_SIZE,
         onnx_proto::{ModelProto, OperatorSetIdProto},
     },
 };
@@ -26,9 +27,6 @@ use crate::{
 /// ONNX 1.12 (2022): what it adds to its forerunners is not used, and every runtime of today reads it.
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
-
-/// The file format's own limit for sizes, as for teachers.
-const MAX_SIZE: u32 = 8192;
 
 /// Writes the network as an ONNX file, atomically; the same state gives the same bytes.
 ///
@@ -93,7 +91,7 @@ fn model(state: &State, description: &Description) -> ModelProto {
     ModelProto {
         ir_version: Some(IR_VERSION),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
-        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_name: Some(ONNX_PRODUCER.to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         graph: Some(graph.finish(&output, &shape)),
         metadata_props: metadata::entries(architecture, description),

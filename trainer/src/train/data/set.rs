@@ -57,12 +57,12 @@ struct CachedTeacher {
 impl TrainSet {
     /// Prepares the images for an input of `input`, whose sides are multiples of 32. With `pixel_cache` all pictures are decoded
     /// now, in parallel (`progress` is called with 1 for each), or found decoded by an earlier run; those that cannot be
-    /// are left out and named by [`TrainSet::failures`]. Raising `stop` ends the decoding. With `teacher`, batches
-    /// carry its predictions.
+    /// are left out and named by [`TrainSet::failures`]; that may be all of them. Raising `stop` ends the decoding. With
+    /// `teacher`, batches carry its predictions.
     ///
     /// # Errors
     /// - [`Error::Mismatch`] where input and cache do not fit, where an image is not in the cache or is another one there,
-    ///   where files have changed since the cache was built (all are named), or where no image is left;
+    ///   where files have changed since the cache was built (all are named), or where `images` is empty;
     /// - [`Error::Interrupted`] after `stop`;
     /// - [`Error::NoSpace`], [`Error::Io`], [`Error::Cache`] from the files.
     pub fn open(
@@ -80,6 +80,12 @@ impl TrainSet {
                 remedy: format!("Give a size whose sides are multiples of {GRID_STEP_PX}."),
             });
         }
+        if images.is_empty() {
+            return Err(Error::Mismatch {
+                found: "there is no image to train on".into(),
+                remedy: "Check the data set and its split.".into(),
+            });
+        }
         let teacher = teacher.map(|reader| CachedTeacher::new(reader, input)).transpose()?;
         let kept = pixel_cache.filter(|options| pixel_cache_bytes(images.len(), input) <= options.max_bytes);
         let mut set = match kept {
@@ -89,13 +95,6 @@ impl TrainSet {
                 Self::mapped(images, input, cache)
             }
         };
-        if set.images.is_empty() {
-            let first = set.failures.first().map_or(String::new(), |f| format!("; {}: {}", f.path, f.reason));
-            return Err(Error::Mismatch {
-                found: format!("there is no image to train on{first}"),
-                remedy: "Check the data set and its split.".into(),
-            });
-        }
         if let Some(teacher) = &teacher {
             set.check_teacher(teacher)?;
         }

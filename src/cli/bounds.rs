@@ -1,0 +1,179 @@
+//! The bounds of every number that a user gives: one place, asked before anything is opened or made.
+
+use crate::{
+    augment::Views,
+    dataset::synth::SynthConfig,
+    teacher::{MAX_BATCH, MAX_SIZE},
+};
+use std::{
+    num::{NonZeroU32, NonZeroUsize, ParseFloatError},
+    str::FromStr,
+    thread,
+};
+
+/// Sides of an input are multiples of the coarsest stride.
+const SIDE_STEP: u64 = 32;
+/// Worker threads; those that more than four for each processor would get are left out silently, as they only take memory.
+const MAX_JOBS: u64 = 1024;
+/// Threads of the trainer for each processor: their number is part of the result, so none are left out.
+const THREADS_PER_PROCESSOR: u64 = 4;
+/// Epochs, and what is counted in them.
+const MAX_EPOCHS: u64 = 100_000;
+/// Images of a Parquet file pair: they are held back until it is written.
+const MAX_PART: u64 = 1_000_000;
+/// Images to compare, anchors to keep: more than any image or data set has.
+const MANY: u64 = u32::MAX as u64;
+
+type Parsed<T> = Result<T, String>;
+
+fn whole(text: &str, least: u64, most: u64, what: &str) -> Parsed<u64> {
+    let value = text.parse().ok().filter(|value| (least..=most).contains(value));
+    value.ok_or_else(|| format!("expected a whole number from {least} to {most}{what}"))
+}
+
+fn at_least_one(text: &str, most: u64) -> Parsed<NonZeroUsize> {
+    whole(text, 1, most, "").map(|value| NonZeroUsize::new(value as usize).unwrap_or(NonZeroUsize::MIN))
+}
+
+/// `--imgsz` of a model.
+pub fn side(text: &str) -> Parsed<u32> {
+    let most = u64::from(MAX_SIZE);
+    let value = whole(text, SIDE_STEP, most, "").ok().filter(|value| value.is_multiple_of(SIDE_STEP));
+    let value = value.ok_or_else(|| format!("expected a multiple of {SIDE_STEP} from {SIDE_STEP} to {most}"));
+    value.map(|value| value as u32)
+}
+
+/// `--batch`
+pub fn batch(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, MAX_BATCH as u64)
+}
+
+/// `--jobs`
+pub fn jobs(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, MAX_JOBS)
+}
+
+/// `train --threads`
+pub fn threads(text: &str) -> Parsed<NonZeroUsize> {
+    let processors = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).get() as u64;
+    let most = THREADS_PER_PROCESSOR * processors;
+    whole(text, 1, most, &format!(", {THREADS_PER_PROCESSOR} for each processor of this machine"))
+        .map(|value| NonZeroUsize::new(value as usize).unwrap_or(NonZeroUsize::MIN))
+}
+
+/// `--epochs`, `--val-every`
+pub fn epochs(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, MAX_EPOCHS)
+}
+
+/// `--patience`, `--close-mosaic`
+pub fn epochs_or_none(text: &str) -> Parsed<usize> {
+    whole(text, 0, MAX_EPOCHS, "").map(|value| value as usize)
+}
+
+/// `--top-k`
+pub fn top_k(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, MANY)
+}
+
+/// `--images-per-part`
+pub fn images_per_part(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, MAX_PART)
+}
+
+/// `--views`
+pub fn views(text: &str) -> Parsed<u32> {
+    whole(text, 0, u64::from(Views::MOST), "").map(|value| value as u32)
+}
+
+/// `--view`
+pub fn view(text: &str) -> Parsed<i32> {
+    views(text).map(|value| value as i32)
+}
+
+/// `audit --sample`
+pub fn sample(text: &str) -> Parsed<usize> {
+    whole(text, 0, MANY, "").map(|value| value as usize)
+}
+
+/// `--latency-runs`
+pub fn latency_runs(text: &str) -> Parsed<u32> {
+    whole(text, 0, 100_000, "").map(|value| value as u32)
+}
+
+/// `--max-pictures`: the page has at most 5 MB.
+pub fn pictures(text: &str) -> Parsed<usize> {
+    whole(text, 0, 1000, "").map(|value| value as usize)
+}
+
+/// `synth --images`, `demo --images`
+pub fn drawn_images(text: &str) -> Parsed<NonZeroU32> {
+    let value = whole(text, 1, u64::from(SynthConfig::MAX_IMAGES), "")?;
+    Ok(NonZeroU32::new(value as u32).unwrap_or(NonZeroU32::MIN))
+}
+
+/// `demo --images`: with fewer there is nothing to score the students on.
+pub fn demo_images(text: &str) -> Parsed<NonZeroU32> {
+    let value = whole(text, 5, u64::from(SynthConfig::MAX_IMAGES), "")?;
+    Ok(NonZeroU32::new(value as u32).unwrap_or(NonZeroU32::MIN))
+}
+
+/// `synth --imgsz`: the longest side of a picture, about.
+pub fn drawn_side(text: &str) -> Parsed<u32> {
+    whole(text, 64, 4096, "").map(|value| value as u32)
+}
+
+/// `--conf`, `--iou`, `--min-score`
+pub fn probability<T>(text: &str) -> Parsed<T>
+where
+    T: FromStr<Err = ParseFloatError> + PartialOrd + From<u8>,
+{
+    let value = text.parse().ok().filter(|value| (T::from(0)..=T::from(1)).contains(value));
+    value.ok_or_else(|| "expected a probability from 0 to 1".into())
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Parsed<f64> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite() && fits(*value));
+    value.ok_or_else(|| format!("expected {expected}"))
+}
+
+/// `--lr`, `--warmup-lr`, `--temperature`
+pub fn positive(text: &str) -> Parsed<f64> {
+    number(text, |v| v > 0.0, "a number above 0")
+}
+
+/// `--pixel-cache-gib`
+pub fn not_negative(text: &str) -> Parsed<f64> {
+    number(text, |v| v >= 0.0, "a number from 0 up")
+}
+
+/// `--warmup-epochs`: part of an epoch is one too.
+pub fn part_of_epochs(text: &str) -> Parsed<f64> {
+    number(text, |v| (0.0..=MAX_EPOCHS as f64).contains(&v), &format!("a number from 0 to {MAX_EPOCHS}"))
+}
+
+/// `--alpha`, `--coverage`, `--min-cosine`
+pub fn fraction(text: &str) -> Parsed<f64> {
+    number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_bounds_is_told_with_the_bounds() {
+        for text in ["0", "31", "33", "100000", "8224", "-64", "64.0", "many", "", "18446744073709551616"] {
+            assert_eq!(side(text).unwrap_err(), "expected a multiple of 32 from 32 to 8192", "{text:?}");
+        }
+        assert_eq!((side("32"), side("8192")), (Ok(32), Ok(8192)));
+        assert_eq!(batch("0").unwrap_err(), "expected a whole number from 1 to 1024");
+        assert_eq!(batch("1024").unwrap().get(), 1024);
+        assert!(threads("1000000").unwrap_err().contains("4 for each processor of this machine"));
+        assert_eq!(threads("2").unwrap().get(), 2);
+        assert_eq!(epochs_or_none("18446744073709551615").unwrap_err(), "expected a whole number from 0 to 100000");
+        assert_eq!(probability::<f32>("NaN").unwrap_err(), "expected a probability from 0 to 1");
+        assert_eq!(fraction("inf").unwrap_err(), "expected a number from 0 to 1");
+        assert_eq!(positive("0").unwrap_err(), "expected a number above 0");
+    }
+}

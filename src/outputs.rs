@@ -1,0 +1,172 @@
+//! What may be written over: one rule for every command.
+//!
+//! - A file that this program wrote is replaced by the next one of its kind: a command may be run again as it is.
+//! - What it did not write stays, unless the user insists with `--overwrite`.
+//! - What took long to make (a cache, a run, a data set) is not replaced without `--overwrite` either; the commands say so
+//!   themselves.
+//! - In a folder nothing is ever removed but what a command of this program puts there, `--overwrite` or not.
+
+use crate::{
+    Error, Result,
+    fsio::{Lock, TEMP_PREFIX},
+};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+/// What stands in pictures that this program draws (PNG: `Software`, JPEG: a comment).
+pub const PICTURE_MARK: &str = "logitcache";
+/// Who makes ONNX files (`producer_name`).
+pub const ONNX_PRODUCER: &str = "logitcache-train";
+/// Who makes pages (`<meta name="generator">`).
+pub const PAGE_GENERATOR: &str = "logitcache";
+
+/// So many bytes of a file tell who wrote it.
+const HEAD_BYTES: u64 = 1 << 16;
+
+/// A single file that a command writes; each carries something by which it is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFile {
+    /// `export`: its producer.
+    Onnx,
+    /// `report`: its generator.
+    Page,
+    /// `inspect --out`: [`PICTURE_MARK`]; BMP, TIFF and WebP have no place for it and are never known again.
+    Picture,
+    /// `eval --out`: its fields.
+    EvalJson,
+    /// `eval --out`: its columns.
+    EvalCsv,
+    /// `eval --out`: its first rows.
+    EvalMarkdown,
+    /// `man`: its title.
+    ManPage,
+}
+
+impl OutputFile {
+    fn wrote(self, head: &[u8]) -> bool {
+        let has = |head: &[u8], text: &str| head.windows(text.len()).any(|window| window == text.as_bytes());
+        let first = |bytes: usize| &head[..bytes.min(head.len())];
+        match self {
+            Self::Onnx => has(first(64), ONNX_PRODUCER),
+            Self::Page => head.starts_with(b"<!DOCTYPE html>") && has(head, &format!("content=\"{PAGE_GENERATOR}")),
+            Self::Picture => has(first(128), PICTURE_MARK),
+            Self::EvalJson => head.starts_with(b"{\n  \"data\": ") && has(head, "\n  \"unlabelled_images\": "),
+            Self::EvalCsv => head.starts_with(b"model,path,images,map_50,"),
+            Self::EvalMarkdown => head.starts_with(b"| ") && has(head, ":|\n| mAP@0.5 |"),
+            Self::ManPage => has(first(1024), "\n.TH logitcache"),
+        }
+    }
+}
+
+/// Refuses to write over a file that this program did not write. To be asked before the work, so that it is not in vain.
+///
+/// # Errors
+/// [`Error::Mismatch`] where there is another file and the user does not insist, or where there is something that is no file;
+/// [`Error::Io`] where the place cannot be looked at.
+pub fn refuse_foreign_file(path: &Path, kind: OutputFile, overwrite: bool) -> Result<()> {
+    let refused = |found: &str, remedy: &str| {
+        Err(Error::Mismatch { found: format!("{} {found}", path.display()), remedy: remedy.to_owned() })
+    };
+    let foreign = || {
+        refused(
+            "is there already, and this program did not write it",
+            "Choose another --out, or replace it with --overwrite.",
+        )
+    };
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => refused("is a folder", "Give --out the name of a file."),
+        Ok(meta) if !meta.is_file() => refused("is no ordinary file", "Give --out the name of a file."),
+        Ok(_) if overwrite => Ok(()),
+        Ok(_) => {
+            let mut head = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+            read.map_err(|e| Error::io(path, "read", e))?;
+            if kind.wrote(&head) { Ok(()) } else { foreign() }
+        }
+        // A link that leads nowhere is somebody's too.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && (overwrite || fs::symlink_metadata(path).is_err()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => foreign(),
+        Err(e) => Err(Error::io(path, "look at", e)),
+    }
+}
+
+/// The first entry of a folder (by name) that is not `own`; locks and temporary files are everybody's. `None` too where there is no
+/// such folder.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be listed.
+pub fn foreign_entry(folder: &Path, own: impl Fn(&str) -> bool) -> Result<Option<String>> {
+    let words = |e| Error::io(folder, "read the folder", e);
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(words)?,
+    };
+    let names = entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(words));
+    let names = names.collect::<Result<Vec<_>>>()?;
+    let foreign = |name: &String| *name != Lock::FILE_NAME && !name.starts_with(TEMP_PREFIX) && !own(name);
+    Ok(names.into_iter().filter(foreign).min())
+}
+
+/// Refuses a folder that holds anything but the `own` entries of `what` ("cache", "training run"), so that nothing of the user's is
+/// ever removed or mixed in.
+///
+/// # Errors
+/// [`Error::Mismatch`] naming the first such entry, [`Error::Io`].
+pub fn refuse_foreign_entries(folder: &Path, what: &str, own: impl Fn(&str) -> bool) -> Result<()> {
+    match foreign_entry(folder, own)? {
+        None => Ok(()),
+        Some(name) => Err(Error::Mismatch {
+            found: format!("{} holds {name}, which is no part of a {what}", folder.display()),
+            remedy: "Choose a new or an empty folder, or move that away.".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_stays_unless_the_user_insists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.html");
+        let refused = |overwrite| refuse_foreign_file(&path, OutputFile::Page, overwrite).map_err(|e| e.to_string());
+        refused(false).unwrap();
+        fs::write(&path, "<!DOCTYPE html><html><head><title>My page on logitcache</title>").unwrap();
+        let error = refused(false).unwrap_err();
+        assert!(
+            error.contains("a.html") && error.contains("did not write it") && error.contains("--overwrite"),
+            "{error}"
+        );
+        refused(true).unwrap();
+        fs::write(&path, "<!DOCTYPE html><html><head><meta name=\"generator\" content=\"logitcache 0.1.0\">").unwrap();
+        refused(false).unwrap();
+        fs::write(&path, "").unwrap();
+        refused(false).unwrap_err();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(refused(false).unwrap_err().contains("did not write it"));
+        refused(true).unwrap();
+        for (place, says) in [(dir.path(), "is a folder"), (Path::new("/dev/null"), "no ordinary file")] {
+            let error = refuse_foreign_file(place, OutputFile::Onnx, true).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_taken_with_its_own_entries_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = |name: &str| name == "manifest.json";
+        assert_eq!(foreign_entry(&dir.path().join("none"), own).unwrap(), None);
+        for name in ["manifest.json", ".lock", ".tmp-x-1-2"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(foreign_entry(dir.path(), own).unwrap(), None);
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let error = refuse_foreign_entries(dir.path(), "cache", own).unwrap_err().to_string();
+        assert!(error.contains("holds thesis.tex, which is no part of a cache"), "{error}");
+    }
+}
