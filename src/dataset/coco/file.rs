@@ -44,12 +44,17 @@ pub(super) struct Annotation {
     pub(super) id: Option<Id>,
     pub(super) image_id: Id,
     pub(super) category_id: Id,
-    /// Left, top, right, bottom, or what is wrong.
-    pub(super) corners: Result<[f64; 4], Box<str>>,
+    /// What it marks, or what is wrong.
+    pub(super) shape: Result<Shape, Box<str>>,
     /// What it says, or what it says that is no number.
     pub(super) area: Result<Option<f64>, Box<str>>,
-    /// Whether it is a crowd region, or what is wrong.
-    pub(super) is_crowd: Result<bool, Box<str>>,
+}
+
+/// What an annotation marks, as left, top, right, bottom. There are many of them, so nothing is kept that is not needed.
+pub(super) enum Shape {
+    Object([f64; 4]),
+    /// A crowd region, whose box may be of no use.
+    Crowd(Option<[f64; 4]>),
 }
 
 /// An entry of `categories`.
@@ -189,13 +194,19 @@ impl Entry for Annotation {
     const LIST: &'static str = "annotations";
 
     fn of(fields: AnnotationFields) -> Result<Self, String> {
+        let shape = || {
+            let corners = value::corners(&fields.bbox);
+            Ok(match value::flag(&fields.iscrowd).map_err(|reason| format!("iscrowd {reason}"))? {
+                true => Shape::Crowd(corners.ok()),
+                false => Shape::Object(corners?),
+            })
+        };
         Ok(Self {
             id: id("id", &fields.id)?,
             image_id: needed_id("image_id", &fields.image_id)?,
             category_id: needed_id("category_id", &fields.category_id)?,
-            corners: value::corners(&fields.bbox).map_err(String::into),
+            shape: shape().map_err(String::into),
             area: value::number(&fields.area).map_err(|reason| format!("area {reason}").into()),
-            is_crowd: value::flag(&fields.iscrowd).map_err(|reason| format!("iscrowd {reason}").into()),
         })
     }
 }

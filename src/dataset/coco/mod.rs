@@ -16,7 +16,7 @@ use super::{
     truth::{Parsed, RawBox, TruthSource},
 };
 use crate::Result;
-use file::{Annotation, Category, Image, entry_name};
+use file::{Annotation, Category, Image, Shape, entry_name};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
@@ -175,7 +175,7 @@ fn boxes_by_image(
         "annotations have areas that are no numbers; those of their boxes are taken",
     );
     for (position, annotation) in annotations.into_iter().enumerate() {
-        let Annotation { id, image_id, category_id, corners, area, is_crowd } = annotation;
+        let Annotation { id, image_id, category_id, shape, area } = annotation;
         let name = || entry_name("annotation", id.as_ref(), position);
         let unknown = |kind: &str, id: &Id, list: &str| {
             let found = format!("{} is of {kind} id {id}, which is not in `{list}`", name());
@@ -191,18 +191,21 @@ fn boxes_by_image(
             areas.add(format_args!("{} ({reason})", name()));
             None
         });
-        if is_crowd == Ok(true) {
-            crowds.add(&image_id);
-        }
-        match (is_crowd, corners) {
-            (Ok(is_crowd), Ok(xyxy_px)) => {
-                if let Ok(list) = of_image {
-                    list.push(RawBox { class_id, xyxy_px, area_px2, is_crowd });
-                }
+        let (xyxy_px, is_crowd) = match shape {
+            Ok(Shape::Object(corners)) => (corners, false),
+            Ok(Shape::Crowd(corners)) => {
+                crowds.add(&image_id);
+                // A crowd without a usable box tells nothing.
+                let Some(corners) = corners else { continue };
+                (corners, true)
             }
-            // A crowd without a usable box tells nothing.
-            (Ok(true), Err(_)) => {}
-            (Err(reason), _) | (_, Err(reason)) => *of_image = Err(format!("{}: {reason}", name())),
+            Err(reason) => {
+                *of_image = Err(format!("{}: {reason}", name()));
+                continue;
+            }
+        };
+        if let Ok(list) = of_image {
+            list.push(RawBox { class_id, xyxy_px, area_px2, is_crowd });
         }
     }
     crowds.finish(notes);
