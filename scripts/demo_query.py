@@ -7,9 +7,12 @@ import sys
 import duckdb
 
 cache = sys.argv[1]
+images, predictions = (
+    f"read_parquet('{cache}/{table}/*.parquet', hive_partitioning = false)" for table in ("images", "predictions")
+)
 print(duckdb.sql(f"""
-    WITH logits AS (SELECT image_id, anchor, unnest(class_logits)::DOUBLE AS x FROM '{cache}/predictions/*.parquet')
+    WITH logits AS (SELECT image_id, anchor, unnest(class_logits)::DOUBLE AS x FROM {predictions})
     SELECT path, count(DISTINCT anchor) AS anchors, len(any_value(labels)) AS labels,
            round(sum(ln(1 + exp(-abs(x))) + abs(x) / (1 + exp(abs(x)))), 1) AS entropy_nats
-    FROM logits JOIN '{cache}/images/*.parquet' USING (image_id)
+    FROM logits JOIN {images} USING (image_id)
     GROUP BY path ORDER BY entropy_nats DESC, path LIMIT 5"""))

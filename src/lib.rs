@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, fsio, outputs -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> build, eval, audit -> inspect,
+//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> eval -> build, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -20,6 +20,8 @@ pub mod draw;
 pub mod error;
 pub mod eval;
 pub mod fsio;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 pub mod outputs;
 #[doc(hidden)]
@@ -28,6 +30,7 @@ pub mod predict;
 pub mod preprocess;
 pub mod report;
 pub mod teacher;
+pub mod text;
 pub mod types;
 pub mod words;
 

@@ -87,6 +87,25 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// Files that are no images of the data set although they lie in it or it lists them: pictures of
+/// kinds that are not decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PassedOver {
+    /// How many.
+    pub count: u64,
+    /// Each of them, in the order of their paths.
+    pub files: Vec<PassedOverFile>,
+}
+
+/// One file that was passed over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct PassedOverFile {
+    /// As the `path` column would show it.
+    pub path: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// The stage that refused an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -150,12 +169,15 @@ pub enum Store {
     Cls,
 }
 
-/// How a logit is stored.
+/// How logits are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LogitType {
     /// As one of 256 values, one byte each (`docs/format.md`, "Logits of 8 bits").
     #[serde(rename = "8bit")]
     Bits8,
+    /// DFL logits as one of 256 values, class logits as float16.
+    #[serde(rename = "8bit-dfl")]
+    Bits8Dfl,
     /// As float16.
     #[serde(rename = "float16")]
     Float16,
@@ -166,6 +188,7 @@ impl LogitType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bits8 => "8bit",
+            Self::Bits8Dfl => "8bit-dfl",
             Self::Float16 => "float16",
         }
     }

@@ -70,7 +70,7 @@ fn assert_round_trip(dir: &Path, m: Manifest, parts: &[Vec<ImageRecord>], sound:
 #[test]
 fn caches_of_all_kinds_come_back_byte_for_byte() {
     let shapes = [(3, 4, Store::All), (80, 16, Store::All), (1, 1, Store::All), (3, 4, Store::Cls)];
-    let makers = [manifest, compact_manifest];
+    let makers = [manifest, compact_manifest, half_compact_manifest];
     for ((classes, reg_max, store), make) in shapes.into_iter().flat_map(|shape| makers.map(|make| (shape, make))) {
         let dir = tempfile::tempdir().unwrap();
         let m = make(classes, reg_max, store, 12);

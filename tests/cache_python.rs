@@ -40,11 +40,13 @@ fn other_engines_read_the_same_values_and_compute_the_same_digests() {
     for (classes, reg_max, store) in
         [(80, 16, Store::All), (300, 2, Store::All), (1, 1, Store::All), (3, 16, Store::Cls)]
     {
-        let folder = tempfile::tempdir().unwrap();
-        let m = compact_manifest(classes, reg_max, store, 12);
-        let all = records(&m, 9);
-        write_cache(folder.path(), m, &[all[..7].to_vec(), all[7..].to_vec()]);
-        check(&python, folder.path());
+        for make in [compact_manifest, half_compact_manifest] {
+            let folder = tempfile::tempdir().unwrap();
+            let m = make(classes, reg_max, store, 12);
+            let all = records(&m, 9);
+            write_cache(folder.path(), m, &[all[..7].to_vec(), all[7..].to_vec()]);
+            check(&python, folder.path());
+        }
     }
     let folder = tempfile::tempdir().unwrap();
     let m = manifest_with_views(2, 12);

@@ -86,11 +86,11 @@ fn without_dfl_logits_there_is_no_such_column() {
 
 #[test]
 fn compact_logits_come_back_equal() {
-    for (classes, reg_max, store) in
-        [(3, 4, Store::All), (80, 16, Store::All), (1, 1, Store::All), (3, 4, Store::Cls), (300, 2, Store::All)]
-    {
+    let shapes = [(3, 4, Store::All), (80, 16, Store::All), (1, 1, Store::All), (3, 4, Store::Cls), (300, 2, Store::All)];
+    let makers = [compact_manifest, half_compact_manifest];
+    for ((classes, reg_max, store), make) in shapes.into_iter().flat_map(|shape| makers.map(|make| (shape, make))) {
         let folder = tempfile::tempdir().unwrap();
-        let m = compact_manifest(classes, reg_max, store, 12);
+        let m = make(classes, reg_max, store, 12);
         let records = records(&m, 7);
         write_cache(folder.path(), m.clone(), &[records[..5].to_vec(), records[5..].to_vec()]);
         assert_eq!(read_all(folder.path()), records);
@@ -220,8 +220,8 @@ fn bytes_of<const N: usize>(values: Values<'_, N>) -> [&[u8]; 2] {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_images_arrays_are_slices_of_the_map() {
-    for m in [manifest(3, 4, Store::All, 12), compact_manifest(3, 4, Store::All, 12)] {
-        arrays_are_slices_of_the_map(m);
+    for make in [manifest, compact_manifest, half_compact_manifest] {
+        arrays_are_slices_of_the_map(make(3, 4, Store::All, 12));
     }
 }
 
@@ -375,11 +375,11 @@ proptest! {
         classes in 1u32..40,
         reg_max in 1u32..17,
         cls_only: bool,
-        compact: bool,
+        kind in 0usize..3,
         shapes in prop::collection::vec((0usize..30, prop::option::of(0usize..6), any::<String>(), 0usize..4), 1..40),
     ) {
         let store = if cls_only { Store::Cls } else { Store::All };
-        let make = if compact { compact_manifest } else { manifest };
+        let make = [manifest, compact_manifest, half_compact_manifest][kind];
         let m = make(classes, reg_max, store, shapes.len() as u64);
         let mut parts = vec![Vec::new(); 4];
         let mut records = Vec::new();

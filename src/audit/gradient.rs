@@ -6,10 +6,11 @@
 
 use super::ciou::ciou_with_gradient;
 use crate::{
+    augment::Scene,
     cache::{ImageView, decode_f32, decode_i32},
     preprocess::LetterboxPlan,
     teacher::{BoxSource, Grid, HeadView, sigmoid},
-    types::{BoxXyxyPx, ViewChange},
+    types::BoxXyxyPx,
 };
 
 /// One term of the distillation loss.
@@ -170,6 +171,21 @@ impl Targets {
         }
     }
 
+    /// The same of these anchors alone, where the others have the target `floor_prob`. `self` is of every anchor.
+    pub(super) fn only(&self, anchors: &[usize], floor_prob: f32) -> Self {
+        let n = self.anchors.len().max(1);
+        let (classes, bins) = (self.class_logits.len() / n, self.dfl_logits.len() / n);
+        let rows = |values: &[f32], len: usize| anchors.iter().flat_map(|&a| row(values, len, a).to_vec()).collect();
+        Self {
+            anchors: anchors.to_vec(),
+            weights: anchors.iter().map(|&a| self.weights[a]).collect(),
+            class_logits: rows(&self.class_logits, classes),
+            dfl_logits: rows(&self.dfl_logits, bins),
+            boxes_xyxy_cells: anchors.iter().map(|&a| self.boxes_xyxy_cells[a]).collect(),
+            floor_prob,
+        }
+    }
+
     /// What a cache holds of the image, as `train` uses it.
     ///
     /// # Errors
@@ -182,14 +198,13 @@ impl Targets {
         let anchors = decode_i32(columns.anchors).map(anchor).collect::<Result<Vec<_>, _>>()?;
         let dfl_logits = columns.dfl_logits.unwrap_or_default().to_f32();
         let mut bins = dfl_logits.chunks_exact(columns.dfl_len.max(1));
+        let scene = view.change.scene(0, plan.input);
         let boxes = anchors.iter().zip(columns.boxes_xyxy_px()).map(|(&a, b)| {
             let cell = grid.cell(a);
-            // As `train` does: of a box that was clipped to the image, the bins say the whole. Those of a changed view are said by
-            // the bins in any case: the stored ones lie in pixels of the image.
-            let is_stored_whole = b.is_within(view.size) && view.change == ViewChange::NONE;
+            // As `train` does: of a box that was clipped to the image, the bins say the whole; others are brought to the view.
             let b = match bins.next() {
-                Some(row) if !is_stored_whole => BoxSource::Dfl(row).decode(0, 1, cell),
-                _ => plan.to_input(b),
+                Some(row) if !b.is_within(view.size) => BoxSource::Dfl(row).decode(0, 1, cell),
+                _ => in_view(&scene, plan.to_input(b)),
             };
             in_cells(b, cell.stride)
         });
@@ -203,6 +218,11 @@ impl Targets {
             floor_prob: view.dropped_mean_prob,
         })
     }
+}
+
+/// A box of the letterboxed picture in pixels of the view.
+fn in_view(scene: &Scene, b: BoxXyxyPx) -> BoxXyxyPx {
+    scene.tiles.first().map_or(b, |tile| scene.place(tile, b))
 }
 
 fn in_cells(b: BoxXyxyPx, stride: u32) -> [f32; 4] {

@@ -2,11 +2,11 @@
 
 use super::gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
 use crate::{
-    cache::{CacheReader, Codebook, ImageView, decode_f16, lower_sides, to_hex},
+    cache::{CacheReader, Codebook, ImageView, Settings, decode_f16, lower_sides, to_hex},
     pipeline::{Outcome, Prepared, Worker},
     preprocess::LetterboxPlan,
     teacher::{Grid, HeadOutputs, TeacherSession, sigmoid},
-    types::{Failure, FailureStage, LogitType},
+    types::{Failure, FailureStage},
 };
 use half::f16;
 
@@ -28,13 +28,39 @@ pub struct ImageAudit {
     pub is_blank: bool,
     /// Gradients from the cache beside those from the live teacher, in the order of [`Term::ALL`]; terms that the cache has nothing for are
     /// left out.
-    pub terms: Vec<(Term, Agreement)>,
+    pub terms: Vec<TermAudit>,
+    /// What ended the list of kept anchors; `None` where all are kept.
+    pub cut_by: Option<Limit>,
     /// What was not kept.
     pub dropped: Dropped,
     /// Cached values beside live ones.
     pub drift: Drift,
     /// What contradicts the cache, in words.
     pub faults: Vec<String>,
+}
+
+/// The gradients of one loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TermAudit {
+    /// The loss.
+    pub term: Term,
+    /// From the cache and from the live teacher.
+    pub agreement: Agreement,
+    /// The cosine, were nothing but dropped anchors missing.
+    pub cosine_of_kept: f64,
+    /// The cosine, were nothing but dropped anchors and class logits missing.
+    pub cosine_unrounded: f64,
+}
+
+/// What ends the list of kept anchors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The share of the squared scores was reached.
+    Coverage,
+    /// There were so many.
+    TopK,
+    /// The others have lower scores.
+    MinScore,
 }
 
 /// Sums over the live teacher's anchors, all and not kept.
@@ -143,7 +169,7 @@ impl Worker for AuditWorker<'_> {
 
     fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>> {
         let Self { teacher, student, batch, reader, image_ids, grid, temperature, same_programs } = self;
-        let logits = reader.manifest().settings.logits;
+        let settings = &reader.manifest().settings;
         let per_image = pixels.len() / *batch;
         let heads = teacher.run(*batch, pixels);
         let audit_one = |(i, image): (usize, Outcome<Prepared>)| {
@@ -161,7 +187,7 @@ impl Worker for AuditWorker<'_> {
             let live = match &mut *student {
                 StudentSource::StandIn(student) => {
                     let comparison =
-                        Comparison { grid, logits, temperature: *temperature, same_programs: *same_programs };
+                        Comparison { grid, settings, temperature: *temperature, same_programs: *same_programs };
                     comparison.of_image(&view, &image, heads, i, student)
                 }
                 StudentSource::Model(session) => {
@@ -169,7 +195,7 @@ impl Worker for AuditWorker<'_> {
                     let own = own.map_err(|e| fail(format!("the student: {e}")))?;
                     let rows = HeadRows::new(&own.view(0), grid.num_anchors());
                     let comparison =
-                        Comparison { grid, logits, temperature: *temperature, same_programs: *same_programs };
+                        Comparison { grid, settings, temperature: *temperature, same_programs: *same_programs };
                     comparison.of_image(&view, &image, heads, i, &Student::new(rows))
                 }
             };
@@ -181,7 +207,7 @@ impl Worker for AuditWorker<'_> {
 
 struct Comparison<'a> {
     grid: &'a Grid,
-    logits: LogitType,
+    settings: &'a Settings,
     temperature: f64,
     same_programs: bool,
 }
@@ -208,15 +234,18 @@ impl Comparison<'_> {
             image_id: view.image_id,
             path: view.path.to_owned(),
             is_blank: cached.anchors.is_empty(),
-            terms: self.terms(student, &cached, &live),
+            terms: self.terms(student, view, &cached, &live),
+            cut_by: self.cut_by(view, &cached),
             faults: self.faults(view, image, &cached, &live, (&drift, worst)),
             dropped,
             drift,
         })
     }
 
-    fn terms(&self, student: &Student, cached: &Targets, live: &Targets) -> Vec<(Term, Agreement)> {
+    fn terms(&self, student: &Student, view: &ImageView<'_>, cached: &Targets, live: &Targets) -> Vec<TermAudit> {
         let (mut from_cache, mut from_teacher) = (Vec::new(), Vec::new());
+        let kept = live.only(&cached.anchors, cached.floor_prob);
+        let unrounded = without_class_logits(&kept, view, cached);
         let has_bins = student.rows().dfl_len > 0;
         let known = |term: &Term| match term {
             Term::Dfl => {
@@ -228,11 +257,31 @@ impl Comparison<'_> {
         let terms = Term::ALL.into_iter().filter(known);
         terms
             .map(|term| {
-                let c = gradient(term, student, cached, self.grid, self.temperature, &mut from_cache);
-                let l = gradient(term, student, live, self.grid, self.temperature, &mut from_teacher);
-                (term, Agreement::new((&from_cache, c), (&from_teacher, l)))
+                let live_weight = gradient(term, student, live, self.grid, self.temperature, &mut from_teacher);
+                let mut beside_live = |targets: &Targets| {
+                    let weight = gradient(term, student, targets, self.grid, self.temperature, &mut from_cache);
+                    Agreement::new((&from_cache, weight), (&from_teacher, live_weight))
+                };
+                let cosine_of_kept = beside_live(&kept).cosine();
+                let lacks_logits = unrounded.as_ref().filter(|_| !matches!(term, Term::Dfl | Term::Box));
+                let cosine_unrounded = lacks_logits.map_or(cosine_of_kept, |t| beside_live(t).cosine());
+                TermAudit { term, agreement: beside_live(cached), cosine_of_kept, cosine_unrounded }
             })
             .collect()
+    }
+
+    fn cut_by(&self, view: &ImageView<'_>, cached: &Targets) -> Option<Limit> {
+        let kept = cached.anchors.len();
+        if kept == self.grid.num_anchors() {
+            return None;
+        }
+        Some(if kept >= self.settings.top_k as usize {
+            Limit::TopK
+        } else if view.dropped_max_score < self.settings.min_score {
+            Limit::MinScore
+        } else {
+            Limit::Coverage
+        })
     }
 
     /// What is off on the image, and the anchor whose class logits are off most.
@@ -246,10 +295,7 @@ impl Comparison<'_> {
         let columns = &view.predictions;
         let (mut drift, mut worst) = (Drift::default(), None);
         let (class_len, dfl_len) = (columns.class_len, columns.dfl_len);
-        let (class_book, dfl_book) = match self.logits {
-            LogitType::Float16 => (None, None),
-            LogitType::Bits8 => (Some(Codebook::class()), Some(Codebook::dfl())),
-        };
+        let (class_book, dfl_book) = (Codebook::of_class(self.settings.logits), Codebook::of_dfl(self.settings.logits));
         let class_logits: Vec<f16> = decode_f16(columns.class_logits).collect();
         let dfl_logits: Vec<f16> = decode_f16(columns.dfl_logits.unwrap_or_default()).collect();
         let mut class_rows = class_logits.chunks_exact(class_len.max(1));
@@ -320,6 +366,19 @@ impl Comparison<'_> {
         }
         faults
     }
+}
+
+/// The live teacher's values at the kept anchors, but in rows without class logits what the cache says instead; `None` where all rows have them.
+fn without_class_logits(kept: &Targets, view: &ImageView<'_>, cached: &Targets) -> Option<Targets> {
+    let classes = view.predictions.class_len.max(1);
+    let has = view.predictions.has_class_logits();
+    if has.iter().all(|has| *has) {
+        return None;
+    }
+    let mut targets = kept.clone();
+    let rows = targets.class_logits.chunks_exact_mut(classes).zip(cached.class_logits.chunks_exact(classes)).zip(&has);
+    rows.filter(|(_, has)| !**has).for_each(|((row, cached), _)| row.copy_from_slice(cached));
+    Some(targets)
 }
 
 /// What is off most on an image.

@@ -2,7 +2,7 @@
 
 use super::{
     gradient::{Agreement, Term},
-    image::{Drift, Dropped, ImageAudit},
+    image::{Drift, Dropped, ImageAudit, Limit, TermAudit},
 };
 use crate::types::Failure;
 use schemars::JsonSchema;
@@ -66,6 +66,19 @@ pub struct TermFidelity {
     pub relative_error_p95: f64,
     /// Highest.
     pub relative_error_max: f64,
+    /// Where the rest of the mean cosine is.
+    pub lost: LostCosine,
+}
+
+/// What 1 less the mean cosine of a loss is made of.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+pub struct LostCosine {
+    /// Anchors were dropped.
+    pub dropped_anchors: f64,
+    /// Kept anchors have no class logits.
+    pub missing_class_logits: f64,
+    /// What is stored is rounded: logits, and the boxes that follow from them where an image's edge cut them off.
+    pub rounding: f64,
 }
 
 /// Images of which the cache keeps no anchor.
@@ -84,6 +97,19 @@ pub struct DroppedShares {
     pub probability: f64,
     /// Of the anchors' weights in the losses (their highest class probabilities).
     pub weight: f64,
+    /// What ended the list of kept anchors, in numbers of images.
+    pub limits: Limits,
+}
+
+/// On how many images which setting of the cache ended the list of kept anchors.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+pub struct Limits {
+    /// `coverage`.
+    pub coverage: u64,
+    /// `top_k`.
+    pub top_k: u64,
+    /// `min_score`.
+    pub min_score: u64,
 }
 
 /// Cached values beside live ones, and whether the same programs made both.
@@ -126,7 +152,8 @@ pub struct WorstImage {
 #[derive(Default)]
 pub(super) struct Gathered {
     /// Per term: the images, and all of them as one batch, blank ones included.
-    terms: Vec<(Term, Vec<Agreement>, Agreement)>,
+    terms: Vec<(Term, Vec<TermAudit>, Agreement)>,
+    limits: Limits,
     blank: u64,
     blank_score: f64,
     worst: Vec<WorstImage>,
@@ -147,27 +174,34 @@ impl Gathered {
     }
 
     pub fn push(&mut self, image: &ImageAudit) {
-        for (term, agreement) in &image.terms {
-            let at = self.terms.iter().position(|(other, ..)| other == term).unwrap_or_else(|| {
-                self.terms.push((*term, Vec::new(), Agreement::default()));
+        for audit in &image.terms {
+            let at = self.terms.iter().position(|(other, ..)| *other == audit.term).unwrap_or_else(|| {
+                self.terms.push((audit.term, Vec::new(), Agreement::default()));
                 self.terms.len() - 1
             });
             let (_, images, batch) = &mut self.terms[at];
-            batch.add(agreement);
+            batch.add(&audit.agreement);
             if !image.is_blank {
-                images.push(*agreement);
+                images.push(*audit);
             }
         }
-        let least = image.terms.iter().min_by(|a, b| a.1.cosine().total_cmp(&b.1.cosine()));
+        match image.cut_by {
+            Some(Limit::Coverage) => self.limits.coverage += 1,
+            Some(Limit::TopK) => self.limits.top_k += 1,
+            Some(Limit::MinScore) => self.limits.min_score += 1,
+            None => {}
+        }
+        let cosine = |audit: &TermAudit| audit.agreement.cosine();
+        let least = image.terms.iter().min_by(|a, b| cosine(a).total_cmp(&cosine(b)));
         if image.is_blank {
             self.blank += 1;
             self.blank_score += image.dropped.score_all;
-        } else if let Some((term, least)) = least {
+        } else if let Some(least) = least {
             self.worst.push(WorstImage {
                 image_id: image.image_id,
                 path: image.path.clone(),
-                term: term.as_str().to_owned(),
-                cosine: least.cosine(),
+                term: least.term.as_str().to_owned(),
+                cosine: least.agreement.cosine(),
             });
         }
         self.dropped.add(&image.dropped);
@@ -178,10 +212,12 @@ impl Gathered {
     }
 
     pub fn terms(&self) -> Vec<TermFidelity> {
-        let one = |(term, images, batch): &(Term, Vec<Agreement>, Agreement)| {
+        let one = |(term, images, batch): &(Term, Vec<TermAudit>, Agreement)| {
+            let agreements: Vec<Agreement> = images.iter().map(|audit| audit.agreement).collect();
             // Of blank images alone there are no figures per image: the batch stands for them.
-            let images: &[Agreement] = if images.is_empty() { std::slice::from_ref(batch) } else { images };
-            TermFidelity { cosine_batch: batch.cosine(), ..TermFidelity::of(*term, images) }
+            let agreements = if agreements.is_empty() { vec![*batch] } else { agreements };
+            let lost = LostCosine::of(images);
+            TermFidelity { cosine_batch: batch.cosine(), lost, ..TermFidelity::of(*term, &agreements) }
         };
         self.terms.iter().map(one).collect()
     }
@@ -196,6 +232,7 @@ impl Gathered {
         DroppedShares {
             probability: share(self.dropped.prob_dropped, self.dropped.prob_all),
             weight: share(self.dropped.score_dropped, self.dropped.score_all),
+            limits: self.limits,
         }
     }
 
@@ -239,6 +276,18 @@ impl TermFidelity {
             relative_error_mean: mean(&errors),
             relative_error_p95: percentile(&errors, 0.95),
             relative_error_max: percentile(&errors, 1.0),
+            lost: LostCosine::default(),
+        }
+    }
+}
+
+impl LostCosine {
+    fn of(images: &[TermAudit]) -> Self {
+        let mean = |lost: fn(&TermAudit) -> f64| mean(&images.iter().map(lost).collect::<Vec<_>>());
+        Self {
+            dropped_anchors: mean(|audit| 1.0 - audit.cosine_of_kept),
+            missing_class_logits: mean(|audit| audit.cosine_of_kept - audit.cosine_unrounded),
+            rounding: mean(|audit| audit.cosine_unrounded - audit.agreement.cosine()),
         }
     }
 }

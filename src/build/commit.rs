@@ -4,6 +4,7 @@ use super::{BuildOptions, BuildReport, prepare::Build, teach::TeacherWorker};
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageKey, ImageRecord, Manifest, PartWriter},
+    eval::TeacherSight,
     fsio::Lock,
     pipeline::{self, ImageSource, Outcome},
     teacher::{Grid, Selection, Selector},
@@ -22,7 +23,7 @@ impl Build {
     pub fn run(self, stop: &AtomicBool, mut on_view: impl FnMut(bool)) -> Result<BuildReport> {
         let started = Instant::now();
         let images_before = self.manifest.images();
-        let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, .. } = self;
+        let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, plan } = self;
         if !pending.is_empty() {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
             let selection = selection_of(&options);
@@ -52,12 +53,21 @@ impl Build {
         } else {
             manifest.complete = true;
         }
-        if manifest.complete && manifest.digests.is_none() {
-            manifest.digests = Some(CacheReader::with_manifest(lock.folder(), manifest.clone())?.content_digests()?);
-            manifest.save(&lock).map_err(how_to_go_on)?;
+        // A cache without an image is of no use, whatever is known of the failures: the same build
+        // goes on with it once they are mended.
+        manifest.complete &= manifest.images() > 0;
+        let mut reader = None;
+        if manifest.complete {
+            let complete = CacheReader::with_manifest(lock.folder(), manifest.clone())?;
+            if manifest.digests.is_none() {
+                manifest.digests = Some(complete.content_digests()?);
+                manifest.save(&lock).map_err(how_to_go_on)?;
+            }
+            reader = Some(complete);
         }
-        let images_this_run = manifest.images() - images_before;
         let elapsed_s = started.elapsed().as_secs_f64();
+        let teacher = reader.as_ref().map(TeacherSight::of).transpose()?.flatten();
+        let images_this_run = manifest.images() - images_before;
         Ok(BuildReport {
             cache: options.out,
             samples: dataset.samples.len() as u64,
@@ -69,6 +79,9 @@ impl Build {
             complete: manifest.complete,
             content_sha256: manifest.digests.map(|d| d.content_sha256),
             failures: manifest.failures,
+            passed_over: dataset.passed_over,
+            notes: plan.notes,
+            teacher,
             elapsed_s,
             images_per_s: images_this_run as f64 / elapsed_s,
         })

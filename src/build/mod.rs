@@ -14,9 +14,10 @@ pub use prepare::Build;
 use crate::{
     augment::Views,
     cache::MissingLabels,
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
+    eval::TeacherSight,
     teacher::Provider,
-    types::{Failure, LogitType, Profile, Store},
+    types::{Failure, LogitType, PassedOver, Profile, Store},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -61,6 +62,8 @@ pub struct BuildOptions {
     pub views: Views,
     /// Class names for a model without metadata.
     pub names: Option<Vec<String>>,
+    /// Classes of the data set that the teacher has under other names.
+    pub class_map: NameMap,
     /// Build without labels.
     pub ignore_labels: bool,
     /// What an image without a label file means.
@@ -86,12 +89,19 @@ pub struct BuildReport {
     pub rows: u64,
     /// Bytes of the cache's files, manifest included.
     pub bytes: u64,
-    /// Whether every sample is either in the cache or a named failure.
+    /// Whether every sample is either in the cache or a named failure, and at least one is in the
+    /// cache.
     pub complete: bool,
     /// Digest over the logical content, when complete.
     pub content_sha256: Option<String>,
     /// Images that are not in the cache, with the reason.
     pub failures: Vec<Failure>,
+    /// Files of the data set that are no images of it.
+    pub passed_over: PassedOver,
+    /// What the user should know of the data set and the cache's place, a line each.
+    pub notes: Vec<String>,
+    /// What the teacher sees on the images of the cache, when complete.
+    pub teacher: Option<TeacherSight>,
     /// Seconds from the first image to the last file.
     pub elapsed_s: f64,
     /// `images_this_run / elapsed_s`.

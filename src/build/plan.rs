@@ -35,8 +35,10 @@ pub struct Plan {
     pub free_bytes: u64,
     /// Estimated time of this run, in seconds.
     pub estimated_s: f64,
-    /// What the user should know of the data set.
+    /// What the user should know of the data set, the cache's place and the teacher.
     pub notes: Vec<String>,
+    /// What the user must know of the teacher.
+    pub warning: Option<String>,
 }
 
 impl Plan {

@@ -4,8 +4,8 @@ use super::{BuildOptions, estimate::Kept, folder, plan::Plan};
 use crate::{
     Error, Result,
     augment::VIEW_RULE,
-    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher},
-    dataset::{ClassMap, Dataset, paths},
+    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher, columns},
+    dataset::{ClassMap, DataSource, Dataset, paths},
     fsio::{self, Lock},
     pipeline, preprocess,
     teacher::{self, HeadSpec, SelfCheck, TeacherModel, TeacherOptions, TeacherSession},
@@ -27,7 +27,7 @@ pub struct Build {
     pub(super) manifest: Manifest,
     /// Image ids to work on, in order.
     pub(super) pending: Vec<i64>,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 impl Build {
@@ -38,17 +38,19 @@ impl Build {
     pub fn prepare(mut options: BuildOptions) -> Result<Self> {
         options.jobs = pipeline::useful_jobs(options.jobs);
         let runtime = teacher::runtime::init(options.ort_lib.as_deref())?;
-        let dataset = Dataset::open(&options.source)?;
+        let mut dataset = Dataset::open(&options.source)?;
         let teacher_options =
             TeacherOptions { imgsz: options.imgsz, store: options.store, names: options.names.clone() };
         let model = TeacherModel::load(&options.teacher, &teacher_options)?;
         let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
-        let class_map = match &dataset.class_names {
-            Some(names) if !options.ignore_labels => {
-                Some(ClassMap::new(names, &model.class_names).map_err(or_without_labels)?)
-            }
-            _ => None,
-        };
+        options.class_map.refuse_foreign(&dataset)?;
+        let mut class_map = None;
+        if dataset.class_names.is_some() && !options.ignore_labels {
+            let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
+            let (map, notes) = found.map_err(|error| with_other_ways(error, &options))?;
+            dataset.notes.extend(notes);
+            class_map = Some(map);
+        }
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
         let (check, mut sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
         let wanted = manifest(&options, &dataset, &model, batch, runtime);
@@ -91,7 +93,11 @@ impl Build {
             most_bytes: bytes(most),
             free_bytes: fsio::free_space_bytes(&options.out)?,
             estimated_s: estimate_s(&check, pictures, &options),
-            notes: dataset.notes.clone(),
+            warning: model.warning(),
+            notes: (dataset.notes.iter().cloned())
+                .chain(columns::hidden_by_path(&paths::absolute(&options.out)))
+                .chain(model.quantization_note(&check))
+                .collect(),
         };
         plan.refuse_if_it_cannot_fit()?;
         Ok(Self { options, dataset, model, sessions, class_map, batch, lock, manifest, pending, plan })
@@ -103,13 +109,28 @@ impl Build {
     }
 }
 
-/// A build can do without labels, whatever is wrong with their classes.
-fn or_without_labels(error: Error) -> Error {
-    match error {
-        Error::Mismatch { found, remedy } => {
-            Error::Mismatch { found, remedy: format!("{remedy} Or build without labels: --ignore-labels.") }
-        }
-        other => other,
+/// What can be done where the teacher lacks classes, beside naming them: docs/classes.md.
+fn with_other_ways(error: Error, options: &BuildOptions) -> Error {
+    let Error::Mismatch { found, remedy } = error else { return error };
+    let DataSource { data, images_dir, split } = &options.source;
+    let mut source = format!("--data {}", data.display());
+    if let Some(dir) = images_dir {
+        source += &format!(" --images {}", dir.display());
+    }
+    if split != "train" {
+        source += &format!(" --split {split}");
+    }
+    Error::Mismatch {
+        found,
+        remedy: format!(
+            "{remedy} Where the model's own names are wrong: --names FILE.\n  \
+             Or train a teacher on your labels first, and build with it:\n    \
+             logitcache train --distill none {source} --model yolov8s.pt --out teacher\n    \
+             logitcache build --teacher teacher/best.onnx {source} --out {out}\n  \
+             Or build without labels (--ignore-labels); a student learns from such a cache with --cls-loss bckd.\n  \
+             docs/classes.md tells more.",
+            out = options.out.display()
+        ),
     }
 }
 
@@ -160,6 +181,7 @@ fn manifest(
             Some(names) if !options.ignore_labels => names.clone(),
             _ => Vec::new(),
         },
+        class_map: options.class_map.clone(),
     };
     let dense = options.profile == Profile::Dense;
     let settings = Settings {

@@ -6,6 +6,7 @@
 //! those of two lists would take about 7 bytes a row.
 
 use super::table_file::RowGroupWriter;
+use super::codebook::Codebook;
 use crate::types::LogitType;
 use parquet::{
     basic::{Compression, Encoding, Type, ZstdLevel},
@@ -41,9 +42,13 @@ pub fn compressed(
             Type::INT64 => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
             Type::BYTE_ARRAY => properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY),
             // Finding the least and the greatest of so many objects costs more than writing them.
-            Type::FIXED_LEN_BYTE_ARRAY => properties
-                .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
-                .set_column_dictionary_enabled(path, logits == LogitType::Bits8),
+            Type::FIXED_LEN_BYTE_ARRAY => {
+                let is_class = path.parts().first().is_some_and(|name| name == "class_logits");
+                let book = if is_class { Codebook::of_class(logits) } else { Codebook::of_dfl(logits) };
+                properties
+                    .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+                    .set_column_dictionary_enabled(path, book.is_some())
+            }
             Type::BOOLEAN | Type::INT96 => properties,
         };
     }

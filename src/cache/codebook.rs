@@ -4,6 +4,7 @@
 //! logits close to their side's highest, which make up the softmax.
 
 use super::columns::MAX_CODES;
+use crate::types::LogitType;
 use half::f16;
 use std::sync::LazyLock;
 
@@ -29,6 +30,22 @@ impl Codebook {
         static BOOK: LazyLock<Codebook> =
             LazyLock::new(|| Codebook::new(&[(-31.75, 63, 0.25), (-16.0, 64, 0.125), (-8.0, 129, 0.0625)]));
         &BOOK
+    }
+
+    /// What class logits of this type are rounded to; `None`: to float16.
+    pub fn of_class(logits: LogitType) -> Option<&'static Self> {
+        match logits {
+            LogitType::Bits8 => Some(Self::class()),
+            LogitType::Bits8Dfl | LogitType::Float16 => None,
+        }
+    }
+
+    /// What DFL logits of this type are rounded to; `None`: to float16.
+    pub fn of_dfl(logits: LogitType) -> Option<&'static Self> {
+        match logits {
+            LogitType::Bits8 | LogitType::Bits8Dfl => Some(Self::dfl()),
+            LogitType::Float16 => None,
+        }
     }
 
     fn new(stretches: &[Stretch]) -> Self {

@@ -7,7 +7,7 @@ use parquet::{
     schema::{parser::parse_message_type, types::TypePtr},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{ffi::OsStr, path::Path, sync::Arc};
 
 /// Most values that one row's list may hold (classes, DFL bins of four sides).
 pub const MAX_LIST_LEN: usize = 1 << 16;
@@ -214,6 +214,7 @@ impl Table {
             (_, _, predictions::IMAGE_ID | predictions::VIEW) => Form::Runs,
             (_, _, predictions::CLASS_ID) if num_classes > MAX_CODES => Form::Plain,
             (_, _, predictions::STRIDE | predictions::CLASS_ID) => Form::Codes,
+            (_, LogitType::Bits8Dfl, predictions::CLASS_LOGITS) => Form::Plain,
             (_, _, predictions::CLASS_LOGITS | predictions::DFL_LOGITS) => Form::Codes,
             _ => Form::Plain,
         }
@@ -240,6 +241,26 @@ impl Table {
     pub fn schema(self, store: Store) -> Result<TypePtr, ParquetError> {
         parse_message_type(&self.message_type(store)).map(Arc::new)
     }
+}
+
+/// What the user of a cache at `folder` (absolute) must know where a part of that path is
+/// `<column>=value`: DuckDB takes such parts for columns, in upper or lower case, and then shows
+/// that value instead of the file's.
+pub fn hidden_by_path(folder: &Path) -> Option<String> {
+    let columns = || IMAGES.iter().chain(PREDICTIONS);
+    let hides = |part: &OsStr| {
+        let (key, value) = part.to_str()?.split_once('=')?;
+        let column = columns().find(|column| column.name.eq_ignore_ascii_case(key))?;
+        (!value.contains('=')).then(|| format!("{key}={value} (column {})", column.name))
+    };
+    let hidden: Vec<String> = folder.iter().filter_map(hides).collect();
+    (!hidden.is_empty()).then(|| {
+        format!(
+            "the path of the cache has the part {}: DuckDB takes it for the value of that column in every row; read \
+             with hive_partitioning = false (docs/format.md), or choose another --out",
+            hidden.join(", ")
+        )
+    })
 }
 
 impl Kind {
@@ -350,6 +371,30 @@ mod tests {
         for (at, name) in named {
             assert_eq!(PREDICTIONS[at].name, name);
         }
+    }
+
+    #[test]
+    fn parts_of_a_path_that_hide_a_column_are_named() {
+        let hidden = |path: &str| hidden_by_path(Path::new(path));
+        for path in [
+            "/runs/model=v8n/cache",
+            "/xclass_id=3",
+            "/class_id",
+            "/ class_id=3",
+            "/p=class_id=4",
+            "/class_id=a=b",
+            "/=",
+        ] {
+            assert_eq!(hidden(path), None, "{path}");
+        }
+        for column in IMAGES.iter().chain(PREDICTIONS) {
+            let told = hidden(&format!("/runs/{}=7/cache", column.name)).unwrap();
+            assert!(told.contains(&format!("{}=7 (column {})", column.name, column.name)), "{told}");
+        }
+        assert!(
+            hidden("/Score=0.5/IMAGE_ID=5").unwrap().contains("Score=0.5 (column score), IMAGE_ID=5 (column image_id)")
+        );
+        assert!(hidden("/class_id=/c").is_some());
     }
 
     #[test]

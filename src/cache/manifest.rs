@@ -2,6 +2,7 @@
 
 use crate::{
     augment::{VIEW_RULE, Views},
+    dataset::NameMap,
     preprocess::DECODER,
     types::{Failure, LogitType, Profile, Store},
 };
@@ -32,7 +33,8 @@ pub struct Manifest {
     pub dataset: DatasetInfo,
     /// How it ran and what was kept.
     pub settings: Settings,
-    /// Whether every sample of the data set is in a part or among the failures.
+    /// Whether every sample of the data set is in a part or among the failures, and at least one is
+    /// in a part.
     pub complete: bool,
     /// Digests over the whole content; null while a build is going on.
     pub digests: Option<ContentDigests>,
@@ -100,7 +102,7 @@ pub struct Teacher {
 impl Teacher {
     /// Number of anchors over all strides.
     pub fn total_anchors(&self) -> u64 {
-        self.strides.iter().map(|&s| self.anchors_of(s)).sum()
+        sum(self.strides.iter().map(|&s| self.anchors_of(s)))
     }
 
     /// Number of anchors of one stride: grid cells, a cut-off one at the edge counted.
@@ -136,6 +138,10 @@ pub struct DatasetInfo {
     /// teacher's class ids, matched by name.
     #[serde(default)]
     pub class_names: Vec<String>,
+    /// Classes of the data set that are a class of the teacher under another name, each with that name (`--map`). Empty in caches of
+    /// earlier programs.
+    #[serde(default)]
+    pub class_map: NameMap,
 }
 
 /// What became of the data set's labels.
@@ -342,7 +348,7 @@ impl Manifest {
 
     /// Rows of all images files: one of each image and of each of its views.
     pub fn records(&self) -> u64 {
-        self.parts.iter().map(|p| p.images).sum()
+        sum(self.parts.iter().map(|p| p.images))
     }
 
     /// Images in the parts; each is there with all its views.
@@ -352,12 +358,12 @@ impl Manifest {
 
     /// Rows of all predictions files.
     pub fn rows(&self) -> u64 {
-        self.parts.iter().map(|p| p.rows).sum()
+        sum(self.parts.iter().map(|p| p.rows))
     }
 
     /// Bytes of all Parquet files.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|p| p.images_file.bytes + p.predictions_file.bytes).sum()
+        sum(self.parts.iter().flat_map(|p| [p.images_file.bytes, p.predictions_file.bytes]))
     }
 
     /// Everything that must be the same to go on with this cache and is not: teacher, data set and settings, without
@@ -384,6 +390,11 @@ impl Manifest {
         }
         differences
     }
+}
+
+/// The sum of what a manifest states, which need not be true: the highest number where it is larger.
+fn sum(stated: impl Iterator<Item = u64>) -> u64 {
+    stated.fold(0, u64::saturating_add)
 }
 
 /// Two values as text; of two lists only the first elements that differ, so that 80 class names stay readable.

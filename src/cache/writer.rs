@@ -179,14 +179,16 @@ impl PartWriter {
             let (found, per_row) = (p.class_logits.len(), self.class_len);
             return Err(format!("class_logits has {found} values, expected {per_row} for each of at most {n} anchors"));
         }
-        if self.logits == LogitType::Bits8 {
-            let unknown = |values: &[f16], book: &Codebook| values.iter().copied().find(|v| book.code(*v).is_none());
-            let logit = unknown(&p.class_logits, Codebook::class());
+        if self.logits != LogitType::Float16 {
+            let unknown = |values: &[f16], book: Option<&Codebook>| {
+                book.and_then(|book| values.iter().copied().find(|v| book.code(*v).is_none()))
+            };
+            let logit = unknown(&p.class_logits, Codebook::of_class(self.logits));
             let is_class = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < self.class_len);
             if let Some(id) = p.class_id.iter().find(|id| !is_class(id)) {
                 return Err(format!("class_id {id} is none of {} classes", self.class_len));
             }
-            if let Some(logit) = logit.or_else(|| unknown(&p.dfl_logits, Codebook::dfl())) {
+            if let Some(logit) = logit.or_else(|| unknown(&p.dfl_logits, Codebook::of_dfl(self.logits))) {
                 return Err(format!("the logit {logit} is none of the 256 that 8 bits can have"));
             }
         }

@@ -167,8 +167,11 @@ pub struct BuildArgs {
     /// Class names, one a line, for a model without metadata.
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,
+    /// A class of the data set is this class of the teacher; once for each class of another name.
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names)]
+    pub map: Vec<(String, String)>,
     /// Build without labels.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "map")]
     pub ignore_labels: bool,
     /// What an image without a label file means.
     #[arg(long, value_enum, default_value_t = MissingArg::Background)]
@@ -241,6 +244,9 @@ pub struct EvalArgs {
     /// Overlap over which the lower of two boxes of a class is dropped.
     #[arg(long, default_value_t = 0.7, value_parser = bounds::probability::<f64>, allow_negative_numbers = true)]
     pub iou: f64,
+    /// A class of the data set is this class of the models; once for each class of another name. It is scored under that name.
+    #[arg(long, value_name = "NAME=MODELS_NAME", value_parser = two_names)]
+    pub map: Vec<(String, String)>,
     /// What an image without a label file means. Unlabelled images do not count.
     #[arg(long, value_enum, default_value_t = MissingArg::Background)]
     pub missing_labels: MissingArg,
@@ -347,6 +353,9 @@ pub struct TrainArgs {
     /// Folder of the images (COCO and VOC, where they do not lie beside the labels).
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// A class of the data set is this class of the cache's teacher; once for each class of another name [default: as the cache was built].
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names, requires = "cache")]
+    pub map: Vec<(String, String)>,
     /// Split to train on, without a cache.
     #[arg(long, default_value = "train")]
     pub split: String,
@@ -533,6 +542,13 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
+/// The two names of a `--map`, split at the first `=`.
+fn two_names(text: &str) -> Result<(String, String), String> {
+    let names = text.split_once('=').map(|(own, models)| (own.trim().to_owned(), models.trim().to_owned()));
+    let names = names.filter(|(own, models)| !own.is_empty() && !models.is_empty());
+    names.ok_or_else(|| "expected two class names with a `=` between them, the data set's first".into())
+}
+
 /// `logitcache man`
 #[derive(Debug, Args)]
 pub struct ManArgs {
@@ -621,6 +637,9 @@ pub enum LogitsArg {
     /// One of 256 values, one byte.
     #[value(name = "8bit")]
     Bits8,
+    /// DFL logits as one of 256 values, one byte; class logits in two bytes.
+    #[value(name = "8bit-dfl")]
+    Bits8Dfl,
     /// Two bytes.
     Float16,
 }
@@ -669,6 +688,7 @@ impl From<LogitsArg> for LogitType {
     fn from(arg: LogitsArg) -> Self {
         match arg {
             LogitsArg::Bits8 => Self::Bits8,
+            LogitsArg::Bits8Dfl => Self::Bits8Dfl,
             LogitsArg::Float16 => Self::Float16,
         }
     }

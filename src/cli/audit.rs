@@ -9,9 +9,10 @@ use super::{
 };
 use crate::{
     Result,
-    audit::{Audit, AuditOptions, AuditReport},
-    cache::Manifest,
+    audit::{Audit, AuditOptions, AuditReport, TermFidelity},
+    cache::{Manifest, Settings},
     dataset::DataSource,
+    types::LogitType,
     words::counted,
 };
 use indicatif::HumanCount;
@@ -22,6 +23,7 @@ const FINDINGS_SHOWN: usize = 20;
 
 pub fn run(args: &AuditArgs, quiet: bool) -> Result<Status> {
     let audit = Audit::prepare(options(args)?)?;
+    let settings = Manifest::load(&args.cache)?.settings;
     let stop = super::stop_on_ctrl_c();
     let mut progress = Progress::new(audit.num_images(), Unit::Images, quiet);
     let report = audit.run(stop, |failed| progress.advance(failed));
@@ -30,7 +32,7 @@ pub fn run(args: &AuditArgs, quiet: bool) -> Result<Status> {
     if args.json {
         print_json(&report)?
     } else {
-        print(&show(&report))?
+        print(&show(&report, &settings))?
     }
     Ok(if report.passed { Status::Done } else { Status::SomeFailed })
 }
@@ -57,7 +59,7 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
     })
 }
 
-fn show(report: &AuditReport) -> String {
+fn show(report: &AuditReport, settings: &Settings) -> String {
     let mut lines = vec![
         format!(
             "{} of {} of {} against the live teacher {}; student: {}; T {}",
@@ -121,7 +123,73 @@ fn show(report: &AuditReport) -> String {
     }
     lines.extend(output::failures(&report.failures, "could not be compared"));
     lines.push(verdict(report));
+    lines.extend(report.terms.iter().flat_map(|term| advice(term, report, settings)));
     lines.join("\n")
+}
+
+/// Of a loss that failed: what it means, where its cosine is lost, and which option of `build` mends it.
+fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec<String> {
+    if term.cosine_mean >= report.min_cosine {
+        return Vec::new();
+    }
+    let meaning = match term.term.as_str() {
+        "dfl" => "the DFL part of `train --distill all`".to_owned(),
+        "box" => "the box part of `train --distill all`".to_owned(),
+        loss => format!("the class part of `train --cls-loss {loss}`"),
+    };
+    let lost = &term.lost;
+    let causes = [
+        (lost.dropped_anchors, "anchors that were dropped", more_anchors(report, settings)),
+        (lost.missing_class_logits, "class logits that kept anchors lack", "build with --class-coverage 1".to_owned()),
+        (lost.rounding, "rounding", finer_logits(&term.term, settings)),
+    ];
+    // What would fail by itself or nearly so, and in any case the largest.
+    let largest = causes.iter().map(|(lost, ..)| *lost).fold(f64::NEG_INFINITY, f64::max);
+    let counts = |lost: f64| lost >= largest || lost > 0.5 * (1.0 - report.min_cosine);
+    let mut lines = vec![format!("  {} ({meaning}):", term.term)];
+    lines.extend(
+        causes
+            .iter()
+            .filter(|(lost, ..)| counts(*lost))
+            .map(|(lost, cause, remedy)| format!("    {lost:.4} is lost with {cause}: {remedy}")),
+    );
+    if term.term == "box" && report.student == "untrained" && counts(lost.dropped_anchors) {
+        lines.push(
+            "    an untrained student's boxes are all alike, and so are a young teacher's where it sees nothing; these many anchors weigh\n    \
+             as much as the objects until the student has its first boxes: see how it is after some epochs with --student"
+                .to_owned(),
+        );
+    }
+    lines
+}
+
+/// What keeps more anchors: the setting that ended the list on most images.
+fn more_anchors(report: &AuditReport, settings: &Settings) -> String {
+    let limits = report.dropped.limits;
+    let option = if limits.top_k > limits.coverage.max(limits.min_score) {
+        format!("build with --top-k above {}", settings.top_k)
+    } else if limits.min_score > limits.coverage {
+        format!("build with --min-score below {}", settings.min_score)
+    } else {
+        format!("build with --coverage {}", closer_to_1(settings.coverage))
+    };
+    format!("{option}, or keep every anchor with --profile dense")
+}
+
+/// A share of which a fifth as much is missing.
+fn closer_to_1(share: f64) -> String {
+    let digits = (-(1.0 - share).max(1e-9).log10()).ceil() as usize + 1;
+    let shown = format!("{:.digits$}", 1.0 - (1.0 - share) / 5.0);
+    shown.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn finer_logits(term: &str, settings: &Settings) -> String {
+    let of_classes = !matches!(term, "dfl" | "box");
+    match settings.logits {
+        LogitType::Bits8 if of_classes => "build with --logits 8bit-dfl".to_owned(),
+        LogitType::Bits8 | LogitType::Bits8Dfl if !of_classes => "build with --logits float16".to_owned(),
+        _ => "the student says all but the same as the teacher, and nothing finer than float16 is stored".to_owned(),
+    }
 }
 
 fn verdict(report: &AuditReport) -> String {
@@ -141,5 +209,18 @@ fn verdict(report: &AuditReport) -> String {
             "failed: see the findings above; build the cache again with --overwrite, or restore what has changed".into()
         }
         low => format!("failed: the mean cosine of {} is under {}", low.join(", "), report.min_cosine),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_share_leaves_a_fifth_of_the_rest() {
+        assert_eq!(
+            [0.9998, 0.99, 0.5, 0.0, 1.0].map(closer_to_1),
+            ["0.99996", "0.998", "0.9", "0.8", "1"].map(str::to_owned)
+        );
     }
 }

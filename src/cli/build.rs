@@ -10,10 +10,12 @@ use crate::{
     Error, Result,
     augment::{Views, with_views},
     build::{Build, BuildOptions, BuildReport},
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
+    eval::TeacherSight,
+    text,
     words::counted,
 };
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
 
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
@@ -21,6 +23,7 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         output::note(&build.plan().to_string());
     }
+    build.plan().warning.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let per_image = u64::from(build.plan().views) + 1;
     let unit = if per_image == 1 { Unit::Images } else { Unit::Views };
@@ -40,6 +43,16 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
             counted(report.samples, "image")
         );
         return Err(Error::Interrupted { remedy });
+    }
+    if report.images == 0 {
+        return Err(Error::Dataset {
+            path: args.data.clone(),
+            found: format!("none of {} images could be used; the cache holds none and is not complete", report.samples),
+            remedy:
+                "Each is named above (with --json: among the failures) with its reason. Mend them and run the same \
+                     command again."
+                    .into(),
+        });
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
@@ -64,6 +77,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         images_per_part: args.images_per_part,
         views: Views { count: args.views, seed: args.seed },
         names: args.names.as_deref().map(read_names).transpose()?,
+        class_map: NameMap::new(args.map.iter().cloned())?,
         ignore_labels: args.ignore_labels,
         missing_labels: args.missing_labels.into(),
         overwrite: args.overwrite,
@@ -72,15 +86,17 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
 
 /// Class names, one a line; empty lines at the end do not count.
 pub fn read_names(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read class names from", e))?;
+    let refuse = |found: String, remedy: &str| Error::Dataset { path: path.to_owned(), found, remedy: remedy.into() };
+    let text =
+        text::decode(&bytes).map_err(|found| refuse(format!("this is not text: {found}"), "Save it as UTF-8."))?;
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
         None if !names.is_empty() => Ok(names),
-        found => Err(Error::Dataset {
-            path: path.to_owned(),
-            found: found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
-            remedy: "Write one class name a line, in the order of the model's classes.".into(),
-        }),
+        found => Err(refuse(
+            found.map_or_else(|| "no class names".into(), |i| format!("line {} is empty", i + 1)),
+            "Write one class name a line, in the order of the model's classes.",
+        )),
     }
 }
 
@@ -98,5 +114,30 @@ fn summary(report: &BuildReport) -> String {
         lines.push(format!("content sha256 {digest}"));
     }
     lines.extend(output::failures(&report.failures, "failed, not in the cache"));
+    lines.extend(output::passed_over(&report.passed_over));
+    lines.extend(report.teacher.iter().flat_map(seen));
     lines.join("\n")
+}
+
+/// What the teacher sees, a line or two, and that it is next to nothing, where it is.
+fn seen(teacher: &TeacherSight) -> Vec<String> {
+    let (images, best) = (HumanCount(teacher.images), &teacher.best_scores);
+    let mut lines = vec![format!(
+        "teacher   best score of each image: lowest {:.3}, median {:.3}, highest {:.3}; over 0.25 on {} of {images} \
+         images, over 0.5 on {}",
+        best.min,
+        best.median,
+        best.max,
+        HumanCount(teacher.images_over_25),
+        HumanCount(teacher.images_over_50),
+    )];
+    lines.extend(teacher.map_50.map(|map_50| {
+        let labelled = HumanCount(teacher.labelled_images);
+        format!(
+            "          mAP@0.5 of the cached predictions, by the labels of these {labelled} images: {map_50:.3} (an \
+             upper bound where the teacher was trained on them)"
+        )
+    }));
+    lines.extend(teacher.warning.iter().map(|warning| format!("warning: {warning}")));
+    lines
 }

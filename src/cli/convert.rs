@@ -25,6 +25,9 @@ pub fn run(args: &ConvertArgs, quiet: bool) -> Result<Status> {
     if !quiet && done > 0 {
         output::note(&format!("{} of {} converted before", HumanCount(done), counted(images, "image")));
     }
+    if !quiet {
+        conversion.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
+    }
     let stop = super::stop_on_ctrl_c();
     let progress = Mutex::new(Progress::new(images - done, Unit::Images, quiet));
     let report = conversion.run(stop, &|images| {

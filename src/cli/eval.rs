@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     eval::{Eval, EvalOptions, EvalReport, NmsOptions, Scores},
     fsio,
     outputs::{self, OutputFile},
@@ -37,6 +37,7 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         eval.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
+    eval.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let mut progress = Progress::new(eval.num_images(), Unit::Images, quiet);
     let report = eval.run(stop, |failed| progress.advance(failed));
@@ -60,6 +61,7 @@ fn options(args: &EvalArgs) -> Result<EvalOptions> {
     Ok(EvalOptions {
         models: args.model.clone(),
         source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
+        class_map: NameMap::new(args.map.iter().cloned())?,
         missing_labels: args.missing_labels.into(),
         detector: args.detector.resolve(first, nms)?,
         latency_runs: args.latency_runs,
@@ -84,6 +86,7 @@ fn show(report: &EvalReport) -> String {
     if let [model] = report.models.as_slice() {
         lines.extend([String::new(), classes(&model.scores)]);
     }
+    lines.extend(output::passed_over(&report.passed_over));
     if !report.failures.is_empty() {
         lines.push(String::new());
         lines.extend(output::failures(&report.failures, "failed, not in the scores"));

@@ -36,7 +36,11 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
 
 fn show_cache(s: &CacheSummary) -> String {
     let (t, set) = (&s.teacher, &s.settings);
-    let state = if s.complete { "complete" } else { "unfinished: run the same build to go on" };
+    let state = match (s.complete, s.images, s.failures.len()) {
+        (true, ..) => "complete",
+        (false, 0, 1..) => "not complete: no image could be used. Mend them and run the same build again",
+        _ => "unfinished: run the same build to go on",
+    };
     let kept = s.settings.profile.as_str();
     let profile = if s.archive { format!("archive of a {kept} cache") } else { kept.to_owned() };
     let boxes = match t.reg_max {
@@ -73,6 +77,11 @@ fn show_cache(s: &CacheSummary) -> String {
         ),
         format!("          sha256 {}", t.sha256),
         format!("data      {} {} at {}", s.dataset.format, s.dataset.split, s.dataset.root),
+    ];
+    if !s.dataset.class_map.is_empty() {
+        lines.push(format!("          classes {}", s.dataset.class_map));
+    }
+    lines.extend([
         format!(
             "settings  min-score {}, top-k {}, {coverage}{} logits, batch {}, {}, {}",
             set.min_score,
@@ -84,7 +93,7 @@ fn show_cache(s: &CacheSummary) -> String {
         ),
         format!("content   {}", s.content_sha256.as_ref().map_or("-".to_owned(), |d| format!("sha256 {d}"))),
         String::new(),
-    ];
+    ]);
     let mut classes: Vec<_> = s.classes.iter().filter(|c| c.count > 0 || c.label_boxes > 0).collect();
     classes.sort_by(|a, b| b.count.cmp(&a.count).then(a.class_id.cmp(&b.class_id)));
     let rows: Vec<_> = classes

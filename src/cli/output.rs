@@ -1,7 +1,13 @@
 //! The only file that prints: results to stdout, everything else to stderr.
 
-use crate::{types::Failure, words};
+use crate::{
+    types::{Failure, PassedOver},
+    words,
+};
 use std::io::{self, IsTerminal, Write};
+
+/// Files that were passed over, named on the terminal.
+const PASSED_OVER_SHOWN: usize = 3;
 
 /// Writes a command's result to stdout. A reader that went away (`| head`) is not an error.
 ///
@@ -37,6 +43,19 @@ pub fn failures(failures: &[Failure], what: &str) -> Vec<String> {
     }
     let head = format!("{} {what}:", words::counted(failures.len(), "image"));
     [vec![head], words::reasons(failures, " (--json has all)")].concat()
+}
+
+/// Files that were passed over, in one line; none where none was.
+pub fn passed_over(passed_over: &PassedOver) -> Option<String> {
+    let shown: Vec<&str> = passed_over.files.iter().take(PASSED_OVER_SHOWN).map(|file| file.path.as_str()).collect();
+    let more = if passed_over.files.len() > shown.len() { ", ... (--json has all)" } else { "" };
+    (passed_over.count > 0).then(|| {
+        format!(
+            "passed over: {} of kinds that are not decoded: {}{more}",
+            words::counted(passed_over.count, "file"),
+            shown.join(", ")
+        )
+    })
 }
 
 /// A table with aligned columns: the first column to the left, the others to the right where `right` says so.

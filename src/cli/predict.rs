@@ -20,6 +20,7 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         predict.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
     }
+    predict.warning().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     // A bar below the lines of results would only disturb them.
     let lines_are_shown = !args.json && output::stdout_is_terminal();
@@ -43,6 +44,14 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
         let seen = report.images.len() + report.failures.len();
         let remedy = format!("{seen} of {} pictures were looked at", report.samples);
         return Err(Error::Interrupted { remedy });
+    }
+    if report.images.is_empty() && !report.failures.is_empty() {
+        return Err(Error::Dataset {
+            path: args.pictures.first().cloned().unwrap_or_default(),
+            found: format!("none of {} pictures could be looked at", report.samples),
+            remedy: "Each is named above (with --json: among the failures) with its reason. Mend them, or name others."
+                .into(),
+        });
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
@@ -74,6 +83,7 @@ fn totals(report: &PredictReport) -> String {
         let failed = HumanCount(report.failures.len() as u64);
         lines.push(format!("failed: {failed} of {}", counted(report.samples, "image")));
     }
+    lines.extend(output::passed_over(&report.passed_over));
     if let Some(out) = &report.out {
         lines.push(format!("written to {out}: pictures, {LABELS_FOLDER}, {DETECTIONS_FILE}"));
     }

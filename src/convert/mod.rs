@@ -67,6 +67,8 @@ pub struct ConvertReport {
     pub bytes: u64,
     /// Digest over the logical content, computed from what was written and equal to the source's.
     pub content_sha256: String,
+    /// What the user should know of the new cache's place, a line each.
+    pub notes: Vec<String>,
     /// Seconds from the first image to the last file.
     pub elapsed_s: f64,
 }

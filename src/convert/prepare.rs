@@ -4,7 +4,7 @@ use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
     build::refuse_foreign_files,
-    cache::{self, DatasetInfo, Manifest, PartEntry},
+    cache::{self, DatasetInfo, Manifest, PartEntry, columns},
     dataset::paths,
     fsio::{self, Lock},
     types::{LogitType, Profile},
@@ -73,6 +73,11 @@ impl Conversion {
         self.manifest.images()
     }
 
+    /// What the user should know, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        columns::hidden_by_path(&paths::absolute(&self.options.out)).into_iter().collect()
+    }
+
     /// Parts still to do.
     pub(super) fn pending(&self) -> Vec<&PartEntry> {
         let done = |part: &PartEntry| self.manifest.parts.iter().any(|p| p.name == part.name);
@@ -102,14 +107,15 @@ impl Conversion {
             // Real logits leave about three quarters.
             Target::Archive => (part.images_file.bytes + part.predictions_file.bytes) / 4 * 3,
             Target::Unpacked(_) => {
-                let logits = (self.source.class_len() + self.source.dfl_len()) as u64;
-                let (scalars, width) = match self.source.settings.logits {
-                    LogitType::Float16 => (44, 2),
-                    LogitType::Bits8 => (26, 1),
+                let (class, dfl) = (self.source.class_len() as u64, self.source.dfl_len() as u64);
+                let (scalars, values) = match self.source.settings.logits {
+                    LogitType::Float16 => (44, 2 * class + 2 * dfl),
+                    LogitType::Bits8Dfl => (26, 2 * class + dfl),
+                    LogitType::Bits8 => (26, class + dfl),
                 };
                 // One bit of list structure a logit; digests, path and labels. As if every row had class logits: how many have is
                 // not known here, and nowhere near all of them have. So no more than real archives grow by.
-                let most = part.rows * (scalars + logits * width + logits.div_ceil(8)) + part.images * 400;
+                let most = part.rows * (scalars + values + (class + dfl).div_ceil(8)) + part.images * 400;
                 most.min((part.images_file.bytes + part.predictions_file.bytes) / 3 * 5)
             }
         }

@@ -61,6 +61,7 @@ impl Conversion {
             cache::remove_leftovers(&self.lock, Some(&manifest))?;
             return Err(self.how_to_go_on(error, &manifest));
         }
+        let notes = self.notes();
         let digests = self.same_content(images)?;
         let content_sha256 = digests.content_sha256.clone();
         (manifest.complete, manifest.digests) = (true, Some(digests));
@@ -75,6 +76,7 @@ impl Conversion {
             source_bytes: self.source.bytes(),
             bytes: manifest.bytes(),
             content_sha256,
+            notes,
             elapsed_s: started.elapsed().as_secs_f64(),
             source: self.options.cache,
             cache: self.options.out,

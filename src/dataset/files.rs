@@ -1,4 +1,5 @@
-//! Finding files: which names are pictures, recursive walks that survive link loops, reads with a cap.
+//! Finding files: which of them are pictures, recursive walks that survive link loops, reads with a
+//! cap.
 
 use super::notes::Note;
 use crate::{Error, Result};
@@ -10,38 +11,120 @@ use std::{
 };
 use walkdir::WalkDir;
 
-/// Suffixes of the pictures this program decodes, in lower case.
-pub const IMAGE_SUFFIXES: [&str; 7] = ["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+/// Suffixes of the pictures this program decodes, in lower case. Most are names of JPEG: those that
+/// browsers on Windows give (`.jfif`), those of cameras that put several pictures into one file
+/// (`.mpo`).
+pub const IMAGE_SUFFIXES: [&str; 16] = [
+    "bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp", "apng", "dib", "jfi", "jfif", "jif", "jpe", "mpo", "pjp",
+    "pjpeg",
+];
 
-/// Pictures that Ultralytics takes and this program does not decode: left out with a note.
-const OTHER_IMAGE_SUFFIXES: [&str; 6] = ["avif", "dng", "heic", "heif", "jp2", "mpo"];
+/// Pictures that this program does not decode: passed over with a note, unless they begin as one
+/// that it does.
+const OTHER_IMAGE_SUFFIXES: [&str; 27] = [
+    "arw", "avif", "cr2", "cr3", "dng", "exr", "gif", "heic", "heif", "hif", "ico", "j2k", "jp2", "jpx", "jxl", "nef",
+    "orf", "pbm", "pgm", "pnm", "ppm", "psd", "qoi", "raf", "rw2", "svg", "tga",
+];
 
-/// What a file's name says it is.
+/// What a file's name and, where that says nothing, its first bytes say it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Image,
+    /// A picture of a kind that is not decoded.
     UnreadableImage,
     Xml,
+    Text,
+    Json,
     Other,
 }
 
-/// Judges a file by its suffix, in upper or lower case.
+/// Judges a file. A name that is a decoded picture's is believed: what the bytes are shows when
+/// they are decoded, and is named then. Of other names the bytes decide: a JPEG that is called
+/// `.heic`, or nothing at all, is a JPEG.
 pub(super) fn kind(path: &Path) -> Kind {
-    let suffix = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let suffix = suffix(path);
     match suffix.as_str() {
         s if IMAGE_SUFFIXES.contains(&s) => Kind::Image,
-        s if OTHER_IMAGE_SUFFIXES.contains(&s) => Kind::UnreadableImage,
+        // The many files of data sets that are no pictures are not opened.
         "xml" => Kind::Xml,
+        "txt" => Kind::Text,
+        "json" => Kind::Json,
+        _ if Beginning::of(path) == Beginning::Picture => Kind::Image,
+        s if OTHER_IMAGE_SUFFIXES.contains(&s) => Kind::UnreadableImage,
         _ => Kind::Other,
     }
 }
+
+/// Whether a file is named as a picture that is decoded.
+pub(super) fn is_named_as_image(path: &Path) -> bool {
+    IMAGE_SUFFIXES.contains(&suffix(path).as_str())
+}
+
+/// Whether a file that a user names alone is a picture: by its name or, whatever that is, by its
+/// bytes.
+pub(super) fn named_alone(path: &Path) -> Kind {
+    match kind(path) {
+        Kind::Image => Kind::Image,
+        // A camera's raw file begins as a TIFF and is none that shows the picture.
+        Kind::UnreadableImage => Kind::UnreadableImage,
+        _ if Beginning::of(path) == Beginning::Perhaps => Kind::Image,
+        other => other,
+    }
+}
+
+/// In lower case, without the dot; empty where there is none.
+fn suffix(path: &Path) -> String {
+    path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What the first bytes of a file say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// JPEG, PNG or WebP: nothing else begins so.
+    Picture,
+    /// TIFF or BMP: so do raw files of cameras, and any text that begins with "BM".
+    Perhaps,
+    Other,
+}
+
+impl Beginning {
+    /// Of a regular file; anything else, and what cannot be read, is something else.
+    fn of(path: &Path) -> Self {
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let mut head = Vec::with_capacity(12);
+        // Asked first: opening a named pipe would wait for a writer.
+        if !is_file || File::open(path).and_then(|file| file.take(12).read_to_end(&mut head)).is_err() {
+            return Self::Other;
+        }
+        match head.as_slice() {
+            [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Self::Picture,
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => Self::Picture,
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] | [b'B', b'M', ..] => Self::Perhaps,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A file that is no image of the data set although it is there or listed, and why.
+pub(super) type Skipped = (PathBuf, String);
 
 /// What a walk found, unsorted.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) images: Vec<PathBuf>,
+    pub(super) passed_over: Vec<Skipped>,
     pub(super) xml: Vec<PathBuf>,
+    pub(super) texts: Vec<PathBuf>,
+    pub(super) json: Vec<PathBuf>,
 }
+
+/// Why a picture of another kind was passed over.
+pub(super) fn not_decoded(path: &Path) -> String {
+    format!("a .{} picture: {DECODED}", suffix(path))
+}
+
+/// What is decoded, in words.
+pub(super) const DECODED: &str = "JPEG, PNG, BMP, TIFF and WebP are decoded";
 
 /// Walks a folder and everything below it, links followed, hidden names (`.x`) skipped as Ultralytics' glob does.
 ///
@@ -61,15 +144,32 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
     let mut unsupported =
         Note::new("picture is of a kind that is not decoded", "pictures are of kinds that are not decoded");
     let mut special = Note::new("thing named as a picture is no file", "things named as pictures are no files");
+    let mut by_bytes = Note::new(
+        "file is not named as a picture that is decoded, but is one by its first bytes, and was taken",
+        "files are not named as pictures that are decoded, but are some by their first bytes, and were taken",
+    );
     let walker = WalkDir::new(dir).follow_links(true).sort_by_file_name().into_iter();
     for entry in walker.filter_entry(|e| e.depth() == 0 || !e.file_name().as_encoded_bytes().starts_with(b".")) {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => match (kind(entry.path()), entry.file_type().is_file()) {
-                (Kind::Image, true) => found.images.push(entry.into_path()),
+                (Kind::Image, true) => {
+                    if !is_named_as_image(entry.path()) {
+                        by_bytes.add(entry.path().display());
+                    }
+                    found.images.push(entry.into_path());
+                }
                 (Kind::Xml, true) => found.xml.push(entry.into_path()),
-                (Kind::UnreadableImage, _) => unsupported.add(entry.path().display()),
-                (Kind::Image, false) => special.add(entry.path().display()),
+                (Kind::Text, true) => found.texts.push(entry.into_path()),
+                (Kind::Json, true) => found.json.push(entry.into_path()),
+                (Kind::UnreadableImage, _) => {
+                    unsupported.add(entry.path().display());
+                    found.passed_over.push((entry.path().to_path_buf(), not_decoded(entry.path())));
+                }
+                (Kind::Image, false) => {
+                    special.add(entry.path().display());
+                    found.passed_over.push((entry.into_path(), "named as a picture, but no file".to_owned()));
+                }
                 _ => {}
             },
             Err(error) if error.depth() == 0 => {
@@ -77,13 +177,13 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
             }
             Err(error) => match error.path() {
                 Some(path) if error.loop_ancestor().is_some() => loops.add(path.display()),
-                Some(path) if kind(path) == Kind::Image => found.images.push(path.to_path_buf()),
+                Some(path) if is_named_as_image(path) => found.images.push(path.to_path_buf()),
                 Some(path) => unreadable.add(format_args!("{} ({})", path.display(), io_words(&error))),
                 None => unreadable.add(&error),
             },
         }
     }
-    for note in [loops, unreadable, unsupported, special] {
+    for note in [loops, unreadable, unsupported, special, by_bytes] {
         note.finish(notes);
     }
     Ok(found)
@@ -115,6 +215,17 @@ pub(super) fn read_capped(path: &Path, cap_bytes: u64) -> io::Result<Vec<u8>> {
         )));
     }
     Ok(bytes)
+}
+
+/// The deepest folder that holds both of two absolute ones.
+pub(super) fn common_folder(a: &Path, b: &Path) -> PathBuf {
+    a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+}
+
+/// The deepest folder that holds all of these absolute files; the root of none.
+pub(super) fn folder_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> PathBuf {
+    let folders = files.into_iter().filter_map(|file| file.parent().map(Path::to_path_buf));
+    folders.reduce(|a, b| common_folder(&a, &b)).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// Whether `path` is a folder, links followed.

@@ -1,25 +1,37 @@
 //! Pictures without labels: a plain folder with everything below it, or pictures and folders named one by one.
 
-use super::{Dataset, DatasetFormat, Sample, fault, files, paths, truth::TruthSource};
+use super::{
+    Dataset, DatasetFormat, Sample, fault,
+    files::{self, Found, Kind},
+    notes::Note,
+    paths,
+    truth::TruthSource,
+};
 use crate::{Error, Result};
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-pub(super) fn open(root: &Path, images: Vec<PathBuf>, notes: Vec<String>) -> Dataset {
-    let samples = images.into_iter().map(|path| Sample::new(root, path, TruthSource::NoLabels)).collect();
-    Dataset { root: root.to_path_buf(), format: DatasetFormat::Folder, class_names: None, samples, notes }
+/// `found` are the pictures below `root`, and what else lies there.
+pub(super) fn open(root: &Path, found: Found, notes: Vec<String>) -> Dataset {
+    let samples = found.images.into_iter().map(|path| Sample::new(root, path, TruthSource::NoLabels)).collect();
+    Dataset::new(root.to_path_buf(), DatasetFormat::Folder, None, samples, notes).with_passed_over(found.passed_over)
 }
 
 impl Dataset {
     /// The pictures that a user named, one by one or as folders of them. The root is the deepest folder that holds all of it, so
     /// that pictures of the same name in different folders stay apart.
     ///
+    /// A file is a picture by its name or by its bytes; one of a kind that is not decoded is passed
+    /// over with a note, so that `photos/*` works.
+    ///
     /// # Errors
-    /// [`Error::Dataset`] or [`Error::Io`]: a place that is not there, a file that is not named as a picture, no picture at all.
+    /// [`Error::Dataset`] or [`Error::Io`]: a place that is not there, a file that is no picture at all, no picture that is decoded.
     pub fn of_pictures(places: &[PathBuf]) -> Result<Self> {
-        let (mut images, mut notes) = (Vec::new(), Vec::new());
+        let (mut found, mut notes) = (Found::default(), Vec::new());
+        let mut unsupported =
+            Note::new("picture is of a kind that is not decoded", "pictures are of kinds that are not decoded");
         let mut root: Option<PathBuf> = None;
         for place in places {
             let path = paths::absolute(place);
@@ -27,29 +39,32 @@ impl Dataset {
                 io::ErrorKind::NotFound => fault(place, "there is no such file or folder", "Check the path."),
                 _ => Error::io(place, "open", e),
             })?;
-            let folder = if metadata.is_dir() {
-                images.extend(files::walk(&path, &mut notes)?.images);
-                path.as_path()
-            } else {
-                let folder = path.parent().unwrap_or(Path::new("/"));
-                if files::kind(&path) != files::Kind::Image {
+            let folder = if metadata.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
+            root = Some(root.map_or_else(|| folder.to_path_buf(), |root| files::common_folder(&root, folder)));
+            if metadata.is_dir() {
+                let below = files::walk(&path, &mut notes)?;
+                found.images.extend(below.images);
+                found.passed_over.extend(below.passed_over);
+                continue;
+            }
+            match files::named_alone(&path) {
+                Kind::Image => found.images.push(path),
+                Kind::UnreadableImage => {
+                    unsupported.add(path.display());
+                    found.passed_over.push((path.clone(), files::not_decoded(&path)));
+                }
+                _ => {
+                    let kinds = super::IMAGE_SUFFIXES.join(", ");
                     let found =
-                        format!("this is not named as a picture (of the kinds {})", super::IMAGE_SUFFIXES.join(", "));
+                        format!("this is not named as a picture (of the kinds {kinds}) and does not begin as one");
                     return Err(fault(place, found, "Give pictures, or folders that hold some."));
                 }
-                images.push(path.clone());
-                folder
-            };
-            root = Some(root.map_or_else(|| folder.to_path_buf(), |root| common_folder(&root, folder)));
+            }
         }
+        unsupported.finish(&mut notes);
         let root = root.unwrap_or_else(|| PathBuf::from("/"));
-        let mut dataset = open(&root, images, notes);
+        let mut dataset = open(&root, found, notes);
         dataset.finish(&root)?;
         Ok(dataset)
     }
-}
-
-/// The deepest folder that holds both of two absolute ones.
-fn common_folder(a: &Path, b: &Path) -> PathBuf {
-    a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
 }

@@ -12,12 +12,14 @@ mod coco;
 mod files;
 mod folder;
 mod moved;
+mod name_map;
 mod notes;
 pub mod paths;
 pub mod synth;
 mod truth;
+mod unread;
 mod voc;
-mod yolo;
+pub(crate) mod yolo;
 
 #[cfg(test)]
 mod tests;
@@ -25,16 +27,20 @@ mod tests;
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
 pub use moved::refuse_if_moved;
+pub use name_map::NameMap;
 pub use truth::Truth;
 
 use crate::{
     Error, Result,
-    types::{ImageSize, TruthBox},
+    types::{ImageSize, PassedOver, PassedOverFile, TruthBox},
 };
+use files::{Found, Skipped};
 use notes::Note;
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::{BTreeSet, HashSet},
     ffi::OsStr,
     path::{Path, PathBuf},
 };
@@ -94,6 +100,10 @@ pub struct Dataset {
     pub samples: Vec<Sample>,
     /// What a user should be told, a line each: counts with the first few cases.
     pub notes: Vec<String>,
+    /// Files that are no samples because they are of kinds that are not decoded.
+    pub passed_over: PassedOver,
+    /// Labels that are there and were not read, and what to do about it; one of the notes.
+    pub unread_labels: Option<String>,
 }
 
 /// One picture of a data set.
@@ -139,18 +149,62 @@ impl Dataset {
     /// # Errors
     /// [`Error::Io`] when a folder cannot be read, [`Error::Dataset`] when there is no picture.
     pub fn of_paths(given: &[PathBuf]) -> Result<Self> {
-        let (mut notes, mut images) = (Vec::new(), Vec::new());
+        let (mut notes, mut found) = (Vec::new(), Found::default());
         for path in given {
             let absolute = paths::absolute(path);
             if files::is_dir(&absolute) {
-                images.append(&mut files::walk(&absolute, &mut notes)?.images);
+                let mut below = files::walk(&absolute, &mut notes)?;
+                found.images.append(&mut below.images);
+                found.passed_over.append(&mut below.passed_over);
             } else {
-                images.push(absolute);
+                found.images.push(absolute);
             }
         }
-        let mut dataset = folder::open(&paths::absolute(Path::new(".")), images, notes);
+        let mut dataset = folder::open(&paths::absolute(Path::new(".")), found, notes);
         dataset.finish(given.first().map_or(Path::new("."), PathBuf::as_path))?;
         Ok(dataset)
+    }
+
+    /// Without anything that was passed over or not read.
+    fn new(
+        root: PathBuf,
+        format: DatasetFormat,
+        class_names: Option<Vec<String>>,
+        samples: Vec<Sample>,
+        notes: Vec<String>,
+    ) -> Self {
+        Self { root, format, class_names, samples, notes, passed_over: PassedOver::default(), unread_labels: None }
+    }
+
+    fn with_passed_over(mut self, skipped: impl IntoIterator<Item = Skipped>) -> Self {
+        // A picture that is a sample all the same (a file of labels names it) fails by name when it
+        // is decoded.
+        let samples: HashSet<&Path> = self.samples.iter().map(|sample| sample.path.as_path()).collect();
+        let skipped = skipped.into_iter().filter(|(path, _)| !samples.contains(path.as_path()));
+        let shown = |(path, reason): Skipped| PassedOverFile {
+            path: paths::to_column(&paths::relative_to(&self.root, &path)),
+            reason,
+        };
+        let files: BTreeSet<PassedOverFile> = skipped.map(shown).collect();
+        self.passed_over = PassedOver { count: files.len() as u64, files: files.into_iter().collect() };
+        self
+    }
+
+    fn with_unread_labels(mut self, unread: Option<String>) -> Self {
+        self.notes.extend(unread.clone());
+        self.unread_labels = unread;
+        self
+    }
+
+    /// The classes that labels of this split use. Reads YOLO label files; what cannot be used of them shows no class here and becomes a
+    /// failure of its image later.
+    pub fn used_classes(&self) -> BTreeSet<u32> {
+        let of_sample = |sample: &Sample| sample.truth.classes().into_iter().collect::<BTreeSet<u32>>();
+        let both = |mut a: BTreeSet<u32>, mut b: BTreeSet<u32>| {
+            a.append(&mut b);
+            a
+        };
+        self.samples.par_iter().map(of_sample).reduce(BTreeSet::new, both)
     }
 
     /// Sorts, removes duplicates, refuses an empty list.
@@ -212,7 +266,8 @@ impl Sample {
     }
 }
 
-/// A folder is what its content says: a `data.yaml` at its top, VOC XML somewhere below, or just pictures.
+/// A folder is what its content says: a `data.yaml` at its top, VOC XML somewhere below, the one
+/// file at its top that is a `data.yaml` under another name, or just pictures.
 fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
     for name in ["data.yaml", "data.yml"] {
         let yaml = data.join(name);
@@ -225,13 +280,34 @@ fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
     let mut notes = Vec::new();
     let found = files::walk(data, &mut notes)?;
     if let Some(dataset) = voc::open(data, source, &found, &mut notes)? {
-        return Ok(dataset);
+        return Ok(dataset.with_passed_over(found.passed_over));
     }
     if source.images_dir.is_some() {
         let found = "--images was given, but this folder holds no Pascal VOC XML that it could belong to";
         return Err(fault(&source.data, found, FORMS));
     }
-    Ok(folder::open(data, found.images, notes))
+    let descriptions = yolo::descriptions(data);
+    if let [yaml] = descriptions.as_slice() {
+        let mut dataset = yolo::open(yaml, &source.split).map_err(or_the_pictures_alone)?;
+        dataset.notes.push(format!("{} describes this folder and was read", yaml.display()));
+        return Ok(dataset);
+    }
+    let unread = unread::of_folder(data, &found, &descriptions);
+    Ok(folder::open(data, found, notes).with_unread_labels(unread))
+}
+
+/// A description under a name of its own may be of another machine; the pictures can be had without
+/// it.
+fn or_the_pictures_alone(error: Error) -> Error {
+    match error {
+        Error::Dataset { path, found, remedy } => {
+            let remedy = format!(
+                "{remedy} Or give the folder of the pictures alone, without this file, to take them without labels."
+            );
+            Error::Dataset { path, found, remedy }
+        }
+        other => other,
+    }
 }
 
 fn refuse_images_dir(source: &DataSource) -> Result<&str> {

@@ -308,7 +308,7 @@ fn yolo_errors_say_what_and_where() {
         "DIR/missing.yaml: `train: images/train` leads to DIR/images/train, which cannot be opened: No such file or \
          directory (os error 2)\n  `train` is a folder or a list file, relative to DIR; change it or `path`."
     );
-    assert!(made.error("empty.yaml").contains("no pictures found (of the kinds bmp, jpeg, jpg, png, tif, tiff, webp)"));
+    assert!(made.error("empty.yaml").contains("no pictures found (of the kinds bmp, jpeg, jpg, png, tif, tiff, webp,"));
     assert!(
         made.error("picture.yaml").contains("is a picture; a folder or a text file that lists pictures is expected")
     );
@@ -386,10 +386,32 @@ fn coco_errors_name_the_ids() {
         ("sub/a.jpg", "b.jpg", "images 9 and 4 both have the file_name \"b.jpg\""),
         ("{\"id\": 90,", "{\"id\": 3,", "category id 3 occurs twice in `categories`"),
         ("\"images\":", "\"pictures\":", "missing field `images`"),
-        ("\"file_name\": \"b.jpg\"", "\"file_name\": 5", "invalid type: integer `5`, expected a string at line 3"),
-        ("[10, 20.5, 30, 40]", "\"big\"", "invalid type: string \"big\""),
-        ("\"iscrowd\": false", "\"iscrowd\": \"no\"", "this is not a COCO instances file"),
-        ("20.5", "NaN", "this is not a COCO instances file: expected"),
+        (
+            "\"file_name\": \"b.jpg\"",
+            "\"file_name\": 5",
+            "entry number 0 (counted from 0) of `images`: `file_name` is 5; a text is needed at line 3",
+        ),
+        (
+            "{\"id\": 4,",
+            "{\"id\": 7.5,",
+            "entry number 1 (counted from 0) of `images`: `id` is 7.5; a whole number or a text is",
+        ),
+        ("{\"id\": 4,", "{\"id\": NaN,", "entry number 1 (counted from 0) of `images`: `id` is NaN; a whole"),
+        ("{\"id\": 4,", "{", "entry number 1 (counted from 0) of `images`: `id` is missing"),
+        ("{\"id\": 90,", "{\"id\": [1],", "entry number 0 (counted from 0) of `categories`: `id` is a list; a whole"),
+        (
+            "\"name\": \"cat\"",
+            "\"name\": NaN",
+            "entry number 1 (counted from 0) of `categories`: `name` is NaN; a text",
+        ),
+        (
+            "\"id\": 3, \"image_id\": 9",
+            "\"id\": 3",
+            "entry number 2 (counted from 0) of `annotations`: `image_id` is missing",
+        ),
+        ("\"category_id\": 90", "\"category_id\": 90.5", "of `annotations`: `category_id` is 90.5; a whole number"),
+        ("[{\"id\": 9,", "[7, {\"id\": 9,", "invalid type: integer `7`, expected an object (an entry of `images`)"),
+        ("sub/a.jpg", "./b.jpg", "images 9 and 4 have the file_names \"b.jpg\" and \"./b.jpg\", which are one file"),
         (
             "\"b.jpg\"",
             "\"c.jpg\"",
@@ -418,8 +440,15 @@ fn coco_bad_boxes_are_failures_of_their_image() {
         ("[1, 2, 3]", "annotation id 1: bbox has 3 numbers instead of x, y, width, height"),
         ("[1, 2, -3, 4]", "annotation id 1: bbox has the width -3 and the height 4"),
         ("null", "annotation id 1: bbox is missing"),
+        ("\"big\"", "annotation id 1: bbox is the text \"big\" instead of x, y, width, height"),
+        ("[1, 2, NaN, 4]", "annotation id 1: bbox has NaN where a number is needed"),
+        ("[1, -Infinity, 3, 4]", "annotation id 1: bbox has -Infinity where a number is needed"),
+        (
+            "[1, 2, 3, 4], \"iscrowd\": \"no\", \"x\": [1]",
+            "annotation id 1: iscrowd is the text \"no\"; 0 or 1 is needed",
+        ),
     ] {
-        let made = coco(&COCO.replacen("[10, 20.5, 30, 40]", bbox, 1));
+        let made = coco(&COCO.replacen("[10, 20.5, 30, 40]", bbox, 1).replacen(", \"iscrowd\": 0", "", 1));
         let dataset = made.open(INSTANCES).unwrap();
         let reason = dataset.samples[0].labels(SIZE).unwrap_err();
         assert!(made.shown(&reason).starts_with("DIR/annotations/instances_part.json, image id 9: "), "{reason}");
@@ -428,6 +457,130 @@ fn coco_bad_boxes_are_failures_of_their_image() {
     }
     let huge = coco(&COCO.replacen("[10, 20.5, 30, 40]", "[-1e308, -1e308, 1.7e308, 1.7e308]", 1));
     assert_eq!(boxes(&huge.open(INSTANCES).unwrap().samples[0], SIZE)[0].1, [0.0, 0.0, 100.0, 50.0]);
+}
+
+#[test]
+fn coco_numbers_in_other_types_mean_the_same() {
+    let expected = coco(COCO).open(INSTANCES).unwrap();
+    for (find, replace) in [
+        ("\"id\": 9,", "\"id\": 9.0,"),
+        ("\"id\": 9,", "\"id\": \"000009\","),
+        ("\"image_id\": 9", "\"image_id\": \"9\""),
+        ("\"category_id\": 3", "\"category_id\": \"3\""),
+        ("\"id\": 90,", "\"id\": \"90\","),
+        ("\"id\": 1,", "\"id\": \"box/001\","),
+        ("\"width\": 100, \"height\": 50", "\"width\": 100.0, \"height\": \"50\""),
+        ("\"width\": 100, \"height\": 50", "\"width\": null, \"height\": 0"),
+        ("[10, 20.5, 30, 40]", "[\"10\", \"20.5\", 30.0, 40]"),
+        ("\"iscrowd\": 1", "\"iscrowd\": \"1\""),
+        ("\"area\": 5", "\"area\": null"),
+        ("\"segmentation\": [[1, 2", "\"score\": NaN, \"segmentation\": [[-Infinity, NaN"),
+    ] {
+        assert!(COCO.contains(find), "{find}");
+        let dataset = coco(&COCO.replace(find, replace)).open(INSTANCES).unwrap();
+        assert_eq!(dataset.class_names, expected.class_names, "{replace}");
+        assert_eq!(dataset.notes, expected.notes, "{replace}");
+        for (a, b) in dataset.samples.iter().zip(&expected.samples) {
+            assert_eq!(a.labels(SIZE), b.labels(SIZE), "{replace}");
+        }
+    }
+    let words = coco(&COCO.replace("\"id\": 9,", "\"id\": \"b\",").replace("\"image_id\": 9", "\"image_id\": \"b\""));
+    let dataset = words.open(INSTANCES).unwrap();
+    assert_eq!(boxes(&dataset.samples[0], SIZE), boxes(&expected.samples[0], SIZE));
+    assert!(dataset.samples[0].labels(ImageSize { width: 9, height: 9 }).unwrap_err().contains("image id \"b\": "));
+}
+
+#[test]
+fn coco_sizes_and_areas_that_are_no_numbers() {
+    for (width, words) in [
+        ("NaN", "image id 9: width is NaN; a number is needed"),
+        ("100.5", "image id 9: width is 100.5; a whole number of pixels is needed"),
+        ("\"wide\"", "image id 9: width is the text \"wide\"; a number is needed"),
+    ] {
+        let made = coco(&COCO.replace("\"width\": 100", &format!("\"width\": {width}")));
+        let dataset = made.open(INSTANCES).unwrap();
+        assert!(dataset.samples[0].labels(SIZE).unwrap_err().contains(words), "{width}");
+        assert!(dataset.samples[1].labels(SIZE).is_ok());
+    }
+    let dataset = coco(&COCO.replace("\"area\": 5", "\"area\": NaN")).open(INSTANCES).unwrap();
+    let note = "1 annotation has an area that is no number; that of its box is taken: annotation id 1 (area is NaN; a number is needed)";
+    assert_eq!(dataset.notes.last().map(String::as_str), Some(note));
+    let Truth::Labelled(truth) = dataset.samples[0].truth_boxes(SIZE).unwrap() else { panic!() };
+    assert_eq!(truth[0].area_px2, 30.0 * 29.5);
+}
+
+#[test]
+fn coco_classes_are_those_that_are_no_groups() {
+    let file = |categories: &str, used: &[&str]| {
+        let annotations: Vec<String> = used
+            .iter()
+            .map(|id| format!("{{\"image_id\": 1, \"category_id\": {id}, \"bbox\": [1, 1, 9, 9]}}"))
+            .collect();
+        let json = format!(
+            "{{\"images\": [{{\"id\": 1, \"file_name\": \"b.jpg\"}}], \"categories\": [{categories}], \"annotations\": [{}]}}",
+            annotations.join(", ")
+        );
+        let dataset = coco(&json).open(INSTANCES).unwrap();
+        (dataset.class_names.unwrap().join(" "), dataset.notes)
+    };
+    let category = |id: &str, name: &str, above: &str| {
+        format!("{{\"id\": {id}, \"name\": \"{name}\", \"supercategory\": \"{above}\"}}")
+    };
+    let of = |list: &[(&str, &str, &str)]| list.iter().map(|c| category(c.0, c.1, c.2)).collect::<Vec<_>>().join(", ");
+
+    // Roboflow's, with a group that is called like its one class.
+    let (names, notes) = file(&of(&[("0", "cats", "none"), ("1", "cats", "cats")]), &["1"]);
+    assert_eq!(names, "cats");
+    let note = "1 category only groups others and has no annotation; it is not taken for a class: \"cats\"";
+    assert_eq!(notes, [note]);
+    // Without any annotation the class still is one.
+    assert_eq!(file(&of(&[("0", "pets", "none"), ("1", "cat", "pets")]), &[]).0, "cat");
+    let nested = of(&[("1", "all", "all"), ("2", "pets", "all"), ("3", "cat", "pets"), ("4", "dog", "pets")]);
+    let (names, notes) = file(&nested, &["4"]);
+    assert_eq!(names, "cat dog");
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].ends_with("are not taken for classes: \"all\", \"pets\""), "{notes:?}");
+    // Used, or named by nobody else: classes.
+    assert_eq!(file(&of(&[("1", "pets", "none"), ("2", "cat", "pets")]), &["1", "2"]), ("pets cat".into(), vec![]));
+    assert_eq!(file(&of(&[("1", "person", "person"), ("2", "cat", "animal")]), &["2"]), ("person cat".into(), vec![]));
+    // Numbers by value, also as text; then words.
+    let mixed = of(&[("\"10\"", "ten", ""), ("\"b\"", "word b", ""), ("2", "two", ""), ("\"a\"", "word a", "")]);
+    assert_eq!(file(&mixed, &["10.0", "\"2\"", "\"a\""]).0, "two ten word a word b");
+}
+
+#[test]
+fn backslashes_of_other_systems() {
+    let made = Made::new(&[
+        ("pics/day one/left.jpg", ""),
+        ("pics/day one/right.jpg", ""),
+        ("pics/night/left.png", ""),
+        ("odd\\name.jpg", ""),
+        ("odd/name.jpg", ""),
+        ("labels/x", ""),
+    ]);
+    let entries =
+        [".\\\\pics\\\\day one\\\\left.jpg", "pics\\\\day one/right.jpg", "pics/night/left.png", "odd\\\\name.jpg"];
+    let images: Vec<String> =
+        (1..).zip(entries).map(|(id, e)| format!("{{\"id\": {id}, \"file_name\": \"{e}\"}}")).collect();
+    made.write("coco.json", &format!("{{\"images\": [{}]}}", images.join(", ")));
+    let expected = ["odd\\name.jpg", "pics/day one/left.jpg", "pics/day one/right.jpg", "pics/night/left.png"];
+    assert_eq!(relatives(&made.open("coco.json").unwrap()), expected);
+    let twice = r#"{"images": [{"id": 1, "file_name": "pics\\night\\left.png"}, {"id": 2, "file_name": "pics/night/left.png"}]}"#;
+    made.write("twice.json", twice);
+    assert!(made.error("twice.json").contains("which are one file"), "{}", made.error("twice.json"));
+
+    made.write(
+        "list.txt",
+        ".\\pics\\day one\\left.jpg\r\npics\\day one\\right.jpg\r\npics/night\\left.png\r\nodd\\name.jpg\r\n",
+    );
+    made.write("data.yaml", &format!("train: .\\list.txt\nval: .\\pics\\night\n{NAMES}"));
+    made.write("sub/data.yaml", &format!("path: ..\\pics\ntrain: [day one, ..\\night]\n{NAMES}"));
+    assert_eq!(relatives(&made.open("data.yaml").unwrap()), expected);
+    assert_eq!(relatives(&open(made.path("data.yaml"), None, "val").unwrap()), ["pics/night/left.png"]);
+    assert_eq!(
+        relatives(&made.open("sub/data.yaml").unwrap()),
+        ["day one/left.jpg", "day one/right.jpg", "night/left.png"]
+    );
 }
 
 #[test]
@@ -534,6 +687,83 @@ fn voc_errors() {
     let mixed = made.open("mixed").unwrap();
     assert_eq!(mixed.format, DatasetFormat::Folder, "pictures with other XML beside are a plain folder");
     assert!(mixed.notes[0].starts_with("1 XML file is no Pascal VOC annotation: "), "{:?}", mixed.notes);
+}
+
+#[test]
+fn voc_names_of_other_systems() {
+    let made = Made::new(&[
+        ("set/Annotations/1.xml", &voc_xml("night\\b.jpg", &[("cat", [1, 1, 9, 9])])),
+        ("set/Annotations/2.xml", &voc_xml("C:\\pics\\c.jpg", &[])),
+        ("set/Annotations/3.xml", &voc_xml("odd\\d.jpg", &[])),
+        ("set/JPEGImages/night/b.jpg", ""),
+        ("set/JPEGImages/c.jpg", ""),
+        ("set/JPEGImages/d.jpg", ""),
+        ("set/JPEGImages/odd\\d.jpg", ""),
+        ("set/ImageSets/Main/train.txt", "\u{feff}1\r\n2\r\n3\r\n4\r\n"),
+    ]);
+    let dataset = made.open("set").unwrap();
+    assert_eq!(relatives(&dataset), ["JPEGImages/c.jpg", "JPEGImages/night/b.jpg", "JPEGImages/odd\\d.jpg"]);
+    assert_eq!(dataset.notes, ["1 listed image has no XML file: 4"]);
+}
+
+#[test]
+fn voc_xml_that_cannot_be_parsed_is_no_reason_to_forget_labels() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let declared = b"<?xml version='1.0' encoding='big5'?>\n<annotation><filename>\xa4\xa4.jpg</filename></annotation>";
+    for (content, words) in [
+        (utf16(&voc_xml("a.jpg", &[])), "the file is not text: it looks like UTF-16 without a byte order mark"),
+        (declared.to_vec(), "its encoding is \"big5\", which is not read"),
+        (b"<annotation>\xff</annotation>".to_vec(), "no UTF-8 at byte 12"),
+        (b"<annotation><object>".to_vec(), "the XML cannot be parsed"),
+        (b" \n".to_vec(), "the XML cannot be parsed"),
+    ] {
+        let made = Made::new(&[("a.jpg", "")]);
+        fs::write(made.path("a.xml"), &content).unwrap();
+        let dataset = made.open("").unwrap();
+        assert_eq!(dataset.format, DatasetFormat::Voc, "{words}");
+        let reason = made.shown(dataset.samples[0].labels(SIZE).unwrap_err());
+        assert!(reason.starts_with("DIR/a.xml: ") && reason.contains(words), "{reason}");
+    }
+    // Other XML beside pictures is no annotation, whether or not it can be parsed.
+    for content in
+        ["<annotations><image/></annotations>", "<annotations><image>", "<!DOCTYPE html><html>", "<a>&b;</a>"]
+    {
+        let made = Made::new(&[("a.jpg", ""), ("a.xml", content)]);
+        assert_eq!(made.open("").unwrap().format, DatasetFormat::Folder, "{content}");
+    }
+}
+
+// ---- classes that the model lacks ----
+
+#[test]
+fn classes_must_be_known_where_labels_use_them() {
+    let made = Made::new(&[
+        ("images/a.jpg", ""),
+        ("labels/a.txt", "0 .5 .5 1 1\n2 .5 .5 1 1\n"),
+        ("images/b.jpg", ""),
+        ("labels/b.txt", "not a label"),
+        ("data.yaml", "train: images\nnames: [cat, dog, raccoon]\n"),
+    ]);
+    let names = |list: &[&str]| list.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+    let dataset = made.open("data.yaml").unwrap();
+    assert_eq!(dataset.used_classes().into_iter().collect::<Vec<_>>(), [0, 2]);
+    let none = NameMap::default();
+    let (map, notes) = ClassMap::of(&dataset, &names(&["raccoon", "cat"]), &none).unwrap();
+    assert_eq!([map.apply(0), map.apply(1), map.apply(2)], [Some(1), None, Some(0)]);
+    assert_eq!(map.inverse(2), [Some(2), Some(0)]);
+    assert_eq!(notes, ["1 class that no label uses is not among the model's: \"dog\""]);
+    assert_eq!(map.why_unknown(1), "the class \"dog\" is not among the model's");
+    let error = ClassMap::of(&dataset, &names(&["cat"]), &none).unwrap_err().to_string();
+    assert!(error.contains("1 of the data set's 3 classes is not among the model's 1: \"raccoon\"\n"), "{error}");
+
+    let renames = NameMap::new([("raccoon".to_owned(), "cat".to_owned())]).unwrap();
+    let (map, notes) = ClassMap::of(&dataset, &names(&["person", "cat"]), &renames).unwrap();
+    assert_eq!([map.apply(0), map.apply(1), map.apply(2)], [Some(1), None, Some(1)]);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    let error = ClassMap::of(&dataset, &names(&["person", "dog"]), &renames).unwrap_err().to_string();
+    assert!(error.contains("--map \"raccoon=cat\": the model has no class \"cat\""), "{error}");
+    assert!(renames.refuse_foreign(&dataset).is_ok());
+    assert!(renames.refuse_foreign(&made.open("images").unwrap()).is_err());
 }
 
 // ---- plain folders ----

@@ -63,6 +63,15 @@ impl TruthSource {
             Self::Parsed(parsed) => parsed.boxes(size),
         }
     }
+
+    /// The class ids of its boxes, some of them repeated; none where it cannot be used.
+    pub(super) fn classes(&self) -> Vec<u32> {
+        match self {
+            Self::NoLabels => Vec::new(),
+            Self::YoloFile { path, num_classes } => rows::classes(path, *num_classes),
+            Self::Parsed(parsed) => parsed.boxes.iter().flatten().map(|raw| raw.class_id).collect(),
+        }
+    }
 }
 
 impl Parsed {

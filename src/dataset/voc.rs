@@ -12,11 +12,13 @@ use super::{
     paths,
     truth::{Parsed, RawBox, TruthSource},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use rayon::prelude::*;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::{OsStr, OsString},
+    io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,7 +30,14 @@ const XML_CAP_BYTES: u64 = 8 << 20;
 const LIST_CAP_BYTES: u64 = 1 << 28;
 
 /// An XML file and what is in it, or what is wrong with it.
-type Read = (PathBuf, Result<Annotation, String>);
+type Read = (PathBuf, Result<Annotation, Fault>);
+
+/// Why an XML file gives no annotation.
+struct Fault {
+    reason: String,
+    /// Whether it is meant as one for all that can be seen. Then its image fails by name; otherwise it is other XML beside pictures.
+    is_meant: bool,
+}
 
 /// Opens the XML files of a folder; `None` where it has none that is an annotation.
 pub(super) fn open(
@@ -38,8 +47,8 @@ pub(super) fn open(
     notes: &mut Vec<String>,
 ) -> Result<Option<Dataset>> {
     let read: Vec<Read> = found.xml.par_iter().map(|path| (path.clone(), read(path))).collect();
-    if !read.iter().any(|(_, annotation)| annotation.is_ok()) {
-        if let Some((path, Err(reason))) = read.first()
+    if !read.iter().any(|(_, annotation)| annotation.as_ref().map_or_else(|fault| fault.is_meant, |_| true)) {
+        if let Some((path, Err(Fault { reason, .. }))) = read.first()
             && (found.images.is_empty() || source.images_dir.is_some())
         {
             let words = format!("none of {} XML files is a Pascal VOC annotation; this one: {reason}", read.len());
@@ -52,9 +61,7 @@ pub(super) fn open(
     }
     let chosen = chosen_stems(data, &source.split)?;
     let read: Vec<Read> = match &chosen {
-        Some(stems) => {
-            read.into_iter().filter(|(path, _)| path.file_stem().is_some_and(|s| stems.contains(s))).collect()
-        }
+        Some(stems) => choose(read, stems, notes),
         None => read,
     };
     let names: BTreeSet<&str> = read
@@ -79,8 +86,7 @@ pub(super) fn open(
     let mut samples = Vec::with_capacity(read.len());
     for (path, annotation) in read {
         let folders = candidate_folders(&path, data, source.images_dir.is_some().then_some(&root));
-        let named = annotation.as_ref().ok().and_then(|a| a.file_name.as_deref());
-        let picture = pictures.find(&folders, &path, named);
+        let picture = pictures.find(&folders, &path, annotation.as_ref().ok());
         if annotation.as_ref().is_ok_and(|a| a.difficult > 0) {
             difficult.add(path.display());
         }
@@ -88,7 +94,7 @@ pub(super) fn open(
             file: Arc::from(path.as_path()),
             entry: None,
             declared: annotation.as_ref().ok().and_then(|a| a.size),
-            boxes: annotation.map(|a| raw_boxes(a, &class_names)),
+            boxes: annotation.map(|a| raw_boxes(a, &class_names)).map_err(|fault| fault.reason),
         }));
         samples.push(Sample::new(&root, picture, truth));
     }
@@ -97,13 +103,46 @@ pub(super) fn open(
         pictures.note_unused(&samples, notes);
     }
     let notes = std::mem::take(notes);
-    Ok(Some(Dataset { root, format: DatasetFormat::Voc, class_names: Some(class_names), samples, notes }))
+    Ok(Some(Dataset::new(root, DatasetFormat::Voc, Some(class_names), samples, notes)))
 }
 
-fn read(path: &Path) -> Result<Annotation, String> {
-    let bytes = files::read_capped(path, XML_CAP_BYTES).map_err(|e| format!("cannot read the file: {e}"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| format!("not text: no UTF-8 at byte {}", e.valid_up_to()))?;
-    Annotation::parse(text)
+fn read(path: &Path) -> Result<Annotation, Fault> {
+    let bytes = files::read_capped(path, XML_CAP_BYTES)
+        // One that is too large is no annotation; what cannot be opened may be.
+        .map_err(|e| Fault {
+            is_meant: e.kind() != io::ErrorKind::Other,
+            reason: format!("cannot read the file: {e}"),
+        })?;
+    let text = text::decode_xml(&bytes).map_err(|found| format!("the file is not text: {found}"));
+    text.and_then(|text| Annotation::parse(&text))
+        .map_err(|reason| Fault { is_meant: is_meant_as_annotation(&bytes), reason })
+}
+
+/// Whether a file that cannot be parsed has an annotation's first tag, in whatever encoding, or nothing in it at all.
+fn is_meant_as_annotation(bytes: &[u8]) -> bool {
+    const TAG: &[u8] = b"<annotation";
+    // Without its zeros, UTF-16 is ASCII as far as the tag goes.
+    let bytes: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
+    let is_tag = |at: usize| match bytes.get(at + TAG.len()) {
+        None => true,
+        Some(next) => next.is_ascii_whitespace() || matches!(next, b'>' | b'/'),
+    };
+    let is_first = |at: usize| bytes[at..].starts_with(TAG) && is_tag(at);
+    let first_tag = (0..bytes.len()).find(|&at| bytes[at] == b'<' && !matches!(bytes.get(at + 1), Some(b'?' | b'!')));
+    first_tag.map_or_else(|| bytes.trim_ascii().is_empty(), is_first)
+}
+
+/// The files whose stems are in the list of a split.
+fn choose(read: Vec<Read>, stems: &HashSet<OsString>, notes: &mut Vec<String>) -> Vec<Read> {
+    let read: Vec<Read> =
+        read.into_iter().filter(|(path, _)| path.file_stem().is_some_and(|s| stems.contains(s))).collect();
+    let there: HashSet<&OsStr> = read.iter().filter_map(|(path, _)| path.file_stem()).collect();
+    let mut missing: Vec<&OsString> = stems.iter().filter(|stem| !there.contains(stem.as_os_str())).collect();
+    missing.sort();
+    let mut note = Note::new("listed image has no XML file", "listed images have no XML file");
+    missing.into_iter().for_each(|stem| note.add(stem.display()));
+    note.finish(notes);
+    read
 }
 
 fn raw_boxes(annotation: Annotation, class_names: &[String]) -> Vec<RawBox> {
@@ -136,8 +175,10 @@ fn chosen_stems(data: &Path, split: &str) -> Result<Option<HashSet<OsString>>> {
         return Err(fault(data, found, "Choose one with --split, or give the Annotations folder to take every image."));
     }
     let bytes = files::read_capped(&list, LIST_CAP_BYTES).map_err(|e| Error::io(&list, "read", e))?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(Some(text.lines().filter_map(|line| line.split_whitespace().next()).map(OsString::from).collect()))
+    let text = text::decode_paths(&bytes)
+        .map_err(|found| fault(&list, format!("this is no list of images: {found}"), "Save it as UTF-8."))?;
+    let first_words = text::lines(&text).filter_map(|line| line.split(u8::is_ascii_whitespace).next());
+    Ok(Some(first_words.map(|stem| OsStr::from_bytes(stem).to_owned()).collect()))
 }
 
 /// Where the picture of an XML file may lie, the likeliest first.
@@ -166,8 +207,9 @@ struct Pictures {
 impl Pictures {
     /// The picture of an XML file: the one of the same stem (of several, the one that the XML names), or else the one
     /// that the XML names. Where there is none, the path at which it is missed.
-    fn find(&mut self, folders: &[PathBuf], xml: &Path, named: Option<&str>) -> PathBuf {
+    fn find(&mut self, folders: &[PathBuf], xml: &Path, annotation: Option<&Annotation>) -> PathBuf {
         let stem = xml.file_stem().unwrap_or_default();
+        let named = annotation.and_then(|a| a.file_name.as_deref());
         for folder in folders {
             if let Some(same_stem) = self.listing(folder).get(stem)
                 && let Some(first) = same_stem.first()
@@ -177,13 +219,20 @@ impl Pictures {
                 return folder.join(name);
             }
         }
-        let named = named.filter(|name| files::kind(Path::new(name)) == Kind::Image);
-        if let Some(name) = named {
-            let stem = Path::new(name).file_stem().unwrap_or_default();
-            for folder in folders {
-                if self.listing(folder).get(stem).is_some_and(|names| names.iter().any(|n| n == name)) {
-                    return folder.join(name);
+        let named = named.filter(|name| files::is_named_as_image(Path::new(name)));
+        if let (Some(name), Some(written)) = (named, annotation.and_then(|a| a.written.as_deref())) {
+            // A name may have a backslash of its own.
+            for name in [written, name] {
+                let stem = Path::new(name).file_stem().unwrap_or_default();
+                for folder in folders {
+                    if self.listing(folder).get(stem).is_some_and(|names| names.iter().any(|n| n == name)) {
+                        return folder.join(name);
+                    }
                 }
+            }
+            let mut below = folders.iter().filter(|_| Path::new(written).is_relative());
+            if let Some(place) = below.find_map(|folder| Some(paths::named(folder, written)).filter(|p| p.is_file())) {
+                return place;
             }
         }
         let folder = folders.iter().find(|folder| files::is_dir(folder)).or(folders.first());
@@ -197,12 +246,19 @@ impl Pictures {
         self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
             let mut by_stem: HashMap<OsString, Vec<OsString>> = HashMap::new();
             let entries = folder.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-            for path in entries.filter(|path| files::kind(path) == Kind::Image) {
+            // One that is not decoded counts as the picture too, after all others: it is then named
+            // as what it is, and not as missing.
+            let is_picture = |kind| matches!(kind, Kind::Image | Kind::UnreadableImage);
+            for path in entries.filter(|path| is_picture(files::kind(path))) {
                 if let (Some(stem), Some(name)) = (path.file_stem(), path.file_name()) {
                     by_stem.entry(stem.to_owned()).or_default().push(name.to_owned());
                 }
             }
-            by_stem.values_mut().for_each(|names| names.sort());
+            let decoded_first = |name: &OsString| (files::kind(&folder.join(name)) != Kind::Image, name.clone());
+            by_stem
+                .values_mut()
+                .filter(|names| names.len() > 1)
+                .for_each(|names| names.sort_by_cached_key(decoded_first));
             by_stem
         })
     }
@@ -217,9 +273,9 @@ impl Pictures {
             let mut names: Vec<&OsString> =
                 self.folders.get(folder).into_iter().flat_map(|l| l.values().flatten()).collect();
             names.sort();
-            for path in names.into_iter().map(|name| folder.join(name)).filter(|path| !used.contains(path.as_path())) {
-                note.add(path.display());
-            }
+            let unused = names.into_iter().map(|name| folder.join(name)).filter(|path| !used.contains(path.as_path()));
+            // Those that are not decoded have a note of their own.
+            unused.filter(|path| files::kind(path) == Kind::Image).for_each(|path| note.add(path.display()));
         }
         note.finish(notes);
     }

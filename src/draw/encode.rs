@@ -2,7 +2,7 @@
 
 use crate::{outputs::PICTURE_MARK, preprocess::RgbImage};
 use image::{ExtendedColorType, ImageError, ImageFormat, codecs::jpeg::JpegEncoder};
-use std::{io::Cursor, path::Path};
+use std::{ffi::OsStr, io::Cursor, path::Path};
 
 /// Quality of JPEG files: lines and letters stay sharp.
 const JPEG_QUALITY: u8 = 92;
@@ -22,7 +22,12 @@ const PNG_KEYWORD: &[u8] = b"Software\0";
 pub fn encode(image: &RgbImage, path: &Path) -> Result<Vec<u8>, ImageError> {
     let mut bytes = Vec::new();
     let (width, height) = (image.size.width, image.size.height);
-    let format = ImageFormat::from_path(path)?;
+    let suffix = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let format = match suffix.as_str() {
+        "jfi" | "jif" | "jpe" | "mpo" | "pjp" | "pjpeg" => ImageFormat::Jpeg,
+        "dib" => ImageFormat::Bmp,
+        _ => ImageFormat::from_path(path)?,
+    };
     match format {
         ImageFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode(
             &image.pixels,

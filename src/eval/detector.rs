@@ -7,7 +7,7 @@ use crate::{
     cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample},
     pipeline::{self, ImageSource, Outcome, Prepared, Worker},
-    teacher::{self, Grid, Provider, TeacherModel, TeacherOptions, TeacherSession},
+    teacher::{self, Grid, Provider, SelfCheck, TeacherModel, TeacherOptions, TeacherSession},
     types::{Detection, Failure, FailureStage, ImageSize, Store, TruthBox},
 };
 use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
@@ -37,6 +37,7 @@ pub struct Detector {
     sessions: Vec<TeacherSession>,
     batch: usize,
     options: DetectorOptions,
+    check: SelfCheck,
 }
 
 /// What a model found on one image.
@@ -78,13 +79,18 @@ impl Detector {
         options.jobs = pipeline::useful_jobs(options.jobs);
         let batch = pipeline::batch_size(&model, options.provider, None)?;
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
-        let (_, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
-        Ok(Self { model, sessions, batch, options })
+        let (check, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
+        Ok(Self { model, sessions, batch, options, check })
     }
 
     /// The model.
     pub fn model(&self) -> &TeacherModel {
         &self.model
+    }
+
+    /// What a user should know of the model.
+    pub fn note(&self) -> Option<String> {
+        self.model.quantization_note(&self.check)
     }
 
     /// The model input of the first of `samples` that can be read, `[3, H, W]`.
@@ -107,7 +113,7 @@ impl Detector {
         stop: &AtomicBool,
         sink: impl FnMut(std::result::Result<DetectedImage, Failure>) -> Result<()>,
     ) -> Result<usize> {
-        let Self { model, sessions, batch, options } = self;
+        let Self { model, sessions, batch, options, .. } = self;
         let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
         let worker = |session| DetectorWorker { session, batch, grid: grid.clone(), nms: options.nms };
         let workers = sessions.into_iter().map(worker).collect();

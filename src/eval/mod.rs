@@ -3,10 +3,11 @@
 //! [`detect`] decodes one image's head outputs and suppresses doubles, exactly as Ultralytics does; it needs no ONNX Runtime, so a
 //! student in training is judged by the same code as a finished file. [`Detector`] runs an ONNX file over images through the pipeline that
 //! `build` uses. [`score`] holds detections against the truth, [`compare`] two models against chance, and [`Eval`] does all of it for
-//! several models on one data set.
+//! several models on one data set. [`TeacherSight`] says what a cache tells of its teacher.
 
 mod agreement;
 mod bootstrap;
+mod cached;
 mod calibration;
 mod coco;
 mod confidence;
@@ -22,6 +23,7 @@ mod table;
 
 pub use agreement::{PAIRED_IOU, disagreement};
 pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
+pub use cached::{Quantiles, TeacherSight, evenly, scored_image, teacher_boxes};
 pub use calibration::{Calibration, ScoreBin};
 pub use curves::PrecisionRecall;
 pub use detector::{DetectedImage, Detector, DetectorOptions};

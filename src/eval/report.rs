@@ -1,7 +1,7 @@
 //! What `eval` tells: one value that the terminal, JSON, CSV and Markdown all show.
 
 use super::{bootstrap::Comparison, latency::Latency, score::Scores};
-use crate::types::Failure;
+use crate::types::{Failure, PassedOver};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -19,6 +19,10 @@ pub struct EvalReport {
     pub unlabelled_images: u64,
     /// Images left out because they could not be read or a model gave nothing usable for them.
     pub failures: Vec<Failure>,
+    /// Files of the data set that are no images of it.
+    pub passed_over: PassedOver,
+    /// What the user should know of the data set, a line each.
+    pub notes: Vec<String>,
     /// What became a detection.
     pub settings: EvalSettings,
     /// In the order they were given.

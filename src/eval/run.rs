@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     cache::{self, MissingLabels},
-    dataset::{ClassMap, DataSource, Dataset},
+    dataset::{ClassMap, DataSource, Dataset, NameMap},
     teacher::{self, TeacherModel},
     types::{Failure, FailureStage},
     words::{self, counted},
@@ -30,6 +30,8 @@ pub struct EvalOptions {
     pub models: Vec<PathBuf>,
     /// The data set and its split.
     pub source: DataSource,
+    /// Classes of the data set that the models have under other names; they are scored under those.
+    pub class_map: NameMap,
     /// What an image without a label file means.
     pub missing_labels: MissingLabels,
     /// How the models are run; the file is that of each model in turn.
@@ -42,15 +44,18 @@ pub struct EvalOptions {
 pub struct Eval {
     options: EvalOptions,
     dataset: Dataset,
+    /// What is scored: the data set's classes under the models' names.
     class_names: Vec<String>,
+    /// From the data set's class ids to those of `class_names`.
+    to_scored: ClassMap,
     models: Vec<LoadedModel>,
     runtime: String,
 }
 
 struct LoadedModel {
     model: TeacherModel,
-    /// The data set's class id for each of the model's, where it has that class.
-    to_dataset: Vec<Option<u32>>,
+    /// The scored class id for each of the model's, where it has that class.
+    to_scored: Vec<Option<u32>>,
     file_bytes: u64,
 }
 
@@ -68,18 +73,35 @@ impl Eval {
     /// [`Error::Dataset`] for data without labels, [`Error::Mismatch`] for classes that a model does not know; as [`Detector::open`].
     pub fn prepare(options: EvalOptions) -> Result<Self> {
         let runtime = teacher::runtime::init(options.detector.ort_lib.as_deref())?;
-        let dataset = Dataset::open(&options.source)?;
-        let Some(class_names) = dataset.class_names.clone() else {
-            return Err(no_labels(&options, "this data set carries no labels".into()));
+        let mut dataset = Dataset::open(&options.source)?;
+        let Some(names) = dataset.class_names.clone() else {
+            return Err(no_labels(&options, &dataset, "this data set carries no labels".into()));
         };
-        let load = |path: &PathBuf| {
+        // Classes that are the same to the models are one class of the scores.
+        let renamed = options.class_map.renamed(&names);
+        let mut class_names = renamed.clone();
+        if !options.class_map.is_empty() {
+            let mut seen = BTreeSet::new();
+            class_names.retain(|name| seen.insert(name.clone()));
+        }
+        let to_scored = ClassMap::new(&renamed, &class_names)?;
+        let mut notes = Vec::new();
+        let mut load = |path: &PathBuf| {
             let model = Detector::load(&DetectorOptions { model: path.clone(), ..options.detector.clone() })?;
-            let class_map = ClassMap::new(&class_names, &model.class_names).map_err(|error| with_model(path, error))?;
+            let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
+            let (class_map, found) = found.map_err(|error| with_model(path, error))?;
+            notes.extend(found);
             let file_bytes = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.len();
-            Ok(LoadedModel { to_dataset: class_map.inverse(model.class_names.len()), model, file_bytes })
+            let of_model = class_map.inverse(model.class_names.len());
+            let to_scored = of_model.into_iter().map(|id| to_scored.apply(id?)).collect();
+            Ok(LoadedModel { to_scored, model, file_bytes })
         };
-        let models = options.models.iter().map(load).collect::<Result<Vec<_>>>()?;
-        Ok(Self { runtime: runtime.version.clone(), options, dataset, class_names, models })
+        let models = options.models.iter().map(&mut load).collect::<Result<Vec<_>>>()?;
+        // Several models mostly have the same to say.
+        notes.sort();
+        notes.dedup();
+        dataset.notes.extend(notes);
+        Ok(Self { runtime: runtime.version.clone(), options, dataset, class_names, to_scored, models })
     }
 
     /// Images to run, all models together.
@@ -90,6 +112,11 @@ impl Eval {
     /// What a user should know of the data set.
     pub fn notes(&self) -> &[String] {
         &self.dataset.notes
+    }
+
+    /// What a user must know of the models.
+    pub fn warnings(&self) -> Vec<String> {
+        self.models.iter().filter_map(|loaded| loaded.model.warning()).collect()
     }
 
     /// Runs every model over every image and scores them. `on_image(failed)` is called for each. Raising `stop` ends it early.
@@ -138,10 +165,8 @@ impl Eval {
         for (loaded, mut run) in self.models.iter().zip(runs) {
             let images: Vec<ScoredImage> = scored.iter().filter_map(|&i| run.images[i].take()).collect();
             if images.iter().all(|image| image.truth.iter().all(|truth| truth.is_crowd)) {
-                return Err(no_labels(
-                    &self.options,
-                    format!("the labels of {} show no object", counted(images.len(), "image")),
-                ));
+                let found = format!("the labels of {} show no object", counted(images.len(), "image"));
+                return Err(no_labels(&self.options, &self.dataset, found));
             }
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
             let against_first = all_matches.first().map(|first| bootstrap::compare(first, &matches)).transpose()?;
@@ -168,6 +193,8 @@ impl Eval {
             images: scored.len() as u64,
             unlabelled_images: unlabelled.len() as u64,
             failures,
+            passed_over: self.dataset.passed_over,
+            notes: self.dataset.notes,
             settings: EvalSettings {
                 conf: nms.conf,
                 iou: nms.iou,
@@ -201,12 +228,10 @@ impl Eval {
             _ => Vec::new(),
         };
         let name = self.name_of(&loaded.model.path);
-        // Labels stay in the data set's ids, so that they are the same for every model.
-        let same_ids = ClassMap::new(&self.class_names, &self.class_names)?;
         let mut images = Vec::with_capacity(dataset.samples.len());
         let started = Instant::now();
         let handed_over =
-            detector.run(&dataset.samples, Some(&same_ids), options.missing_labels, stop, |mut image| {
+            detector.run(&dataset.samples, Some(&self.to_scored), options.missing_labels, stop, |mut image| {
                 if let Err(failure @ Failure { stage: FailureStage::Teacher, .. }) = &mut image {
                     failure.reason = format!("{name}: {}", failure.reason);
                 }
@@ -230,7 +255,7 @@ impl Eval {
     fn nothing_to_score(&self, failures: &[Failure]) -> Error {
         let samples = self.dataset.samples.len();
         if failures.is_empty() {
-            return no_labels(&self.options, format!("none of {} has labels", counted(samples, "image")));
+            return no_labels(&self.options, &self.dataset, format!("none of {} has labels", counted(samples, "image")));
         }
         let reasons = words::reasons(failures, "").join("\n");
         Error::Dataset {
@@ -242,10 +267,10 @@ impl Eval {
 }
 
 impl LoadedModel {
-    /// With the data set's class ids; detections of classes that the data set does not have are left out.
+    /// With the ids of the scored classes; detections of classes that the data set does not have are left out.
     fn scored(&self, image: DetectedImage) -> Option<ScoredImage> {
         let mut detections = image.detections;
-        detections.retain_mut(|found| match self.to_dataset.get(found.class_id as usize) {
+        detections.retain_mut(|found| match self.to_scored.get(found.class_id as usize) {
             Some(&Some(class_id)) => {
                 found.class_id = class_id;
                 true
@@ -256,10 +281,11 @@ impl LoadedModel {
     }
 }
 
-fn no_labels(options: &EvalOptions, found: String) -> Error {
+fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {
+    let unread = dataset.unread_labels.as_ref().map(|unread| format!("\n  {unread}")).unwrap_or_default();
     Error::Dataset {
         path: options.source.data.clone(),
-        found,
+        found: found + &unread,
         remedy: "Scores need labelled objects. Give a data.yaml, a COCO instances.json or a folder of Pascal VOC XML with them, and the \
                  --split that has them."
             .into(),
@@ -269,7 +295,12 @@ fn no_labels(options: &EvalOptions, found: String) -> Error {
 /// Says which of several models it is.
 fn with_model(path: &Path, error: Error) -> Error {
     match error {
-        Error::Mismatch { found, remedy } => Error::Mismatch { found: format!("{}: {found}", path.display()), remedy },
+        Error::Mismatch { found, remedy } => Error::Mismatch {
+            found: format!("{}: {found}", path.display()),
+            remedy: format!(
+                "{remedy} Where the model's own names are wrong: --names FILE. docs/classes.md tells more."
+            ),
+        },
         other => other,
     }
 }

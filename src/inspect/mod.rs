@@ -26,7 +26,8 @@ pub struct CacheSummary {
     pub producer: String,
     /// Whether it is an archive: compressed, to be converted before it is trained from.
     pub archive: bool,
-    /// Whether every sample of the data set is in the cache or a named failure.
+    /// Whether every sample of the data set is in the cache or a named failure, and at least one is
+    /// in the cache.
     pub complete: bool,
     /// Images; each is there with all its views.
     pub images: u64,

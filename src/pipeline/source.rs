@@ -198,9 +198,8 @@ pub fn mapped_truth(
         Truth::NoLabels => Ok(None),
         Truth::Missing => Ok((missing_labels == MissingLabels::Background).then(Vec::new)),
         Truth::Labelled(boxes) => {
-            let unknown = |id| format!("class id {id} is not among the data set's names");
             let mapped = boxes.into_iter().map(|b| {
-                let class_id = class_map.apply(b.class_id).ok_or_else(|| unknown(b.class_id))?;
+                let class_id = class_map.apply(b.class_id).ok_or_else(|| class_map.why_unknown(b.class_id))?;
                 Ok(TruthBox { class_id, ..b })
             });
             mapped.collect::<Result<_, _>>().map(Some)

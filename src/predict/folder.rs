@@ -10,7 +10,7 @@
 use super::{PredictOptions, PredictedImage};
 use crate::{
     Error, Result,
-    dataset::{Dataset, Sample},
+    dataset::{Dataset, IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::DetectedImage,
     fsio, outputs,
@@ -120,7 +120,12 @@ fn drawn(sample: &Sample, found: &DetectedImage, class_names: &[String], target:
     }
     let marks: Vec<Mark> = found.detections.iter().map(|d| Mark::detection(d, class_names)).collect();
     draw::draw(&mut picture, &marks);
-    draw::encode(&picture, target).map_err(|e| format!("the drawn picture cannot be written: {e}"))
+    // A picture that was told by its bytes alone has a name that says no format.
+    let named = target.extension().is_some_and(|suffix| {
+        suffix.to_str().is_some_and(|suffix| IMAGE_SUFFIXES.contains(&suffix.to_ascii_lowercase().as_str()))
+    });
+    draw::encode(&picture, if named { target } else { Path::new("any.png") })
+        .map_err(|e| format!("the drawn picture cannot be written: {e}"))
 }
 
 /// Ultralytics' form: class, centre, width and height as parts of the picture's sides, which any trainer takes as labels; with

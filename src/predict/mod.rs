@@ -59,9 +59,10 @@ impl Predict {
     /// Whatever would make the prediction wrong or impossible: no pictures, a model that is no detector, an output folder that
     /// holds other things or any of the pictures.
     pub fn prepare(options: PredictOptions) -> Result<Self> {
-        let dataset = Dataset::of_pictures(&options.pictures)?;
+        let mut dataset = Dataset::of_pictures(&options.pictures)?;
         let folder = options.out.as_deref().map(|out| Folder::check(out, &dataset, &options)).transpose()?;
         let detector = Detector::open(options.detector.clone())?;
+        dataset.notes.extend(detector.note());
         let output = folder.map(|folder| Output::new(folder, &options)).transpose()?;
         Ok(Self { options, dataset, detector, output })
     }
@@ -71,9 +72,14 @@ impl Predict {
         self.dataset.samples.len() as u64
     }
 
-    /// What a user should be told about the pictures, a line each.
+    /// What a user should be told about the pictures and the model, a line each.
     pub fn notes(&self) -> &[String] {
         &self.dataset.notes
+    }
+
+    /// What a user must be told about the model.
+    pub fn warning(&self) -> Option<String> {
+        self.detector.model().warning()
     }
 
     /// Runs the model over every picture. `on_image` is called for each, in the order of their paths, once its files are
@@ -99,6 +105,8 @@ impl Predict {
             images: Vec::new(),
             totals: Vec::new(),
             failures: Vec::new(),
+            passed_over: dataset.passed_over.clone(),
+            notes: dataset.notes.clone(),
         };
         // Drawn some at a time, by as many threads as there are jobs; the model goes on meanwhile.
         let at_a_time = output.as_ref().map_or(1, |output| output.drawers.current_num_threads());

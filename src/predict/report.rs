@@ -2,7 +2,7 @@
 
 use crate::{
     eval::DetectedImage,
-    types::{Detection, Failure, ImageSize},
+    types::{Detection, Failure, ImageSize, PassedOver},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,6 +31,10 @@ pub struct PredictReport {
     pub totals: Vec<ClassCount>,
     /// Pictures that could not be looked at.
     pub failures: Vec<Failure>,
+    /// Files that were named, or lie in a named folder, and are no pictures that are decoded.
+    pub passed_over: PassedOver,
+    /// What the user should know of the pictures, a line each.
+    pub notes: Vec<String>,
 }
 
 /// What a model found on one picture.

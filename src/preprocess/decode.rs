@@ -1,6 +1,6 @@
 //! The bytes of a picture file into RGB, as `cv2.imdecode(IMREAD_COLOR)` gives them.
 
-use super::jpeg;
+use super::{exif, jpeg, tiff};
 use crate::types::ImageSize;
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, Luma, Rgb, metadata::Orientation};
 use std::{
@@ -56,16 +56,40 @@ impl DecodeLimits {
 /// A file format that can be decoded, told by the first bytes and never by the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK.
+    /// Baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK; of several pictures in one file (MPO) the first.
     Jpeg,
     /// All colour types and depths; of an animation the default image.
     Png,
     /// Windows bitmaps.
     Bmp,
-    /// The first page.
+    /// The first page; BigTIFF too.
     Tiff,
     /// Lossy and lossless; of an animation the first frame.
     WebP,
+}
+
+impl Format {
+    /// # Errors
+    /// No bytes, or those of no known format.
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+            return Ok(Self::Tiff); // BigTIFF, which `guess_format` does not know.
+        }
+        match image::guess_format(bytes) {
+            Ok(ImageFormat::Jpeg) => Ok(Self::Jpeg),
+            Ok(ImageFormat::Png) => Ok(Self::Png),
+            Ok(ImageFormat::Bmp) => Ok(Self::Bmp),
+            Ok(ImageFormat::Tiff) => Ok(Self::Tiff),
+            Ok(ImageFormat::WebP) => Ok(Self::WebP),
+            _ => {
+                let first_bytes = bytes[..bytes.len().min(8)].escape_ascii().to_string();
+                Err(DecodeError::UnknownFormat { first_bytes: format!("\"{first_bytes}\"") })
+            }
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -138,7 +162,9 @@ impl DecodeError {
 }
 
 /// Decodes a picture file: first frame or page, EXIF orientation applied, grey repeated, alpha dropped without blending,
-/// the upper byte of 16-bit samples. A file that ends early is refused even where OpenCV would fill in grey.
+/// the upper byte of 16-bit samples. A file that ends early is refused even where OpenCV would fill in grey; one that
+/// lacks no more than the end marker of a JPEG is read even where OpenCV refuses it. `exif.rs` tells whose orientation
+/// other programs take differently.
 ///
 /// # Errors
 /// A sentence for the user in every case; hostile bytes do not panic, and memory is taken only within `limits`.
@@ -153,14 +179,16 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeErr
 /// # Errors
 /// As [`decode`].
 pub fn decode_into(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) -> Result<(), DecodeError> {
-    let done = format_of(bytes).and_then(|format| {
-        // The decoders are other people's work on other people's bytes, and a bug in one of them must cost an image and
-        // not a build of a million. What they leave behind after a panic is thrown away, so no broken state is seen.
-        catch_unwind(AssertUnwindSafe(|| match format {
-            Format::Jpeg => jpeg::decode(bytes, limits, image).map(|orientation| turn(image, orientation)),
-            other => decode_other(bytes, other, limits, image),
-        }))
-        .unwrap_or_else(|_| Err(DecodeError::damaged(format, "it makes the decoder fail in an unforeseen way")))
+    let done = Format::of(bytes).and_then(|format| {
+        guarded(format, || {
+            match format {
+                Format::Jpeg => jpeg::decode(bytes, limits, image)?,
+                Format::Tiff => tiff::decode(bytes, limits, image)?,
+                other => *image = decode_other(bytes, other, limits)?,
+            }
+            turn(image, exif::of(format, bytes));
+            Ok(())
+        })
     });
     if done.is_err() {
         *image = RgbImage::empty();
@@ -173,36 +201,25 @@ pub fn decode_into(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) ->
 /// # Errors
 /// As [`decode`], for what the header shows; pixels that are damaged are not noticed.
 pub fn size_of(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageSize, DecodeError> {
-    let format = format_of(bytes)?;
-    let read = || match format {
-        Format::Jpeg => jpeg::header(bytes, limits).map(|(_, size, orientation)| (size, orientation)),
-        other => open_other(bytes, other, limits).map(|(_, size, orientation)| (size, orientation)),
-    };
-    let (size, orientation) = catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(DecodeError::damaged(format, "it makes the decoder fail in an unforeseen way")))?;
-    Ok(match orientation {
-        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
-            ImageSize { width: size.height, height: size.width }
-        }
-        _ => size,
+    let format = Format::of(bytes)?;
+    guarded(format, || {
+        let size = match format {
+            Format::Jpeg => jpeg::size(bytes, limits)?,
+            Format::Tiff => tiff::size(bytes, limits)?,
+            other => open_other(bytes, other, limits)?.1,
+        };
+        Ok(match exif::of(format, bytes) {
+            Some(5..=8) => ImageSize { width: size.height, height: size.width },
+            _ => size,
+        })
     })
 }
 
-fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
-    if bytes.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => Ok(Format::Jpeg),
-        Ok(ImageFormat::Png) => Ok(Format::Png),
-        Ok(ImageFormat::Bmp) => Ok(Format::Bmp),
-        Ok(ImageFormat::Tiff) => Ok(Format::Tiff),
-        Ok(ImageFormat::WebP) => Ok(Format::WebP),
-        _ => {
-            let first_bytes = bytes[..bytes.len().min(8)].escape_ascii().to_string();
-            Err(DecodeError::UnknownFormat { first_bytes: format!("\"{first_bytes}\"") })
-        }
-    }
+/// Runs a decoder. They are other people's work on other people's bytes, and a bug in one of them must cost an image and
+/// not a build of a million. What they leave behind after a panic is thrown away, so no broken state is seen.
+fn guarded<T>(format: Format, run: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(DecodeError::damaged(format, "it makes the decoder fail in an unforeseen way")))
 }
 
 /// What the `image` crate says of a file.
@@ -213,12 +230,12 @@ fn refused(format: Format, error: image::ImageError) -> DecodeError {
     }
 }
 
-/// The header of everything but JPEG: a decoder, the size within `limits` and the orientation that is still to be applied.
-fn open_other<'a>(
+/// A file that the `image` crate reads: a decoder and the size within `limits`, before any turning.
+pub(super) fn open_other<'a>(
     bytes: &'a [u8],
     format: Format,
     limits: &DecodeLimits,
-) -> Result<(impl ImageDecoder + 'a, ImageSize, Orientation), DecodeError> {
+) -> Result<(impl ImageDecoder + 'a, ImageSize), DecodeError> {
     let mut reader = image::ImageReader::with_format(
         Cursor::new(bytes),
         match format {
@@ -233,20 +250,24 @@ fn open_other<'a>(
     let mut memory = image::Limits::no_limits();
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(64 << 20));
     reader.limits(memory);
-    let mut decoder = reader.into_decoder().map_err(|error| refused(format, error))?;
+    let decoder = reader.into_decoder().map_err(|error| refused(format, error))?;
     let (width, height) = decoder.dimensions();
     let size = ImageSize { width, height };
     limits.check(format, size)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((decoder, size, orientation))
+    Ok((decoder, size))
 }
 
-/// Everything but JPEG, through the `image` crate.
-fn decode_other(bytes: &[u8], format: Format, limits: &DecodeLimits, image: &mut RgbImage) -> Result<(), DecodeError> {
-    let (decoder, size, orientation) = open_other(bytes, format, limits)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(|error| refused(format, error))?;
-    image.size = size;
-    image.pixels = match picture {
+/// A file through the `image` crate, as it is stored.
+pub(super) fn read_other(bytes: &[u8], format: Format, limits: &DecodeLimits) -> Result<DynamicImage, DecodeError> {
+    let (decoder, _) = open_other(bytes, format, limits)?;
+    DynamicImage::from_decoder(decoder).map_err(|error| refused(format, error))
+}
+
+/// Decodes a file through the `image` crate, without any turning.
+pub(super) fn decode_other(bytes: &[u8], format: Format, limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    let picture = read_other(bytes, format, limits)?;
+    let size = ImageSize { width: picture.width(), height: picture.height() };
+    let pixels = match picture {
         DynamicImage::ImageRgb8(picture) => picture.into_raw(),
         DynamicImage::ImageRgb16(picture) => picture.iter().map(|&sample| high_byte(sample)).collect(),
         DynamicImage::ImageLuma8(picture) => grey(picture.pixels().map(|&Luma([level])| level)),
@@ -261,8 +282,7 @@ fn decode_other(bytes: &[u8], format: Format, limits: &DecodeLimits, image: &mut
         }
         _ => return Err(DecodeError::unsupported(format, "its samples are not 8-bit or 16-bit integers")),
     };
-    turn(image, orientation);
-    Ok(())
+    Ok(RgbImage { size, pixels })
 }
 
 /// A 16-bit sample in 8 bits: the upper byte, as OpenCV cuts it, not rounded.
@@ -275,10 +295,9 @@ fn grey(levels: impl Iterator<Item = u8>) -> Vec<u8> {
 }
 
 /// Applies an EXIF orientation.
-fn turn(image: &mut RgbImage, orientation: Orientation) {
-    if orientation == Orientation::NoTransforms {
-        return;
-    }
+fn turn(image: &mut RgbImage, orientation: Option<u8>) {
+    let Some(orientation @ 2..) = orientation else { return };
+    let Some(orientation) = Orientation::from_exif(orientation) else { return };
     let ImageSize { width, height } = image.size;
     if let Some(picture) = ImageBuffer::<Rgb<u8>, _>::from_raw(width, height, std::mem::take(&mut image.pixels)) {
         let mut picture = DynamicImage::ImageRgb8(picture);

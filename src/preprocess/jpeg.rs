@@ -15,18 +15,22 @@
 //! components of mixed sizes. Both are refused here before the decoder starts, and `decode_into` turns any other panic into
 //! a refusal of the file.
 
-use super::decode::{DecodeError, DecodeLimits, Format, RgbImage};
+use super::{
+    decode::{DecodeError, DecodeLimits, Format, RgbImage},
+    jpeg_markers::{Whole, whole},
+};
 use crate::types::ImageSize;
-use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ComponentInfo, Decoder, JpegError, PixelFormat};
 
-/// Reads the header: a decoder, the size within `limits` and the orientation that is still to be applied.
-pub(super) fn header<'a>(
-    bytes: &'a [u8],
-    limits: &DecodeLimits,
-) -> Result<(Decoder<'a>, ImageSize, Orientation), DecodeError> {
+/// The size within `limits`, before any turning.
+pub(super) fn size(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageSize, DecodeError> {
+    header(&whole(bytes)?, limits).map(|(_, size)| size)
+}
+
+/// Reads the header: a decoder and the size within `limits`.
+fn header<'a>(file: &'a Whole<'_>, limits: &DecodeLimits) -> Result<(Decoder<'a>, ImageSize), DecodeError> {
     // This reads the markers and takes no memory for pixels.
-    let decoder = Decoder::new(bytes).map_err(damaged)?;
+    let decoder = Decoder::new(&file.bytes).map_err(|error| damaged(error, file.too_short))?;
     let header = decoder.header();
     let size = ImageSize { width: header.width.into(), height: header.height.into() };
     limits.check(Format::Jpeg, size)?;
@@ -47,15 +51,18 @@ pub(super) fn header<'a>(
             return Err(DecodeError::unsupported(Format::Jpeg, "its four components are of mixed sizes"));
         }
     }
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
-    Ok((decoder, size, orientation))
+    Ok((decoder, size))
 }
 
-/// Decodes into `image`, whose buffer is used again, and returns the orientation that is still to be applied.
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) -> Result<Orientation, DecodeError> {
-    let (mut decoder, size, orientation) = header(bytes, limits)?;
+/// Decodes into `image`, whose buffer is used again, without any turning.
+pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) -> Result<(), DecodeError> {
+    let file = whole(bytes)?;
+    let (mut decoder, size) = header(&file, limits)?;
     let cmyk = decoder.header().components.len() == 4;
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    // As in libjpeg by default: of a progressive file that has only its first scans the blocks are smoothed.
+    decoder.set_block_smoothing(true);
+    let damaged = |error| damaged(error, file.too_short);
     let wanted = decoder.output_buffer_size().map_err(damaged)?;
     image.size = size;
     image.pixels.resize(wanted, 0);
@@ -63,7 +70,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits, image: &mut RgbImage) 
     if cmyk {
         cmyk_to_rgb(&mut image.pixels);
     }
-    Ok(orientation)
+    Ok(())
 }
 
 /// Four inks to RGB in place, as OpenCV does it (`icvCvt_CMYK2BGR_8u_C4C3R`): the inks are taken as Adobe writes them,
@@ -81,9 +88,9 @@ fn cmyk_to_rgb(pixels: &mut Vec<u8>) {
     pixels.truncate(inks * 3);
 }
 
-fn damaged(error: JpegError) -> DecodeError {
+fn damaged(error: JpegError, too_short: &str) -> DecodeError {
     match error {
-        JpegError::UnexpectedEof => DecodeError::damaged(Format::Jpeg, "it ends before its last pixel"),
+        JpegError::UnexpectedEof => DecodeError::damaged(Format::Jpeg, too_short),
         JpegError::Unsupported(what) => DecodeError::unsupported(Format::Jpeg, what),
         other => DecodeError::damaged(Format::Jpeg, other),
     }

@@ -12,12 +12,19 @@
 //! ```
 
 mod decode;
+mod exif;
+mod ifd;
 mod jpeg;
+mod jpeg_markers;
 mod letterbox;
 mod resize;
 mod tensor;
+mod tiff;
+mod ycbcr;
 
 pub use decode::{DecodeError, DecodeLimits, RgbImage, decode, decode_into, size_of};
+#[doc(hidden)]
+pub use exif::exif_orientation;
 pub use letterbox::LetterboxPlan;
 pub use tensor::{PAD_GREY, Preprocessor};
 
@@ -29,4 +36,4 @@ pub const LETTERBOX_RULE: &str = "scaled by min(input_height / height, input_wid
      (OpenCV INTER_LINEAR), centred, the rest grey 114, as Ultralytics LetterBox(auto=False)";
 
 /// What decodes and scales pictures. A change that can move a pixel changes this, and with it what a build may go on with.
-pub const DECODER: &str = "logitcache 1 (OpenCV levels)";
+pub const DECODER: &str = "logitcache 2 (OpenCV levels)";

@@ -23,7 +23,7 @@ pub use run_data::RunData;
 use crate::{
     Error, Result,
     cache::{MANIFEST_NAME, MissingLabels},
-    dataset::{DataSource, Dataset, paths},
+    dataset::{DataSource, Dataset, NameMap, paths},
     eval::{DetectorOptions, Eval, EvalOptions, EvalReport, NmsOptions, PrecisionRecall},
     types::Failure,
 };
@@ -138,7 +138,9 @@ impl Report {
         if report.options.max_pictures > 0 {
             report.candidates = match (report.caches.first(), &dataset) {
                 (Some(cache), dataset) => Candidates::of_cache(cache, dataset.as_ref())?,
-                (None, Some(dataset)) if !report.drawn.is_empty() => Candidates::of_dataset(dataset),
+                (None, Some(dataset)) if !report.drawn.is_empty() => {
+                    Candidates::of_dataset(dataset, &report.class_map())
+                }
                 _ => Candidates::default(),
             };
         }
@@ -226,6 +228,13 @@ impl Report {
         Some(DataSource { split: split.unwrap_or_else(|| found.split.clone()), ..found })
     }
 
+    /// The names that the students have for the data set's classes, as a run or a cache keeps them.
+    fn class_map(&self) -> NameMap {
+        let of_runs = self.runs.iter().map(|run| &run.data.class_map);
+        let of_caches = self.caches.iter().map(|cache| &cache.reader.manifest().dataset.class_map);
+        of_runs.chain(of_caches).find(|map| !map.is_empty()).cloned().unwrap_or_default()
+    }
+
     /// Gets the scoring ready, with a note where it cannot be done. Gives the data set.
     fn prepare_scoring(&mut self, source: Option<&DataSource>) -> Result<Option<Dataset>> {
         let mut models = Vec::new();
@@ -256,6 +265,7 @@ impl Report {
         let options = EvalOptions {
             models: paths,
             source: source.clone(),
+            class_map: self.class_map(),
             missing_labels: MissingLabels::Background,
             detector: DetectorOptions { nms: NmsOptions::SCORING, ..self.options.detector.clone() },
             latency_runs: 0,

@@ -1,6 +1,6 @@
 //! `results.csv` of a run: a row per epoch.
 
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use std::{fs, io, path::Path};
 
 /// Column of the epoch's number, from 1.
@@ -28,12 +28,14 @@ impl Results {
     /// # Errors
     /// [`Error::Run`] naming the line that is no row of numbers, [`Error::Io`].
     pub fn load(path: &Path) -> Result<Option<Self>> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text).map(Some).map_err(|found| Error::Run {
-                path: path.to_owned(),
-                found,
-                remedy: "Restore the file from a copy, or leave this run out.".into(),
-            }),
+        match fs::read(path) {
+            Ok(bytes) => {
+                text::decode(&bytes).and_then(|text| Self::parse(&text)).map(Some).map_err(|found| Error::Run {
+                    path: path.to_owned(),
+                    found,
+                    remedy: "Restore the file from a copy, or leave this run out.".into(),
+                })
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(path, "read", e)),
         }

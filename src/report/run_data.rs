@@ -1,6 +1,6 @@
 //! Where a run's data lie: kept in its `config.json`, so that a report finds them again.
 
-use crate::dataset::{DataSource, paths};
+use crate::dataset::{DataSource, NameMap, paths};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -18,11 +18,13 @@ pub struct RunData {
     pub val_images_dir: Option<String>,
     /// The split that it was validated on; null without validation.
     pub val_split: Option<String>,
+    /// Classes of the data set that are a class of the student under another name, each with that name.
+    pub class_map: NameMap,
 }
 
 impl RunData {
     /// As the configuration of the run in `run` keeps them.
-    pub fn new(run: &Path, cache: Option<&Path>, validation: Option<&DataSource>) -> Self {
+    pub fn new(run: &Path, cache: Option<&Path>, validation: Option<&DataSource>, class_map: &NameMap) -> Self {
         let run = paths::absolute(run);
         let from_run = |path: &Path| paths::to_column(&paths::relative_to(&run, &paths::absolute(path)));
         Self {
@@ -30,6 +32,7 @@ impl RunData {
             val_source: validation.map(|source| from_run(&source.data)),
             val_images_dir: validation.and_then(|source| source.images_dir.as_deref()).map(from_run),
             val_split: validation.map(|source| source.split.clone()),
+            class_map: class_map.clone(),
         }
     }
 
@@ -63,11 +66,12 @@ mod tests {
             images_dir: Some("/home/me/sets/images".into()),
             split: "val".into(),
         };
-        let data = RunData::new(Path::new("/home/me/runs/a"), Some(Path::new("/home/me/cache")), Some(&source));
+        let none = NameMap::default();
+        let data = RunData::new(Path::new("/home/me/runs/a"), Some(Path::new("/home/me/cache")), Some(&source), &none);
         assert_eq!(data.cache.as_deref(), Some("../../cache"));
         assert_eq!(data.validation(Path::new("/home/me/runs/a")), Some(source));
         assert_eq!(data.cache_folder(Path::new("/moved/runs/a")), Some("/moved/cache".into()));
-        let nothing = RunData::new(Path::new("run"), None, None);
+        let nothing = RunData::new(Path::new("run"), None, None, &none);
         assert_eq!(nothing, RunData::default());
         assert_eq!(nothing.validation(Path::new("run")), None);
     }

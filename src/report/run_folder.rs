@@ -4,6 +4,7 @@ use super::{results::Results, run_data::RunData};
 use crate::{
     Error, Result,
     teacher::{TeacherModel, TeacherOptions},
+    text,
     types::Store,
 };
 use serde_json::Value;
@@ -96,8 +97,8 @@ impl RunFolder {
 }
 
 fn config(path: &Path) -> Result<Option<Value>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(path, "read", e)),
     };
@@ -106,6 +107,7 @@ fn config(path: &Path) -> Result<Option<Value>> {
         found,
         remedy: "Restore the file from a copy, or leave this run out.".into(),
     };
+    let text = text::decode(&bytes).map_err(|found| refuse(format!("this is not text: {found}")))?;
     match serde_json::from_str(&text) {
         Ok(value @ Value::Object(_)) => Ok(Some(value)),
         Ok(_) => Err(refuse("this is not a run's configuration: it holds no JSON object".into())),

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use ort::{session::builder::GraphOptimizationLevel, value::TensorRef};
 
 use super::{
+    ending::{Errors, Reference, Tolerance, measure, recognise},
     model::{BatchSize, HeadSpec, InputSize, Precision, TeacherModel, refused},
-    refuse::Refusal,
+    quantized::Steps,
+    refuse::{EXPORT_AGAIN, Refusal, USE_FLOAT},
     runtime,
     session::{Provider, SessionOptions, build},
 };
@@ -21,38 +23,45 @@ pub struct SelfCheck {
     pub max_box_error_px: f32,
     /// Largest difference of a class probability.
     pub max_score_error: f32,
+    /// Of a quantized model: what the rounding behind the raw tensors costs.
+    pub rounding: Option<Rounding>,
     /// Time that the run took per image; making the session is not counted.
     pub image_time: Duration,
 }
 
-/// Differences that are rounding: `absolute + relative * |value|`.
-struct Tolerance {
-    box_absolute_px: f32,
-    box_relative: f32,
-    score_absolute: f32,
-    score_relative: f32,
+/// How far a quantized model's own outputs, which it rounds once more, are from what its raw tensors give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rounding {
+    /// Largest difference of a box value, in input pixels.
+    pub max_box_px: f32,
+    /// Largest difference of a class probability.
+    pub max_score: f32,
 }
 
 impl Tolerance {
-    fn of(precision: Precision) -> Self {
+    fn of(precision: Precision, steps: Steps) -> Self {
         match precision {
-            Precision::Fp32 => {
-                Self { box_absolute_px: 0.02, box_relative: 1e-4, score_absolute: 1e-6, score_relative: 1e-3 }
+            // Of a quantized model everything behind the raw tensors is computed in float32 here.
+            Precision::Fp32 | Precision::Fp8 | Precision::Int4 | Precision::Int8 | Precision::Int16 => {
+                Self { box_absolute_px: 0.02, box_relative: 1e-4, score_absolute: 1e-6, score_relative: 1e-3, steps }
             }
             // float16 has 11 bits: 0.5 px at 640 px, and a logit of -10 moves its probability by half a per cent.
             Precision::Fp16 => {
-                Self { box_absolute_px: 1.0, box_relative: 1e-2, score_absolute: 1e-5, score_relative: 5e-2 }
+                Self { box_absolute_px: 1.0, box_relative: 1e-2, score_absolute: 1e-5, score_relative: 5e-2, steps }
             }
         }
     }
 }
 
 impl TeacherModel {
-    /// Runs the original model once on a fixed picture of noise, its raw tensors exposed beside its own output, and
+    /// Runs the original model once on a fixed picture of noise, its raw tensors exposed beside its own outputs, and
     /// compares: sigmoid of the class logits with its probabilities, boxes decoded from the DFL logits with its boxes.
     ///
     /// This is what makes finding the tensors by structure safe: a head that is understood wrongly (bins before sides,
     /// another order of anchors, other strides) is refused, not cached. The CPU provider computes.
+    ///
+    /// Of a quantized model the outputs are computed a second time from its raw tensors, without the rounding in between;
+    /// those are the proof, and how far its own outputs are from them is what that rounding costs.
     ///
     /// # Errors
     /// [`crate::Error::Model`] naming the first value that does not match, or what ONNX Runtime says of the graph;
@@ -67,55 +76,93 @@ impl TeacherModel {
         };
         let shape = [batch, 3, self.input.height as usize, self.input.width as usize];
         let picture = noise(shape.iter().product());
-        let refuse = |why: String| {
-            refused(
-                &self.path,
-                Refusal::new(
-                    format!("this model's head was found in the graph but does not behave as such a head: {why}."),
-                    "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.",
-                ),
-            )
-        };
+        let refuse = |why: String| refused(&self.path, self.not_as_found(&why));
         let said = |error: ort::Error| refuse(format!("ONNX Runtime says {}", error.message()));
         let input = TensorRef::from_array_view((shape, picture.as_slice())).map_err(said)?;
         let started = Instant::now();
         let outputs = session.run(ort::inputs![input]).map_err(said)?;
         let image_time = started.elapsed() / u32::try_from(batch).unwrap_or(u32::MAX);
 
-        let (classes, anchors) = (self.head.num_classes, self.head.num_anchors);
-        let channels = [classes, 4 * self.head.reg_max.unwrap_or(1), 4 + classes];
-        let mut images: Vec<&[f32]> = Vec::new();
-        if outputs.len() != channels.len() {
-            return Err(refuse(format!("it gives {} tensors, expected {}", outputs.len(), channels.len())));
+        let anchors = self.head.num_anchors;
+        let channels = [self.head.num_classes, 4 * self.head.reg_max.unwrap_or(1)];
+        let own = self.taps.own.len();
+        if outputs.len() != channels.len() + own + self.taps.float.len() {
+            return Err(refuse(format!("it gives {} tensors", outputs.len())));
         }
-        for (i, channels) in channels.into_iter().enumerate() {
+        let mut images: Vec<&[f32]> = Vec::new();
+        for i in 0..outputs.len() {
             let (shape, data) = outputs[i].try_extract_tensor::<f32>().map_err(said)?;
-            if !shape.iter().map(|dim| usize::try_from(*dim).ok()).eq([batch, channels, anchors].map(Some)) {
+            if let Some(channels) = channels.get(i)
+                && !shape.iter().map(|dim| usize::try_from(*dim).ok()).eq([batch, *channels, anchors].map(Some))
+            {
                 return Err(refuse(format!(
                     "tensor {i} has the shape {:?}, expected {:?}",
                     &shape[..],
-                    [batch, channels, anchors]
+                    [batch, *channels, anchors]
                 )));
             }
-            images.push(data.get(..channels * anchors).unwrap_or(&[]));
+            images.push(data.get(..data.len() / batch).unwrap_or(&[]));
         }
-        let [logits, raw_boxes, own] = images.as_slice() else { return Err(refuse("an output is missing".to_owned())) };
-        let (own_boxes, own_scores) = own.split_at_checked(4 * anchors).unwrap_or((own, &[]));
-        let tolerance = Tolerance::of(self.precision);
+        let [logits, raw_boxes, outputs @ ..] = images.as_slice() else {
+            return Err(refuse("an output is missing".to_owned()));
+        };
+        let (own, float) = outputs.split_at_checked(own).unwrap_or((outputs, &[]));
 
-        let max_score_error = compare_scores(logits, own_scores, anchors, &tolerance).map_err(&refuse)?;
-        let max_box_error_px = match self.head.reg_max {
-            Some(reg_max) => {
-                let decoded = decode(raw_boxes, reg_max, &self.head, self.input);
-                compare_boxes(&decoded, own_boxes, anchors, &tolerance).map_err(&refuse)?
-            }
+        let boxes = match self.head.reg_max {
+            Some(reg_max) => decode(raw_boxes, reg_max, &self.head, self.input),
             None => {
-                plausible_boxes(own_boxes, &self.head, self.input).map_err(&refuse)?;
-                0.0
+                plausible_boxes(raw_boxes, &self.head, self.input).map_err(&refuse)?;
+                raw_boxes.to_vec()
             }
         };
-        Ok(SelfCheck { anchors, max_box_error_px, max_score_error, image_time })
+        let probabilities: Vec<f32> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+        let strides: Vec<f32> = cells(&self.head, self.input).map(|(_, _, stride)| stride).collect();
+        let reference = Reference {
+            anchors,
+            probabilities: &probabilities,
+            boxes: &boxes,
+            strides: &strides,
+            input: self.input,
+        };
+        let tolerance = Tolerance::of(self.precision, self.taps.steps);
+        let proof = if self.quantized.is_some() { float } else { own };
+        let recognised: Vec<_> = proof.iter().map(|output| recognise(output, &reference, &tolerance)).collect();
+        let (max_box_error_px, max_score_error) =
+            largest(recognised.iter().flatten().map(|(_, errors)| *errors)).ok_or_else(|| {
+                let difference = recognised.iter().find_map(|result| result.as_ref().err().cloned());
+                refuse(difference.unwrap_or_else(|| "its outputs do not hold both boxes and scores".to_owned()))
+            })?;
+        let measured = own.iter().zip(&recognised).filter_map(|(output, result)| {
+            result.as_ref().ok().map(|(ending, _)| measure(output, ending, &reference))
+        });
+        let rounding = self.quantized.as_ref().and_then(|_| largest(measured));
+        let rounding = rounding.map(|(max_box_px, max_score)| Rounding { max_box_px, max_score });
+        Ok(SelfCheck { anchors, max_box_error_px, max_score_error, rounding, image_time })
     }
+
+    /// What is said of a head whose numbers are not what they should be.
+    fn not_as_found(&self, why: &str) -> Refusal {
+        match &self.quantized {
+            Some(how) => Refusal::new(
+                format!("this model is quantized ({how}), and its head, as found in the graph, does not behave as one: {why}."),
+                USE_FLOAT,
+            ),
+            None => Refusal::new(
+                format!("this model's head was found in the graph but does not behave as such a head: {why}."),
+                EXPORT_AGAIN,
+            ),
+        }
+    }
+}
+
+/// The largest differences of boxes and of scores; `None` unless there are both.
+fn largest(errors: impl Iterator<Item = Errors>) -> Option<(f32, f32)> {
+    let larger = |a: Option<f32>, b: Option<f32>| a.into_iter().chain(b).reduce(f32::max);
+    let all = errors.fold(Errors::default(), |all, one| Errors {
+        box_px: larger(all.box_px, one.box_px),
+        score: larger(all.score, one.score),
+    });
+    all.box_px.zip(all.score)
 }
 
 /// Values in 0..1 that look random, from a formula (a Fibonacci hash with two rounds of mixing); the generator of the
@@ -130,44 +177,6 @@ pub(super) fn noise(len: usize) -> Vec<f32> {
             (h >> 8) as f32 / (1u32 << 24) as f32
         })
         .collect()
-}
-
-/// False for NaN as well.
-fn within(error: f32, allowed: f32) -> bool {
-    error <= allowed
-}
-
-fn compare_scores(logits: &[f32], own: &[f32], anchors: usize, tolerance: &Tolerance) -> Result<f32, String> {
-    let mut largest = 0.0f32;
-    for (at, (logit, own)) in logits.iter().zip(own).enumerate() {
-        let score = 1.0 / (1.0 + (-logit).exp());
-        let error = (score - own).abs();
-        if !within(error, tolerance.score_absolute + tolerance.score_relative * own.abs()) {
-            return Err(format!(
-                "class {} of anchor {} has the probability {own}, its logit gives {score}",
-                at / anchors.max(1),
-                at % anchors.max(1)
-            ));
-        }
-        largest = largest.max(error);
-    }
-    Ok(largest)
-}
-
-fn compare_boxes(decoded: &[f32], own: &[f32], anchors: usize, tolerance: &Tolerance) -> Result<f32, String> {
-    let mut largest = 0.0f32;
-    for (at, (decoded, own)) in decoded.iter().zip(own).enumerate() {
-        let error = (decoded - own).abs();
-        if !within(error, tolerance.box_absolute_px + tolerance.box_relative * own.abs()) {
-            let side = ["centre x", "centre y", "width", "height"].get(at / anchors.max(1)).unwrap_or(&"value");
-            return Err(format!(
-                "the box of anchor {} has the {side} {own} px, its DFL logits give {decoded} px",
-                at % anchors.max(1)
-            ));
-        }
-        largest = largest.max(error);
-    }
-    Ok(largest)
 }
 
 /// Boxes `[4, A]` (centre x, centre y, width, height in input pixels) from DFL logits `[4 * reg_max, A]`.
@@ -258,12 +267,16 @@ mod tests {
 
     #[test]
     fn a_shifted_probability_and_a_nan_are_noticed() {
-        let tolerance = Tolerance::of(Precision::Fp32);
-        assert!(compare_scores(&[0.0, -9.0], &[0.5, 1.234e-4], 2, &tolerance).is_ok());
-        assert!(compare_scores(&[0.0, -9.0], &[0.5, 1.3e-4], 2, &tolerance).is_err());
-        assert!(compare_scores(&[f32::NAN], &[0.5], 1, &tolerance).is_err());
-        assert!(compare_boxes(&[1.0], &[1.5], 1, &tolerance).is_err());
-        assert!(compare_boxes(&[f32::NAN], &[1.5], 1, &tolerance).is_err());
+        let tolerance = Tolerance::of(Precision::Fp32, Steps::default());
+        let (boxes, input) = ([1.0; 8], InputSize { height: 32, width: 32 });
+        let judge = |probabilities: &[f32], own: &[f32]| {
+            let reference = Reference { anchors: 2, probabilities, boxes: &boxes, strides: &[8.0; 2], input };
+            recognise(&[&boxes[..], own].concat(), &reference, &tolerance)
+        };
+        assert!(judge(&[0.5, 1.234e-4], &[0.5, 1.2341e-4]).is_ok());
+        assert!(judge(&[0.5, 1.234e-4], &[0.5, 1.3e-4]).unwrap_err().contains("1.234"));
+        assert!(judge(&[0.5, f32::NAN], &[0.5, 1.3e-4]).is_err());
+        assert!(judge(&[0.5, 1.3e-4], &[f32::NAN, 1.3e-4]).is_err());
     }
 
     #[test]

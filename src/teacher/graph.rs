@@ -15,6 +15,8 @@ const MAX_STEPS: usize = 4096;
 pub(super) struct GraphIndex<'g> {
     /// The graph itself.
     pub graph: &'g GraphProto,
+    /// How the file that the graph comes from is quantized, for messages: `INT8, QDQ`.
+    pub quantized: Option<String>,
     producer: HashMap<&'g str, &'g NodeProto>,
     initializer: HashMap<&'g str, &'g TensorProto>,
 }
@@ -26,6 +28,7 @@ impl<'g> GraphIndex<'g> {
         };
         Self {
             graph,
+            quantized: None,
             producer: graph.node.iter().flat_map(outputs).collect(),
             initializer: graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect(),
         }
@@ -36,12 +39,23 @@ impl<'g> GraphIndex<'g> {
         self.producer.get(tensor).copied()
     }
 
-    /// The value of `tensor` where it is an initializer or the output of a `Constant` node.
+    /// The value of `tensor` where it is an initializer or the output of a `Constant` node, or is made of one by another
+    /// number type. Of rounded weights it is the integers.
     pub fn constant(&self, tensor: &str) -> Option<&'g TensorProto> {
-        self.initializer.get(tensor).copied().or_else(|| {
-            let node = self.producer(tensor).filter(|node| node.op_type() == "Constant")?;
-            attribute(node, "value")?.t.as_ref()
-        })
+        let mut at = tensor;
+        // No real graph has as many in a row; a malformed one may have a cycle.
+        for _ in 0..8 {
+            if let Some(value) = self.initializer.get(at) {
+                return Some(value);
+            }
+            let node = self.producer(at)?;
+            match node.op_type() {
+                "Constant" => return attribute(node, "value")?.t.as_ref(),
+                "Cast" | "DequantizeLinear" | "Identity" => at = node.input.first()?,
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// The inputs of the graph that a caller must feed: those that are not initializers.
@@ -56,20 +70,23 @@ impl<'g> GraphIndex<'g> {
 
     /// Values of the weights: of constants that layers take beside their input, each counted once.
     pub fn num_parameters(&self) -> u64 {
-        const LAYERS: [&str; 8] = [
-            "BatchNormalization",
-            "Conv",
-            "ConvInteger",
-            "ConvTranspose",
-            "DequantizeLinear",
-            "Gemm",
-            "MatMul",
-            "QLinearConv",
-        ];
-        let layers = self.graph.node.iter().filter(|node| LAYERS.contains(&node.op_type()));
-        let names: HashSet<&str> = layers.flat_map(|node| &node.input).map(String::as_str).collect();
-        let values = |tensor: &TensorProto| tensor.dims.iter().map(|&dim| dim.unsigned_abs()).product::<u64>();
-        names.into_iter().filter_map(|name| self.constant(name)).map(values).sum()
+        let weights = |node: &'g NodeProto| {
+            let at: &[usize] = match node.op_type() {
+                "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[0, 1, 2],
+                "ConvInteger" | "MatMulInteger" => &[0, 1],
+                "BatchNormalization" => &[1, 2, 3, 4],
+                // The scales and zero points between them are no weights.
+                "QLinearConv" => &[3, 8],
+                "QLinearMatMul" => &[0, 3],
+                _ => &[],
+            };
+            at.iter().filter_map(|&i| self.constant(node.input.get(i)?))
+        };
+        let distinct: HashSet<*const TensorProto> =
+            self.graph.node.iter().flat_map(weights).map(std::ptr::from_ref).collect();
+        let values = |tensor: &TensorProto| tensor.dims.iter().fold(1u64, |size, dim| size.saturating_mul(dim.unsigned_abs()));
+        let of_graph = tensors_of(self.graph).filter(|tensor| distinct.contains(&std::ptr::from_ref(*tensor)));
+        of_graph.map(values).fold(0, u64::saturating_add)
     }
 
     /// Walks back from `tensor` while its producer is one of `ops`, along the first input; gives the tensor where it stops.
@@ -84,20 +101,20 @@ impl<'g> GraphIndex<'g> {
         at
     }
 
-    /// The nodes reached by walking back from `tensor` over all inputs, as far as `through` says yes. A node at which
+    /// The nodes reached by walking back from `tensors` over all inputs, as far as `through` says yes. A node at which
     /// `through` says no is reported as well, but not walked past. Nearest first.
-    pub fn walk_back(&self, tensor: &'g str, through: impl Fn(&NodeProto) -> bool) -> Vec<&'g NodeProto> {
+    pub fn walk_back(&self, tensors: &[&str], through: impl Fn(&NodeProto) -> bool) -> Vec<&'g NodeProto> {
         let mut reached: Vec<&NodeProto> = Vec::new();
         let mut seen: HashSet<*const NodeProto> = HashSet::new();
-        let mut next = std::collections::VecDeque::from([tensor]);
-        while let Some(name) = next.pop_front() {
-            let Some(node) = self.producer(name) else { continue };
+        let mut next: std::collections::VecDeque<&'g NodeProto> =
+            tensors.iter().filter_map(|name| self.producer(name)).collect();
+        while let Some(node) = next.pop_front() {
             if seen.len() >= MAX_STEPS || !seen.insert(std::ptr::from_ref(node)) {
                 continue;
             }
             reached.push(node);
             if through(node) {
-                next.extend(node.input.iter().map(String::as_str));
+                next.extend(node.input.iter().filter_map(|name| self.producer(name)));
             }
         }
         reached
@@ -105,17 +122,18 @@ impl<'g> GraphIndex<'g> {
 
     /// The number of channels (dimension 1) of `tensor` where the graph alone tells it.
     pub fn channels(&self, tensor: &'g str) -> Option<usize> {
-        self.channels_within(tensor, 64)
+        self.channels_within(tensor, &mut 256)
     }
 
-    fn channels_within(&self, tensor: &'g str, depth: usize) -> Option<usize> {
-        let depth = depth.checked_sub(1)?;
+    /// `steps`: nodes that may still be looked at; a malformed graph may have cycles, or join a tensor with itself many times over.
+    fn channels_within(&self, tensor: &'g str, steps: &mut usize) -> Option<usize> {
+        *steps = steps.checked_sub(1)?;
         let node = self.producer(tensor)?;
         let input = |i: usize| node.input.get(i).map(String::as_str);
         match node.op_type() {
             "Conv" => usize::try_from(*self.constant(input(1)?)?.dims.first()?).ok(),
             "Reshape" => match self.element(input(1)?, 1)? {
-                0 => self.channels_within(input(0)?, depth),
+                0 => self.channels_within(input(0)?, steps),
                 channels => usize::try_from(channels).ok(),
             },
             "Split" => {
@@ -130,10 +148,19 @@ impl<'g> GraphIndex<'g> {
             "Concat" if attribute_int(node, "axis") == Some(1) => node
                 .input
                 .iter()
-                .map(|name| self.channels_within(name, depth))
+                .map(|name| self.channels_within(name, steps))
                 .try_fold(0usize, |sum, channels| sum.checked_add(channels?)),
-            "Concat" | "Cast" | "Identity" | "Sigmoid" | "Mul" | "Add" => self.channels_within(input(0)?, depth),
+            "Concat" | "Cast" | "Identity" | "Sigmoid" | "Mul" | "Add" => self.channels_within(input(0)?, steps),
             _ => None,
+        }
+    }
+
+    /// Numbers of a constant float32 tensor.
+    pub fn floats(&self, tensor: &str) -> Option<Vec<f32>> {
+        let tensor = self.constant(tensor).filter(|tensor| tensor.data_type == Some(DataType::Float as i32))?;
+        match tensor.raw_data.as_ref().filter(|raw| !raw.is_empty()) {
+            Some(raw) => Some(raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+            None => Some(tensor.float_data.clone()),
         }
     }
 
@@ -149,6 +176,22 @@ impl<'g> GraphIndex<'g> {
         }
         let node = self.producer(tensor).filter(|node| node.op_type() == "Concat")?;
         self.ints(node.input.get(index)?)?.first().copied()
+    }
+}
+
+/// The constants of a graph: initializers and values of nodes' attributes.
+pub(super) fn tensors_of(graph: &GraphProto) -> impl Iterator<Item = &TensorProto> {
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+    graph.initializer.iter().chain(attributes)
+}
+
+/// A node without attributes and with one output.
+pub(super) fn node_of(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        op_type: Some(op.to_owned()),
+        ..Default::default()
     }
 }
 
@@ -321,24 +364,19 @@ fn fix_input(value: &mut ValueInfoProto, (height, width): (i64, i64), cast: bool
     }
 }
 
-fn cast_node(from: &str, to: &str, data_type: DataType) -> NodeProto {
-    NodeProto {
-        input: vec![from.to_owned()],
-        output: vec![to.to_owned()],
-        name: Some(format!("logitcache_{to}")),
-        op_type: Some("Cast".to_owned()),
-        attribute: vec![AttributeProto {
-            name: Some("to".to_owned()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(data_type as i64),
-            ..Default::default()
-        }],
+pub(super) fn cast_node(from: &str, to: &str, data_type: DataType) -> NodeProto {
+    let mut node = node_of("Cast", &[from], to);
+    node.attribute.push(AttributeProto {
+        name: Some("to".to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(data_type as i64),
         ..Default::default()
-    }
+    });
+    node
 }
 
 /// A tensor name that the graph does not use yet.
-fn fresh_name(graph: &GraphProto, wanted: &str) -> String {
+pub(super) fn fresh_name(graph: &GraphProto, wanted: &str) -> String {
     let used: HashSet<&str> =
         graph.node.iter().flat_map(|node| node.input.iter().chain(&node.output)).map(String::as_str).collect();
     let mut name = wanted.to_owned();

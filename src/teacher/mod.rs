@@ -9,12 +9,14 @@
 mod boxes;
 mod check;
 mod embedded;
+mod ending;
 mod graph;
 mod head;
 mod metadata;
 mod model;
 #[doc(hidden)]
 pub mod onnx_proto;
+mod quantized;
 mod reduce;
 mod refuse;
 pub mod runtime;
@@ -24,7 +26,7 @@ mod session;
 mod tests;
 
 pub use boxes::{BoxSource, Cell, Grid};
-pub use check::SelfCheck;
+pub use check::{Rounding, SelfCheck};
 pub use embedded::EMBEDDED;
 pub use model::{BatchSize, HeadSpec, InputSize, MAX_BATCH, MAX_SIZE, Precision, TeacherModel, TeacherOptions};
 pub use select::{HeadView, Selected, Selection, Selector, sigmoid};

@@ -9,9 +9,11 @@ use prost::{Message, bytes::Bytes};
 use sha2::{Digest, Sha256};
 
 use super::{
+    check::SelfCheck,
     graph::{Dim, Ends, GraphIndex, declared, show_dims, with_outputs},
     head::{self, HeadTensors},
     metadata::Metadata,
+    quantized::{self, Taps},
     onnx_proto::{
         GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_proto::DataLocation, tensor_proto::DataType,
     },
@@ -30,6 +32,9 @@ pub const MAX_SIZE: u32 = 8192;
 
 /// The largest batch accepted; every run fills it.
 pub const MAX_BATCH: usize = 1024;
+
+/// A step of the own output's probabilities that makes it no measure of the model any more; 8 bits from 0 to 1 have 0.004.
+const COARSE_STEP: f32 = 0.02;
 
 /// Sets of strides that heads of the family have (plain, P2, P6), in the order their anchors are joined.
 const STRIDES: [&[u32]; 3] = [&[8, 16, 32], &[4, 8, 16, 32], &[8, 16, 32, 64]];
@@ -63,21 +68,33 @@ pub enum BatchSize {
     Dynamic,
 }
 
-/// The floating-point type the model computes in. Sessions take and give float32 either way.
+/// The narrowest number type that the model computes in or keeps weights in. Sessions take and give float32 whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// IEEE 754 binary32.
     Fp32,
     /// IEEE 754 binary16, with conversions at the ends.
     Fp16,
+    /// Quantized: parts of it, weights or activations, are integers of 8 bits.
+    Int8,
+    /// Quantized to 16 bits and no fewer.
+    Int16,
+    /// Quantized to 4 bits.
+    Int4,
+    /// Quantized to floating-point numbers of 8 bits.
+    Fp8,
 }
 
 impl Precision {
-    /// `fp32` or `fp16`, as manifests and messages show it.
+    /// `fp32`, `fp16`, `int8`, ..., as manifests and messages show it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",
             Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Int4 => "int4",
+            Self::Fp8 => "fp8",
         }
     }
 }
@@ -114,8 +131,11 @@ pub struct TeacherModel {
     pub precision: Precision,
     /// What comes out.
     pub head: HeadSpec,
+    /// How it is quantized, for messages: `INT8, QDQ`.
+    pub(super) quantized: Option<String>,
+    /// The file's graph, and in it what the taps need beside it.
     original: ModelProto,
-    pub(super) tensors: HeadTensors,
+    pub(super) taps: Taps,
     pub(super) ends: Ends,
 }
 
@@ -167,16 +187,42 @@ impl TeacherModel {
         self.original.graph.as_ref().map_or(0, |graph| GraphIndex::new(graph).num_parameters())
     }
 
-    /// The model to run: float32 images in, class logits and DFL logits (or boxes) out, the original's decoding left out.
-    pub(super) fn edited_bytes(&self) -> Vec<u8> {
-        let second = self.tensors.dfl_logits.as_deref().unwrap_or(&self.tensors.boxes);
-        self.bytes_with(&[&self.tensors.class_logits, second])
+    /// What must be told of a quantized file whose own output is rounded so coarsely that it is no measure of it.
+    pub fn warning(&self) -> Option<String> {
+        let (how, step) = (self.quantized.as_ref()?, self.taps.score_step.filter(|step| *step >= COARSE_STEP)?);
+        let lost = match step / 2.0 {
+            half @ ..1.0 => format!("every probability below {half:.3} is 0 there"),
+            _ => "every probability is 0 there".to_owned(),
+        };
+        Some(format!(
+            "{} is quantized ({how}), and its own output is rounded to nothing: its probabilities have steps of {step:.3}, so {lost}. \
+             Scores are taken from the class logits before that rounding. To mend the file, quantize its convolutions only.",
+            self.path.display()
+        ))
     }
 
-    /// The model with its own output beside the raw ones, for [`TeacherModel::self_check`].
-    pub(super) fn check_bytes(&self) -> Vec<u8> {
-        let second = self.tensors.dfl_logits.as_deref().unwrap_or(&self.tensors.boxes);
-        self.bytes_with(&[&self.tensors.class_logits, second, &self.tensors.output])
+    /// What a user should know of a quantized file: where the numbers come from, and what its own rounding costs.
+    pub fn quantization_note(&self, check: &SelfCheck) -> Option<String> {
+        let (how, rounding) = (self.quantized.as_ref()?, check.rounding?);
+        Some(format!(
+            "{} is quantized ({how}). Logits are taken from before its last rounding; its own outputs are up to {:.2} px and {:.4} \
+             in a probability away from them, on the picture of the self-check.",
+            self.path.display(),
+            rounding.max_box_px,
+            rounding.max_score
+        ))
+    }
+
+    /// The model to run: float32 images in, class logits and DFL logits (or boxes) out, the original's decoding left out.
+    pub(crate) fn edited_bytes(&self) -> Vec<u8> {
+        self.bytes_with(&[&self.taps.class_logits, &self.taps.box_values])
+    }
+
+    /// The model with its own outputs beside the raw ones, for [`TeacherModel::self_check`].
+    pub(crate) fn check_bytes(&self) -> Vec<u8> {
+        let raw = [&self.taps.class_logits, &self.taps.box_values];
+        let all = raw.into_iter().chain(&self.taps.own).chain(&self.taps.float);
+        self.bytes_with(&all.map(String::as_str).collect::<Vec<_>>())
     }
 
     fn bytes_with(&self, outputs: &[&str]) -> Vec<u8> {
@@ -205,10 +251,18 @@ pub(super) fn refused(path: &Path, refusal: Refusal) -> Error {
 
 fn read(path: &Path, bytes: Vec<u8>, options: &TeacherOptions) -> Result<TeacherModel, Refusal> {
     let sha256 = Sha256::digest(&bytes).into();
-    let original = parse(Bytes::from(bytes))?;
+    let mut original = parse(Bytes::from(bytes))?;
     let graph = original.graph.as_ref().ok_or_else(|| not_onnx("it holds no graph"))?;
     no_external_data(graph)?;
-    let index = GraphIndex::new(graph);
+    let form = quantized::form(graph);
+    let precision = match form {
+        Some(_) => quantized::precision(graph),
+        None => Precision::Fp32,
+    };
+    let quantized = form.map(|form| format!("{}, {}", precision.as_str().to_uppercase(), form.as_str()));
+    let view = form.map(|_| quantized::float_view(graph));
+    let mut index = GraphIndex::new(view.as_ref().unwrap_or(graph));
+    index.quantized.clone_from(&quantized);
     let metadata = Metadata::read(&original);
     let tensors = head::find(&index, &metadata)?;
     if tensors.reg_max.is_none() && options.store == Store::All {
@@ -222,6 +276,7 @@ fn read(path: &Path, bytes: Vec<u8>, options: &TeacherOptions) -> Result<Teacher
     let input_size = input_size(&shape, options)?;
     let (strides, num_anchors) = anchors(input_size, &tensors, &metadata)?;
     let inner_float16 = elem_type == DataType::Float16 || uses_float16(graph);
+    let precision = if form.is_none() && inner_float16 { Precision::Fp16 } else { precision };
     let class_names = class_names(metadata.names, tensors.num_classes, options)?;
     let ends = Ends {
         input: input.name().to_owned(),
@@ -229,13 +284,17 @@ fn read(path: &Path, bytes: Vec<u8>, options: &TeacherOptions) -> Result<Teacher
         input_is_float16: elem_type == DataType::Float16,
         inner_float16,
     };
+    let (nodes, taps) = quantized::taps(graph, view.as_ref(), &tensors);
+    if let Some(graph) = &mut original.graph {
+        graph.node.extend(nodes);
+    }
     Ok(TeacherModel {
         path: path.to_owned(),
         sha256,
         class_names,
         input: input_size,
         batch,
-        precision: if inner_float16 { Precision::Fp16 } else { Precision::Fp32 },
+        precision,
         head: HeadSpec {
             num_classes: tensors.num_classes,
             reg_max: tensors.reg_max,
@@ -243,7 +302,8 @@ fn read(path: &Path, bytes: Vec<u8>, options: &TeacherOptions) -> Result<Teacher
             num_anchors,
             kind: if tensors.reg_max.is_some() { "yolov8-dfl" } else { "yolov8-direct" },
         },
-        tensors,
+        quantized,
+        taps,
         ends,
         original,
     })

@@ -21,7 +21,13 @@ impl Refusal {
 }
 
 /// What every refusal of a head says is supported.
-const SUPPORTED: &str = "Supported are detection exports of the YOLOv8 family (v8, v9, 10, 11, 12) with one output [batch, 4 + classes, anchors].";
+const SUPPORTED: &str = "Supported are detection exports of the YOLOv8 family (v8, v9, 10, 11, 12) whose outputs hold the boxes and class probabilities of all anchors.";
+
+/// What helps where a quantized head cannot be seen through.
+pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
+
+/// What helps where something was added behind the head, or changed in it.
+pub(super) const EXPORT_AGAIN: &str = "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.";
 
 /// Refuses models that are known not to be plain detectors, each by its name.
 pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(), Refusal> {
@@ -48,11 +54,31 @@ pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result
         );
         return Err(Refusal::new(found, "Export again without nms=True: yolo export model=... format=onnx."));
     }
-    let ranked = matches!(output_dims(index).as_slice(), [_, _, Dim::Fixed(6)]) && index.has_op("TopK");
+    let ranked = matches!(output_dims(index).as_slice(), [_, _, Dim::Fixed(6)]) && ranks_anchors(index);
     if ranked || metadata.end2end {
         return Err(end_to_end(&outputs));
     }
     Ok(())
+}
+
+/// Whether the best of many are picked; the best one alone is how some exporters write "the best class".
+fn ranks_anchors(index: &GraphIndex<'_>) -> bool {
+    let best_alone = |k: &String| index.ints(k).as_deref() == Some(&[1]);
+    index.graph.node.iter().any(|node| node.op_type() == "TopK" && !node.input.get(1).is_some_and(best_alone))
+}
+
+/// A head with an objectness.
+pub(super) fn objectness(index: &GraphIndex<'_>) -> Refusal {
+    if matches!(output_dims(index).as_slice(), [_, _]) {
+        return outputs(index, "its outputs come from a Sigmoid alone");
+    }
+    Refusal::new(
+        format!(
+            "its outputs {} hold box, objectness and classes of each anchor, as those of YOLOv5, YOLOv7 and YOLOX do. {SUPPORTED}",
+            show_outputs(index)
+        ),
+        "Use a v8, v9, 10, 11 or 12 model as the teacher; Ultralytics' yolov5*u.pt weights have the newer head and can be exported too.",
+    )
 }
 
 /// A head that is not understood, with the reason; other known families are told by the shape of their output.
@@ -65,17 +91,26 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
             ),
             "Export a detection model (yolo task=detect) and give that.",
         ),
-        [_, Dim::Fixed(..=1000), Dim::Fixed(7..)] if index.has_op("TopK") => rt_detr(&outputs),
-        [_, Dim::Fixed(anchors), Dim::Fixed(values @ 6..)] if anchors > values => Refusal::new(
-            format!(
-                "its output {outputs} has anchors before values, as YOLOv5 and YOLOv7 exports have it: box, objectness and classes per anchor. {SUPPORTED}"
-            ),
-            "Use a v8, v9, 10, 11 or 12 model as the teacher; Ultralytics' yolov5*u.pt weights have the newer head and can be exported too.",
-        ),
-        _ => Refusal::new(
-            format!("this model's head is not understood: {why}; its outputs are {outputs}. {SUPPORTED}"),
-            "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.",
-        ),
+        [_, Dim::Fixed(..=1000), Dim::Fixed(7..)] if ranks_anchors(index) => rt_detr(&outputs),
+        dims => {
+            let form = match dims {
+                [_, _, Dim::Fixed(6)] => ", in the form that DeepStream takes (corners, best score, best class)",
+                [_, Dim::Fixed(anchors), Dim::Fixed(values)] if anchors > values => ", transposed (anchors before values)",
+                _ => "",
+            };
+            match &index.quantized {
+                Some(how) => Refusal::new(
+                    format!(
+                        "this model is quantized ({how}), and its head cannot be seen through: {why}; its outputs are {outputs}{form}. {SUPPORTED}"
+                    ),
+                    USE_FLOAT,
+                ),
+                None => Refusal::new(
+                    format!("this model's head is not understood: {why}; its outputs are {outputs}{form}. {SUPPORTED}"),
+                    EXPORT_AGAIN,
+                ),
+            }
+        }
     }
 }
 

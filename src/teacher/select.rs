@@ -151,7 +151,7 @@ impl Selector {
     /// How the class logits of an anchor are stored.
     fn round_class(&self) -> fn(&[f32]) -> Vec<f16> {
         match self.selection.logits {
-            LogitType::Float16 => to_f16,
+            LogitType::Float16 | LogitType::Bits8Dfl => to_f16,
             LogitType::Bits8 => |row| row.iter().map(|&v| Codebook::class().round(v)).collect(),
         }
     }
@@ -160,7 +160,7 @@ impl Selector {
     fn round_dfl(&self) -> fn(&[f32]) -> Vec<f16> {
         match self.selection.logits {
             LogitType::Float16 => to_f16,
-            LogitType::Bits8 => |row| {
+            LogitType::Bits8 | LogitType::Bits8Dfl => |row| {
                 let mut lowered = row.to_vec();
                 lower_sides(&mut lowered);
                 lowered.into_iter().map(|v| Codebook::dfl().round(v)).collect()

@@ -81,7 +81,7 @@ fn names_of_nodes_and_tensors_do_not_matter() {
         graph(&mut renamed).initializer.iter_mut().for_each(|tensor| tensor.name.iter_mut().for_each(rename));
         let options = TeacherOptions { imgsz: load(&plain).unwrap().input.height.into(), ..options() };
         let (plain, renamed) = (load_with(&plain, &options).unwrap(), load_with(&renamed, &options).unwrap());
-        assert_ne!(plain.tensors.class_logits, renamed.tensors.class_logits);
+        assert_ne!(plain.taps.class_logits, renamed.taps.class_logits);
         assert_eq!(logits(&plain), logits(&renamed), "{name}");
     }
 }
@@ -102,7 +102,7 @@ fn the_edited_model_has_lost_the_decoding() {
             original.node.len()
         );
         let outputs: Vec<&str> = edited.output.iter().map(ValueInfoProto::name).collect();
-        assert_eq!(outputs, [model.tensors.class_logits.as_str(), model.tensors.dfl_logits.as_deref().unwrap()]);
+        assert_eq!(outputs, [model.taps.class_logits.as_str(), model.taps.box_values.as_str()]);
         let read: Vec<&String> = edited
             .node
             .iter()

@@ -57,6 +57,7 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         source: "../images".into(),
         images_dir: None,
         class_names: Vec::new(),
+        class_map: Default::default(),
         format: "folder".into(),
         split: String::new(),
         root: "../pictures".into(),
@@ -93,13 +94,22 @@ pub fn compact_manifest(classes: u32, reg_max: u32, store: Store, samples: u64) 
     m
 }
 
+/// As [`compact_manifest`], with class logits of float16.
+pub fn half_compact_manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manifest {
+    let mut m = compact_manifest(classes, reg_max, store, samples);
+    m.settings.logits = LogitType::Bits8Dfl;
+    m
+}
+
 /// Rounds the logits and leaves out class logits as the settings say.
 fn compacted(m: &Manifest, p: &mut Predictions) {
-    if m.settings.logits == LogitType::Bits8 {
-        p.class_logits.iter_mut().for_each(|v| *v = Codebook::class().round(v.to_f32()));
+    if let Some(book) = Codebook::of_class(m.settings.logits) {
+        p.class_logits.iter_mut().for_each(|v| *v = book.round(v.to_f32()));
+    }
+    if let Some(book) = Codebook::of_dfl(m.settings.logits) {
         for side in p.dfl_logits.chunks_mut((m.dfl_len() / 4).max(1)) {
             let highest = side.iter().map(|v| v.to_f32()).fold(f32::NEG_INFINITY, f32::max);
-            side.iter_mut().for_each(|v| *v = Codebook::dfl().round(v.to_f32() - highest));
+            side.iter_mut().for_each(|v| *v = book.round(v.to_f32() - highest));
         }
     }
     if m.settings.class_coverage < 1.0 {

@@ -135,6 +135,76 @@ fn a_dense_cache_is_the_teacher_but_for_float16_and_a_poor_one_is_not() {
     assert_eq!((&poor["passed"], poor["findings"].as_array().unwrap().len()), (&false.into(), 0));
 }
 
+/// Each way to keep too little fails in its own way, and the option that is named mends it.
+#[test]
+fn a_failed_part_says_what_it_means_and_what_mends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 12);
+    let run = |name: &str, settings: &[(&str, &str)], more: &[(&str, &str)]| {
+        let out = dir.path().join(name);
+        let settings: Vec<_> = SETTINGS.iter().chain(settings).copied().collect();
+        logitcache(&build_args(&data, &out, &settings)).expect(0);
+        audit(&out, &teacher(), more)
+    };
+    // The lines under a loss's name.
+    let of = |stdout: &str, loss: &str| -> String {
+        let mut lines = stdout.lines().skip_while(|line| !line.starts_with(&format!("  {loss} (")));
+        let head = lines.next().unwrap_or_default();
+        [head].into_iter().chain(lines.take_while(|line| line.starts_with("    "))).collect::<Vec<_>>().join("\n")
+    };
+
+    let few = run("few", &[("--coverage", "0.5")], &[]).expect(1).stdout;
+    let told = of(&few, "dfl");
+    assert!(told.contains("the DFL part of `train --distill all`"), "{few}");
+    assert!(told.contains("lost with anchors that were dropped: build with --coverage 0.9, or"), "{few}");
+    assert!(of(&few, "bce").contains("the class part of `train --cls-loss bce`"), "{few}");
+    assert!(of(&few, "box").contains("until the student has its first boxes"), "{few}");
+    assert!(!few.contains("--class-coverage") && !few.contains("--logits"), "{few}");
+    run("enough", &[("--coverage", "0.9999999")], &[]).expect(0);
+
+    let capped = run("capped", &[("--top-k", "5")], &[]).expect(1).stdout;
+    assert!(of(&capped, "dfl").contains("build with --top-k above 5,"), "{capped}");
+    let cut = run("cut", &[("--min-score", "0.5")], &[]).expect(1).stdout;
+    assert!(of(&cut, "dfl").contains("build with --min-score below 0.5,"), "{cut}");
+
+    let classes = run("classes", &[("--class-coverage", "0.3")], &[]).expect(1).stdout;
+    assert!(of(&classes, "softmax-kl").contains("class logits that kept anchors lack: build with --class-coverage 1"));
+    assert!(of(&classes, "dfl").is_empty(), "{classes}");
+
+    // The teacher as its own student learns from rounding alone.
+    let own = teacher();
+    let own = [("--student", own.to_str().unwrap())];
+    let coarse = run("coarse", &[("--logits", "8bit")], &own).expect(1).stdout;
+    assert!(of(&coarse, "bce").contains("lost with rounding: build with --logits 8bit-dfl"), "{coarse}");
+    assert!(of(&coarse, "dfl").contains("lost with rounding: build with --logits float16"), "{coarse}");
+    let fine = run("fine", &[], &own).expect(1).stdout;
+    assert!(of(&fine, "dfl").contains("nothing finer than float16 is stored"), "{fine}");
+    assert!(!of(&fine, "box").contains("first boxes"), "{fine}");
+}
+
+/// Where the cosine is lost adds up to what is lost.
+#[test]
+fn what_is_lost_adds_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let settings = [("--coverage", "0.9"), ("--class-coverage", "0.5"), ("--logits", "8bit")];
+    logitcache(&build_args(&shapes(dir.path(), 12), &cache, &settings)).expect(0);
+    let mut words = args(["audit", "--json"], &[("--teacher", &teacher())], &[]);
+    words.push(cache.into());
+    let report = logitcache(&words).expect(1).json();
+    for term in report["terms"].as_array().unwrap() {
+        let lost = |cause: &str| term["lost"][cause].as_f64().unwrap();
+        let sum = lost("dropped_anchors") + lost("missing_class_logits") + lost("rounding");
+        assert!((sum - (1.0 - term["cosine_mean"].as_f64().unwrap())).abs() < 1e-9, "{term}");
+        assert!(lost("dropped_anchors") > 1e-4, "{term}");
+        let is_class = !["dfl", "box"].contains(&term["term"].as_str().unwrap());
+        assert_eq!(lost("missing_class_logits") != 0.0, is_class, "{term}");
+    }
+    let limits = &report["dropped"]["limits"];
+    assert_eq!(limits["coverage"], report["images"]);
+    assert_eq!((&limits["top_k"], &limits["min_score"]), (&0.into(), &0.into()));
+}
+
 #[test]
 fn one_anchor_whose_logits_were_moved_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -103,7 +103,7 @@ fn an_image_that_cannot_be_read_is_named_and_left_out() {
     for entry in fs::read_dir(&images).unwrap() {
         fs::write(entry.unwrap().path(), "no picture").unwrap();
     }
-    eval(&[&teacher()], &data, &[]).refused(&["images failed:", "Nothing is left to be scored"]);
+    eval(&[&teacher()], &data, &[]).refused(&["4 of 4 images failed:", name, "Nothing is left to be scored"]);
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod determinism;
 mod estimate;
 mod eval;
 mod failures;
+mod field_files;
+mod field_text;
 mod interruption;
 mod json;
 mod outputs;

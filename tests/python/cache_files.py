@@ -1,4 +1,4 @@
-"""A cache as any program sees it: Parquet through pyarrow, image by image."""
+"""A cache as any program sees it: Parquet through pyarrow, image by image, and in SQL."""
 
 from pathlib import Path
 
@@ -12,6 +12,11 @@ def matrix(column, width):
     return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
+def sql_table(cache, name):
+    """One of the cache's tables in SQL, wherever the cache lies (docs/format.md, "DuckDB")."""
+    return f"read_parquet('{cache}/{name}/*.parquet', hive_partitioning = false)"
+
+
 def read_cache(cache):
     """One entry per image in the order of the files: the row of `images`, and the columns of its predictions as arrays.
 
@@ -20,11 +25,11 @@ def read_cache(cache):
     cache, entries = Path(cache), []
     for part in sorted((cache / "images").glob("*.parquet")):
         images = pq.read_table(part).to_pylist()
-        table = pq.read_table(cache / "predictions" / part.name)
-        lists = [name for name in table.column_names if name.endswith("_logits")]
-        widths = {name: max(pc.max(pc.list_value_length(table[name])).as_py() or 1, 1) for name in lists}
+        predictions = pq.read_table(cache / "predictions" / part.name)
+        lists = [name for name in predictions.column_names if name.endswith("_logits")]
+        widths = {name: max(pc.max(pc.list_value_length(predictions[name])).as_py() or 1, 1) for name in lists}
         for image in images:
-            rows = table.slice(image["first_row"], image["row_count"])
+            rows = predictions.slice(image["first_row"], image["row_count"])
             flat = [name for name in rows.column_names if not name.endswith("_logits")]
             columns = {name: rows[name].to_numpy() for name in flat}
             columns |= {name: matrix(rows[name], width) for name, width in widths.items()}

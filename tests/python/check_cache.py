@@ -59,8 +59,11 @@ def check_layout(data, path):
     """One uncompressed page per column chunk, chunks back to back, fixed-width values the last bytes of theirs."""
     widths = {"INT32": 4, "FLOAT": 4, "INT64": 8, "FIXED_LEN_BYTE_ARRAY": 2}
     teacher = manifest["teacher"]
-    coded = manifest["settings"]["logits"] == "8bit" and "/predictions/" in path
+    logits = manifest["settings"]["logits"]
+    coded = logits in ("8bit", "8bit-dfl") and "/predictions/" in path
     forms = {"image_id": "runs", "view": "runs"} | {name: "codes" for name in dictionaries}
+    if logits == "8bit-dfl":
+        forms["class_logits.list.element"] = "plain"
     if teacher["num_classes"] > 256:
         forms["class_id"] = "plain"
     file = pq.ParquetFile(path)

@@ -6,19 +6,20 @@ import polars
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
+from cache_files import sql_table
 
 
 def by_duckdb(cache):
-    images = duckdb.sql(f"SELECT count(*), sum(row_count) FROM '{cache}/images/*.parquet'").fetchall()[0]
-    rows = duckdb.sql(f"SELECT count(*) FROM '{cache}/predictions/*.parquet'").fetchall()[0][0]
+    images = duckdb.sql(f"SELECT count(*), sum(row_count) FROM {sql_table(cache, 'images')}").fetchall()[0]
+    rows = duckdb.sql(f"SELECT count(*) FROM {sql_table(cache, 'predictions')}").fetchall()[0][0]
     classes = duckdb.sql(
-        f"SELECT class_id, count(*), avg(score::DOUBLE) FROM '{cache}/predictions/*.parquet' GROUP BY class_id"
+        f"SELECT class_id, count(*), avg(score::DOUBLE) FROM {sql_table(cache, 'predictions')} GROUP BY class_id"
     ).fetchall()
-    boxes = duckdb.sql(f"SELECT coalesce(sum(len(labels)), 0) FROM '{cache}/images/*.parquet'").fetchall()[0][0]
+    boxes = duckdb.sql(f"SELECT coalesce(sum(len(labels)), 0) FROM {sql_table(cache, 'images')}").fetchall()[0][0]
     widths = duckdb.sql(
-        f"SELECT DISTINCT len(class_logits), len(dfl_logits) FROM '{cache}/predictions/*.parquet'"
+        f"SELECT DISTINCT len(class_logits), len(dfl_logits) FROM {sql_table(cache, 'predictions')}"
     ).fetchall()
-    top = duckdb.sql(f"SELECT max(list_max(class_logits)) FROM '{cache}/predictions/*.parquet'").fetchall()[0][0]
+    top = duckdb.sql(f"SELECT max(list_max(class_logits)) FROM {sql_table(cache, 'predictions')}").fetchall()[0][0]
     return images[0], int(images[1]), rows, {c: (n, m) for c, n, m in classes}, int(boxes), widths, top
 
 
@@ -78,7 +79,7 @@ def check(engine, cache, summary):
     without = {(0, bins)} if summary["settings"]["class_coverage"] < 1 else set()
     assert {tuple(map(int, pair)) for pair in widths} == {(teacher["num_classes"], bins)} | without
     # The logits are numbers in every engine: the highest one is that of the highest score.
-    best = duckdb.sql(f"SELECT max(score) FROM '{cache}/predictions/*.parquet'").fetchall()[0][0]
+    best = duckdb.sql(f"SELECT max(score) FROM {sql_table(cache, 'predictions')}").fetchall()[0][0]
     assert 1 / (1 + 2.718281828459045**-top) == pytest.approx(best, abs=2e-3)
 
 

@@ -8,7 +8,7 @@ import oracle
 import pyarrow.dataset as ds
 import pytest
 import views
-from cache_files import read_cache
+from cache_files import read_cache, sql_table
 from compare import assert_rows_equal
 from conftest import EXACT, FIXTURES, PLAIN
 
@@ -86,7 +86,7 @@ def test_the_objects_of_a_view_are_where_those_of_the_image_are(logitcache, shar
     sure = duckdb.sql(
         f"""
         WITH p AS (SELECT *, row_number() OVER (PARTITION BY image_id, view ORDER BY score DESC) AS place
-                   FROM '{out}/predictions/*.parquet'),
+                   FROM {sql_table(out, 'predictions')}),
              best AS (SELECT * FROM p WHERE view = 0 AND place = 1 AND score > 0.8)
         SELECT best.image_id, max(greatest(0, least(p.x2, best.x2) - greatest(p.x1, best.x1))
                * greatest(0, least(p.y2, best.y2) - greatest(p.y1, best.y1))
@@ -101,7 +101,7 @@ def test_the_objects_of_a_view_are_where_those_of_the_image_are(logitcache, shar
 
 def test_engines_read_the_columns(cache):
     flips, scales, hues = duckdb.sql(
-        f"SELECT sum(view_flip::INT), sum(view_scale::DOUBLE), sum(view_hue::DOUBLE) FROM '{cache}/images/*.parquet'"
+        f"SELECT sum(view_flip::INT), sum(view_scale::DOUBLE), sum(view_hue::DOUBLE) FROM {sql_table(cache, 'images')}"
     ).fetchall()[0]
     table = ds.dataset(cache / "images", format="parquet").to_table()
     assert flips == sum(table["view_flip"].to_pylist()) > 0
@@ -110,8 +110,8 @@ def test_engines_read_the_columns(cache):
     # Labels are joined with the predictions of any view in the same pixels.
     joined = duckdb.sql(
         f"""
-        SELECT i.view, count(*) FROM (SELECT image_id, view, unnest(labels) FROM '{cache}/images/*.parquet') i
-        JOIN '{cache}/predictions/*.parquet' p USING (image_id, view) GROUP BY ALL ORDER BY ALL
+        SELECT i.view, count(*) FROM (SELECT image_id, view, unnest(labels) FROM {sql_table(cache, 'images')}) i
+        JOIN {sql_table(cache, 'predictions')} p USING (image_id, view) GROUP BY ALL ORDER BY ALL
         """
     ).fetchall()
     assert [view for view, _ in joined] == [0, 1, 2, 3]

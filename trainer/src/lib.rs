@@ -1,13 +1,15 @@
 //! The trainer of logitcache: a YOLOv8 student, distilled from the memory-mapped cache with libtorch.
 //!
-//! Beside the library `logitcache` and after it in the flow of data: `... cache, eval -> student -> train -> cli`.
-#![cfg(feature = "libtorch")]
+//! Beside the library `logitcache` and after it in the flow of data: `... cache, eval -> student -> train -> cli`. Without the
+//! feature `libtorch` only what reads and writes weights is there.
 
+#[cfg(feature = "libtorch")]
 #[doc(hidden)]
 pub mod cli;
 pub mod student;
+#[cfg(feature = "libtorch")]
 pub mod train;
 
-use logitcache::{
-    Error, Result, augment, cache, dataset, eval, fsio, outputs, pipeline, preprocess, report, teacher, types, words,
-};
+use logitcache::{Error, Result, fsio, outputs, teacher};
+#[cfg(feature = "libtorch")]
+use logitcache::{augment, cache, dataset, eval, pipeline, preprocess, report, types, words};

@@ -36,8 +36,12 @@ pub fn check_bytes(path: &Path, entry: &FileEntry, progress: &(dyn Fn(u64) + Syn
 /// What lies in the cache's folder and is not of the cache, and whether a build is unfinished.
 pub fn notes(folder: &Path, manifest: &Manifest) -> Vec<String> {
     let mut notes = Vec::new();
-    if !manifest.complete {
-        notes.push("The build is not finished; run the same command again to go on.".to_owned());
+    match (manifest.complete, manifest.images(), manifest.failures.len()) {
+        (true, ..) => {}
+        (false, 0, failed @ 1..) => notes.push(format!(
+            "The cache is not complete: it holds no image, {failed} failed. Mend them and run the same command again."
+        )),
+        _ => notes.push("The build is not finished; run the same command again to go on.".to_owned()),
     }
     let named: HashSet<String> = manifest.parts.iter().map(|p| format!("{}.parquet", p.name)).collect();
     for name in names_in(folder) {

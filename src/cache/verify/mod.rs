@@ -20,7 +20,8 @@ use std::{collections::HashSet, path::Path};
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyReport {
-    /// Whether the cache holds every sample of its data set or names it as a failure.
+    /// Whether the cache holds every sample of its data set or names it as a failure, and holds at
+    /// least one.
     pub complete: bool,
     /// Parts in the manifest.
     pub parts: u64,

@@ -73,13 +73,21 @@ fn check_column(
         _ if data_start != values.start => return Err("its page header does not fit the footer".to_owned()),
         _ => {}
     }
+    let lengths = match list {
+        List::Labels => part.label_counts(group, group.rows)?.collect::<Result<Vec<_>, _>>()?,
+        _ => Vec::new(),
+    };
     let (expected, nulls) = match list {
         List::None => (group.rows, 0),
         List::Uniform { full, length } => {
             let empty = group.rows.saturating_sub(full);
             (full.saturating_mul(length).saturating_add(empty), empty)
         }
-        List::Labels => (header.num_values, header.num_values.saturating_sub(group.labels)),
+        // The labels lie in the file, so what is decoded of levels is bounded by its length.
+        List::Labels => {
+            let empty = lengths.iter().filter(|&&length| length == 0).count();
+            (group.labels.saturating_add(empty), empty)
+        }
     };
     if header.num_values != expected || header.num_nulls != nulls {
         return Err(format!("its page header counts {} values, {} nulls", header.num_values, header.num_nulls));
@@ -88,10 +96,7 @@ fn check_column(
         List::None if repetition.is_empty() && definition.is_empty() => Ok(()),
         List::None => Err("it has levels where none belong".to_owned()),
         List::Uniform { full, length } => levels::check_uniform(repetition, definition, group.rows, full, length),
-        List::Labels => {
-            let lengths = part.label_counts(group, group.rows)?.collect::<Result<Vec<_>, _>>()?;
-            levels::check_lists(repetition, definition, expected, &lengths)
-        }
+        List::Labels => levels::check_lists(repetition, definition, expected, &lengths),
     }
 }
 

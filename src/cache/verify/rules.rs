@@ -192,11 +192,15 @@ impl<'a> Rules<'a> {
         if !class.iter().chain(dfl).all(|v| v.is_finite()) {
             return Some("a logit is not finite".to_owned());
         }
-        if self.manifest.settings.logits == LogitType::Float16 {
+        let kind = self.manifest.settings.logits;
+        if kind == LogitType::Float16 {
             return None;
         }
-        let unknown = |values: &[f16], book: &Codebook| values.iter().copied().find(|v| book.code(*v).is_none());
-        if let Some(logit) = unknown(class, Codebook::class()).or_else(|| unknown(dfl, Codebook::dfl())) {
+        let unknown = |values: &[f16], book: Option<&Codebook>| {
+            book.and_then(|book| values.iter().copied().find(|v| book.code(*v).is_none()))
+        };
+        let logit = unknown(class, Codebook::of_class(kind)).or_else(|| unknown(dfl, Codebook::of_dfl(kind)));
+        if let Some(logit) = logit {
             return Some(format!("the logit {logit} is none of the 256 that 8 bits can have"));
         }
         let highest_is_0 = |side: &[f16]| side.iter().any(|v| v.to_f32() == 0.0);
@@ -206,13 +210,13 @@ impl<'a> Rules<'a> {
 
     /// The logits, from the lowest to the highest, that are stored as this one.
     fn logits_that_round_to(&self, stored: f64) -> (f64, f64) {
-        match self.manifest.settings.logits {
-            LogitType::Float16 => {
+        match Codebook::of_class(self.manifest.settings.logits) {
+            None => {
                 let rounding = (stored.abs() / 2048.0).max(2f64.powi(-25)); // half a unit in the last place
                 (stored - rounding, stored + rounding)
             }
-            LogitType::Bits8 => {
-                let cell = Codebook::class().cell(f16::from_f64(stored));
+            Some(book) => {
+                let cell = book.cell(f16::from_f64(stored));
                 cell.map_or((stored, stored), |(low, high)| (low.into(), high.into()))
             }
         }

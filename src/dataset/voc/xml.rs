@@ -11,6 +11,8 @@ const NODES_LIMIT: u32 = 2_000_000;
 pub(super) struct Annotation {
     /// `filename` without any folder before it.
     pub(super) file_name: Option<String>,
+    /// `filename` as it is written.
+    pub(super) written: Option<String>,
     /// `size`; `None` where it is absent or zero, as several tools write it.
     pub(super) size: Option<ImageSize>,
     /// Objects in the order of the file, without the difficult ones.
@@ -53,9 +55,11 @@ impl Annotation {
             let line = document.text_pos_at(node.range().start).row;
             objects.push(Object::read(node).map_err(|reason| format!("line {line}: object {}: {reason}", number + 1))?);
         }
-        let file_name = text_of(root, "filename").and_then(|name| name.rsplit(['/', '\\']).next());
+        let written = text_of(root, "filename");
+        let file_name = written.and_then(|name| name.rsplit(['/', '\\']).next());
         Ok(Self {
             file_name: file_name.filter(|n| !n.is_empty()).map(str::to_owned),
+            written: written.map(str::to_owned),
             size: size(root),
             objects,
             difficult,

@@ -1,7 +1,7 @@
 //! The `data.yaml` itself.
 
 use super::super::{fault, files};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
@@ -14,7 +14,7 @@ const SPLITS: &str = "train, val or test";
 
 /// What a `data.yaml` says, checked.
 #[derive(Debug)]
-pub(super) struct Description {
+pub(crate) struct Description {
     /// `path` as written.
     pub(super) path: Option<String>,
     /// Class names by class id.
@@ -30,11 +30,15 @@ impl Description {
     }
 
     /// Parses the content; the error is what was found and the remedy.
-    fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, (String, String)> {
         let options = serde_saphyr::options! { with_snippet: false };
-        let raw: Raw = serde_saphyr::from_slice_with_options(bytes, options).map_err(|e| {
+        let unreadable = |found: &dyn fmt::Display, remedy: &str| {
+            (format!("this is not a data.yaml that can be read: {found}"), remedy.to_owned())
+        };
+        let text = text::decode(bytes).map_err(|found| unreadable(&found, "Save it as UTF-8."))?;
+        let raw: Raw = serde_saphyr::from_str_with_options(&text, options).map_err(|e| {
             let remedy = "It needs `train:` (and `val:`, `test:`) and `names:`; indent with spaces, not tabs.";
-            (format!("this is not a data.yaml that can be read: {e}"), remedy.to_owned())
+            unreadable(&e, remedy)
         })?;
         let names = raw.names.ok_or_else(|| {
             let remedy = "List the classes under `names:`, by number (`0: person`) or in order (`- person`).";
@@ -50,6 +54,11 @@ impl Description {
         }
         let splits = [("train", raw.train), ("val", raw.val), ("test", raw.test)];
         Ok(Self { path: raw.path, names, splits })
+    }
+
+    /// Whether it names the pictures of any split.
+    pub(super) fn has_splits(&self) -> bool {
+        self.splits.iter().any(|(_, places)| places.as_ref().is_some_and(|places| !places.0.is_empty()))
     }
 
     /// The folders or list files of one split.

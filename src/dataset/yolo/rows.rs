@@ -6,7 +6,10 @@ use crate::dataset::{
     files,
     truth::{RawBox, Truth},
 };
-use crate::types::{ImageSize, TruthBox};
+use crate::{
+    text,
+    types::{ImageSize, TruthBox},
+};
 use std::{collections::HashSet, io, path::Path};
 
 /// The most that is read of one label file: some hundred thousand boxes.
@@ -21,18 +24,28 @@ const MIN_POINTS: usize = 3;
 /// # Errors
 /// What is wrong, naming the file and, counted from 1, the line.
 pub(in crate::dataset) fn read(path: &Path, num_classes: usize, size: ImageSize) -> Result<Truth<TruthBox>, String> {
+    let Some(rows) = rows(path, num_classes)? else { return Ok(Truth::Missing) };
+    Ok(Truth::Labelled(rows.iter().filter_map(|row| row.to_pixels(size).clip(size)).collect()))
+}
+
+/// The class ids in a label file; none where it cannot be used, which its image tells.
+pub(in crate::dataset) fn classes(path: &Path, num_classes: usize) -> Vec<u32> {
+    let rows = rows(path, num_classes).ok().flatten().unwrap_or_default();
+    rows.iter().map(|row| row.class_id).collect()
+}
+
+/// All rows of a file; `None` where it does not exist.
+fn rows(path: &Path, num_classes: usize) -> Result<Option<Vec<Row>>, String> {
     let bytes = match files::read_capped(path, CAP_BYTES) {
         Ok(bytes) => bytes,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Truth::Missing);
-        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         Err(e) => return Err(format!("{}: cannot read the label file: {e}", path.display())),
     };
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|e| format!("{}: the label file is not text: no UTF-8 at byte {}", path.display(), e.valid_up_to()))?;
+    let text =
+        text::decode(&bytes).map_err(|found| format!("{}: the label file is not text: {found}", path.display()))?;
     let rows =
-        parse(text, num_classes).map_err(|(line, reason)| format!("{} line {line}: {reason}", path.display()))?;
-    Ok(Truth::Labelled(rows.iter().filter_map(|row| row.to_pixels(size).clip(size)).collect()))
+        parse(&text, num_classes).map_err(|(line, reason)| format!("{} line {line}: {reason}", path.display()))?;
+    Ok(Some(rows))
 }
 
 /// One object, in fractions of the picture's size.
@@ -96,7 +109,7 @@ fn parse_row(line: &str, polygon: bool, num_classes: usize) -> Result<(Row, Vec<
         Row { class_id, cx: (x1 + x2) / 2.0, cy: (y1 + y2) / 2.0, w: x2 - x1, h: y2 - y1 }
     } else {
         let [cx, cy, w, h] = values[..] else {
-            return Err(format!("{} columns; a row is `class cx cy w h`, five columns", values.len() + 1));
+            return Err(wrong_columns(&values));
         };
         Row { class_id, cx, cy, w, h }
     };
@@ -110,6 +123,18 @@ fn parse_row(line: &str, polygon: bool, num_classes: usize) -> Result<(Row, Vec<
     // Adding zero makes -0 the same as 0.
     let identity = values.iter().map(|&v| (v as f32 + 0.0).to_bits()).collect();
     Ok((row, identity))
+}
+
+/// What is wrong with a row that has not four coordinates.
+fn wrong_columns(values: &[f64]) -> String {
+    let found = format!("{} columns; a row is `class cx cy w h`, five columns", values.len() + 1);
+    match values {
+        [.., score] if values.len() == 5 && (0.0..=1.0).contains(score) => format!(
+            "{found}. The last one, {score}, looks like a score: these are predictions. For labels save them without scores \
+             (predict or val with save_txt, without save_conf), or cut the last column off"
+        ),
+        _ => found,
+    }
 }
 
 fn parse_number(word: &str) -> Result<f64, String> {
@@ -210,7 +235,13 @@ mod tests {
             ("0 .5 .5 -.001 .1", 1, "width is -0.001, outside 0 to 1"),
             ("0 .5 .5 .2 320", 1, "height is 320, outside 0 to 1"),
             ("0 .5 .5 .2", 1, "4 columns; a row is `class cx cy w h`"),
-            ("0 .5 .5 .2 .1 .9", 1, "6 columns; a row is `class cx cy w h`"),
+            (
+                "0 .5 .5 .2 .1 .9",
+                1,
+                "6 columns; a row is `class cx cy w h`, five columns. The last one, 0.9, looks like a score",
+            ),
+            ("0 .5 .5 .2 .1 1", 1, "without save_conf"),
+            ("0 .5 .5 .2 .1 7", 1, "6 columns; a row is `class cx cy w h`, five columns"),
             ("0", 1, "1 columns"),
             ("0 .1 .1 .2 .2 .3 .3\n0 .5 .5 .2 .1", 2, "5 columns in a file of polygons"),
             ("0 .1 .1 .2 .2 .3 .3 .4", 1, "8 columns in a file of polygons"),

@@ -4,11 +4,11 @@ use super::{DrawnModel, columns::SHOWN};
 use crate::{
     Error, Result,
     cache::MissingLabels,
-    dataset::{Dataset, Truth},
-    eval::{Detector, DetectorOptions},
+    dataset::{Dataset, NameMap, Truth},
+    eval::{Detector, DetectorOptions, evenly, teacher_boxes},
     pipeline::read_file,
     preprocess::{self, DecodeLimits},
-    report::cache_folder::{CacheFolder, evenly, teacher_boxes},
+    report::cache_folder::CacheFolder,
     types::{Detection, LabelBox},
     words::counted,
 };
@@ -110,10 +110,11 @@ impl Candidates {
         Ok(Self { images: images.collect(), names, available, notes })
     }
 
-    /// Images of a data set, without a teacher. Those whose labels cannot be read are left out.
-    pub fn of_dataset(dataset: &Dataset) -> Self {
+    /// Images of a data set, without a teacher, its classes under the names of `class_map`. Those whose labels cannot be read are
+    /// left out.
+    pub fn of_dataset(dataset: &Dataset, class_map: &NameMap) -> Self {
         let available = dataset.samples.len();
-        let names = Names { list: dataset.class_names.clone().unwrap_or_default() };
+        let names = Names { list: class_map.renamed(dataset.class_names.as_deref().unwrap_or_default()) };
         let candidate = |sample: &crate::dataset::Sample| {
             let size = preprocess::size_of(&read_file(&sample.path).ok()?, &DecodeLimits::default()).ok()?;
             let labels = match sample.labels(size).ok()? {

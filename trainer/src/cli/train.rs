@@ -3,7 +3,7 @@
 use super::progress::TrainProgress;
 use crate::{
     Error, Result,
-    dataset::DataSource,
+    dataset::{DataSource, NameMap},
     student::Scale,
     train::{
         ClsLoss, Decay, Distill, EpochRow, Event, OptimizerKind, Precision, Run, Settings, Start, TrainOptions,
@@ -130,6 +130,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         start: start(&args.model)?,
         out: args.out.clone(),
         data,
+        class_map: NameMap::new(args.map.iter().cloned())?,
         validate: args.val_split.as_deref() != Some(NO_VALIDATION),
         val_split: args.val_split.clone().filter(|split| split != NO_VALIDATION),
         imgsz: args.imgsz,

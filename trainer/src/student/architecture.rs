@@ -9,6 +9,9 @@ pub const REG_MAX: usize = 16;
 /// Input pixels per cell of the three feature levels; anchors follow in this order, row by row.
 pub const STRIDES: [u32; 3] = [8, 16, 32];
 
+/// What a batch normalisation adds to its variance (Ultralytics' `initialize_weights`).
+pub(super) const NORM_EPS: f64 = 1e-3;
+
 /// The index of the head in Ultralytics' list of layers.
 const HEAD: usize = 22;
 

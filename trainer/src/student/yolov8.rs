@@ -4,13 +4,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     Scale,
-    architecture::{Architecture, ConvId, ConvSpec, LevelOutput, Ops, Then},
+    architecture::{Architecture, ConvId, ConvSpec, LevelOutput, NORM_EPS, Ops, Then},
     params::ParamSpec,
     state::{State, Values},
 };
 
-/// Ultralytics' `initialize_weights`.
-pub(super) const NORM_EPS: f64 = 1e-3;
 /// Share of the newest batch in the running statistics.
 const NORM_MOMENTUM: f64 = 0.03;
 

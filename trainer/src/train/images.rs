@@ -3,8 +3,8 @@
 use super::data::{TrainImage, TrainSet};
 use crate::{
     Error, Result,
-    cache::{CacheReader, ImageView, MissingLabels},
-    dataset::{ClassMap, DataSource, Dataset, Sample, paths, refuse_if_moved},
+    cache::{CacheReader, ImageView, LabelsState, MissingLabels},
+    dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
     student::STRIDES,
@@ -104,12 +104,18 @@ pub fn source_of(cache: &CacheReader, split: &str) -> Result<DataSource> {
 }
 
 /// The images of a cache. Their labels are the cache's, or those of `dataset` where one is given: it is matched by path,
-/// and a picture that changed since is found when it is read, by its digest.
+/// and a picture that changed since is found when it is read, by its digest. Its classes are the teacher's under the names of
+/// `class_map`.
 ///
 /// # Errors
 /// [`Error::Mismatch`] where `dataset` lacks images of the cache or has classes that the teacher does not know,
 /// [`Error::Cache`] where the cache is damaged.
-pub fn from_cache(cache: &CacheReader, dataset: Option<&Dataset>, input: ImageSize) -> Result<TrainImages> {
+pub fn from_cache(
+    cache: &CacheReader,
+    dataset: Option<&Dataset>,
+    class_map: &NameMap,
+    input: ImageSize,
+) -> Result<TrainImages> {
     let manifest = cache.manifest();
     let mut found = TrainImages::default();
     if !manifest.failures.is_empty() {
@@ -127,7 +133,7 @@ pub fn from_cache(cache: &CacheReader, dataset: Option<&Dataset>, input: ImageSi
             }
             refuse_if_moved(&root, found.images.iter().map(|image| image.path.as_path()))?;
         }
-        Some(dataset) => with_labels_of(dataset, cache, &views, &mut found, input)?,
+        Some(dataset) => with_labels_of(dataset, class_map, cache, &views, &mut found, input)?,
     }
     Ok(found)
 }
@@ -148,6 +154,7 @@ fn stored_labels(view: &ImageView<'_>) -> Option<Vec<LabelBox>> {
 /// The cache's images with the labels that the data set has now.
 fn with_labels_of(
     dataset: &Dataset,
+    class_map: &NameMap,
     cache: &CacheReader,
     views: &[ImageView<'_>],
     found: &mut TrainImages,
@@ -155,7 +162,12 @@ fn with_labels_of(
 ) -> Result<()> {
     let manifest = cache.manifest();
     let class_map = match &dataset.class_names {
-        Some(names) => Some(ClassMap::new(names, &manifest.teacher.class_names)?),
+        Some(_) => {
+            let (map, notes) = ClassMap::of(dataset, &manifest.teacher.class_names, class_map)
+                .map_err(|error| with_other_ways(error, manifest.dataset.labels))?;
+            found.notes.extend(notes);
+            Some(map)
+        }
         None => None,
     };
     let samples: HashMap<&str, &Sample> = dataset.samples.iter().map(|s| (s.relative.as_str(), s)).collect();
@@ -212,21 +224,41 @@ fn with_labels_of(
     Ok(())
 }
 
-/// The images of a data set, without a cache. `class_names` are the student's.
+/// What can be done where the labels of a data set have classes that the teacher lacks: docs/classes.md.
+fn with_other_ways(error: Error, labels: LabelsState) -> Error {
+    let Error::Mismatch { found, remedy } = error else { return error };
+    let without = match labels {
+        LabelsState::Stored => "the labels are then the cache's",
+        LabelsState::Ignored | LabelsState::Absent => {
+            "the cache holds no labels, and a student learns from the teacher alone with --cls-loss bckd"
+        }
+    };
+    Error::Mismatch {
+        found,
+        remedy: format!(
+            "{remedy} Or leave --data out: {without}.\n  Or train a teacher on your labels first. docs/classes.md tells more."
+        ),
+    }
+}
+
+/// The images of a data set, without a cache; the student's classes are its own.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where the data set has classes that are not among them, or no labels.
-pub fn from_dataset(dataset: &Dataset, class_names: &[String], input: ImageSize) -> Result<TrainImages> {
+/// [`Error::Mismatch`] where the data set has no labels, or none that names a class.
+pub fn from_dataset(dataset: &Dataset, input: ImageSize) -> Result<TrainImages> {
     let Some(names) = &dataset.class_names else {
         return Err(Error::Mismatch {
             found: format!(
                 "{} carries no labels, and without a cache there is nothing else to learn from",
                 dataset.root.display()
             ),
-            remedy: "Give a labelled data set, or a --cache that a teacher filled.".into(),
+            remedy: match &dataset.unread_labels {
+                Some(unread) => format!("{unread}."),
+                None => "Give a labelled data set, or a --cache that a teacher filled.".into(),
+            },
         });
     };
-    let map = ClassMap::new(names, class_names)?;
+    let map = ClassMap::new(names, names)?;
     let one = |(image_id, sample): (i64, &Sample)| {
         let fail = |stage, reason| failure(image_id, &sample.relative, stage, reason);
         let size = size_of(&sample.path).map_err(|reason| fail(FailureStage::Decode, reason))?;
@@ -244,6 +276,14 @@ pub fn from_dataset(dataset: &Dataset, class_names: &[String], input: ImageSize)
             Err(failure) => found.failures.push(failure),
         }
     }
+    if names.is_empty() {
+        let mut lines = vec![format!("{}: its labels name no class", dataset.root.display())];
+        lines.extend(words::reasons(&found.failures, ""));
+        return Err(Error::Mismatch {
+            found: lines.join("\n"),
+            remedy: "Give a data set with labelled objects, or another --split.".into(),
+        });
+    }
     Ok(found)
 }
 
@@ -255,21 +295,18 @@ fn labels(truth: Vec<TruthBox>) -> Vec<LabelBox> {
 /// Ground truth by image id: how the image lies in the input and what is on it.
 pub type Truths = HashMap<i64, (LetterboxPlan, Vec<TruthBox>)>;
 
-/// The images of a validation split with their ground truth. What cannot be read becomes a failure.
-///
-/// # Errors
-/// [`Error::Mismatch`] where the split has classes that are not the student's.
+/// The images of a validation split with their ground truth, in the student's classes by `map`. What cannot be read becomes a
+/// failure.
 pub fn for_validation(
     dataset: &Dataset,
-    class_names: &[String],
+    map: &ClassMap,
     input: ImageSize,
     failures: &mut Vec<Failure>,
-) -> Result<(Vec<TrainImage>, Truths)> {
-    let map = ClassMap::new(dataset.class_names.as_deref().unwrap_or_default(), class_names)?;
+) -> (Vec<TrainImage>, Truths) {
     let one = |(image_id, sample): (i64, &Sample)| {
         let fail = |stage, reason| failure(image_id, &sample.relative, stage, reason);
         let size = size_of(&sample.path).map_err(|reason| fail(FailureStage::Decode, reason))?;
-        let truth = mapped_truth(sample, &map, size, MissingLabels::Background);
+        let truth = mapped_truth(sample, map, size, MissingLabels::Background);
         let truth = truth.map_err(|reason| fail(FailureStage::Labels, reason))?;
         let (path, relative) = (sample.path.clone(), sample.relative.clone());
         let image = TrainImage { image_id, path, relative, expected_sha256: None, labels: Some(Vec::new()) };
@@ -287,7 +324,7 @@ pub fn for_validation(
             Err(failure) => failures.push(failure),
         }
     }
-    Ok((images, truths))
+    (images, truths)
 }
 
 /// The truths of the images that could be decoded, in their order.

@@ -1,7 +1,13 @@
 //! Everything that decides what a training run does.
 
 use super::{loss::ClsLoss, schedule::Decay};
-use crate::{Error, Result, dataset::DataSource, fsio, report::RunData, student::Scale};
+use crate::{
+    Error, Result,
+    dataset::{DataSource, NameMap},
+    fsio,
+    report::RunData,
+    student::Scale,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -117,6 +123,8 @@ pub struct TrainOptions {
     pub out: PathBuf,
     /// The data set, where one is named; its `split` is the one to train on without a cache.
     pub data: Option<DataSource>,
+    /// Classes of the data set that the cache's teacher has under other names, beside what the cache says itself.
+    pub class_map: NameMap,
     /// Split to validate on, where the user names one.
     pub val_split: Option<String>,
     /// Whether to validate at all.

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, to_hex},
-    dataset::{DataSource, Dataset},
+    cache::{CacheReader, LabelsState, to_hex},
+    dataset::{ClassMap, DataSource, Dataset, NameMap},
     report::RunData,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
-    words::counted,
+    words::{self, counted},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -59,6 +59,7 @@ struct Sources {
     input: ImageSize,
     described: String,
     validation: Option<Validation>,
+    class_map: NameMap,
 }
 
 /// What is scored: never without an object.
@@ -111,6 +112,7 @@ impl Run {
                 &options.out,
                 options.cache.as_deref(),
                 sources.validation.as_ref().map(|validation| &validation.source),
+                &sources.class_map,
             ),
             settings: options.settings.clone(),
         };
@@ -118,7 +120,7 @@ impl Run {
         // From here on there is a folder: where the start fails, it goes again with all that this start put there.
         let folder = RunFolder::open(&options.out, options.overwrite)?;
         let resumed = resumed(&folder, &config, options.resume, &mut notes)?;
-        let Sources { cache, images, class_names, described, validation, input } = sources;
+        let Sources { cache, images, class_names, described, validation, input, .. } = sources;
         notes.extend([images.too_small(input), images.only_background()].into_iter().flatten());
         notes.extend(images.notes);
         let num_val = validation.as_ref().map_or(0, |validation| validation.images.len());
@@ -183,9 +185,16 @@ impl Sources {
         let side = input_side(options, cache.as_deref())?;
         let input = ImageSize { width: side, height: side };
         let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
+        if let Some(data) = &data {
+            options.class_map.refuse_foreign(data)?;
+        }
+        let class_map = match &cache {
+            Some(cache) => options.class_map.or(&cache.manifest().dataset.class_map),
+            None => NameMap::default(),
+        };
         let (images, class_names, described) = match (&cache, &data) {
             (Some(cache), data) => {
-                let images = images::from_cache(cache, data.as_ref(), input)?;
+                let images = images::from_cache(cache, data.as_ref(), &class_map, input)?;
                 let labels = data
                     .as_ref()
                     .map_or("labels from the cache".into(), |d| format!("labels from {}", d.root.display()));
@@ -194,7 +203,7 @@ impl Sources {
             }
             (None, Some(data)) => {
                 let names = data.class_names.clone().unwrap_or_default();
-                let images = images::from_dataset(data, &names, input)?;
+                let images = images::from_dataset(data, input)?;
                 (images, names, format!("{} ({}), labels alone", data.root.display(), data.format.as_str()))
             }
             (None, None) => {
@@ -208,11 +217,12 @@ impl Sources {
             let of_build = cache.as_ref().map_or(&[][..], |cache| cache.manifest().failures.as_slice());
             return Err(images::none_left(TRAINED, &[of_build, &images.failures].concat()));
         }
-        let validation = match validation(options, cache.as_deref(), &images, notes)? {
+        let student = StudentClasses { names: &class_names, map: &class_map };
+        let validation = match validation(options, cache.as_deref(), &images, &student, notes)? {
             None => None,
-            Some((dataset, source)) => Validation::open(&dataset, source, &class_names, input, notes)?,
+            Some((dataset, source, classes)) => Validation::open(&dataset, source, &classes, input, notes)?,
         };
-        Ok(Self { cache, images, class_names, input, described, validation })
+        Ok(Self { cache, images, class_names, input, described, validation, class_map })
     }
 }
 
@@ -222,12 +232,12 @@ impl Validation {
     fn open(
         dataset: &Dataset,
         source: DataSource,
-        class_names: &[String],
+        classes: &ClassMap,
         input: ImageSize,
         notes: &mut Vec<String>,
     ) -> Result<Option<Self>> {
         let mut failures = Vec::new();
-        let (images, truths) = images::for_validation(dataset, class_names, input, &mut failures)?;
+        let (images, truths) = images::for_validation(dataset, classes, input, &mut failures);
         if images.is_empty() {
             return Err(images::none_left(VALIDATED, &failures));
         }
@@ -242,6 +252,19 @@ impl Validation {
 
 fn open_cache(path: &Path) -> Result<CacheReader> {
     let cache = CacheReader::open(path)?;
+    let failures = &cache.manifest().failures;
+    if cache.is_empty() && !failures.is_empty() {
+        let reasons = words::reasons(failures, " (`logitcache inspect --json` has all)");
+        return Err(Error::Cache {
+            path: path.to_owned(),
+            found: format!(
+                "no image is in it; {} failed when it was built:\n{}",
+                failures.len(),
+                reasons.join("\n")
+            ),
+            remedy: "Mend the images or their labels and run the same `logitcache build` again.".into(),
+        });
+    }
     if cache.manifest().complete {
         return Ok(cache);
     }
@@ -303,13 +326,20 @@ fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32
     }
 }
 
-/// The data set to validate on and where it was found; `None` where there is none, with a note that says why.
+/// The classes that a data set must have, under these names or under those of the map.
+struct StudentClasses<'a> {
+    names: &'a [String],
+    map: &'a NameMap,
+}
+
+/// The data set to validate on; `None` where there is none, with a note that says why.
 fn validation(
     options: &TrainOptions,
     cache: Option<&CacheReader>,
     images: &TrainImages,
+    student: &StudentClasses<'_>,
     notes: &mut Vec<String>,
-) -> Result<Option<(Dataset, DataSource)>> {
+) -> Result<Option<(Dataset, DataSource, ClassMap)>> {
     if !options.validate {
         return Ok(None);
     }
@@ -326,7 +356,21 @@ fn validation(
             if dataset.samples.iter().map(|s| &s.path).eq(trained) {
                 notes.push("the validation images are the training images: scores say nothing of new ones".into());
             }
-            Ok(Some((dataset, source)))
+            match ClassMap::of(&dataset, student.names, student.map) {
+                Ok((classes, found)) => {
+                    notes.extend(found.into_iter().map(|note| format!("validation: {note}")));
+                    Ok(Some((dataset, source, classes)))
+                }
+                // Whoever built without labels because of their classes need not hear of them again.
+                Err(Error::Mismatch { found, .. })
+                    if options.val_split.is_none()
+                        && cache.is_some_and(|c| c.manifest().dataset.labels != LabelsState::Stored) =>
+                {
+                    notes.push(format!("no validation: {}", found.replace("\n ", ";")));
+                    Ok(None)
+                }
+                Err(error) => Err(of_validation(error, split, cache.is_some())),
+            }
         }
         Ok((dataset, _)) if options.val_split.is_some() => Err(Error::Mismatch {
             found: format!("{} has no labels to validate with", dataset.root.display()),
@@ -341,6 +385,16 @@ fn validation(
             notes.push(format!("no validation: {error}"));
             Ok(None)
         }
+    }
+}
+
+/// What can be done where the split to validate on has classes that the student lacks.
+fn of_validation(error: Error, split: &str, has_cache: bool) -> Error {
+    let Error::Mismatch { found, remedy } = error else { return error };
+    let remedy = if has_cache { remedy } else { "Name in both splits what the student is to learn.".into() };
+    Error::Mismatch {
+        found: format!("the split {split}, for validation: {found}"),
+        remedy: format!("{remedy} Or validate on nothing: --val-split none."),
     }
 }
 
@@ -390,13 +444,20 @@ fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<Strin
     }
     let unlabelled = sources.images.images.iter().filter(|i| i.labels.is_none()).count();
     if unlabelled > 0 && settings.cls_loss == ClsLoss::SoftmaxKl {
+        let remedy = match manifest.dataset.labels {
+            LabelsState::Ignored => {
+                "Use --cls-loss bckd or bce. Or give the labels: --data D, with --map NAME=TEACHERS_NAME for classes that the teacher has \
+                 under another name (docs/classes.md)."
+            }
+            _ => "Use --cls-loss bckd or bce.",
+        };
         return refuse(
             format!(
                 "{unlabelled} of {} images have no labels, and softmax-kl alone cannot teach scores: a softmax does not see the \
                  level of its logits, and YOLOv8 has no background class",
                 sources.images.images.len()
             ),
-            "Use --cls-loss bckd or bce.",
+            remedy,
         );
     }
     let images = sources.images.images.len();

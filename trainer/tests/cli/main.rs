@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, dead_code)]
 #![cfg(feature = "libtorch")]
 
+mod classes;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod demo;
+mod field_files;
 mod starts;
 #[path = "../../../tests/cli/support.rs"]
 mod support;

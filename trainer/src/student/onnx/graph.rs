@@ -4,9 +4,8 @@ use prost::bytes::Bytes;
 
 use crate::{
     student::{
-        architecture::{ConvId, ConvSpec, Ops, Then},
+        architecture::{ConvId, ConvSpec, NORM_EPS, Ops, Then},
         state::State,
-        yolov8::NORM_EPS,
     },
     teacher::onnx_proto::{
         AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,

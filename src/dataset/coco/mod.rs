@@ -1,0 +1,211 @@
+//! COCO `instances.json`: one file of images, categories and boxes (`[x, y, width, height]` in pixels).
+//!
+//! Class ids are the categories in increasing order of their ids, numbered from 0: ids that are whole numbers by value (also where
+//! they are written as text), then words by their bytes. A category that only groups others is none. Crowd regions (`iscrowd`) are
+//! no labels, as for Ultralytics' converter; scoring sees them. An image without annotations is background; a file without an
+//! `annotations` list (as COCO's `image_info_*.json`) carries no labels.
+
+mod file;
+mod non_finite;
+mod value;
+
+use super::{
+    DataSource, Dataset, DatasetFormat, Sample, fault, files,
+    notes::Note,
+    paths,
+    truth::{Parsed, RawBox, TruthSource},
+};
+use crate::Result;
+use file::{Annotation, Category, Image, entry_name};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use value::Id;
+
+/// Opens a COCO file, given as an absolute path.
+pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
+    let content = file::read(json)?;
+    let root = images_dir(json, source, &content.images)?;
+    let pictures: Vec<PathBuf> = content.images.iter().map(|image| paths::named(&root, &image.file_name)).collect();
+    refuse_doubles(json, &content.images, &pictures)?;
+    let mut notes = Vec::new();
+
+    let Some(annotations) = content.annotations else {
+        let samples = pictures.into_iter().map(|path| Sample::new(&root, path, TruthSource::NoLabels)).collect();
+        notes.push("the file has no `annotations` list, so the data set carries no labels".into());
+        return Ok(Dataset::new(root, DatasetFormat::Coco, None, samples, notes));
+    };
+    let used: HashSet<&Id> = annotations.iter().map(|annotation| &annotation.category_id).collect();
+    let (class_names, class_ids) = classes(json, content.categories, &used, &mut notes)?;
+    let mut boxes = boxes_by_image(json, &content.images, annotations, &class_ids, &mut notes)?;
+    let file: Arc<Path> = Arc::from(json);
+    let samples = content
+        .images
+        .into_iter()
+        .zip(pictures)
+        .map(|(image, picture)| {
+            let of_image = boxes.remove(&image.id).unwrap_or(Ok(Vec::new()));
+            let (declared, boxes) = match image.size {
+                Ok(declared) => (declared, of_image),
+                Err(reason) => (None, Err(reason.into())),
+            };
+            let parsed = Parsed { file: file.clone(), entry: Some(format!("image id {}", image.id)), declared, boxes };
+            Sample::new(&root, picture, TruthSource::Parsed(Box::new(parsed)))
+        })
+        .collect();
+    Ok(Dataset::new(root, DatasetFormat::Coco, Some(class_names), samples, notes))
+}
+
+/// The folder of the pictures: `--images`, or the first usual place beside the file that holds the first picture.
+fn images_dir(json: &Path, source: &DataSource, images: &[Image]) -> Result<PathBuf> {
+    if let Some(given) = &source.images_dir {
+        let dir = paths::absolute(given);
+        if files::is_dir(&dir) {
+            return Ok(dir);
+        }
+        return Err(fault(
+            given,
+            "--images is not a folder",
+            "Give the folder that the file names of the JSON are in.",
+        ));
+    }
+    let here = json.parent().unwrap_or(Path::new("/"));
+    let Some(first) = images.first() else { return Ok(here.to_path_buf()) };
+    // `annotations/instances_train2017.json` goes with `train2017/` or `images/train2017/`.
+    let stem = json.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let split = stem.strip_prefix("instances_").unwrap_or(stem);
+    let tried: Vec<PathBuf> =
+        [".", "images", split, "../images", &format!("../{split}"), &format!("../images/{split}")]
+            .iter()
+            .map(|place| paths::absolute(&here.join(place)))
+            .collect();
+    if let Some(dir) = tried.iter().find(|dir| paths::named(dir, &first.file_name).is_file()) {
+        return Ok(dir.clone());
+    }
+    let tried: Vec<String> = tried.iter().map(|dir| dir.display().to_string()).collect();
+    Err(fault(
+        json,
+        format!("the first picture, {:?}, is in none of: {}", first.file_name, tried.join(", ")),
+        "Say where the pictures are with --images DIR.",
+    ))
+}
+
+/// Refuses what would give one image to two entries. `pictures` are those of `images`, in order.
+fn refuse_doubles(json: &Path, images: &[Image], pictures: &[PathBuf]) -> Result<()> {
+    let mut ids = HashSet::new();
+    let mut first_of: HashMap<&Path, &Image> = HashMap::new();
+    for (image, picture) in images.iter().zip(pictures) {
+        let Image { id, file_name, .. } = image;
+        if !ids.insert(id) {
+            return Err(fault(json, format!("image id {id} occurs twice in `images`"), "Give every image its own id."));
+        }
+        if let Some(other) = first_of.insert(picture, image) {
+            let found = match &other.file_name == file_name {
+                true => format!("images {} and {id} both have the file_name {file_name:?}", other.id),
+                false => format!(
+                    "images {} and {id} have the file_names {:?} and {file_name:?}, which are one file",
+                    other.id, other.file_name
+                ),
+            };
+            return Err(fault(json, found, "Keep one entry for each picture and move the annotations to it."));
+        }
+    }
+    Ok(())
+}
+
+/// Names in increasing order of category ids, and the class id of each category id. A category that no annotation uses and that
+/// another one names as its `supercategory` is a group of classes, as in exports of Roboflow, and none itself.
+fn classes(
+    json: &Path,
+    categories: Vec<Category>,
+    used: &HashSet<&Id>,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<String>, HashMap<Id, u32>)> {
+    let mut by_id: BTreeMap<Id, Category> = BTreeMap::new();
+    for category in categories {
+        let id = category.id.clone();
+        if let Some(other) = by_id.insert(id.clone(), category) {
+            let found = format!("category id {id} occurs twice in `categories` (once as {:?})", other.name);
+            return Err(fault(json, found, "Give every category its own id."));
+        }
+    }
+    let mut below: HashMap<&str, Vec<&Id>> = HashMap::new();
+    for category in by_id.values() {
+        if let Some(group) = &category.supercategory {
+            let members = below.entry(group).or_default();
+            // Two tell whether there is another one.
+            if members.len() < 2 {
+                members.push(&category.id);
+            }
+        }
+    }
+    let is_group = |category: &&Category| {
+        let members = below.get(category.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+        !used.contains(&category.id) && members.iter().any(|&id| id != &category.id)
+    };
+    let mut groups = Note::new(
+        "category only groups others and has no annotation; it is not taken for a class",
+        "categories only group others and have no annotations; they are not taken for classes",
+    );
+    by_id.values().filter(is_group).for_each(|category| groups.add(format_args!("{:?}", category.name)));
+    groups.finish(notes);
+    let kept = || by_id.values().filter(|category| !is_group(category));
+    let ids = kept().map(|category| category.id.clone()).zip(0..).collect();
+    Ok((kept().map(|category| category.name.clone()).collect(), ids))
+}
+
+type Boxes = Result<Vec<RawBox>, String>;
+
+fn boxes_by_image(
+    json: &Path,
+    images: &[Image],
+    annotations: Vec<Annotation>,
+    class_ids: &HashMap<Id, u32>,
+    notes: &mut Vec<String>,
+) -> Result<HashMap<Id, Boxes>> {
+    let mut boxes: HashMap<Id, Boxes> = images.iter().map(|image| (image.id.clone(), Ok(Vec::new()))).collect();
+    let mut crowds = Note::new(
+        "crowd region is not taken for an object, in image id",
+        "crowd regions are not taken for objects, in image ids",
+    );
+    let mut areas = Note::new(
+        "annotation has an area that is no number; that of its box is taken",
+        "annotations have areas that are no numbers; those of their boxes are taken",
+    );
+    for (position, annotation) in annotations.into_iter().enumerate() {
+        let Annotation { id, image_id, category_id, corners, area, is_crowd } = annotation;
+        let name = || entry_name("annotation", id.as_ref(), position);
+        let unknown = |kind: &str, id: &Id, list: &str| {
+            let found = format!("{} is of {kind} id {id}, which is not in `{list}`", name());
+            fault(json, found, format!("Add the {kind} to `{list}`, or remove its annotations."))
+        };
+        let Some(of_image) = boxes.get_mut(&image_id) else {
+            return Err(unknown("image", &image_id, "images"));
+        };
+        let Some(&class_id) = class_ids.get(&category_id) else {
+            return Err(unknown("category", &category_id, "categories"));
+        };
+        let area_px2 = area.unwrap_or_else(|reason| {
+            areas.add(format_args!("{} ({reason})", name()));
+            None
+        });
+        if is_crowd == Ok(true) {
+            crowds.add(&image_id);
+        }
+        match (is_crowd, corners) {
+            (Ok(is_crowd), Ok(xyxy_px)) => {
+                if let Ok(list) = of_image {
+                    list.push(RawBox { class_id, xyxy_px, area_px2, is_crowd });
+                }
+            }
+            // A crowd without a usable box tells nothing.
+            (Ok(true), Err(_)) => {}
+            (Err(reason), _) | (_, Err(reason)) => *of_image = Err(format!("{}: {reason}", name())),
+        }
+    }
+    crowds.finish(notes);
+    areas.finish(notes);
+    Ok(boxes)
+}
