@@ -138,7 +138,7 @@ fn int8_exports_of_the_field() {
         for store in ["all", "cls"] {
             let out = dir.path().join(format!("{name}-{store}"));
             let run = build(&model, &pictures, &out, &[("--store", store)]).expect(0);
-            let run = run.says(&["yolov8-dfl, 6 classes", &format!("{input}, {anchors} anchors, int8")]);
+            let run = run.says(&["yolov8-dfl, 6 classes", input, &format!("{anchors} anchors, int8")]);
             for word in ["fp32", "without DFL", "corners", "no DFL"] {
                 assert!(!run.stderr.contains(word), "{word:?} is said in: {}", run.stderr);
             }
