@@ -110,7 +110,12 @@ fn policies() -> Vec<Policy> {
     }
     for share in [0.95, 0.97, 0.98] {
         let keep = move |a: &Anchors| covering(a.scores.iter().copied(), share).min(1000);
-        list.push(policy(format!("scores {share}, class 1 up to 32, else 0.998, 8bit-dfl"), keep, all_up_to(32, 0.998), Bits8Dfl));
+        list.push(policy(
+            format!("scores {share}, class 1 up to 32, else 0.998, 8bit-dfl"),
+            keep,
+            all_up_to(32, 0.998),
+            Bits8Dfl,
+        ));
     }
     for rows in [100, 200, 400] {
         let keep = squares(0.9998);
@@ -365,9 +370,12 @@ fn main() {
             std::fs::write(path, &details).unwrap();
         }
     }
-    let names: Vec<&String> = summaries.iter().flat_map(|s| s.bytes.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let names: Vec<&String> =
+        summaries.iter().flat_map(|s| s.bytes.keys()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     println!("kB an image of {}", names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join("; "));
-    println!("| selection | kB an image | softmax-kl | bckd | bce | DFL | box | box, untrained |\n|---|---|---|---|---|---|---|---|");
+    println!(
+        "| selection | kB an image | softmax-kl | bckd | bce | DFL | box | box, untrained |\n|---|---|---|---|---|---|---|---|"
+    );
     for (policy, summary) in policies.iter().zip(&summaries) {
         let sizes: Vec<String> = summary.bytes.values().map(|b| format!("{:.0}", b / 1000.0)).collect();
         let worst = ["softmax-kl", "bckd", "bce", "dfl", "box", "box, untrained"].map(|key| {

@@ -86,7 +86,8 @@ fn without_dfl_logits_there_is_no_such_column() {
 
 #[test]
 fn compact_logits_come_back_equal() {
-    let shapes = [(3, 4, Store::All), (80, 16, Store::All), (1, 1, Store::All), (3, 4, Store::Cls), (300, 2, Store::All)];
+    let shapes =
+        [(3, 4, Store::All), (80, 16, Store::All), (1, 1, Store::All), (3, 4, Store::Cls), (300, 2, Store::All)];
     let makers = [compact_manifest, half_compact_manifest];
     for ((classes, reg_max, store), make) in shapes.into_iter().flat_map(|shape| makers.map(|make| (shape, make))) {
         let folder = tempfile::tempdir().unwrap();

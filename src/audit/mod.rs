@@ -11,7 +11,5 @@ mod report;
 mod run;
 
 pub use gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
-pub use report::{
-    AuditReport, BlankImages, DriftReport, DroppedShares, Limits, LostCosine, TermFidelity, WorstImage,
-};
+pub use report::{AuditReport, BlankImages, DriftReport, DroppedShares, Limits, LostCosine, TermFidelity, WorstImage};
 pub use run::{Audit, AuditOptions};

@@ -5,8 +5,8 @@
 //! DuckDB reads BYTE_STREAM_SPLIT of types of 4 and 8 bytes only. Pages are of version 1, in which levels are compressed too:
 //! those of two lists would take about 7 bytes a row.
 
-use super::table_file::RowGroupWriter;
 use super::codebook::Codebook;
+use super::table_file::RowGroupWriter;
 use crate::types::LogitType;
 use parquet::{
     basic::{Compression, Encoding, Type, ZstdLevel},

@@ -255,7 +255,11 @@ impl Eval {
     fn nothing_to_score(&self, failures: &[Failure]) -> Error {
         let samples = self.dataset.samples.len();
         if failures.is_empty() {
-            return no_labels(&self.options, &self.dataset, format!("none of {} has labels", counted(samples, "image")));
+            return no_labels(
+                &self.options,
+                &self.dataset,
+                format!("none of {} has labels", counted(samples, "image")),
+            );
         }
         let reasons = words::reasons(failures, "").join("\n");
         Error::Dataset {

@@ -117,24 +117,20 @@ impl TeacherModel {
         };
         let probabilities: Vec<f32> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
         let strides: Vec<f32> = cells(&self.head, self.input).map(|(_, _, stride)| stride).collect();
-        let reference = Reference {
-            anchors,
-            probabilities: &probabilities,
-            boxes: &boxes,
-            strides: &strides,
-            input: self.input,
-        };
+        let reference =
+            Reference { anchors, probabilities: &probabilities, boxes: &boxes, strides: &strides, input: self.input };
         let tolerance = Tolerance::of(self.precision, self.taps.steps);
         let proof = if self.quantized.is_some() { float } else { own };
         let recognised: Vec<_> = proof.iter().map(|output| recognise(output, &reference, &tolerance)).collect();
-        let (max_box_error_px, max_score_error) =
-            largest(recognised.iter().flatten().map(|(_, errors)| *errors)).ok_or_else(|| {
+        let (max_box_error_px, max_score_error) = largest(recognised.iter().flatten().map(|(_, errors)| *errors))
+            .ok_or_else(|| {
                 let difference = recognised.iter().find_map(|result| result.as_ref().err().cloned());
                 refuse(difference.unwrap_or_else(|| "its outputs do not hold both boxes and scores".to_owned()))
             })?;
-        let measured = own.iter().zip(&recognised).filter_map(|(output, result)| {
-            result.as_ref().ok().map(|(ending, _)| measure(output, ending, &reference))
-        });
+        let measured = own
+            .iter()
+            .zip(&recognised)
+            .filter_map(|(output, result)| result.as_ref().ok().map(|(ending, _)| measure(output, ending, &reference)));
         let rounding = self.quantized.as_ref().and_then(|_| largest(measured));
         let rounding = rounding.map(|(max_box_px, max_score)| Rounding { max_box_px, max_score });
         Ok(SelfCheck { anchors, max_box_error_px, max_score_error, rounding, image_time })
@@ -144,7 +140,9 @@ impl TeacherModel {
     fn not_as_found(&self, why: &str) -> Refusal {
         match &self.quantized {
             Some(how) => Refusal::new(
-                format!("this model is quantized ({how}), and its head, as found in the graph, does not behave as one: {why}."),
+                format!(
+                    "this model is quantized ({how}), and its head, as found in the graph, does not behave as one: {why}."
+                ),
                 USE_FLOAT,
             ),
             None => Refusal::new(

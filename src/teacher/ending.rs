@@ -328,7 +328,14 @@ mod tests {
             (|[x, y, w, h], s| [&[x / 64.0, y / 32.0, w / 64.0, h / 32.0][..], &s].concat(), true, true),
             (|b, s| [&corners(b)[..], &[best(s).0, best(s).1]].concat(), true, true),
             (|b, _| b.to_vec(), true, false),
-            (|b, _| { let [l, t, r, b] = corners(b); vec![t / 32.0, l / 64.0, b / 32.0, r / 64.0] }, true, false),
+            (
+                |b, _| {
+                    let [l, t, r, b] = corners(b);
+                    vec![t / 32.0, l / 64.0, b / 32.0, r / 64.0]
+                },
+                true,
+                false,
+            ),
             (|[x, y, w, h], _| vec![x - w / 2.0, y - h / 2.0, w, h], true, false),
             (|_, s| s.to_vec(), false, true),
             (|_, s| vec![best(s).0], false, true),
@@ -338,9 +345,11 @@ mod tests {
         with_reference(|reference| {
             for (i, (row, boxes, scores)) in rows.into_iter().enumerate() {
                 let table = output(reference, row);
-                let transposed: Vec<f32> = (0..table[0].len()).flat_map(|k| table.iter().map(move |row| row[k])).collect();
+                let transposed: Vec<f32> =
+                    (0..table[0].len()).flat_map(|k| table.iter().map(move |row| row[k])).collect();
                 for values in [table.concat(), transposed] {
-                    let (ending, errors) = recognise(&values, reference, &STRICT).unwrap_or_else(|e| panic!("{i}: {e}"));
+                    let (ending, errors) =
+                        recognise(&values, reference, &STRICT).unwrap_or_else(|e| panic!("{i}: {e}"));
                     assert_eq!((errors.box_px.is_some(), errors.score.is_some()), (boxes, scores), "{i}");
                     assert_eq!(measure(&values, &ending, reference), errors, "{i}");
                 }
@@ -354,7 +363,11 @@ mod tests {
             let mut values = output(reference, |b, s| [&b[..], &s].concat()).concat();
             let says = |values: &[f32]| recognise(values, reference, &STRICT).unwrap_err();
             values[5 * 7 + 2] += 1.0;
-            assert!(says(&values).contains("probability") || says(&values).contains("box of anchor"), "{}", says(&values));
+            assert!(
+                says(&values).contains("probability") || says(&values).contains("box of anchor"),
+                "{}",
+                says(&values)
+            );
             let mut best_class = output(reference, |_, s| vec![best(s).1]).concat();
             best_class[4] = 17.0;
             assert!(recognise(&best_class, reference, &STRICT).is_err());

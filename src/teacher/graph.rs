@@ -84,7 +84,8 @@ impl<'g> GraphIndex<'g> {
         };
         let distinct: HashSet<*const TensorProto> =
             self.graph.node.iter().flat_map(weights).map(std::ptr::from_ref).collect();
-        let values = |tensor: &TensorProto| tensor.dims.iter().fold(1u64, |size, dim| size.saturating_mul(dim.unsigned_abs()));
+        let values =
+            |tensor: &TensorProto| tensor.dims.iter().fold(1u64, |size, dim| size.saturating_mul(dim.unsigned_abs()));
         let of_graph = tensors_of(self.graph).filter(|tensor| distinct.contains(&std::ptr::from_ref(*tensor)));
         of_graph.map(values).fold(0, u64::saturating_add)
     }

@@ -23,16 +23,8 @@ use super::{
 const TYPE_ONLY: &[&str] = &["Cast", "Identity"];
 
 /// Operations at which the search ends: the layers of the network. A head has none behind its last convolutions.
-const LAYERS: &[&str] = &[
-    "BatchNormalization",
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MaxPool",
-    "QGemm",
-    "QLinearConv",
-    "Resize",
-];
+const LAYERS: &[&str] =
+    &["BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MaxPool", "QGemm", "QLinearConv", "Resize"];
 
 /// The tensors of a head, by their names in the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,11 +120,7 @@ fn join<'g>(index: &GraphIndex<'g>, behind: &[&'g NodeProto], sigmoid: &NodeProt
 }
 
 /// C, as the last convolutions have it and as a plain output declares it; they must agree where both are known.
-fn num_classes<'g>(
-    index: &GraphIndex<'g>,
-    class_logits: &'g str,
-    join: Option<&NodeProto>,
-) -> Result<usize, Refusal> {
+fn num_classes<'g>(index: &GraphIndex<'g>, class_logits: &'g str, join: Option<&NodeProto>) -> Result<usize, Refusal> {
     let computed = index.channels(class_logits);
     let plain = index.graph.output.first().filter(|output| {
         let last = index.producer(index.skip_back(output.name(), TYPE_ONLY));

@@ -13,10 +13,10 @@ use super::{
     graph::{Dim, Ends, GraphIndex, declared, show_dims, with_outputs},
     head::{self, HeadTensors},
     metadata::Metadata,
-    quantized::{self, Taps},
     onnx_proto::{
         GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_proto::DataLocation, tensor_proto::DataType,
     },
+    quantized::{self, Taps},
     refuse::Refusal,
 };
 use crate::{Error, Result, types::Store};

@@ -12,7 +12,8 @@ use super::{
     head::{self, HeadTensors},
     model::Precision,
     onnx_proto::{
-        AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
+        AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType,
+        tensor_proto::DataType,
     },
 };
 
@@ -86,8 +87,12 @@ fn scale_of<'g>(index: &GraphIndex<'g>, tensor: &'g str) -> Option<(&'g str, Opt
         let scale = match node.op_type() {
             "QuantizeLinear" => 1,
             "QLinearConcat" => 0,
-            "QLinearSigmoid" | "QLinearSoftmax" | "QLinearLeakyRelu" | "QLinearAveragePool"
-            | "QLinearGlobalAveragePool" | "QLinearReduceMean" => 3,
+            "QLinearSigmoid"
+            | "QLinearSoftmax"
+            | "QLinearLeakyRelu"
+            | "QLinearAveragePool"
+            | "QLinearGlobalAveragePool"
+            | "QLinearReduceMean" => 3,
             "QLinearConv" | "QLinearMatMul" | "QLinearAdd" | "QLinearMul" => 6,
             "Flatten" | "Gather" | "Identity" | "MaxPool" | "Reshape" | "Resize" | "Slice" | "Split" | "Squeeze"
             | "Transpose" | "Unsqueeze" => {
@@ -203,14 +208,7 @@ impl View<'_> {
     }
 
     /// An input as float: in this view a computed tensor is that already, a constant still holds integers.
-    fn dequantized(
-        &mut self,
-        node: &NodeProto,
-        at: usize,
-        scale: &str,
-        zero_point: &str,
-        axis: Option<i64>,
-    ) -> String {
+    fn dequantized(&mut self, node: &NodeProto, at: usize, scale: &str, zero_point: &str, axis: Option<i64>) -> String {
         let name = node.input.get(at).map_or("", String::as_str);
         if self.index.constant(name).is_none() {
             return name.to_owned();
@@ -240,8 +238,7 @@ impl View<'_> {
 }
 
 fn constant_one(name: &str) -> NodeProto {
-    let value =
-        TensorProto { data_type: Some(DataType::Float as i32), float_data: vec![1.0], ..Default::default() };
+    let value = TensorProto { data_type: Some(DataType::Float as i32), float_data: vec![1.0], ..Default::default() };
     let mut node = node_of("Constant", &[], name);
     node.attribute.push(AttributeProto {
         name: Some("value".to_owned()),
@@ -304,8 +301,7 @@ pub(super) fn taps(graph: &GraphProto, view: Option<&GraphProto>, head: &HeadTen
         tap(name, new, node)
     };
     let own = graph.output.iter().enumerate().map(own_tap).collect();
-    let mut taps =
-        Taps { class_logits, box_values, own, float: Vec::new(), steps: Steps::default(), score_step: None };
+    let mut taps = Taps { class_logits, box_values, own, float: Vec::new(), steps: Steps::default(), score_step: None };
     if let Some(view) = view {
         let raw = [
             (head.class_logits.as_str(), taps.class_logits.as_str()),
@@ -361,8 +357,7 @@ pub(super) struct Steps {
 fn tail(view: &GraphProto, raw: &[(&str, &str)], outputs: &[&str], prefix: &str) -> Tail {
     let index = GraphIndex::new(view);
     let is_raw = |name: &str| raw.iter().any(|(tensor, _)| *tensor == name);
-    let mut renamed: HashMap<&str, String> =
-        raw.iter().map(|(tensor, name)| (*tensor, (*name).to_owned())).collect();
+    let mut renamed: HashMap<&str, String> = raw.iter().map(|(tensor, name)| (*tensor, (*name).to_owned())).collect();
     let mut wanted: Vec<&str> = outputs.to_vec();
     while let Some(name) = wanted.pop() {
         if is_raw(name) || renamed.contains_key(name) {

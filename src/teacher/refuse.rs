@@ -27,7 +27,8 @@ const SUPPORTED: &str = "Supported are detection exports of the YOLOv8 family (v
 pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
 
 /// What helps where something was added behind the head, or changed in it.
-pub(super) const EXPORT_AGAIN: &str = "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.";
+pub(super) const EXPORT_AGAIN: &str =
+    "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.";
 
 /// Refuses models that are known not to be plain detectors, each by its name.
 pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(), Refusal> {
@@ -95,7 +96,9 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
         dims => {
             let form = match dims {
                 [_, _, Dim::Fixed(6)] => ", in the form that DeepStream takes (corners, best score, best class)",
-                [_, Dim::Fixed(anchors), Dim::Fixed(values)] if anchors > values => ", transposed (anchors before values)",
+                [_, Dim::Fixed(anchors), Dim::Fixed(values)] if anchors > values => {
+                    ", transposed (anchors before values)"
+                }
                 _ => "",
             };
             match &index.quantized {

@@ -257,11 +257,7 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
         let reasons = words::reasons(failures, " (`logitcache inspect --json` has all)");
         return Err(Error::Cache {
             path: path.to_owned(),
-            found: format!(
-                "no image is in it; {} failed when it was built:\n{}",
-                failures.len(),
-                reasons.join("\n")
-            ),
+            found: format!("no image is in it; {} failed when it was built:\n{}", failures.len(), reasons.join("\n")),
             remedy: "Mend the images or their labels and run the same `logitcache build` again.".into(),
         });
     }
