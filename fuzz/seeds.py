@@ -47,7 +47,8 @@ def pictures():
 
 
 # One of each kind of head and of input.
-MODELS = ("yolov8-static", "yolov8-dynamic", "yolov8-fp16", "yolov8-nms", "yolov8-classify", "yolov10-end2end", "yolo26-no-dfl")
+MODELS = ("yolov8-static", "yolov8-dynamic", "yolov8-fp16", "yolov8-nms", "yolov8-classify", "yolov10-end2end", "yolo26-no-dfl",
+          "yolov8-int8-full", "yolov8-int8-qoperator", "yolov8-int8-dynamic")
 
 
 def models():

@@ -238,14 +238,14 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
         &["the archive of a mapped cache and cannot become a dense one", "--profile mapped"],
     );
     refused("unfinished", Target::Archive, "x", &["not finished: it has 1 of 12 images", "goes on where it stopped"]);
-    refused("none", Target::Archive, "x", &["this folder is not a cache"]);
+    refused("none", Target::Archive, "x", &["there is no such folder, so it is not a cache"]);
     refused("mapped", Target::Archive, "archive", &["there is a finished cache already", "--overwrite"]);
     refused("mapped", Target::Archive, "unfinished", &["there is the unfinished cache of another command already"]);
     refused("mapped", Target::Archive, "mapped", &["lie in each other"]);
     refused("mapped", Target::Archive, "mapped/images/deeper", &["lie in each other"]);
     fs::create_dir(at("full")).unwrap();
     fs::write(at("full/notes.txt"), "mine").unwrap();
-    refused("mapped", Target::Archive, "full", &["notes.txt, which no build wrote"]);
+    refused("mapped", Target::Archive, "full", &["notes.txt, which is no part of a cache"]);
     std::os::unix::fs::symlink(at("mapped"), at("link")).unwrap();
     let error = convert(&at("mapped"), Target::Archive, &at("link")).unwrap_err().to_string();
     assert!(error.contains("lie in each other"), "{error}");

@@ -91,7 +91,7 @@ pub struct Teacher {
     pub input_width: u32,
     /// Height of the model's input in pixels.
     pub input_height: u32,
-    /// Number type of the model's input and outputs: `fp32` or `fp16`.
+    /// What the model computes in or keeps weights in, the narrowest: `fp32`, `fp16`, `int8`, or another type that quantizers know.
     pub precision: String,
     /// How pixel values become input values, in words.
     pub normalisation: String,

@@ -71,7 +71,7 @@ pub struct ModelReport {
     pub input_width: u32,
     /// Input height in pixels.
     pub input_height: u32,
-    /// What it computes in: `fp32` or `fp16`.
+    /// What it computes in or keeps weights in, the narrowest: `fp32`, `fp16`, `int8`, or another type that quantizers know.
     pub precision: String,
     /// Times of the bare session; empty with `--latency-runs 0`.
     pub latency: Vec<Latency>,

@@ -272,7 +272,7 @@ mod tests {
             recognise(&[&boxes[..], own].concat(), &reference, &tolerance)
         };
         assert!(judge(&[0.5, 1.234e-4], &[0.5, 1.2341e-4]).is_ok());
-        assert!(judge(&[0.5, 1.234e-4], &[0.5, 1.3e-4]).unwrap_err().contains("1.234"));
+        assert!(judge(&[0.5, 1.234e-4], &[0.5, 1.3e-4]).unwrap_err().contains("0.0001234"));
         assert!(judge(&[0.5, f32::NAN], &[0.5, 1.3e-4]).is_err());
         assert!(judge(&[0.5, 1.3e-4], &[f32::NAN, 1.3e-4]).is_err());
     }

@@ -26,6 +26,9 @@ const TYPE_ONLY: &[&str] = &["Cast", "Identity"];
 const LAYERS: &[&str] =
     &["BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MaxPool", "QGemm", "QLinearConv", "Resize"];
 
+/// The most bins per side that are believed; YOLOv8 has 16.
+pub(super) const MAX_BINS: usize = 1024;
+
 /// The tensors of a head, by their names in the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeadTensors {
@@ -169,7 +172,7 @@ fn dfl<'g>(index: &GraphIndex<'g>, behind: &[&'g NodeProto]) -> Result<Option<(&
         (Some(a), Some(b)) if a != b => {
             Err(unknown(&format!("the box branch has 4 x {b} channels, but its DFL weighs {a} bins")))
         }
-        (Some(bins), _) | (None, Some(bins)) if bins > 1 => Ok(Some((logits, bins))),
+        (Some(bins @ 2..=MAX_BINS), _) | (None, Some(bins @ 2..=MAX_BINS)) => Ok(Some((logits, bins))),
         _ => Err(unknown("the number of DFL bins cannot be told")),
     }
 }
@@ -216,7 +219,7 @@ fn decoded_boxes<'g>(
 fn num_anchors(index: &GraphIndex<'_>, num_classes: usize) -> Option<i64> {
     let classes = i64::try_from(num_classes).ok()?;
     // Boxes, scores, both; corners, best score and best class; best score or class alone.
-    let values = [4, classes, classes + 4, 6, 1];
+    let values = [4, classes, classes.saturating_add(4), 6, 1];
     index.graph.output.iter().find_map(|output| match declared(output)?.1.as_slice() {
         [_, Dim::Fixed(a), Dim::Fixed(b)] => match (values.contains(a), values.contains(b)) {
             (true, false) => Some(*b),

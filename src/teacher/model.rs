@@ -187,30 +187,33 @@ impl TeacherModel {
         self.original.graph.as_ref().map_or(0, |graph| GraphIndex::new(graph).num_parameters())
     }
 
-    /// What must be told of a quantized file whose own output is rounded so coarsely that it is no measure of it.
+    /// What must be told of a quantized file whose own output is rounded so coarsely that it says nothing.
     pub fn warning(&self) -> Option<String> {
         let (how, step) = (self.quantized.as_ref()?, self.taps.score_step.filter(|step| *step >= COARSE_STEP)?);
         let lost = match step / 2.0 {
-            half @ ..1.0 => format!("every probability below {half:.3} is 0 there"),
-            _ => "every probability is 0 there".to_owned(),
+            half @ ..1.0 => format!("every probability below {half:.3} is 0 in it"),
+            _ => "every probability is 0 in it".to_owned(),
         };
         Some(format!(
-            "{} is quantized ({how}), and its own output is rounded to nothing: its probabilities have steps of {step:.3}, so {lost}. \
-             Scores are taken from the class logits before that rounding. To mend the file, quantize its convolutions only.",
+            "{} is quantized ({how}), and its own output is rounded to nothing: it has steps of {step:.3}, so {lost}. \
+             The class logits from before that rounding are used instead. Programs that read the output need the file quantized \
+             anew, its convolutions only.",
             self.path.display()
         ))
     }
 
-    /// What a user should know of a quantized file: where the numbers come from, and what its own rounding costs.
+    /// What a user should know of a quantized file: what the rounding behind its logits costs. `None` where it costs nothing.
     pub fn quantization_note(&self, check: &SelfCheck) -> Option<String> {
         let (how, rounding) = (self.quantized.as_ref()?, check.rounding?);
-        Some(format!(
-            "{} is quantized ({how}). Logits are taken from before its last rounding; its own outputs are up to {:.2} px and {:.4} \
-             in a probability away from them, on the picture of the self-check.",
-            self.path.display(),
-            rounding.max_box_px,
-            rounding.max_score
-        ))
+        (rounding.max_box_px >= 0.01 || rounding.max_score >= 1e-4).then(|| {
+            format!(
+                "{} is quantized ({how}). Scores and boxes follow from its logits without more rounding; its own outputs, rounded on the \
+                 way, are up to {:.2} px and {:.4} in a probability away (on the picture of the self-check).",
+                self.path.display(),
+                rounding.max_box_px,
+                rounding.max_score
+            )
+        })
     }
 
     /// The model to run: float32 images in, class logits and DFL logits (or boxes) out, the original's decoding left out.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::{
     graph::{GraphIndex, cast_node, declared, node_of, tensors_of},
-    head::{self, HeadTensors},
+    head::{self, HeadTensors, MAX_BINS},
     model::Precision,
     onnx_proto::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType,
@@ -107,16 +107,10 @@ fn scale_of<'g>(index: &GraphIndex<'g>, tensor: &'g str) -> Option<(&'g str, Opt
 }
 
 /// The step between neighbouring values of a tensor that is rounded, or was rounded last, where the file states one.
-fn step_of(index: &GraphIndex<'_>, tensor: &str) -> Option<f32> {
-    let mut at = index.producer(tensor)?;
-    while matches!(at.op_type(), "Cast" | "Identity" | "DequantizeLinear") {
-        let next = at.input.first()?;
-        if let Some((scale, _)) = scale_of(index, next) {
-            return index.floats(scale)?.into_iter().reduce(f32::max);
-        }
-        at = index.producer(next).filter(|node| !std::ptr::eq(*node, at))?;
-    }
-    None
+fn step_of<'g>(index: &GraphIndex<'g>, tensor: &'g str) -> Option<f32> {
+    let rounded = index.skip_back(tensor, &["Cast", "DequantizeLinear", "Identity"]);
+    let (scale, _) = scale_of(index, rounded)?;
+    index.floats(scale)?.into_iter().reduce(f32::max)
 }
 
 /// The graph without its rounding, every operator on integers replaced by the float operator that it stands for. Operators that no head
@@ -364,7 +358,8 @@ fn tail(view: &GraphProto, raw: &[(&str, &str)], outputs: &[&str], prefix: &str)
             continue;
         }
         let Some(node) = index.producer(name) else { continue };
-        renamed.extend(node.output.iter().map(|output| (output.as_str(), format!("{prefix}{output}"))));
+        let named = node.output.iter().filter(|output| !output.is_empty());
+        renamed.extend(named.map(|output| (output.as_str(), format!("{prefix}{output}"))));
         // A shape is the same whatever the numbers are.
         if node.op_type() != "Shape" {
             wanted.extend(node.input.iter().map(String::as_str));
@@ -396,8 +391,57 @@ impl Steps {
         let input = |i: usize| dequantize.input.get(i).map_or("", String::as_str);
         match index.constant(input(0)).map(|constant| constant.dims.as_slice()) {
             // 0 to bins - 1 in as few as 7 bits, which some processors ask for.
-            Some([1, bins, 1, 1]) => self.dfl += (*bins - 1).clamp(0, 1024) as f32 / 63.0,
+            Some([1, bins, 1, 1]) => self.dfl += bins.saturating_sub(1).clamp(0, MAX_BINS as i64) as f32 / 63.0,
             _ => self.others += index.floats(input(1)).unwrap_or_default().into_iter().fold(0.0, f32::max),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_ops(ops: &[&str], types: &[DataType]) -> GraphProto {
+        GraphProto {
+            node: ops.iter().map(|op| node_of(op, &["x"], "y")).collect(),
+            initializer: types
+                .iter()
+                .map(|data_type| TensorProto { data_type: Some(*data_type as i32), ..Default::default() })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn forms_are_told_apart() {
+        let form = |ops: &[&str]| form(&with_ops(ops, &[])).map(Form::as_str);
+        assert_eq!(form(&["Conv", "Cast", "Sigmoid"]), None);
+        assert_eq!(form(&["QuantizeLinear", "DequantizeLinear", "Conv"]), Some("QDQ"));
+        assert_eq!(form(&["QuantizeLinear", "QLinearConv", "DequantizeLinear"]), Some("QOperator"));
+        assert_eq!(form(&["DynamicQuantizeLinear", "ConvInteger", "Cast", "Mul"]), Some("dynamic"));
+        assert_eq!(form(&["DequantizeLinear", "Conv"]), Some("weights only"));
+    }
+
+    #[test]
+    fn the_narrowest_type_is_named() {
+        use DataType::{Float, Float8e4m3fn, Int4, Int8, Int16, Int32, Uint8, Uint16};
+        let named = |types: &[DataType]| precision(&with_ops(&["DequantizeLinear"], types)).as_str();
+        assert_eq!(named(&[Float, Int8, Int32]), "int8");
+        assert_eq!(named(&[Uint8, Uint16]), "int8");
+        assert_eq!(named(&[Uint16, Int16]), "int16");
+        assert_eq!(named(&[Int8, Int4]), "int4");
+        assert_eq!(named(&[Float, Float8e4m3fn]), "fp8");
+        // Scales that are measured while the model runs: no constant need be there.
+        assert_eq!(named(&[Float]), "int8");
+    }
+
+    #[test]
+    fn a_cycle_ends() {
+        let mut graph = with_ops(&["Identity", "Identity"], &[]);
+        graph.node[0] = node_of("Reshape", &["b"], "a");
+        graph.node[1] = node_of("Identity", &["a"], "b");
+        let index = GraphIndex::new(&graph);
+        assert_eq!((scale_of(&index, "a"), step_of(&index, "b")), (None, None));
+        assert_eq!(tail(&graph, &[], &["a"], "new_").outputs, ["new_a"]);
     }
 }

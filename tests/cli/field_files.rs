@@ -669,7 +669,7 @@ fn labels_and_missing_pictures_can_fail_every_image_too() {
     let run =
         build(&made.path("coco/labels.json"), &made.path("c2"), &[("--images", images.to_str().unwrap())]).expect(2);
     assert!(run.stdout.contains("m.jpg: cannot read"), "{}", run.stdout);
-    made.eval("yolo/data.yaml", &["--quiet"]).refused(&["1 of 1 images failed", "cx is 64"]);
+    made.eval("yolo/data.yaml", &["--quiet"]).refused(&["1 of 1 image failed", "cx is 64"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod estimate;
 mod eval;
 mod failures;
 mod field_files;
+mod field_graphs;
 mod field_text;
 mod interruption;
 mod json;

@@ -155,7 +155,7 @@ fn an_image_fails_once_and_comes_back_with_all_its_views() {
     let settings = with(&[("--images-per-part", "8")]);
     let run = build(&data, &cache, &settings).expect(1);
     assert!(run.stdout.contains(&format!("{} images, each with 2 views", files.len() - 1)), "{}", run.stdout);
-    assert!(run.stdout.contains("1 images failed"), "{}", run.stdout);
+    assert!(run.stdout.contains("1 image failed"), "{}", run.stdout);
     verify(&cache).expect(0);
     let summary = inspect(&cache, &[&"--json"]).expect(0).json();
     assert_eq!((summary["images"].as_u64(), summary["complete"].as_bool()), (Some(files.len() as u64 - 1), Some(true)));
