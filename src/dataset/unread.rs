@@ -8,8 +8,10 @@ use super::{
     files::{self, Found},
     yolo::{self, label_path},
 };
+use crate::text;
 use serde::Deserialize;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs::File,
@@ -228,14 +230,8 @@ fn class_names(folders: [&Path; 4]) -> (Vec<String>, Vec<String>) {
 
 fn names_in_lines(path: &Path) -> Option<Vec<String>> {
     let bytes = files::read_capped(path, NAMES_CAP_BYTES).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    Some(
-        text.trim_start_matches('\u{feff}')
-            .lines()
-            .map(|line| line.trim().to_owned())
-            .filter(|l| !l.is_empty())
-            .collect(),
-    )
+    let text = text::decode(&bytes).ok()?;
+    Some(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
 /// Of Label Studio.
@@ -249,7 +245,8 @@ fn names_in_notes(path: &Path) -> Option<Vec<String>> {
         id: usize,
         name: String,
     }
-    let notes: Notes = serde_json::from_slice(&files::read_capped(path, NAMES_CAP_BYTES).ok()?).ok()?;
+    let bytes = files::read_capped(path, NAMES_CAP_BYTES).ok()?;
+    let notes: Notes = serde_json::from_str(&text::decode(&bytes).ok()?).ok()?;
     let by_id: BTreeMap<usize, String> = notes.categories.into_iter().map(|c| (c.id, c.name)).collect();
     by_id.keys().copied().eq(0..by_id.len()).then(|| by_id.into_values().collect())
 }
@@ -278,7 +275,7 @@ fn json(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     // What lies outside of the folder may be of other pictures.
     let outside = beside.iter().take(MOST_OPENED).filter(|path| {
         let head = head(path);
-        is_coco(&head) && head.split('"').any(|word| pictures.contains(word.rsplit('/').next().unwrap_or(word)))
+        is_coco(&head) && head.split('"').any(|word| pictures.contains(word.rsplit(['/', '\\']).next().unwrap_or(word)))
     });
     let coco: Vec<String> = inside.chain(outside).map(|path| path.display().to_string()).collect();
     if let Some(first) = coco.first() {
@@ -308,7 +305,7 @@ fn is_coco(head: &str) -> bool {
 
 /// Whether a file begins with a row of YOLO labels: a class and at least four numbers.
 fn is_rows(head: &str) -> bool {
-    let line = head.trim_start_matches('\u{feff}').lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let line = head.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let words: Vec<&str> = line.split([' ', '\t', ',']).filter(|word| !word.is_empty()).collect();
     words.len() > 4 && words.iter().all(|word| word.parse::<f64>().is_ok())
 }
@@ -325,7 +322,8 @@ fn head(path: &Path) -> String {
         // What cannot be read looks like nothing.
         let _ = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut bytes));
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    // Cut off where it may be in the middle of a letter. UTF-16 without a mark is not read, but it is there.
+    text::decode(&bytes).map_or_else(|_| String::from_utf8_lossy(&bytes).replace('\0', ""), Cow::into_owned)
 }
 
 /// "3 label files lie in DIR and were not read"

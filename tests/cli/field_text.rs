@@ -455,3 +455,17 @@ fn a_table_saved_by_a_spreadsheet() {
     .expect(0);
     assert!(fixture("models").is_dir());
 }
+
+/// What tells of labels that are not read knows them in every encoding.
+#[test]
+fn labels_that_are_not_read_are_seen_in_every_encoding() {
+    for (which, row) in forms(ONE_ROW) {
+        let dir = Folder::new();
+        dir.picture("set/a.png");
+        dir.write("set/a.txt", row);
+        let names = forms("gear\nbolt\n").into_iter().find(|(form, _)| *form == which).unwrap().1;
+        dir.write("set/classes.txt", names);
+        let run = build(&dir.path("set"), &dir.path("cache"), &[]).expect(0);
+        run.says(&["1 label file", "was not read", "names: [\"gear\", \"bolt\"]"]);
+    }
+}
