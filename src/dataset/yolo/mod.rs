@@ -165,7 +165,7 @@ impl Pictures {
             let only_here = || !is_below(root) && is_below(here);
             let path = if files::is_named_as_image(entry) {
                 let first_base = || if only_here() { here } else { root };
-                paths::named(if is_fixed { here } else { *base.get_or_insert_with(first_base) }, entry)
+                paths::named(if is_fixed { here } else { base.get_or_insert_with(first_base) }, entry)
             } else {
                 let path = paths::named(if is_fixed || only_here() { here } else { root }, entry);
                 let reason = match files::kind(&path) {
