@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_named() {
         let bare = [utf16_of("0 .5", u16::to_le_bytes), utf16_of("<annotation>", u16::to_be_bytes)];
-        let utf32 = [b"\xff\xfe\0\00\0\0\0".to_vec(), b"\0\0\xfe\xff\0\0\00".to_vec()];
+        let utf32 = [b"\xff\xfe\0\x000\0\0\0".to_vec(), b"\0\0\xfe\xff\0\0\x000".to_vec()];
         let damaged = [b"\xff\xfe0".to_vec(), b"\xff\xfe\0\xd8\0\xd8".to_vec(), b"\xfe\xff\xdc\0".to_vec()];
         let words = ["UTF-16 without a byte order mark", "UTF-32", "UTF-16, but it is damaged"];
         for (cases, words) in [&bare[..], &utf32, &damaged].into_iter().zip(words) {

@@ -29,8 +29,11 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// What is given the bytes of a file.
+pub type Entry = fn(&[u8]);
+
 /// Name and function of every entry; the corpus of each lies in `fuzz/corpus/NAME`.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+pub const ENTRIES: &[(&str, Entry)] = &[
     ("archive", cache),
     ("cache", cache),
     ("class_names", class_names),

@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What is given the bytes of a file.
+pub type Entry = fn(&[u8]);
+
 /// Calls the entries; a panic names the file.
-pub fn all(entries: &[(&str, fn(&[u8]))]) {
+pub fn all(entries: &[(&str, Entry)]) {
     for (name, entry) in entries {
         let corpus = files("corpus", name);
         assert!(!corpus.is_empty(), "fuzz/corpus/{name} has no file");

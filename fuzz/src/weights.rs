@@ -3,8 +3,11 @@
 use logitcache_train::student::weights::load;
 use std::{fs, path::Path};
 
+/// What is given the bytes of a file.
+pub type Entry = fn(&[u8]);
+
 /// Name and function of every entry; the corpus of each lies in `fuzz/corpus/NAME`.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[("pt", pt), ("safetensors", safetensors)];
+pub const ENTRIES: &[(&str, Entry)] = &[("pt", pt), ("safetensors", safetensors)];
 
 /// Ultralytics' checkpoint.
 pub fn pt(bytes: &[u8]) {
