@@ -3,7 +3,7 @@
 use super::{BuildOptions, commit::selection_of};
 use crate::{
     augment::Views,
-    cache::MissingLabels,
+    cache::{MissingLabels, columns::RowBytes},
     dataset::Dataset,
     pipeline::{ImageSource, Scratch},
     teacher::{Grid, HeadSpec, Selector, TeacherModel, TeacherSession},
@@ -92,11 +92,12 @@ impl Kept {
             Store::All => 4 * head.reg_max.unwrap_or(0) as u64,
             Store::Cls => 0,
         };
-        let dense = options.profile == Profile::Dense;
-        // Scalar columns; bytes of a logit; some bits of each list's structure.
-        let (scalars, width) = if dense || options.logits == LogitType::Float16 { (44, 2) } else { (26, 1) };
-        let list = |len: u64| (len * width + len.div_ceil(8).min(6)) as f64;
-        let of_rows = self.rows * (scalars as f64 + list(dfl)) + self.class_rows * list(head.num_classes as u64);
+        let logits = if options.profile == Profile::Dense { LogitType::Float16 } else { options.logits };
+        let bytes = RowBytes::of(logits, head.num_classes);
+        // The values and some bits of a list's structure.
+        let list = |len: u64, width: u64| (len * width + len.div_ceil(8).min(6)) as f64;
+        let of_rows = self.rows * (bytes.scalars as f64 + list(dfl, bytes.dfl_logit))
+            + self.class_rows * list(head.num_classes as u64, bytes.class_logit);
         let path = dataset.samples.iter().map(|sample| sample.relative.len() as u64).sum::<u64>()
             / (dataset.samples.len() as u64).max(1);
         let pictures = images * options.views.per_image() as u64;

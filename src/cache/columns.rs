@@ -77,6 +77,35 @@ const fn column(name: &'static str, kind: Kind, unit: &'static str, meaning: &'s
     Column { name, kind, unit, meaning }
 }
 
+/// Bytes of a prediction in a file that can be mapped, without the structure of its lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowBytes {
+    /// Its columns beside the logits.
+    pub scalars: u64,
+    /// A class logit.
+    pub class_logit: u64,
+    /// A DFL logit.
+    pub dfl_logit: u64,
+}
+
+impl RowBytes {
+    /// Of a cache with this type of logits and number of classes. Columns of runs take next to nothing.
+    pub fn of(logits: LogitType, num_classes: usize) -> Self {
+        let bytes = |(leaf, column): (usize, &Column)| match Table::Predictions.form(leaf, logits, num_classes) {
+            Form::Runs => 0,
+            Form::Codes => 1,
+            Form::Plain => match column.kind {
+                Kind::I64 => 8,
+                Kind::ClassLogits | Kind::DflLogits => 2,
+                _ => 4,
+            },
+        };
+        let mut columns = PREDICTIONS.iter().enumerate().map(bytes);
+        let scalars = columns.by_ref().take(predictions::CLASS_LOGITS).sum();
+        Self { scalars, class_logit: columns.next().unwrap_or(2), dfl_logit: columns.next().unwrap_or(2) }
+    }
+}
+
 /// Columns of `images/*.parquet`: one row per image and view, ordered by (image_id, view).
 pub const IMAGES: &[Column] = &[
     column("image_id", Kind::I64, "", "position in the data set's sorted sample list"),
@@ -304,6 +333,18 @@ impl Kind {
 mod tests {
     use super::*;
     use parquet::schema::types::SchemaDescriptor;
+
+    #[test]
+    fn bytes_of_a_row_are_those_of_the_format() {
+        let of = |logits, num_classes| {
+            let bytes = RowBytes::of(logits, num_classes);
+            [bytes.scalars, bytes.class_logit, bytes.dfl_logit]
+        };
+        assert_eq!(of(LogitType::Float16, 80), [44, 2, 2]);
+        assert_eq!(of(LogitType::Bits8Dfl, 80), [26, 2, 1]);
+        assert_eq!(of(LogitType::Bits8, 80), [26, 1, 1]);
+        assert_eq!(of(LogitType::Bits8, 300), [29, 1, 1]);
+    }
 
     #[test]
     fn leaf_numbers_name_the_columns_they_say() {

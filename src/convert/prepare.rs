@@ -4,10 +4,13 @@ use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
     build::refuse_foreign_files,
-    cache::{self, DatasetInfo, Manifest, PartEntry, columns},
+    cache::{
+        self, DatasetInfo, Manifest, PartEntry,
+        columns::{self, RowBytes},
+    },
     dataset::paths,
     fsio::{self, Lock},
-    types::{LogitType, Profile},
+    types::Profile,
 };
 use indicatif::HumanBytes;
 use std::path::{Path, PathBuf};
@@ -108,14 +111,11 @@ impl Conversion {
             Target::Archive => (part.images_file.bytes + part.predictions_file.bytes) / 4 * 3,
             Target::Unpacked(_) => {
                 let (class, dfl) = (self.source.class_len() as u64, self.source.dfl_len() as u64);
-                let (scalars, values) = match self.source.settings.logits {
-                    LogitType::Float16 => (44, 2 * class + 2 * dfl),
-                    LogitType::Bits8Dfl => (26, 2 * class + dfl),
-                    LogitType::Bits8 => (26, class + dfl),
-                };
+                let bytes = RowBytes::of(self.source.settings.logits, self.source.class_len());
+                let values = class * bytes.class_logit + dfl * bytes.dfl_logit;
                 // One bit of list structure a logit; digests, path and labels. As if every row had class logits: how many have is
                 // not known here, and nowhere near all of them have. So no more than real archives grow by.
-                let most = part.rows * (scalars + values + (class + dfl).div_ceil(8)) + part.images * 400;
+                let most = part.rows * (bytes.scalars + values + (class + dfl).div_ceil(8)) + part.images * 400;
                 most.min((part.images_file.bytes + part.predictions_file.bytes) / 3 * 5)
             }
         }

@@ -1,13 +1,12 @@
 //! What is on the page, what is missing, and the table of the runs.
 
 use super::{Content, nothing, number, shortened, swatch};
-use crate::report::comparison::ComparedRun;
+use crate::{report::comparison::ComparedRun, words::counted};
 use indicatif::HumanCount;
 use maud::{Markup, html};
 
 pub(super) fn subtitle(content: &Content<'_>) -> String {
-    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{} and {}", plural(content.runs.len(), "run"), plural(content.caches.len(), "cache"))
+    format!("{} and {}", counted(content.runs.len(), "run"), counted(content.caches.len(), "cache"))
 }
 
 /// Which colour is whose, everywhere on the page.
