@@ -17,7 +17,7 @@ use logitcache::{
     teacher::{
         BoxSource, Grid, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid,
     },
-    types::{BoxXyxyPx, Letterbox, LogitType, Store},
+    types::{BoxXyxyPx, LogitType, Store},
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -272,7 +272,7 @@ fn cases(list: Option<&str>, shared: &Path) -> Vec<Case> {
 
 fn pixels(sample: &Sample, model: &TeacherModel) -> (LetterboxPlan, Vec<f32>) {
     let image = decode(&std::fs::read(&sample.path).unwrap(), &DecodeLimits::default()).unwrap();
-    let plan = Letterbox::fit(image.size, model.input.height, model.input.width);
+    let plan = LetterboxPlan::fit(image.size, model.input.height, model.input.width);
     let mut pixels = vec![0.0; 3 * model.input.height as usize * model.input.width as usize];
     Preprocessor::default().letterbox_into(&image, &plan, &mut pixels);
     (plan, pixels)

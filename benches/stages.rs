@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use logitcache::{
-    preprocess::{DecodeLimits, Preprocessor, RgbImage, decode, decode_into},
+    preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, RgbImage, decode, decode_into},
     teacher::{BoxSource, Grid, HeadView, Selection, Selector},
-    types::{ImageSize, Letterbox, LogitType},
+    types::{ImageSize, LogitType},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, path::PathBuf, time::Instant};
@@ -44,7 +44,7 @@ fn main() {
         let mut preprocessor = Preprocessor::default();
         let mut tensor = vec![0f32; 3 * side as usize * side as usize];
         measure(name, images, |image, digest| {
-            let plan = Letterbox::fit(image.size, side, side);
+            let plan = LetterboxPlan::fit(image.size, side, side);
             preprocessor.letterbox_into(image, &plan, &mut tensor);
             if let Some(digest) = digest {
                 tensor.iter().for_each(|value| digest.update(value.to_le_bytes()));
@@ -68,7 +68,7 @@ fn select() {
         Selection { min_score: 0.0, top_k: 1000, coverage: 0.9998, class_coverage: 0.995, logits: LogitType::Bits8 },
         true,
     );
-    let plan = Letterbox::fit(ImageSize { width: 640, height: 480 }, 640, 640);
+    let plan = LetterboxPlan::fit(ImageSize { width: 640, height: 480 }, 640, 640);
     measure("select, 80 classes, 640", &[head], |head, digest| {
         let selected = selector.select(*head, &plan).unwrap();
         if let Some(digest) = digest {

@@ -103,6 +103,18 @@ pub enum Error {
     },
 }
 
+impl From<logitcache_format::Error> for Error {
+    fn from(error: logitcache_format::Error) -> Self {
+        use logitcache_format::Error as E;
+        match error {
+            E::Io { path, action, source } => Self::Io { path, action, source },
+            E::Cache { path, found, remedy } => Self::Cache { path, found, remedy },
+            E::Mismatch { found, remedy } => Self::Mismatch { found, remedy },
+            other => Self::Mismatch { found: other.to_string(), remedy: "Use programs of one version.".into() },
+        }
+    }
+}
+
 impl Error {
     /// Wraps an I/O error with its path and what was tried (a verb phrase such as "open").
     pub fn io(path: impl Into<PathBuf>, action: &'static str, source: io::Error) -> Self {

@@ -19,7 +19,7 @@ pub mod dataset;
 pub mod draw;
 pub mod error;
 pub mod eval;
-pub mod fsio;
+pub use logitcache_format::fsio;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inspect;

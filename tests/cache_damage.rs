@@ -883,7 +883,7 @@ mod archive {
                     for part in &manifest.parts {
                         for_each_image(folder, part, &manifest, |record| {
                             records.push(record);
-                            Ok(())
+                            Ok::<(), logitcache_format::Error>(())
                         }).unwrap();
                     }
                     records

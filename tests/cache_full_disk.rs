@@ -8,11 +8,11 @@ mod cache_support;
 
 use cache_support::*;
 use logitcache::{
-    Error,
     cache::{Manifest, PartWriter, verify},
     fsio::{Lock, free_space_bytes},
     types::Store,
 };
+use logitcache_format::Error;
 use std::{path::PathBuf, process::Command};
 
 const DISK: &str = "LOGITCACHE_TEST_SMALL_DISK";
@@ -48,7 +48,7 @@ fn on_a_small_disk() {
     assert!(free_space_bytes(&folder).unwrap() < 256 << 10);
 
     let lock = Lock::acquire(&folder).unwrap();
-    let write = |images: i64| -> logitcache::Result<_> {
+    let write = |images: i64| -> logitcache_format::Result<_> {
         let mut writer = PartWriter::create(&folder, &m)?;
         for id in 1..=images {
             writer.push(&record(&m, 1, id, 40, None))?;

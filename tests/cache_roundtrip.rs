@@ -6,12 +6,15 @@ mod cache_support;
 
 use cache_support::*;
 use logitcache::{
-    Error,
-    cache::{CacheReader, ImageRecord, Manifest, PartWriter, Values, decode_f16, remove_leftovers, verify},
+    cache::{
+        CacheReader, ImageRecord, Manifest, PartWriter, Values, decode_f16, remove_leftovers, verify,
+        views_cannot_be_drawn,
+    },
     fsio::Lock,
     preprocess::DECODER,
     types::{Profile, Store},
 };
+use logitcache_format::Error;
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -64,12 +67,12 @@ fn views_come_back_equal_and_images_are_counted_once() {
 #[test]
 fn views_of_another_rule_or_decoder_are_told() {
     let mut settings = manifest_with_views(3, 12).settings;
-    let found = settings.views_cannot_be_drawn().unwrap();
+    let found = views_cannot_be_drawn(&settings).unwrap();
     assert!(found.contains("on pictures of `test`"), "{found}");
     settings.decoder = DECODER.into();
-    assert_eq!(settings.views_cannot_be_drawn(), None);
+    assert_eq!(views_cannot_be_drawn(&settings), None);
     settings.view_rule = "another 1".into();
-    assert!(settings.views_cannot_be_drawn().unwrap().contains("by the rule `another 1`"));
+    assert!(views_cannot_be_drawn(&settings).unwrap().contains("by the rule `another 1`"));
 }
 
 #[test]

@@ -5,10 +5,7 @@
 
 mod common;
 
-use logitcache::{
-    preprocess::{DecodeLimits, Preprocessor, RgbImage, decode_into},
-    types::Letterbox,
-};
+use logitcache::preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, RgbImage, decode_into};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fs};
@@ -35,7 +32,7 @@ fn pixels_of_coco128_equal_ultralytics() {
         decode_into(&bytes, &DecodeLimits::default(), &mut image).unwrap();
         assert_eq!(digest(&image.pixels), expected.decoded, "{name}");
         for (side, expected) in expected.letterboxed {
-            let plan = Letterbox::fit(image.size, side, side);
+            let plan = LetterboxPlan::fit(image.size, side, side);
             let area = side as usize * side as usize;
             let mut tensor = vec![f32::NAN; 3 * area];
             preprocessor.letterbox_into(&image, &plan, &mut tensor);

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use logitcache::{
-    preprocess::{Preprocessor, RgbImage},
-    types::{BoxXyxyPx, ImageSize, Letterbox},
+    preprocess::{LetterboxPlan, Preprocessor, RgbImage},
+    types::{BoxXyxyPx, ImageSize},
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -46,7 +46,7 @@ fn plans_and_boxes_equal_ultralytics() {
     for entry in entries() {
         let [width, height] = entry.image;
         let [columns, rows] = entry.input;
-        let plan = Letterbox::fit(ImageSize { width, height }, rows, columns);
+        let plan = LetterboxPlan::fit(ImageSize { width, height }, rows, columns);
         let place = format!("{width} x {height} into {columns} x {rows}");
         assert_eq!([plan.resized.width, plan.resized.height], entry.resized, "{place}");
         let [left, top] = [plan.letterbox.pad_left as u32, plan.letterbox.pad_top as u32];
@@ -67,7 +67,7 @@ fn pixels_equal_opencv() {
         let Some(expected) = entry.sha256 else { continue };
         let [columns, rows] = entry.input.map(|side| side as usize);
         let image = pattern(entry.image[0], entry.image[1]);
-        let plan = Letterbox::fit(image.size, entry.input[1], entry.input[0]);
+        let plan = LetterboxPlan::fit(image.size, entry.input[1], entry.input[0]);
         let mut tensor = vec![f32::NAN; 3 * rows * columns];
         preprocessor.letterbox_into(&image, &plan, &mut tensor);
         let level = |index: usize| {

@@ -198,7 +198,7 @@ impl Targets {
         let anchors = decode_i32(columns.anchors).map(anchor).collect::<Result<Vec<_>, _>>()?;
         let dfl_logits = columns.dfl_logits.unwrap_or_default().to_f32();
         let mut bins = dfl_logits.chunks_exact(columns.dfl_len.max(1));
-        let scene = view.change.scene(0, plan.input);
+        let scene = Scene::of_view(&view.change, 0, plan.input);
         let boxes = anchors.iter().zip(columns.boxes_xyxy_px()).map(|(&a, b)| {
             let cell = grid.cell(a);
             // As `train` does: of a box that was clipped to the image, the bins say the whole; others are brought to the view.

@@ -239,8 +239,8 @@ fn students(manifest: &Manifest, options: &AuditOptions, grid: &Grid, count: usi
 
 /// The images to compare, spread evenly over the cache, and where their pictures are.
 fn samples(reader: &CacheReader, options: &AuditOptions) -> Result<(Vec<Sample>, Vec<i64>)> {
-    let plain = |key: &Result<ImageKey>| key.as_ref().map_or(true, |(_, view)| *view == 0);
-    let ids = reader.keys().filter(plain).map(|key| Ok(key?.0)).collect::<Result<Vec<i64>>>()?;
+    let keys = reader.keys().collect::<Result<Vec<ImageKey>, _>>()?;
+    let ids: Vec<i64> = keys.into_iter().filter(|(_, view)| *view == 0).map(|(id, _)| id).collect();
     let count = options.sample.map_or(ids.len(), |sample| sample.get().min(ids.len()));
     if count == 0 {
         return Err(Error::Cache {

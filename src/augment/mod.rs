@@ -13,8 +13,9 @@ mod render;
 mod tests;
 mod view;
 
+pub use crate::types::Views;
 pub use draws::{Augment, Draws, GRID_STEP_PX, Geometry, shuffled};
 pub use geometry::{AxisMap, Rect, Scene, Tile, mirror_box};
 pub use hsv::HsvChange;
 pub use render::Renderer;
-pub use view::{VIEW_RULE, Views, with_views};
+pub use view::{DrawViews, VIEW_RULE, with_views};

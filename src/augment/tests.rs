@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     preprocess::{LetterboxPlan, PAD_GREY, Preprocessor, RgbImage},
-    types::{BoxXyxyPx, ImageSize, Letterbox},
+    types::{BoxXyxyPx, ImageSize},
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -65,7 +65,7 @@ fn picture(width: u32, height: u32, number: u32, input: ImageSize) -> (Letterbox
         .flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |channel| level(x, y, channel))))
         .collect();
     let image = RgbImage { size: ImageSize { width, height }, pixels };
-    let plan = Letterbox::fit(image.size, input.height, input.width);
+    let plan = LetterboxPlan::fit(image.size, input.height, input.width);
     let mut levels = vec![0; (input.width * input.height * 3) as usize];
     Preprocessor::default().letterbox_levels_into(&image, &plan, &mut levels);
     (plan, levels)
@@ -232,7 +232,7 @@ fn draws_differ_between_seeds_epochs_and_images() {
 #[test]
 fn the_middle_of_a_shift_is_none_and_the_ends_are_two_cells_at_640() {
     let input = square(640);
-    let plan = Letterbox::fit(square(640), 640, 640);
+    let plan = LetterboxPlan::fit(square(640), 640, 640);
     let shift = |u: f64| {
         let draws = Draws { translate: [u, 0.5], ..Draws::new(0, 0, 0) };
         Augment::grid().scene(&draws, &[(0, plan)], input).tiles[0].shift

@@ -9,46 +9,35 @@ use super::{
     hsv::HsvChange,
     render::Renderer,
 };
-use crate::types::{ImageSize, Letterbox, ViewChange};
+use crate::{
+    preprocess::LetterboxPlan,
+    types::{ImageSize, ViewChange, Views},
+};
 use rand::RngExt as _;
 
 /// How views are drawn and rendered. A change that can move a pixel or a number of a view changes this, and with it what a build
 /// may go on with and what can be trained on.
 pub const VIEW_RULE: &str = "logitcache 1";
 
-/// How many views an image has beside itself, and what they are drawn from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Views {
-    /// Views 1 to `count`; view 0 is the image as it is.
-    pub count: u32,
-    /// Every random number follows from it, the image's id and the view.
-    pub seed: u64,
-}
-
-impl Views {
-    /// The most views of an image.
-    pub const MOST: u32 = 1000;
-
-    /// Records of one image: itself and its views.
-    pub fn per_image(&self) -> usize {
-        self.count as usize + 1
-    }
-
-    /// The numbers of every view, the image itself first.
-    pub fn numbers(&self) -> std::ops::RangeInclusive<i32> {
-        0..=i32::try_from(self.count).unwrap_or(i32::MAX)
-    }
-
+/// Drawing the views that a cache names.
+pub trait DrawViews {
     /// What makes a view of an image, for a model input of that size: the changes that Ultralytics draws for a picture alone
     /// (scale 0.5 to 1.5, a shift of up to a tenth, a mirror every other time, colours).
-    pub fn change(&self, image_id: i64, view: i32, input: ImageSize) -> ViewChange {
+    fn change(&self, image_id: i64, view: i32, input: ImageSize) -> ViewChange;
+
+    /// The view of an image that an epoch of a training shows: each in turn, from one that `seed` draws for the image.
+    fn shown(&self, seed: u64, epoch: usize, image_id: i64) -> i32;
+}
+
+impl DrawViews for Views {
+    fn change(&self, image_id: i64, view: i32, input: ImageSize) -> ViewChange {
         if view == 0 {
             return ViewChange::NONE;
         }
         let augment = Augment::free().without_mosaic();
         let draws = Draws::of_view(self.seed, image_id, view);
         // One picture fills the canvas, whatever image lies in it.
-        let scene = augment.scene(&draws, &[(0, Letterbox::fit(input, input.height, input.width))], input);
+        let scene = augment.scene(&draws, &[(0, LetterboxPlan::fit(input, input.height, input.width))], input);
         let [hue, saturation, value] = augment.colour_changes(&draws).unwrap_or_default().map(|change| change as f32);
         ViewChange {
             scale: scene.x.scale as f32,
@@ -61,8 +50,7 @@ impl Views {
         }
     }
 
-    /// The view of an image that an epoch of a training shows: each in turn, from one that `seed` draws for the image.
-    pub fn shown(&self, seed: u64, epoch: usize, image_id: i64) -> i32 {
+    fn shown(&self, seed: u64, epoch: usize, image_id: i64) -> i32 {
         if self.count == 0 {
             return 0;
         }
@@ -80,31 +68,31 @@ pub fn with_views(count: u32) -> String {
     }
 }
 
-impl ViewChange {
-    /// The scene of the view: the letterboxed picture of the training set's image `image`, alone in the window.
-    pub fn scene(&self, image: usize, input: ImageSize) -> Scene {
-        let axis = |offset: f32| AxisMap { scale: f64::from(self.scale), offset: f64::from(offset) };
-        Scene {
+impl Scene {
+    /// The scene of a view: the letterboxed picture of the training set's image `image`, alone in the window.
+    pub fn of_view(change: &ViewChange, image: usize, input: ImageSize) -> Self {
+        let axis = |offset: f32| AxisMap { scale: f64::from(change.scale), offset: f64::from(offset) };
+        Self {
             input,
             tiles: vec![Tile { image, shift: [0, 0], area: Rect::of_size(input) }],
-            x: axis(self.offset_x),
-            y: axis(self.offset_y),
-            flip: self.flip,
+            x: axis(change.offset_x),
+            y: axis(change.offset_y),
+            flip: change.flip,
         }
     }
+}
 
-    /// The change of colours; `None` where all three numbers are 0.
-    fn colours(&self) -> Option<HsvChange> {
-        let changes = [self.hue, self.saturation, self.value].map(f64::from);
-        (changes != [0.0; 3]).then(|| HsvChange::new(changes))
-    }
+/// A view's change of colours; `None` where all three numbers are 0.
+fn colours(change: &ViewChange) -> Option<HsvChange> {
+    let changes = [change.hue, change.saturation, change.value].map(f64::from);
+    (changes != [0.0; 3]).then(|| HsvChange::new(changes))
 }
 
 impl Renderer {
     /// Draws a view into `out`, `[H, W, 3]`, from the letterboxed picture, `[H, W, 3]`. `scene` is the change's own.
     pub fn render_view(&mut self, change: &ViewChange, scene: &Scene, picture: &[u8], out: &mut [u8]) {
         self.render(scene, &[picture], out);
-        if let Some(colours) = change.colours() {
+        if let Some(colours) = colours(change) {
             colours.apply(out);
         }
     }
@@ -194,8 +182,8 @@ mod tests {
         fn a_box_comes_back_from_a_view(
             change in changes(), (width, height) in (1u32..2000, 1u32..2000), corners in prop::array::uniform4(0f32..1.0),
         ) {
-            let plan = Letterbox::fit(ImageSize { width, height }, INPUT.height, INPUT.width);
-            let scene = change.scene(0, INPUT);
+            let plan = LetterboxPlan::fit(ImageSize { width, height }, INPUT.height, INPUT.width);
+            let scene = Scene::of_view(&change, 0, INPUT);
             let (w, h) = (width as f32, height as f32);
             let [a, b, c, d] = corners;
             let image = BoxXyxyPx { x1: w * a.min(b), y1: h * c.min(d), x2: w * a.max(b), y2: h * c.max(d) };
@@ -224,10 +212,10 @@ mod tests {
             let at = |x: u32, y: u32| (40..56).contains(&x) && (24..40).contains(&y);
             let level = |i: u32| if at(i / 3 % 96, i / 288) { 255 } else { 0 };
             let image = RgbImage { size, pixels: (0..96 * 64 * 3).map(level).collect() };
-            let plan = Letterbox::fit(size, 64, 96);
+            let plan = LetterboxPlan::fit(size, 64, 96);
             let (mut levels, mut out) = (vec![0; 96 * 64 * 3], vec![1; 96 * 64 * 3]);
             Preprocessor::default().letterbox_levels_into(&image, &plan, &mut levels);
-            let scene = change.scene(0, INPUT);
+            let scene = Scene::of_view(&change, 0, INPUT);
             Renderer::default().render_view(&change, &scene, &levels, &mut out);
             let b = scene.place(&scene.tiles[0], BoxXyxyPx { x1: 40.0, y1: 24.0, x2: 56.0, y2: 40.0 });
             for y in 0..64 {

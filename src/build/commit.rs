@@ -61,7 +61,7 @@ impl Build {
             let complete = CacheReader::with_manifest(lock.folder(), manifest.clone())?;
             if manifest.digests.is_none() {
                 manifest.digests = Some(complete.content_digests()?);
-                manifest.save(&lock).map_err(how_to_go_on)?;
+                manifest.save(&lock).map_err(|e| how_to_go_on(e.into()))?;
             }
             reader = Some(complete);
         }
@@ -177,7 +177,7 @@ impl<'a> Parts<'a> {
             Some(writer) => writer,
             empty => empty.insert(PartWriter::create(self.lock.folder(), self.manifest)?),
         };
-        image.records.iter().try_for_each(|record| writer.push(record))
+        Ok(image.records.iter().try_for_each(|record| writer.push(record))?)
     }
 
     /// Finishes the part's files, then names them in the manifest together with this stretch's failures.
@@ -196,7 +196,7 @@ impl<'a> Parts<'a> {
         failures.append(&mut self.failures);
         failures.sort_by_key(|f| f.image_id);
         self.handled.clear();
-        self.manifest.save(self.lock)
+        Ok(self.manifest.save(self.lock)?)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     augment::VIEW_RULE,
     cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Settings, Teacher, columns},
-    dataset::{ClassMap, DataSource, Dataset, paths},
+    dataset::{ClassMap, DataSource, Dataset, paths, refuse_foreign_names},
     fsio::{self, Lock},
     pipeline, preprocess,
     teacher::{self, HeadSpec, SelfCheck, TeacherModel, TeacherOptions, TeacherSession},
@@ -43,7 +43,7 @@ impl Build {
             TeacherOptions { imgsz: options.imgsz, store: options.store, names: options.names.clone() };
         let model = TeacherModel::load(&options.teacher, &teacher_options)?;
         let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
-        options.class_map.refuse_foreign(&dataset)?;
+        refuse_foreign_names(&options.class_map, &dataset)?;
         let mut class_map = None;
         if dataset.class_names.is_some() && !options.ignore_labels {
             let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);

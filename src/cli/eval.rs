@@ -74,7 +74,7 @@ fn save(report: &EvalReport, out: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(report).map_err(|e| Error::io(&json, "write to", io::Error::other(e)))?;
     fsio::write_atomic(&json, (text + "\n").as_bytes())?;
     fsio::write_atomic(&csv, report.to_csv().as_bytes())?;
-    fsio::write_atomic(&markdown, report.to_markdown().as_bytes())
+    Ok(fsio::write_atomic(&markdown, report.to_markdown().as_bytes())?)
 }
 
 fn show(report: &EvalReport) -> String {

@@ -198,7 +198,7 @@ fn parts_to_keep(out: &Path, found: Manifest, wanted: &Manifest, source: &Manife
 
 /// The data set as seen from the new cache's folder; both folders without links.
 fn moved(dataset: &DatasetInfo, from: &Path, to: &Path) -> Result<DatasetInfo> {
-    let seen_from_there = |text: &str| {
+    let seen_from_there = |text: &str| -> Result<String> {
         let path = paths::from_column(text).map_err(|found| Error::Cache {
             path: from.to_owned(),
             found,

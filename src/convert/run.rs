@@ -43,7 +43,7 @@ impl Conversion {
         // What a former run wrote is read again: it must still be what its manifest says.
         let out = self.options.out.as_path();
         let of_part = |part: &PartEntry| cache::part_digests(out, part, &self.manifest);
-        let images = self.manifest.parts.par_iter().map(of_part).collect::<Result<Vec<_>>>()?.concat();
+        let images = self.manifest.parts.par_iter().map(of_part).collect::<Result<Vec<_>, _>>()?.concat();
 
         let pending = self.pending();
         let shared = Mutex::new(Shared { manifest: self.manifest.clone(), images, error: None });
@@ -65,7 +65,7 @@ impl Conversion {
         let digests = self.same_content(images)?;
         let content_sha256 = digests.content_sha256.clone();
         (manifest.complete, manifest.digests) = (true, Some(digests));
-        manifest.save(&self.lock).map_err(|e| self.how_to_go_on(e, &manifest))?;
+        manifest.save(&self.lock).map_err(|e| self.how_to_go_on(e.into(), &manifest))?;
         Ok(ConvertReport {
             profile: self.options.target.as_str().to_owned(),
             parts: manifest.parts.len() as u64,
@@ -114,7 +114,7 @@ impl Conversion {
         let mut shared = locked(shared);
         shared.images.extend(digests);
         shared.manifest.add_part(written);
-        shared.manifest.save(&self.lock)
+        Ok(shared.manifest.save(&self.lock)?)
     }
 
     /// The digests over everything that was written, which must be the source's.

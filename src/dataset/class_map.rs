@@ -43,7 +43,7 @@ impl ClassMap {
     pub fn of(dataset: &Dataset, model_names: &[String], renames: &NameMap) -> Result<(Self, Vec<String>)> {
         let names = dataset.class_names.as_deref().unwrap_or_default();
         let mut notes = Vec::new();
-        for (own, models) in renames.of(names) {
+        for (own, models) in renames.pairs().filter(|(own, _)| names.iter().any(|name| name == own)) {
             if !model_names.iter().any(|name| name == models) {
                 return Err(Error::Mismatch {
                     found: format!(

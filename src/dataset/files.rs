@@ -1,12 +1,13 @@
 //! Finding files: which of them are pictures, recursive walks that survive link loops, reads with a
 //! cap.
 
-use super::notes::Note;
+use super::{notes::Note, paths};
 use crate::{Error, Result};
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
 };
 use walkdir::WalkDir;
@@ -231,4 +232,46 @@ pub(super) fn folder_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> PathBu
 /// Whether `path` is a folder, links followed.
 pub(super) fn is_dir(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_dir())
+}
+
+/// The path that a file names below `base`. Windows writes `\`, which a name may hold elsewhere: what is there as written is
+/// meant as written; else `\` is taken for `/` where that leads to something.
+pub(super) fn named(base: &Path, written: impl AsRef<Path>) -> PathBuf {
+    let written = written.as_ref();
+    let as_written = paths::absolute(&base.join(written));
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let bytes = written.as_os_str().as_bytes();
+    if !bytes.contains(&b'\\') || is_there(&as_written) {
+        return as_written;
+    }
+    let slashed = bytes.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
+    let slashed = paths::absolute(&base.join(OsString::from_vec(slashed)));
+    if is_there(&slashed) { slashed } else { as_written }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backslashes_are_separators_where_no_file_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("day one/b")).unwrap();
+        for file in ["day one/a.jpg", "day one/b/c.jpg", "day one\\b/c.jpg", "plain.jpg"] {
+            std::fs::create_dir_all(base.join(file).parent().unwrap()).unwrap();
+            std::fs::write(base.join(file), "").unwrap();
+        }
+        for (written, found) in [
+            ("day one\\a.jpg", "day one/a.jpg"),
+            (".\\day one\\a.jpg", "day one/a.jpg"),
+            ("day one\\b/c.jpg", "day one\\b/c.jpg"),
+            ("day one\\b\\c.jpg", "day one/b/c.jpg"),
+            ("x\\..\\plain.jpg", "plain.jpg"),
+            ("plain.jpg", "plain.jpg"),
+            ("none\\a.jpg", "none\\a.jpg"),
+        ] {
+            assert_eq!(named(&base, written), base.join(found), "{written}");
+        }
+    }
 }

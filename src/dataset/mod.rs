@@ -14,7 +14,6 @@ mod folder;
 mod moved;
 mod name_map;
 mod notes;
-pub mod paths;
 pub mod synth;
 mod truth;
 mod unread;
@@ -26,8 +25,9 @@ mod tests;
 
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
+pub use logitcache_format::paths;
 pub use moved::refuse_if_moved;
-pub use name_map::NameMap;
+pub use name_map::{NameMap, refuse_foreign_names};
 pub use truth::Truth;
 
 use crate::{

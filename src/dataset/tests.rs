@@ -762,8 +762,8 @@ fn classes_must_be_known_where_labels_use_them() {
     assert_eq!(notes.len(), 2, "{notes:?}");
     let error = ClassMap::of(&dataset, &names(&["person", "dog"]), &renames).unwrap_err().to_string();
     assert!(error.contains("--map \"raccoon=cat\": the model has no class \"cat\""), "{error}");
-    assert!(renames.refuse_foreign(&dataset).is_ok());
-    assert!(renames.refuse_foreign(&made.open("images").unwrap()).is_err());
+    assert!(refuse_foreign_names(&renames, &dataset).is_ok());
+    assert!(refuse_foreign_names(&renames, &made.open("images").unwrap()).is_err());
 }
 
 // ---- plain folders ----

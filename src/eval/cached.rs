@@ -101,7 +101,7 @@ impl TeacherSight {
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         });
-        let ids = evenly(ids.collect::<Result<Vec<i64>>>()?, MOST_IMAGES);
+        let ids = evenly(ids.collect::<Result<Vec<i64>, _>>()?, MOST_IMAGES);
         let mut best_scores = Vec::with_capacity(ids.len());
         let mut scored: Vec<ScoredImage> = Vec::new();
         let mut seen_with_objects = 0;

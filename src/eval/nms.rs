@@ -191,10 +191,7 @@ impl OffsetBox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        teacher::BoxSource,
-        types::{ImageSize, Letterbox},
-    };
+    use crate::{teacher::BoxSource, types::ImageSize};
     use proptest::prelude::*;
 
     const ANCHORS: usize = 21;
@@ -204,7 +201,7 @@ mod tests {
     }
 
     fn plan() -> LetterboxPlan {
-        Letterbox::fit(ImageSize { width: 64, height: 48 }, 32, 32)
+        LetterboxPlan::fit(ImageSize { width: 64, height: 48 }, 32, 32)
     }
 
     /// The rule as torchvision's loop has it: every pair of boxes, a flag for each.

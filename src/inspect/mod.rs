@@ -189,7 +189,7 @@ impl Tally {
                 let rows = p.score.iter().copied().zip(p.class_id.iter().copied());
                 let labels = record.labels.as_ref().filter(|_| record.view == 0);
                 tally.add(rows, labels.map(|l| l.iter().copied()));
-                Ok(())
+                Ok::<(), Error>(())
             })?;
         }
         Ok(tally)

@@ -3,16 +3,16 @@
 use super::find_view;
 use crate::{
     Error, Result,
-    augment::Renderer,
-    cache::{CacheReader, ImageView, to_hex},
+    augment::{Renderer, Scene},
+    cache::{self, CacheReader, ImageView, to_hex},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
     fsio,
     outputs::{self, OutputFile},
     pipeline::read_file,
-    preprocess::{self, DecodeLimits, Preprocessor, RgbImage},
-    types::{BoxXyxyPx, Detection, ImageSize, LabelBox, Letterbox, ViewChange},
+    preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
+    types::{BoxXyxyPx, Detection, ImageSize, LabelBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
         found: format!("{} cannot be written: {e}", out.display()),
         remedy: "Name it .png: that format has no limit of size.".into(),
     })?;
-    fsio::write_atomic(out, &bytes)
+    Ok(fsio::write_atomic(out, &bytes)?)
 }
 
 fn refuse_other_suffixes(out: &Path) -> Result<()> {
@@ -126,7 +126,7 @@ fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
 
 /// A picture of a view must be the one that the teacher saw, or none.
 fn refuse_other_rules(reader: &CacheReader) -> Result<()> {
-    reader.manifest().settings.views_cannot_be_drawn().map_or(Ok(()), |found| {
+    cache::views_cannot_be_drawn(&reader.manifest().settings).map_or(Ok(()), |found| {
         Err(Error::Cache {
             path: reader.folder().to_owned(),
             found,
@@ -143,10 +143,10 @@ fn seen(
     detections: Vec<Detection>,
     labels: Vec<LabelBox>,
 ) -> (RgbImage, Vec<Detection>, Vec<LabelBox>) {
-    let plan = Letterbox::fit(whole.size, input.height, input.width);
+    let plan = LetterboxPlan::fit(whole.size, input.height, input.width);
     let mut levels = vec![0; 3 * input.width as usize * input.height as usize];
     Preprocessor::default().letterbox_levels_into(whole, &plan, &mut levels);
-    let scene = change.scene(0, input);
+    let scene = Scene::of_view(change, 0, input);
     let mut pixels = vec![0; levels.len()];
     Renderer::default().render_view(change, &scene, &levels, &mut pixels);
     let Some(tile) = scene.tiles.first() else { return (RgbImage { size: input, pixels }, detections, labels) };

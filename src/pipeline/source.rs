@@ -1,12 +1,12 @@
 //! From an image id to model input and labels: what happens to one image before the model sees it.
 
 use crate::{
-    augment::{Renderer, Views},
+    augment::{DrawViews as _, Renderer, Scene, Views},
     cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
     teacher::InputSize,
-    types::{BoxXyxyPx, Failure, FailureStage, ImageSize, Letterbox, TruthBox, ViewChange},
+    types::{BoxXyxyPx, Failure, FailureStage, ImageSize, TruthBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
 use std::{fs, io::Read, path::Path};
@@ -83,7 +83,7 @@ pub struct Prepared {
 impl Prepared {
     /// How boxes of the model's input come into pixels of the image, clipped to it.
     pub fn to_image(&self) -> impl Fn(BoxXyxyPx) -> BoxXyxyPx {
-        let (plan, scene) = (self.plan, self.change.scene(0, self.plan.input));
+        let (plan, scene) = (self.plan, Scene::of_view(&self.change, 0, self.plan.input));
         move |b| match scene.tiles.first() {
             Some(tile) => plan.to_image(scene.unplace(tile, b)),
             None => plan.to_image(b),
@@ -127,7 +127,7 @@ impl ImageSource<'_> {
             preprocessor.levels_into(levels, pixels);
         } else {
             out.resize(levels.len(), 0);
-            renderer.render_view(&prepared.change, &prepared.change.scene(0, input), levels, out);
+            renderer.render_view(&prepared.change, &Scene::of_view(&prepared.change, 0, input), levels, out);
             preprocessor.levels_into(out, pixels);
         }
         scratch.held = Some(held);
@@ -151,7 +151,7 @@ impl ImageSource<'_> {
         preprocess::decode_into(&bytes, &DecodeLimits::default(), image)
             .map_err(|reason| fail(FailureStage::Decode, reason.to_string()))?;
         let truth = self.truth(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
-        let plan = Letterbox::fit(image.size, self.input.height, self.input.width);
+        let plan = LetterboxPlan::fit(image.size, self.input.height, self.input.width);
         draw(preprocessor, image, &plan, levels);
         Ok(Prepared {
             image_id,

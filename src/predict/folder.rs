@@ -55,7 +55,7 @@ impl Folder {
     }
 
     pub(super) fn create(&self) -> Result<()> {
-        fsio::create_folder(&self.path.join(LABELS_FOLDER))
+        Ok(fsio::create_folder(&self.path.join(LABELS_FOLDER))?)
     }
 
     /// Draws a picture with its boxes and writes its label file. The picture is decoded anew: keeping all decoded pictures
@@ -95,7 +95,7 @@ impl Folder {
         let path = self.path.join(DETECTIONS_FILE);
         let results: Vec<_> = images.iter().flat_map(coco_results).collect();
         let text = serde_json::to_vec(&results).map_err(|e| Error::io(&path, "encode", io::Error::other(e)))?;
-        fsio::write_atomic(&path, &text)
+        Ok(fsio::write_atomic(&path, &text)?)
     }
 }
 
@@ -108,7 +108,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(folder) = path.parent() {
         fsio::create_folder(folder)?;
     }
-    fsio::write_atomic(path, bytes)
+    Ok(fsio::write_atomic(path, bytes)?)
 }
 
 /// The picture file's bytes with the boxes drawn.

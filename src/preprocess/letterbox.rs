@@ -15,13 +15,13 @@ pub struct LetterboxPlan {
     pub letterbox: Letterbox,
 }
 
-impl Letterbox {
+impl LetterboxPlan {
     /// Fits an image into an input of `input_height` x `input_width` as Ultralytics' `LetterBox(auto=False,
     /// scaleup=True, center=True)` does: double precision, ties to even, the smaller half of an odd rest at the left
     /// and top, thin images at least one pixel thick. A size of zero is taken as one.
     ///
     /// Source: `ultralytics.data.augment.LetterBox.get_params`, version 8.4.190.
-    pub fn fit(image: ImageSize, input_height: u32, input_width: u32) -> LetterboxPlan {
+    pub fn fit(image: ImageSize, input_height: u32, input_width: u32) -> Self {
         let image = at_least_one(image);
         let input = at_least_one(ImageSize { width: input_width, height: input_height });
         let scale =
@@ -34,11 +34,9 @@ impl Letterbox {
             pad_left: pad(input.width, resized.width),
             pad_top: pad(input.height, resized.height),
         };
-        LetterboxPlan { image, input, resized, letterbox }
+        Self { image, input, resized, letterbox }
     }
-}
 
-impl LetterboxPlan {
     /// A box in input pixels as a box in pixels of the image, clipped to it.
     ///
     /// Each axis is divided by its own scale, `resized / image`: that is where the resize put the pixels, and it
@@ -88,19 +86,19 @@ mod tests {
 
     #[test]
     fn an_odd_rest_leaves_its_smaller_half_at_the_top() {
-        let plan = Letterbox::fit(size(640, 427), 640, 640);
+        let plan = LetterboxPlan::fit(size(640, 427), 640, 640);
         assert_eq!(plan.resized, size(640, 427));
         assert_eq!(plan.letterbox, Letterbox { scale: 1.0, pad_left: 0.0, pad_top: 106.0 });
     }
 
     #[test]
     fn a_thin_image_keeps_one_pixel() {
-        assert_eq!(Letterbox::fit(size(1, 10_000), 640, 640).resized, size(1, 640));
+        assert_eq!(LetterboxPlan::fit(size(1, 10_000), 640, 640).resized, size(1, 640));
     }
 
     #[test]
     fn a_box_that_is_not_a_number_stays_one() {
-        let plan = Letterbox::fit(size(10, 10), 640, 640);
+        let plan = LetterboxPlan::fit(size(10, 10), 640, 640);
         let box_px = plan.to_image(BoxXyxyPx { x1: f32::NAN, ..BoxXyxyPx::default() });
         assert!(box_px.x1.is_nan() && box_px.y2 == 0.0);
     }
@@ -110,7 +108,7 @@ mod tests {
         fn the_resized_image_lies_inside_the_input(
             (width, height) in (0u32..70_000, 0u32..70_000), (rows, columns) in (0u32..2_000, 0u32..2_000),
         ) {
-            let plan = Letterbox::fit(size(width, height), rows, columns);
+            let plan = LetterboxPlan::fit(size(width, height), rows, columns);
             let (left, top) = plan.origin();
             prop_assert!(left + plan.resized.width as usize <= plan.input.width as usize);
             prop_assert!(top + plan.resized.height as usize <= plan.input.height as usize);
@@ -121,7 +119,7 @@ mod tests {
         fn a_box_comes_back(
             (width, height) in (1u32..8_000, 1u32..8_000), side in 32u32..1_300, corners in prop::array::uniform4(0f32..1.0),
         ) {
-            let plan = Letterbox::fit(size(width, height), side, side);
+            let plan = LetterboxPlan::fit(size(width, height), side, side);
             let [a, b, c, d] = corners;
             let (w, h) = (width as f32, height as f32);
             let box_px = BoxXyxyPx { x1: a * w, y1: b * h, x2: c * w, y2: d * h };

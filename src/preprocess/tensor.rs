@@ -113,13 +113,13 @@ fn for_each_row(resizer: &mut RowResizer, image: &RgbImage, plan: &LetterboxPlan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ImageSize, Letterbox};
+    use crate::types::ImageSize;
     use proptest::prelude::*;
 
     #[test]
     fn planes_are_red_green_blue_with_grey_beside() {
         let image = RgbImage { size: ImageSize { width: 2, height: 1 }, pixels: vec![255, 0, 51, 0, 255, 102] };
-        let plan = Letterbox::fit(image.size, 4, 2);
+        let plan = LetterboxPlan::fit(image.size, 4, 2);
         let mut out = vec![f32::NAN; 3 * 4 * 2];
         Preprocessor::default().letterbox_into(&image, &plan, &mut out);
         let grey = 114.0 / 255.0;
@@ -137,7 +137,7 @@ mod tests {
                 size: ImageSize { width, height },
                 pixels: (0..width * height * 3).map(level).collect(),
             };
-            let plan = Letterbox::fit(image.size, rows, columns);
+            let plan = LetterboxPlan::fit(image.size, rows, columns);
             let area = (rows * columns) as usize;
             let (mut tensor, mut levels) = (vec![f32::NAN; 3 * area], vec![0u8; 3 * area]);
             let mut preprocessor = Preprocessor::default();
@@ -156,7 +156,7 @@ mod tests {
     #[should_panic(expected = "another image size")]
     fn a_plan_for_another_size_is_refused() {
         let image = RgbImage { size: ImageSize { width: 1, height: 1 }, pixels: vec![0; 3] };
-        let plan = Letterbox::fit(ImageSize { width: 2, height: 1 }, 4, 4);
+        let plan = LetterboxPlan::fit(ImageSize { width: 2, height: 1 }, 4, 4);
         Preprocessor::default().letterbox_into(&image, &plan, &mut [0.0; 48]);
     }
 }

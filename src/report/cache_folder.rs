@@ -73,9 +73,8 @@ impl CacheFolder {
 
 fn teacher_scores(reader: &CacheReader) -> Result<Option<TeacherScores>> {
     // Augmented views show the same objects again.
-    let of_interest =
-        |image: &Result<ImageView<'_>>| image.as_ref().map_or(true, |i| i.view == 0 && i.labels.is_some());
-    let labelled = reader.images().filter(of_interest).collect::<Result<Vec<_>>>()?;
+    let mut labelled = reader.images().collect::<Result<Vec<ImageView<'_>>, _>>()?;
+    labelled.retain(|image| image.view == 0 && image.labels.is_some());
     let labelled_images = labelled.len();
     if labelled_images == 0 {
         return Ok(None);

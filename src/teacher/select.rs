@@ -289,7 +289,7 @@ fn to_f16(row: &[f32]) -> Vec<f16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ImageSize, Letterbox};
+    use crate::types::ImageSize;
     use proptest::prelude::*;
 
     const INPUT: u32 = 32;
@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn plan() -> LetterboxPlan {
-        Letterbox::fit(ImageSize { width: INPUT, height: INPUT }, INPUT, INPUT)
+        LetterboxPlan::fit(ImageSize { width: INPUT, height: INPUT }, INPUT, INPUT)
     }
 
     /// The rule, spelled out over single values.

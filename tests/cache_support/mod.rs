@@ -3,7 +3,7 @@
 
 use half::f16;
 use logitcache::{
-    augment::VIEW_RULE,
+    augment::{DrawViews as _, VIEW_RULE},
     cache::{
         CacheReader, Codebook, DatasetInfo, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter, Predictions,
         Settings, Teacher, rows_with_class_logits,

@@ -10,8 +10,9 @@ mod cache_support;
 
 use logitcache::{
     cache::CacheReader,
+    preprocess::LetterboxPlan,
     preprocess::{DecodeLimits, decode},
-    types::{ImageSize, Letterbox, Store},
+    types::{ImageSize, Store},
 };
 use logitcache_train::train::data::{
     Augment, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet,
@@ -47,7 +48,7 @@ fn main() {
         .map(|(id, path)| {
             let mut record = cache_support::record(&manifest, 1, id, 130, Some(8));
             record.size = decode(&fs::read(path).unwrap(), &DecodeLimits::default()).unwrap().size;
-            record.letterbox = Letterbox::fit(record.size, SIDE, SIDE).letterbox;
+            record.letterbox = LetterboxPlan::fit(record.size, SIDE, SIDE).letterbox;
             record
         })
         .collect();

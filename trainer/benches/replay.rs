@@ -15,10 +15,11 @@ use logitcache::{
     audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
     cache::{CacheReader, ImageView},
     eval::{NmsOptions, ScoredImage, detect, score},
+    preprocess::LetterboxPlan,
     teacher::{
         BoxSource, Grid, HeadOutputs, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession,
     },
-    types::{BoxXyxyPx, ImageSize, Letterbox, Store, TruthBox, ViewChange},
+    types::{BoxXyxyPx, ImageSize, Store, TruthBox, ViewChange},
 };
 use logitcache_train::train::data::{
     Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TeacherBatch, TrainImage, TrainSet,
@@ -215,7 +216,7 @@ impl Found {
         image: &ImageView<'_>,
         view: &ImageView<'_>,
     ) {
-        let plan = Letterbox::fit(image.size, input.height, input.width);
+        let plan = LetterboxPlan::fit(image.size, input.height, input.width);
         let live = Targets::cached(view, &plan, grid).unwrap();
         let still = Targets::cached(image, &plan, grid).unwrap();
         let map = Map { change: view.change, width: input.width as f32 };
@@ -260,7 +261,7 @@ impl Found {
             let l = gradient(term, student, live, grid, TEMPERATURE, &mut from_live);
             agreements.push(Agreement::new((&from_moved, m), (&from_live, l)));
         }
-        let plan = Letterbox::fit(input, input.height, input.width);
+        let plan = LetterboxPlan::fit(input, input.height, input.width);
         let scored = |targets: &Targets, image_id: usize| {
             let (class_logits, boxes) = as_head(targets, grid, classes);
             let head = HeadView { class_logits: &class_logits, boxes: BoxSource::DecodedXywh(&boxes) };

@@ -7,12 +7,13 @@ mod cache_support;
 
 use cache_support::{Random, manifest, manifest_with_views, record, with_views, write_cache};
 use logitcache::{
+    augment::DrawViews as _,
     cache::{CacheReader, ImageRecord, Manifest, MissingLabels},
     dataset::{DataSource, Dataset},
     pipeline::{ImageSource, Scratch},
-    preprocess::{DecodeLimits, Preprocessor, decode},
+    preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
     teacher::{Cell, Grid, InputSize},
-    types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Letterbox, Store},
+    types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store},
 };
 use logitcache_train::train::data::{
     Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet, pixel_cache_bytes,
@@ -110,7 +111,7 @@ impl Case {
     /// The letterboxed picture of an image, in another way than the trainer gets it.
     fn letterboxed(&self, record: &ImageRecord) -> Vec<u8> {
         let image = decode(&fs::read(self.path(&record.path)).unwrap(), &DecodeLimits::default()).unwrap();
-        let plan = Letterbox::fit(image.size, INPUT.height, INPUT.width);
+        let plan = LetterboxPlan::fit(image.size, INPUT.height, INPUT.width);
         let area = (INPUT.width * INPUT.height) as usize;
         let mut tensor = vec![0f32; 3 * area];
         Preprocessor::default().letterbox_into(&image, &plan, &mut tensor);
@@ -179,7 +180,7 @@ fn close(a: BoxXyxyPx, b: BoxXyxyPx) -> bool {
 }
 
 fn to_input(record: &ImageRecord, box_px: BoxXyxyPx) -> BoxXyxyPx {
-    Letterbox::fit(record.size, INPUT.height, INPUT.width).to_input(box_px)
+    LetterboxPlan::fit(record.size, INPUT.height, INPUT.width).to_input(box_px)
 }
 
 #[test]

@@ -28,7 +28,7 @@ use value::Id;
 pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
     let content = file::read(json)?;
     let root = images_dir(json, source, &content.images)?;
-    let pictures: Vec<PathBuf> = content.images.iter().map(|image| paths::named(&root, &image.file_name)).collect();
+    let pictures: Vec<PathBuf> = content.images.iter().map(|image| files::named(&root, &image.file_name)).collect();
     refuse_doubles(json, &content.images, &pictures)?;
     let mut notes = Vec::new();
 
@@ -81,7 +81,7 @@ fn images_dir(json: &Path, source: &DataSource, images: &[Image]) -> Result<Path
             .iter()
             .map(|place| paths::absolute(&here.join(place)))
             .collect();
-    if let Some(dir) = tried.iter().find(|dir| paths::named(dir, &first.file_name).is_file()) {
+    if let Some(dir) = tried.iter().find(|dir| files::named(dir, &first.file_name).is_file()) {
         return Ok(dir.clone());
     }
     let tried: Vec<String> = tried.iter().map(|dir| dir.display().to_string()).collect();

@@ -177,7 +177,7 @@ fn check(out: &Path, config: &SynthConfig) -> Result<()> {
                 name == DATA_YAML || FOLDERS.contains(&name)
             })?;
             fsio::remove_file(&out.join(DATA_YAML))?;
-            FOLDERS.iter().try_for_each(|folder| fsio::remove_folder(&out.join(folder)))
+            Ok(FOLDERS.iter().try_for_each(|folder| fsio::remove_folder(&out.join(folder)))?)
         }
         Some(name) => {
             let remedy = if is_drawn(out) {

@@ -7,7 +7,6 @@ use super::{
     Dataset, DatasetFormat, Sample, fault,
     files::{self, Kind, Skipped},
     notes::Note,
-    paths,
     truth::TruthSource,
     unread,
 };
@@ -61,7 +60,7 @@ pub(super) fn descriptions(folder: &Path) -> Vec<PathBuf> {
 fn root(yaml: &Path, description: &Description) -> Result<PathBuf> {
     let here = yaml.parent().unwrap_or(Path::new("/"));
     let Some(path) = description.path.as_deref().filter(|p| !p.is_empty()) else { return Ok(here.to_path_buf()) };
-    let root = paths::named(here, path);
+    let root = files::named(here, path);
     if files::is_dir(&root) {
         return Ok(root);
     }
@@ -107,12 +106,12 @@ struct Pictures {
 impl Pictures {
     /// Adds what one entry of the split names: a folder or a list file.
     fn add(&mut self, yaml: &Path, split: &str, root: &Path, entry: &str, notes: &mut Vec<String>) -> Result<()> {
-        let mut place = paths::named(root, entry);
+        let mut place = files::named(root, entry);
         // Exports of Roboflow say `../train/images` and mean `train/images`; Ultralytics takes it so.
         if let Some(inside) = entry.strip_prefix("../").or_else(|| entry.strip_prefix("..\\"))
             && !place.exists()
         {
-            place = paths::named(root, inside);
+            place = files::named(root, inside);
         }
         let metadata = std::fs::metadata(&place).map_err(|e| {
             fault(
@@ -161,13 +160,13 @@ impl Pictures {
         for line in text::lines(&text) {
             let entry = Path::new(OsStr::from_bytes(line));
             let is_fixed = line.starts_with(b"./") || line.starts_with(b".\\") || entry.is_absolute();
-            let is_below = |folder: &Path| paths::named(folder, entry).exists();
+            let is_below = |folder: &Path| files::named(folder, entry).exists();
             let only_here = || !is_below(root) && is_below(here);
             let path = if files::is_named_as_image(entry) {
                 let first_base = || if only_here() { here } else { root };
-                paths::named(if is_fixed { here } else { base.get_or_insert_with(first_base) }, entry)
+                files::named(if is_fixed { here } else { base.get_or_insert_with(first_base) }, entry)
             } else {
-                let path = paths::named(if is_fixed || only_here() { here } else { root }, entry);
+                let path = files::named(if is_fixed || only_here() { here } else { root }, entry);
                 let reason = match files::kind(&path) {
                     Kind::Image => None,
                     Kind::UnreadableImage => Some(files::not_decoded(&path)),

@@ -81,8 +81,8 @@ impl Candidates {
     /// # Errors
     /// [`Error::Cache`] for a damaged cache.
     pub fn of_cache(cache: &CacheFolder, dataset: Option<&Dataset>) -> Result<Self> {
-        let views =
-            cache.reader.images().filter(|i| i.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>>>()?;
+        let mut views = cache.reader.images().collect::<Result<Vec<_>, _>>()?;
+        views.retain(|image| image.view == 0);
         let validation: HashSet<&PathBuf> =
             dataset.map(|dataset| dataset.samples.iter().map(|sample| &sample.path).collect()).unwrap_or_default();
         let mut placed: Vec<_> = views.into_iter().filter_map(|view| Some((cache.image_path(&view)?, view))).collect();

@@ -5,10 +5,10 @@ use crate::{
     Error, Result,
     cache::{decode_f32, decode_i32},
     eval::{DetectorOptions, suppress},
-    preprocess::{Preprocessor, RgbImage},
+    preprocess::{LetterboxPlan, Preprocessor, RgbImage},
     report::cache_folder::CacheFolder,
     teacher::{SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid},
-    types::{BoxXyxyPx, Detection, Letterbox, Store},
+    types::{BoxXyxyPx, Detection, Store},
 };
 use std::cmp::Ordering;
 
@@ -91,7 +91,7 @@ impl SoftModel {
     /// The probabilities of every class of the teacher at some anchors of an image, `[anchors][classes]`.
     fn probabilities(&mut self, picture: &RgbImage, anchors: &[usize]) -> Result<Vec<Vec<Option<f32>>>> {
         let input = self.model.input;
-        let plan = Letterbox::fit(picture.size, input.height, input.width);
+        let plan = LetterboxPlan::fit(picture.size, input.height, input.width);
         let mut pixels = vec![0.0; 3 * input.height as usize * input.width as usize];
         Preprocessor::default().letterbox_into(picture, &plan, &mut pixels);
         let heads = self.session.run(1, &pixels).map_err(|error| Error::Model {

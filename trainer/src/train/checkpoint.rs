@@ -80,7 +80,7 @@ pub fn save(folder: &Path, tensors: &BTreeMap<String, Tensor>, progress: &Progre
     let whole = whole.map_err(|e| Error::io(&path, "prepare", std::io::Error::other(e)))?;
     let mut temp = TempFile::create(folder, STATE_NAME)?;
     temp.write_all(&whole).map_err(|e| Error::io(&path, "write to", e))?;
-    temp.persist(&path)
+    Ok(temp.persist(&path)?)
 }
 
 /// Reads the state of a run; `None` where there is none.

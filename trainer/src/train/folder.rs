@@ -88,7 +88,7 @@ impl RunFolder {
     /// # Errors
     /// [`crate::Error::Io`].
     pub fn remove_pixels(&self) -> Result<()> {
-        fsio::remove_folder(&self.path().join(PIXELS))
+        Ok(fsio::remove_folder(&self.path().join(PIXELS))?)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
     student::STRIDES,
-    types::{Failure, FailureStage, ImageSize, LabelBox, Letterbox, TruthBox},
+    types::{Failure, FailureStage, ImageSize, LabelBox, TruthBox},
     words::{self, counted},
 };
 use rayon::prelude::*;
@@ -42,7 +42,7 @@ pub struct TrainImages {
 impl TrainImages {
     /// Takes in an image of `size`.
     fn push(&mut self, image: TrainImage, size: ImageSize, input: ImageSize) {
-        let plan = Letterbox::fit(size, input.height, input.width);
+        let plan = LetterboxPlan::fit(size, input.height, input.width);
         for label in image.labels.iter().flatten() {
             let b = plan.to_input(label.box_xyxy_px);
             self.objects += 1;
@@ -123,7 +123,7 @@ pub fn from_cache(
         found.notes.push([vec![head], words::reasons(&manifest.failures, "")].concat().join("\n  "));
     }
     let views =
-        cache.images().filter(|image| image.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>>>()?;
+        cache.images().filter(|image| image.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>, _>>()?;
     match dataset {
         None => {
             let root = cache.place(&manifest.dataset.root)?;
@@ -310,7 +310,7 @@ pub fn for_validation(
         let truth = truth.map_err(|reason| fail(FailureStage::Labels, reason))?;
         let (path, relative) = (sample.path.clone(), sample.relative.clone());
         let image = TrainImage { image_id, path, relative, expected_sha256: None, labels: Some(Vec::new()) };
-        Ok((image, (Letterbox::fit(size, input.height, input.width), truth.unwrap_or_default())))
+        Ok((image, (LetterboxPlan::fit(size, input.height, input.width), truth.unwrap_or_default())))
     };
     let numbered: Vec<(i64, &Sample)> = (0..).zip(&dataset.samples).collect();
     let outcomes: Vec<Result<_, Failure>> = numbered.into_par_iter().map(one).collect();

@@ -183,7 +183,7 @@ impl RunConfig {
     pub fn save(&self, run: &Path) -> Result<()> {
         let path = run.join(CONFIG_NAME);
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::io(&path, "write to", e.into()))?;
-        fsio::write_atomic(&path, (text + "\n").as_bytes())
+        Ok(fsio::write_atomic(&path, (text + "\n").as_bytes())?)
     }
 
     /// Reads `config.json` of a run; `None` where there is none.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, LabelsState, to_hex},
-    dataset::{ClassMap, DataSource, Dataset, NameMap},
+    cache::{CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
+    dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
     report::RunData,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
@@ -186,7 +186,7 @@ impl Sources {
         let input = ImageSize { width: side, height: side };
         let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
         if let Some(data) = &data {
-            options.class_map.refuse_foreign(data)?;
+            refuse_foreign_names(&options.class_map, data)?;
         }
         let class_map = match &cache {
             Some(cache) => options.class_map.or(&cache.manifest().dataset.class_map),
@@ -281,7 +281,7 @@ fn views_shown(cache: &CacheReader) -> Result<Option<String>> {
     if settings.views == 0 {
         return Ok(None);
     }
-    if let Some(found) = settings.views_cannot_be_drawn() {
+    if let Some(found) = views_cannot_be_drawn(settings) {
         return Err(Error::Cache {
             path: cache.folder().to_owned(),
             found,

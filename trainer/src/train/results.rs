@@ -99,7 +99,7 @@ pub fn write_csv(path: &Path, rows: &[EpochRow]) -> Result<()> {
         text.push_str(&row.fields().join(","));
         text.push('\n');
     }
-    fsio::write_atomic(path, text.as_bytes())
+    Ok(fsio::write_atomic(path, text.as_bytes())?)
 }
 
 /// Draws losses and metrics over the epochs as one SVG.
@@ -109,7 +109,7 @@ pub fn write_csv(path: &Path, rows: &[EpochRow]) -> Result<()> {
 pub fn write_curves(path: &Path, rows: &[EpochRow]) -> Result<()> {
     let mut svg = String::new();
     draw(&mut svg, rows).map_err(|e| Error::io(path, "draw", std::io::Error::other(e)))?;
-    fsio::write_atomic(path, svg.as_bytes())
+    Ok(fsio::write_atomic(path, svg.as_bytes())?)
 }
 
 /// A curve: its name and its value at an epoch.

@@ -44,7 +44,7 @@ pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) 
             remedy: format!("Give a multiple of {coarsest} from {coarsest} to {MAX_SIZE} as --imgsz, such as 640."),
         });
     }
-    fsio::write_atomic(path.as_ref(), &model(state, description).encode_to_vec())
+    Ok(fsio::write_atomic(path.as_ref(), &model(state, description).encode_to_vec())?)
 }
 
 /// [`export`] of a weights file. Class names and size are the file's own where it has them and none are given.

@@ -103,7 +103,7 @@ pub fn save(path: impl AsRef<Path>, state: &State, description: &Description) ->
     let tensors = state.iter().map(|(param, values)| (param.name.as_str(), Written { param, values }));
     let metadata = std::iter::once((METADATA_KEY.to_owned(), text)).collect();
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| impossible(error.to_string()))?;
-    fsio::write_atomic(path, &bytes)
+    Ok(fsio::write_atomic(path, &bytes)?)
 }
 
 struct Written<'s> {

@@ -196,7 +196,7 @@ fn make(
     tail.extend(Sha256::digest(&json));
     tail.extend(MAGIC);
     temp.write_all_at(&tail, images.len() as u64 * image_bytes as u64).map_err(full)?;
-    temp.persist(path)
+    Ok(temp.persist(path)?)
 }
 
 /// What a killed run left; the folder's lock is held, so nobody is at work on one.
@@ -204,7 +204,7 @@ fn remove_leftovers(folder: &Path) -> Result<()> {
     let left = format!("{TEMP_PREFIX}pixels-");
     let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, "list", e))?;
     let names = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&left));
-    names.map(|entry| entry.path()).try_for_each(|path: PathBuf| fsio::remove_file(&path))
+    Ok(names.map(|entry| entry.path()).try_for_each(|path: PathBuf| fsio::remove_file(&path))?)
 }
 
 /// Cached predictions are of the pictures as they were: none of the changed ones can be trained on.

@@ -6,7 +6,7 @@ use crate::{
     cache::to_hex,
     pipeline::read_file,
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, RgbImage, decode_into},
-    types::{FailureStage, ImageSize, Letterbox},
+    types::{FailureStage, ImageSize},
 };
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -47,7 +47,7 @@ impl Decoder {
         }
         decode_into(&bytes, &DecodeLimits::default(), &mut self.image)
             .map_err(|reason| fail(FailureStage::Decode)(reason.to_string()))?;
-        let plan = Letterbox::fit(self.image.size, input.height, input.width);
+        let plan = LetterboxPlan::fit(self.image.size, input.height, input.width);
         levels.resize(bytes_per_image(input), 0);
         self.preprocessor.letterbox_levels_into(&self.image, &plan, levels);
         Ok(plan)

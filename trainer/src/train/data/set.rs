@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     Error, Result,
-    augment::{Draws, GRID_STEP_PX, HsvChange, Renderer, Scene, Views},
+    augment::{DrawViews as _, Draws, GRID_STEP_PX, HsvChange, Renderer, Scene, Views},
     cache::{CacheReader, ImageView},
     preprocess::LetterboxPlan,
-    types::{Failure, ImageSize, Letterbox, ViewChange},
+    types::{Failure, ImageSize, ViewChange},
 };
 use std::{
     path::PathBuf,
@@ -110,7 +110,7 @@ impl TrainSet {
                 Ok(size) => {
                     usable.push(image);
                     places.push(place);
-                    plans.push(Letterbox::fit(*size, input.height, input.width));
+                    plans.push(LetterboxPlan::fit(*size, input.height, input.width));
                 }
                 Err((stage, reason)) => failures.push(Failure {
                     image_id: image.image_id,
@@ -273,7 +273,7 @@ impl TrainSet {
         let change = stored.as_ref().map_or(ViewChange::NONE, |stored| stored.change);
         let [buffer, ..] = &mut scratch.levels;
         let (plan, levels) = self.pixels.picture((index, image), self.input, &mut scratch.decoder, buffer)?;
-        let scene = change.scene(index, self.input);
+        let scene = Scene::of_view(&change, index, self.input);
         let out = &mut batch.pixels[row * image_bytes..(row + 1) * image_bytes];
         scratch.renderer.render_view(&change, &scene, levels, out);
         batch.sources.push(index);

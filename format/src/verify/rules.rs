@@ -1,9 +1,9 @@
 //! What must hold between the values of a cache, whatever the bytes. Each rule is stated in `docs/format.md`.
 
 use crate::{
-    augment::VIEW_RULE,
-    cache::{Codebook, ImageKey, ImageRecord, Manifest, PartEntry, rows_with_class_logits},
+    Codebook, ImageKey, ImageRecord, Manifest, PartEntry, rows_with_class_logits,
     types::{BoxXyxyPx, ImageSize, LogitType, Profile, ViewChange},
+    verify::ViewRule,
 };
 use half::f16;
 
@@ -12,7 +12,10 @@ const SCORE_SLACK: f64 = 1.0 / 1024.0;
 
 /// The rules for the images of one cache.
 pub struct Rules<'a> {
-    manifest: &'a Manifest,
+    /// What the cache is.
+    pub manifest: &'a Manifest,
+    /// Draws the views of caches that name it.
+    view_rule: Option<&'a ViewRule>,
     total_anchors: u64,
     /// Per stride in order: the first anchor after its grid, and the stride.
     grid_ends: Vec<(u64, u32)>,
@@ -20,14 +23,15 @@ pub struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// The rules for the cache of this manifest.
-    pub fn new(manifest: &'a Manifest) -> Self {
+    pub fn new(manifest: &'a Manifest, view_rule: Option<&'a ViewRule>) -> Self {
+        let view_rule = view_rule.filter(|rule| rule.name == manifest.settings.view_rule);
         let teacher = &manifest.teacher;
         let mut end = 0;
         let ends = teacher.strides.iter().map(|&stride| {
             end += teacher.anchors_of(stride);
             (end, stride)
         });
-        Self { grid_ends: ends.collect(), manifest, total_anchors: teacher.total_anchors() }
+        Self { grid_ends: ends.collect(), manifest, view_rule, total_anchors: teacher.total_anchors() }
     }
 
     /// Every rule that the image breaks, in words.
@@ -79,13 +83,13 @@ impl<'a> Rules<'a> {
         })
     }
 
-    /// What makes the view: nothing for view 0; what the seed draws, where the rule is this program's.
+    /// What makes the view: nothing for view 0; what the seed draws, where the rule is known.
     fn change(&self, record: &ImageRecord) -> Option<String> {
         let (settings, teacher, found) = (&self.manifest.settings, &self.manifest.teacher, record.change);
         let input = ImageSize { width: teacher.input_width, height: teacher.input_height };
-        let expected = match record.view {
-            0 => ViewChange::NONE,
-            view if settings.view_rule == VIEW_RULE => settings.views().change(record.image_id, view, input),
+        let expected = match (record.view, self.view_rule) {
+            (0, _) => ViewChange::NONE,
+            (view, Some(rule)) => (rule.change)(settings.views(), record.image_id, view, input),
             _ => {
                 let numbers = [found.scale, found.offset_x, found.offset_y, found.hue, found.saturation, found.value];
                 let valid = numbers.iter().all(|v| v.is_finite()) && found.scale > 0.0;

@@ -11,11 +11,25 @@ mod part;
 mod rules;
 
 use super::{CacheReader, ContentDigests, Manifest, content_digests, manifest_file::MANIFEST_NAME};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    types::{ImageSize, ViewChange, Views},
+};
 use rayon::prelude::*;
+use rules::Rules;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashSet, path::Path};
+
+/// A rule that draws views, with its name as `settings.view_rule` has it. A program that knows the rule of a cache gives it
+/// to [`verify`], which then holds every stored view against what the rule draws.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewRule {
+    /// Its name and version.
+    pub name: &'static str,
+    /// What makes the view (of the image with this id, for a model input of this size).
+    pub change: fn(Views, i64, i32, ImageSize) -> ViewChange,
+}
 
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,20 +73,24 @@ impl VerifyReport {
     }
 }
 
-/// Verifies the cache in `folder`. Parts are checked in parallel on rayon's current pool; memory is bounded by a row
+/// Verifies the cache in `folder`; views of other rules than `view_rule` are held to their ranges alone. Parts are checked in parallel on rayon's current pool; memory is bounded by a row
 /// group per thread.
 ///
 /// # Errors
 /// [`Error::Cache`] where the folder holds no manifest at all. Damage is not an error but a [`Problem`] of the report.
-pub fn verify(folder: &Path) -> Result<VerifyReport> {
-    verify_with_progress(folder, &|_| {})
+pub fn verify(folder: &Path, view_rule: Option<&ViewRule>) -> Result<VerifyReport> {
+    verify_with_progress(folder, view_rule, &|_| {})
 }
 
 /// As [`verify`], telling `progress` the number of bytes after each piece that was hashed; [`VerifyReport::bytes`] in all.
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport> {
+pub fn verify_with_progress(
+    folder: &Path,
+    view_rule: Option<&ViewRule>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<VerifyReport> {
     let mut report = VerifyReport {
         complete: false,
         parts: 0,
@@ -105,8 +123,9 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
     report.failures = manifest.failures.len() as u64;
     report.notes = files::notes(folder, &manifest);
 
+    let rules = Rules::new(&manifest, view_rule);
     let of_parts: Vec<Vec<Problem>> =
-        manifest.parts.par_iter().map(|entry| part::check(folder, entry, &manifest, progress)).collect();
+        manifest.parts.par_iter().map(|entry| part::check(folder, entry, &rules, progress)).collect();
     report.problems.extend(of_parts.into_iter().flatten());
     report.problems.extend(rules::of_manifest(&manifest).into_iter().map(in_manifest));
     if report.problems.is_empty() {

@@ -1,7 +1,7 @@
 //! Files as bytes: hashing them with ordinary reads, and what lies in the folder beside them.
 
-use crate::cache::{FileEntry, MANIFEST_NAME, Manifest, columns::Table, digest::to_hex};
 use crate::fsio::{Lock, TEMP_PREFIX};
+use crate::{FileEntry, MANIFEST_NAME, Manifest, columns::Table, digest::to_hex};
 use sha2::{Digest, Sha256};
 use std::{collections::HashSet, fs::File, io::Read, path::Path};
 

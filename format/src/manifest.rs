@@ -1,10 +1,8 @@
 //! What a cache is: the content of `manifest.json`. Reading and writing the file is in `manifest_file`.
 
 use crate::{
-    augment::{VIEW_RULE, Views},
-    dataset::NameMap,
-    preprocess::DECODER,
-    types::{Failure, LogitType, Profile, Store},
+    name_map::NameMap,
+    types::{Failure, LogitType, Profile, Store, Views},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -212,18 +210,6 @@ impl Settings {
     /// How many views an image has and what they are drawn from.
     pub fn views(&self) -> Views {
         Views { count: self.views, seed: self.view_seed }
-    }
-
-    /// Why this program cannot draw the pictures of the views, in words; `None` where it can. They are of use only as the
-    /// very pixels that the teacher saw.
-    pub fn views_cannot_be_drawn(&self) -> Option<String> {
-        let (rule, decoder) = (&self.view_rule, &self.decoder);
-        (rule != VIEW_RULE || decoder != DECODER).then(|| {
-            format!(
-                "its views were drawn by the rule `{rule}` on pictures of `{decoder}`; this program knows `{VIEW_RULE}` and \
-                 `{DECODER}`"
-            )
-        })
     }
 }
 

@@ -20,12 +20,12 @@ use std::{
 /// # Errors
 /// [`Error::Cache`] naming the file that is not as the manifest says or contradicts itself; [`Error::Io`]; what `each` gives,
 /// which ends the reading.
-pub fn for_each_image(
+pub fn for_each_image<E: From<Error>>(
     folder: &Path,
     part: &PartEntry,
     manifest: &Manifest,
-    mut each: impl FnMut(ImageRecord) -> Result<()>,
-) -> Result<()> {
+    mut each: impl FnMut(ImageRecord) -> Result<(), E>,
+) -> Result<(), E> {
     for (_, path, entry, _) in part.files(folder) {
         check_bytes(&path, entry, &|_| {}).map_err(|found| damaged(&path, found))?;
     }
@@ -44,7 +44,7 @@ pub fn for_each_image(
     });
     match (stopped, read) {
         (Some(error), _) => Err(error),
-        (None, read) => read.map_err(|found| damaged(&part.images_path(folder), found)),
+        (None, read) => Ok(read.map_err(|found| damaged(&part.images_path(folder), found))?),
     }
 }
 
@@ -85,7 +85,7 @@ pub fn part_digests(folder: &Path, part: &PartEntry, manifest: &Manifest) -> Res
         };
         content.push(&digests);
         found.push(((record.image_id, record.view), digests));
-        Ok(())
+        Ok::<(), Error>(())
     })?;
     let digest = content.finish().content_sha256;
     if digest != part.content_sha256 {

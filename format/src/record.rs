@@ -13,7 +13,7 @@ pub struct ImageRecord {
     pub image_id: i64,
     /// 0 for the image as it is; 1.. for augmented views.
     pub view: i32,
-    /// Path relative to the data set (see `dataset::paths` for names that are not UTF-8).
+    /// Path relative to the data set (see `paths` for names that are not UTF-8).
     pub path: String,
     /// After EXIF orientation.
     pub size: ImageSize,

@@ -9,7 +9,7 @@ use super::{
     table_file::RowGroupWriter,
 };
 use crate::{
-    cache::{ImageRecord, rows_with_class_logits},
+    ImageRecord, rows_with_class_logits,
     types::{LogitType, Store},
 };
 use half::f16;

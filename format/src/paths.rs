@@ -84,21 +84,6 @@ pub fn absolute(path: &Path) -> PathBuf {
     }
 }
 
-/// The path that a file names below `base`. Windows writes `\`, which a name may hold elsewhere: what is there as written is
-/// meant as written; else `\` is taken for `/` where that leads to something.
-pub(super) fn named(base: &Path, written: impl AsRef<Path>) -> PathBuf {
-    let written = written.as_ref();
-    let as_written = absolute(&base.join(written));
-    let is_there = |path: &Path| path.symlink_metadata().is_ok();
-    let bytes = written.as_os_str().as_bytes();
-    if !bytes.contains(&b'\\') || is_there(&as_written) {
-        return as_written;
-    }
-    let slashed = bytes.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
-    let slashed = absolute(&base.join(OsString::from_vec(slashed)));
-    if is_there(&slashed) { slashed } else { as_written }
-}
-
 fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(PREFIX.len() + bytes.len() * 2);
     text.push_str(PREFIX);
@@ -165,28 +150,6 @@ mod tests {
         assert_eq!(absolute(&base.join("c/link/..")), base.join("a"), "a link's parent is where it leads");
         assert_eq!(absolute(&base.join("c/link")), base.join("c/link"), "a link by itself keeps its name");
         assert_eq!(absolute(&base.join("no/../such.jpg")), base.join("such.jpg"));
-    }
-
-    #[test]
-    fn backslashes_are_separators_where_no_file_has_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let base = dir.path().canonicalize().unwrap();
-        std::fs::create_dir_all(base.join("day one/b")).unwrap();
-        for file in ["day one/a.jpg", "day one/b/c.jpg", "day one\\b/c.jpg", "plain.jpg"] {
-            std::fs::create_dir_all(base.join(file).parent().unwrap()).unwrap();
-            std::fs::write(base.join(file), "").unwrap();
-        }
-        for (written, found) in [
-            ("day one\\a.jpg", "day one/a.jpg"),
-            (".\\day one\\a.jpg", "day one/a.jpg"),
-            ("day one\\b/c.jpg", "day one\\b/c.jpg"),
-            ("day one\\b\\c.jpg", "day one/b/c.jpg"),
-            ("x\\..\\plain.jpg", "plain.jpg"),
-            ("plain.jpg", "plain.jpg"),
-            ("none\\a.jpg", "none\\a.jpg"),
-        ] {
-            assert_eq!(named(&base, written), base.join(found), "{written}");
-        }
     }
 
     proptest! {

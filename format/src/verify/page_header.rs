@@ -4,7 +4,7 @@
 //! The `parquet` crate's reader of page headers trusts the lengths it finds and can panic on hostile ones, so `verify`
 //! lets it near a file only after this. The mapped reader needs no page headers at all.
 
-use crate::cache::columns::Form;
+use crate::columns::Form;
 use std::ops::Range;
 
 /// The numbers of a data page's header.

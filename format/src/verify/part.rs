@@ -4,8 +4,8 @@ use super::{
     Problem, describe, files, pages,
     rules::{self, Rules},
 };
-use crate::cache::{
-    ContentHasher, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, checked,
+use crate::{
+    ContentHasher, ImageDigests, ImageKey, ImageRecord, PartEntry, checked,
     columns::Table,
     digest::{labels_digest, record_digest, to_hex},
     part::MappedPart,
@@ -16,32 +16,32 @@ use std::path::Path;
 const MAX_LISTED: usize = 20;
 
 /// Everything that is wrong with a part.
-pub fn check(folder: &Path, entry: &PartEntry, manifest: &Manifest, progress: &(dyn Fn(u64) + Sync)) -> Vec<Problem> {
+pub fn check(folder: &Path, entry: &PartEntry, rules: &Rules<'_>, progress: &(dyn Fn(u64) + Sync)) -> Vec<Problem> {
     let mut problems = Problems { entry, list: Vec::new(), more: 0 };
     for (table, path, file, _) in entry.files(folder) {
         if let Err(problem) = files::check_bytes(&path, file, progress) {
             problems.push(table, problem);
         }
     }
-    match (problems.list.is_empty(), manifest.is_archive()) {
+    match (problems.list.is_empty(), rules.manifest.is_archive()) {
         (false, _) => {}
-        (true, false) => check_content(folder, entry, manifest, &mut problems),
-        (true, true) => check_archive(folder, entry, manifest, &mut problems),
+        (true, false) => check_content(folder, entry, rules, &mut problems),
+        (true, true) => check_archive(folder, entry, rules, &mut problems),
     }
     problems.finish()
 }
 
 /// An archive has no layout of its own to check: footers, then the values.
-fn check_archive(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems: &mut Problems<'_>) {
-    if let Err((table, problem)) = checked::check_archive_files(folder, entry, manifest) {
+fn check_archive(folder: &Path, entry: &PartEntry, rules: &Rules<'_>, problems: &mut Problems<'_>) {
+    if let Err((table, problem)) = checked::check_archive_files(folder, entry, rules.manifest) {
         problems.push(table, problem);
-    } else if let Err(problem) = check_images(folder, entry, None, manifest, problems) {
+    } else if let Err(problem) = check_images(folder, entry, None, rules, problems) {
         problems.push(Table::Images, format!("read with the arrow reader: {problem}"));
     }
 }
 
-fn check_content(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems: &mut Problems<'_>) {
-    let part = match MappedPart::open(folder, entry, manifest) {
+fn check_content(folder: &Path, entry: &PartEntry, rules: &Rules<'_>, problems: &mut Problems<'_>) {
+    let part = match MappedPart::open(folder, entry, rules.manifest) {
         Ok(part) => part,
         Err(error) => {
             let predictions = entry.predictions_path(folder);
@@ -51,12 +51,12 @@ fn check_content(folder: &Path, entry: &PartEntry, manifest: &Manifest, problems
         }
     };
     for table in [Table::Images, Table::Predictions] {
-        for problem in pages::check(&part, table, manifest) {
+        for problem in pages::check(&part, table, rules.manifest) {
             problems.push(table, problem);
         }
     }
     if problems.list.is_empty()
-        && let Err(problem) = check_images(folder, entry, Some(&part), manifest, problems)
+        && let Err(problem) = check_images(folder, entry, Some(&part), rules, problems)
     {
         problems.push(Table::Images, format!("read with the arrow reader: {problem}"));
     }
@@ -67,10 +67,10 @@ fn check_images(
     folder: &Path,
     entry: &PartEntry,
     part: Option<&MappedPart>,
-    manifest: &Manifest,
+    rules: &Rules<'_>,
     problems: &mut Problems<'_>,
 ) -> Result<(), String> {
-    let rules = Rules::new(manifest);
+    let manifest = rules.manifest;
     let (class_len, dfl_len) = (manifest.class_len() as u32, manifest.dfl_len() as u32);
     let mut content = ContentHasher::default();
     let mut last: Option<ImageRecord> = None;

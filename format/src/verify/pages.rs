@@ -3,7 +3,7 @@
 //! Columns of [`Form::Runs`] are left to the `arrow` reader alone: the mapped one does not read them.
 
 use super::{levels, page_header};
-use crate::cache::{
+use crate::{
     Manifest,
     columns::{Form, Kind, Table},
     footer::RowGroup,

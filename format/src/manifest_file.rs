@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    augment::Views,
     fsio::{Lock, write_atomic},
+    types::Views,
 };
 use serde::Deserialize;
 use std::{

@@ -4,7 +4,7 @@ use super::{
     ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
     digest::from_hex, part::MappedPart,
 };
-use crate::{Error, Result, dataset::paths};
+use crate::{Error, Result, paths};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,

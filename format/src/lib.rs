@@ -1,21 +1,44 @@
-//! The cache on disk: records, writer, manifest, mapped reader, verification. `docs/format.md` is the normative description.
+//! The cache on disk: records, writer, manifest, mapped reader, verification. `docs/format.md` is the normative
+//! description.
+//!
+//! [`CacheReader`] opens a cache; [`PartWriter`] and [`Manifest`] make one; [`verify()`] checks one completely.
+//!
+//! ```
+//! # fn main() -> Result<(), logitcache_format::Error> {
+//! # let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/cache-v1"));
+//! let cache = logitcache_format::CacheReader::open(folder)?;
+//! for image in cache.images() {
+//!     let image = image?;
+//!     // Columns are slices of the memory map; nothing was copied yet.
+//!     for (score, b) in logitcache_format::decode_f32(image.predictions.scores).zip(image.predictions.boxes_xyxy_px()) {
+//!         assert!((0.0..=1.0).contains(&score) && b.x1 <= b.x2);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod archive;
 mod checked;
 mod codebook;
 pub mod columns;
 mod digest;
+mod error;
 mod footer;
+pub mod fsio;
 mod leftovers;
 mod manifest;
 mod manifest_file;
 mod map;
+mod name_map;
 mod pages;
 mod part;
+pub mod paths;
 mod reader;
 mod record;
 mod row_group;
 mod table_file;
+pub mod types;
 mod verify;
 mod view;
 mod writer;
@@ -23,6 +46,7 @@ mod writer;
 pub use checked::{content_digests, for_each_image, part_digests};
 pub use codebook::{Codebook, lower_sides};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
+pub use error::{Error, Result};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
     ARCHIVE_FEATURE, ContentDigests, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES,
@@ -31,9 +55,10 @@ pub use manifest::{
 pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]
 pub use map::Map;
+pub use name_map::NameMap;
 pub use reader::CacheReader;
 pub use record::{ImageKey, ImageRecord, Predictions, rows_with_class_logits};
-pub use verify::{Problem, VerifyReport, verify, verify_with_progress};
+pub use verify::{Problem, VerifyReport, ViewRule, verify, verify_with_progress};
 pub use view::{ImageView, LabelColumns, PredictionColumns, Values, decode_f16, decode_f32, decode_i32};
 pub use writer::PartWriter;
 

@@ -1,9 +1,9 @@
 //! Reads a part back through the `arrow` reader: an implementation that shares nothing with the mapped one.
 
 use crate::{
-    cache::{
-        ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions, digest::from_hex, rows_with_class_logits,
-    },
+    ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions,
+    digest::from_hex,
+    rows_with_class_logits,
     types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use arrow::{

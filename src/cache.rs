@@ -1,0 +1,48 @@
+//! The cache: the crate `logitcache-format`, with the rule by which this program draws views.
+
+use crate::{
+    augment::{DrawViews as _, VIEW_RULE},
+    preprocess::DECODER,
+};
+pub use logitcache_format::{
+    ARCHIVE_FEATURE, CacheReader, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME, FORMAT_VERSION,
+    FileEntry, Format, ImageDigests, ImageKey, ImageRecord, ImageView, KNOWN_FEATURES, LabelColumns, LabelsState,
+    MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry, PartWriter, PredictionColumns, Predictions, Problem,
+    SettingDifference, Settings, Sha256Bytes, Teacher, Values, VerifyReport, clear, columns, content_digests,
+    decode_f16, decode_f32, decode_i32, for_each_image, labels_digest, lower_sides, manifest_path, part_digests,
+    record_digest, remove_leftovers, rows_with_class_logits, to_hex,
+};
+use logitcache_format::{Result, ViewRule};
+use std::path::Path;
+
+/// As this program draws views.
+const RULE: ViewRule =
+    ViewRule { name: VIEW_RULE, change: |views, image_id, view, input| views.change(image_id, view, input) };
+
+/// [`logitcache_format::verify()`], with this program's rule for views.
+///
+/// # Errors
+/// As there.
+pub fn verify(folder: &Path) -> Result<VerifyReport> {
+    logitcache_format::verify(folder, Some(&RULE))
+}
+
+/// [`logitcache_format::verify_with_progress`], with this program's rule for views.
+///
+/// # Errors
+/// As there.
+pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport> {
+    logitcache_format::verify_with_progress(folder, Some(&RULE), progress)
+}
+
+/// Why this program cannot draw the pictures of a cache's views, in words; `None` where it can. They are of use only as the
+/// very pixels that the teacher saw.
+pub fn views_cannot_be_drawn(settings: &Settings) -> Option<String> {
+    let (rule, decoder) = (&settings.view_rule, &settings.decoder);
+    (rule != VIEW_RULE || decoder != DECODER).then(|| {
+        format!(
+            "its views were drawn by the rule `{rule}` on pictures of `{decoder}`; this program knows `{VIEW_RULE}` and \
+             `{DECODER}`"
+        )
+    })
+}
