@@ -45,11 +45,14 @@ struct Anchors {
 /// How many of the anchors.
 type Count = Box<dyn Fn(&Anchors) -> usize + Sync>;
 
+/// Which of the anchors: their places in the order of scores, rising.
+type Choice = Box<dyn Fn(&Anchors) -> Vec<usize> + Sync>;
+
 /// One way to select and store.
 struct Policy {
     name: String,
-    keep: Count,
-    /// How many of those keep their class logits; of the others the highest probability is known and the mean of the rest.
+    keep: Choice,
+    /// How many of the best keep their class logits; of the others the highest probability is known and the mean of the rest.
     keep_class: Count,
     logits: LogitType,
 }
@@ -86,7 +89,37 @@ fn policy(
     keep_class: impl Fn(&Anchors) -> usize + Sync + 'static,
     logits: LogitType,
 ) -> Policy {
+    chosen(name, move |a| (0..keep(a)).collect(), keep_class, logits)
+}
+
+fn chosen(
+    name: impl Into<String>,
+    keep: impl Fn(&Anchors) -> Vec<usize> + Sync + 'static,
+    keep_class: impl Fn(&Anchors) -> usize + Sync + 'static,
+    logits: LogitType,
+) -> Policy {
     Policy { name: name.into(), keep: Box::new(keep), keep_class: Box::new(keep_class), logits }
+}
+
+/// The best by score that make up `share` of the squared scores, and of the others those with the largest box gradients, until `box_share` of these is
+/// kept.
+fn squares_and_boxes(share: f64, box_share: f64) -> impl Fn(&Anchors) -> Vec<usize> + Sync {
+    let best = squares(share);
+    move |a: &Anchors| {
+        let n = best(a).min(1000);
+        let total: f64 = a.box_energies.iter().sum();
+        let mut missing = box_share * total - a.box_energies[..n].iter().sum::<f64>();
+        let mut others: Vec<usize> = (n..a.scores.len()).collect();
+        others.sort_by(|&x, &y| a.box_energies[y].total_cmp(&a.box_energies[x]).then(x.cmp(&y)));
+        let more = others.into_iter().take_while(|&at| {
+            let wanted = missing > 0.0;
+            missing -= a.box_energies[at];
+            wanted
+        });
+        let mut kept: Vec<usize> = (0..n).chain(more).collect();
+        kept.sort_unstable();
+        kept
+    }
 }
 
 fn policies() -> Vec<Policy> {
@@ -100,33 +133,26 @@ fn policies() -> Vec<Policy> {
     for (name, logits) in [("8bit", Bits8), ("8bit-dfl", Bits8Dfl), ("float16", Float16)] {
         list.push(policy(format!("squares 0.9998, class 1, {name}"), most(0.9998), all, logits));
     }
-    for share in [0.9995, 0.9998, 0.9999, 0.99995] {
-        for class_share in [0.995, 0.998, 0.999] {
-            let name = format!("squares {share}, class {class_share}, 8bit-dfl");
-            list.push(policy(name, most(share), squares(class_share), Bits8Dfl));
-            let name = format!("squares {share}, class 1 up to 32 classes, else {class_share}, 8bit-dfl");
-            list.push(policy(name, most(share), all_up_to(32, class_share), Bits8Dfl));
-        }
+    for class_share in [0.995, 0.998, 0.999, 0.9995] {
+        let name = format!("squares 0.9998, class 1 up to 32 classes, else {class_share}, 8bit-dfl");
+        list.push(policy(name, most(0.9998), all_up_to(32, class_share), Bits8Dfl));
     }
-    for share in [0.95, 0.97, 0.98] {
-        let keep = move |a: &Anchors| covering(a.scores.iter().copied(), share).min(1000);
-        list.push(policy(
-            format!("scores {share}, class 1 up to 32, else 0.998, 8bit-dfl"),
-            keep,
-            all_up_to(32, 0.998),
-            Bits8Dfl,
-        ));
+    for share in [0.9995, 0.9999, 0.99995] {
+        let name = format!("squares {share}, class 1 up to 32 classes, else 0.999, 8bit-dfl");
+        list.push(policy(name, most(share), all_up_to(32, 0.999), Bits8Dfl));
     }
-    for rows in [100, 200, 400] {
+    for rows in [200, 400] {
         let keep = squares(0.9998);
         let keep = move |a: &Anchors| keep(a).max(rows).min(1000);
-        let name = format!("squares 0.9998, at least {rows} rows, class 1 up to 32, else 0.998, 8bit-dfl");
-        list.push(policy(name, keep, all_up_to(32, 0.998), Bits8Dfl));
+        let name = format!("squares 0.9998, at least {rows} rows, class 1 up to 32, else 0.999, 8bit-dfl");
+        list.push(policy(name, keep, all_up_to(32, 0.999), Bits8Dfl));
     }
-    let keep = squares(0.9998);
-    let keep = move |a: &Anchors| keep(a).max(covering(a.box_energies.iter().copied(), 0.998));
-    let name = "squares 0.9998 and weight x box gradient 0.998, class 1 up to 32, else 0.998, 8bit-dfl";
-    list.push(policy(name, keep, all_up_to(32, 0.998), Bits8Dfl));
+    for box_share in [0.95, 0.98, 0.99, 0.998] {
+        let name = format!("squares 0.9998 and box gradients {box_share}, class 1 up to 32, else 0.999, 8bit-dfl");
+        list.push(chosen(name, squares_and_boxes(0.9998, box_share), all_up_to(32, 0.999), Bits8Dfl));
+    }
+    let name = "squares 0.9998 and box gradients 0.998, class 1, float16";
+    list.push(chosen(name, squares_and_boxes(0.9998, 0.998), all, Float16));
     list.push(policy("the best 1000, float16", top(1000, all), all, Float16));
     list.push(policy("every anchor, float16", all, all, Float16));
     list
@@ -136,18 +162,20 @@ fn policies() -> Vec<Policy> {
 fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &Letterboxed<'_>) -> (Targets, f64) {
     let classes = of.classes;
     let bins = live.dfl_logits.len() / live.anchors.len();
-    let n = (policy.keep)(of);
+    let places = (policy.keep)(of);
+    let n = places.len();
     let n_class = (policy.keep_class)(of).min(n);
+    let best: Vec<usize> = places.iter().map(|&place| order[place]).collect();
     let class_row = |a: usize| &live.class_logits[a * classes..(a + 1) * classes];
     let logit = |prob: f64| (prob / (1.0 - prob)).ln() as f32;
     let probs = |a: usize| class_row(a).iter().map(|&x| f64::from(sigmoid(x))).sum::<f64>();
-    let rest: f64 = order[n_class..n].iter().map(|&a| probs(a) - f64::from(live.weights[a])).sum();
+    let rest: f64 = best[n_class..].iter().map(|&a| probs(a) - f64::from(live.weights[a])).sum();
     let rest_logit = logit((rest / ((n - n_class).max(1) * (classes - 1)) as f64).max(1e-12));
-    let without: HashSet<usize> = order[n_class..n].iter().copied().collect();
+    let without: HashSet<usize> = best[n_class..].iter().copied().collect();
     let round = |values: &mut [f32], book: Option<&Codebook>| {
         values.iter_mut().for_each(|v| *v = book.map_or_else(|| f16::from_f32(*v), |book| book.round(*v)).to_f32());
     };
-    let mut anchors = order[..n].to_vec();
+    let mut anchors = best.clone();
     anchors.sort_unstable();
     let mut t = Targets { weights: anchors.iter().map(|&a| live.weights[a]).collect(), ..Targets::default() };
     for &a in &anchors {
@@ -177,7 +205,8 @@ fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &
         t.dfl_logits.extend(row);
     }
     t.anchors = anchors;
-    let dropped = &order[n..];
+    let is_kept: HashSet<usize> = best.iter().copied().collect();
+    let dropped: Vec<usize> = order.iter().copied().filter(|a| !is_kept.contains(a)).collect();
     let sum: f64 = dropped.iter().map(|&a| probs(a)).sum();
     t.floor_prob = if dropped.is_empty() { 0.0 } else { (sum / (dropped.len() * classes) as f64) as f32 };
     let (row_bytes, class_width, dfl_width) = match policy.logits {

@@ -2,6 +2,9 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
+/// Half the width, in cells, of the stretch over which the slope goes from one side of a crease to the other.
+const CREASE: f64 = 1.0 / 64.0;
+
 /// A number and its derivatives with respect to the four edges of the first box.
 #[derive(Debug, Clone, Copy)]
 struct Dual {
@@ -25,11 +28,13 @@ impl Dual {
     }
 
     fn min(self, other: Self) -> Self {
-        if self.value <= other.value { self } else { other }
+        let by_self = (0.5 - (self.value - other.value) / (2.0 * CREASE)).clamp(0.0, 1.0);
+        combined(self, other, self.value.min(other.value), by_self, 1.0 - by_self)
     }
 
     fn max(self, other: Self) -> Self {
-        if self.value >= other.value { self } else { other }
+        let by_self = (0.5 + (self.value - other.value) / (2.0 * CREASE)).clamp(0.0, 1.0);
+        combined(self, other, self.value.max(other.value), by_self, 1.0 - by_self)
     }
 
     fn square(self) -> Self {
@@ -76,6 +81,10 @@ impl Div for Dual {
 
 /// CIoU of two boxes x1, y1, x2, y2 (Zheng et al. 2020, <https://arxiv.org/abs/1911.08287>) and its slope by the edges of the first, as the
 /// trainer has it: epsilons where Ultralytics' `bbox_iou` has them, the weight of the proportions without a slope.
+///
+/// CIoU has a crease where an edge of one box and an edge of the other coincide: there the slope jumps, and which side of it a
+/// difference of rounding falls on has no meaning for what a student learns. At the crease the slope is the mean of both sides,
+/// as PyTorch has it for equal numbers, and it goes over from one side to the other within a 64th of a cell.
 pub(super) fn ciou_with_gradient(a: [f64; 4], b: [f64; 4]) -> (f64, [f64; 4]) {
     let eps = Dual::constant(1e-7);
     let zero = Dual::constant(0.0);
@@ -108,6 +117,17 @@ mod tests {
         // Two unit squares, corner to corner over a gap of one: IoU 0, centres 2 * sqrt(2) apart in a diagonal of 3 * sqrt(2).
         let far = ciou_with_gradient([0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 3.0, 3.0]).0;
         assert!((far + 4.0 / 9.0).abs() < 1e-6, "{far}");
+    }
+
+    #[test]
+    fn an_edge_that_coincides_has_the_mean_slope_of_both_sides() {
+        let (a, b) = ([0.0, 0.0, 4.0, 4.0], [1.0, 0.5, 4.0, 4.5]);
+        let slope = |right: f64| ciou_with_gradient(a, [b[0], b[1], right, b[3]]).1[2];
+        let (inside, outside, at) = (slope(4.02), slope(3.98), slope(4.0));
+        assert!((inside - outside).abs() > 0.1, "{inside} {outside}");
+        assert!((at - 0.5 * (inside + outside)).abs() < 5e-3, "{inside} {at} {outside}");
+        // What rounding to float16 moves an edge by at most hardly shows.
+        assert!((slope(4.0003) - slope(3.9997)).abs() < 0.05 * (inside - outside).abs());
     }
 
     #[test]
