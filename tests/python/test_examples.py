@@ -58,7 +58,8 @@ def check(cache, image_id, inspect):
 
 
 def image_ids(cache):
-    return pyarrow.dataset.dataset(cache / "images").to_table(["image_id"])["image_id"].unique().to_pylist()
+    """Some images of a committed cache: without and with predictions, labelled and not, one with a line feed in its path."""
+    return pyarrow.dataset.dataset(cache / "images").to_table(["image_id"])["image_id"].unique().to_pylist()[:4]
 
 
 @pytest.mark.parametrize("name", ["cache-v1", "compact-v1"])
