@@ -18,8 +18,8 @@ INTRODUCTION = """\
 # Command line reference
 
 Every command and option of `logitcache`, as `logitcache COMMAND --help` prints them. This page is
-generated: `{command}` writes it from the
-built program, and a test compares the two.
+generated: `{command}` writes it from
+the built program, and a test compares the two.
 
 Results go to standard output, everything else to standard error. The exit status is the same for
 every command:
