@@ -71,7 +71,7 @@ def coco_cache(logitcache, shared, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def compact_cache(logitcache, shared, tmp_path_factory):
-    """COCO128 under the real teacher: the command of the README."""
+    """COCO128 under the real teacher with the default settings: the cache of the docs."""
     out = tmp_path_factory.mktemp("compact") / "cache"
     teacher, data = shared / "models/yolov12n.onnx", shared / "data/coco128/data.yaml"
     logitcache("build", "--teacher", teacher, "--data", data, "--split", "train", "--out", out)

@@ -1,4 +1,4 @@
-"""The code in README.md and docs/ runs as it stands there and gives what stands below it."""
+"""The code in README.md and docs/ runs as it stands there and gives what stands below it; links lead somewhere, lines are short."""
 
 import json
 import os
@@ -13,8 +13,14 @@ import pyarrow.dataset
 import pytest
 from conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROSE = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "fuzz/README.md"))]
+WIDTH = 100
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
 
 
 def blocks(page):
@@ -26,7 +32,7 @@ def blocks(page):
 def snippets(language):
     """Every block of one language, with the page's name and the printed output below it."""
     return [
-        pytest.param(text, after[1] if after and after[0] == "" else None, id=f"{page.name}-{number}")
+        pytest.param(text, after[1] if after and after[0] == "" else None, id=f"{name_of(page)}-{number}")
         for page in PAGES
         for number, (name, text, after) in enumerate(blocks(page))
         if name == language
@@ -91,7 +97,7 @@ def test_python(text, printed, workplace):
 
 
 def test_the_snippet_for_the_device_finds_what_predict_finds(workplace, logitcache):
-    text = next(text for language, text, _ in blocks(ROOT / "docs/tutorial.md") if language == "python")
+    text = next(text for language, text, _ in blocks(ROOT / "docs/how-to/deploy-a-student.md") if language == "python")
     exact = text.replace(".2f", ".9f").replace(".round())", ".tolist())")
     assert exact != text
     found = [line.split(maxsplit=2) for line in run_python(exact, workplace).splitlines()]
@@ -114,7 +120,7 @@ def commands():
             for line in text.replace("\\\n", " ").splitlines() if language in ("", "sh", "bash", "console") else []:
                 words = re.match(r"^(?:\$ )?logitcache ([a-z]+)\b([^#|]*)", line)
                 if words:
-                    found.append(pytest.param(words[1], re.findall(r"(?<=\s)--[a-z][a-z-]*", words[2]), id=f"{page.name}-{line[:60]}"))
+                    found.append(pytest.param(words[1], re.findall(r"(?<=\s)--[a-z][a-z-]*", words[2]), id=f"{name_of(page)}-{line[:60]}"))
     return found
 
 
@@ -123,3 +129,67 @@ def test_commands_exist_with_their_flags(command, flags, logitcache):
     known = logitcache(command, "--help").stdout
     for flag in flags:
         assert re.search(rf"{flag}\b", known), f"logitcache {command} has no {flag}"
+
+
+def prose(text):
+    """[(number of the line, line)] of what is not code."""
+    kept, code = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif not code:
+            kept.append((number, line))
+    return kept
+
+
+def too_long(text):
+    """The numbers of the lines of prose that are over the width. A table has no other way, a link target cannot be broken."""
+    lines = [(number, line) for number, line in prose(text) if not line.startswith("|")]
+    return [n for n, line in lines if len(line) > WIDTH and len(re.sub(r"\]\([^)]*\)|https?://\S+", "", line)) > WIDTH]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=name_of)
+def test_lines_are_short(page):
+    found = too_long(page.read_text(encoding="utf-8"))
+    assert not found, f"{name_of(page)}: over {WIDTH} columns in lines {found}: wrap the text by hand"
+
+
+def test_what_counts_as_a_long_line():
+    long = "word " * 30
+    text = f"short\n{long}\n| {long} |\n```\n{long}\n```\n[a link]({'x' * 120})\nhttps://{'x' * 120}\n- {long}\n"
+    assert too_long(text) == [2, 9]
+
+
+def anchors(page):
+    """The names that the headings of a page give, as GitHub makes them."""
+    titles = [match[1] for _, line in prose(page.read_text(encoding="utf-8")) if (match := re.match(r"#+ (.*)", line))]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PROSE, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = "\n".join(line for _, line in prose(page.read_text(encoding="utf-8")))
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{name_of(page)}: no file {path}"
+        assert not anchor or anchor in anchors(file), f"{name_of(page)}: no heading #{anchor} in {path or 'this page'}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    linked = {(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)#]+)", index) if "://" not in target}
+    missing = [name_of(page) for page in PAGES if page not in linked and page.parent != ROOT and page != ROOT / "docs/README.md"]
+    assert not missing, f"docs/README.md does not name {missing}"
+
+
+def test_every_schema_is_named():
+    page = (ROOT / "docs/reference/schemas.md").read_text(encoding="utf-8")
+    missing = [path.name for path in (ROOT / "schemas").iterdir() if f"(../../schemas/{path.name})" not in page]
+    assert not missing, f"docs/reference/schemas.md does not name {missing}"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150

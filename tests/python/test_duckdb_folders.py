@@ -34,9 +34,12 @@ def built(logitcache, drawn_data, tmp_path_factory):
     return caches
 
 
-def readme_queries():
-    """The SQL of README.md; random weights never give the scores that it asks for."""
-    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def queries_of_the_docs():
+    """The SQL of README.md and docs/; random weights never give the scores that it asks for."""
+    blocks = [block for page in PAGES for block in re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)]
     assert len(blocks) > 1
     return [re.sub(r"(score|overlap\)) > [\d.]+", r"\1 > 0", re.sub(r"LIMIT \d+", "", block)) for block in blocks]
 
@@ -52,7 +55,7 @@ def test_every_place_gives_the_same(place, built):
     assert len(hidden) == (len(PLACES[place]) > 0), notes
     for column in PLACES[place]:
         assert f"(column {column})" in hidden[0]
-    for query in readme_queries():
+    for query in queries_of_the_docs():
         found = {c: duckdb.sql(query.replace("cache/", f"{c}/")).fetchall() for c in (plain, cache)}
         assert ordered(found[cache]) == ordered(found[plain]) != []
     classes = "SELECT DISTINCT class_id FROM {}"
@@ -79,7 +82,7 @@ def test_the_demonstration_s_query_reads_the_file(built):
 
 
 def test_no_text_of_ours_reads_a_cache_otherwise():
-    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "scripts").glob("*.py")]
+    texts = [*PAGES, *(path for name in ("scripts", "examples") for path in (ROOT / name).glob("*.py"))]
     for path in texts:
         for query in re.findall(r"```sql\n(.*?)```", path.read_text(), re.DOTALL) or [path.read_text()]:
             # A path in quotes by itself, or read_parquet without the argument.
