@@ -103,10 +103,10 @@ fn chosen(
 
 /// The best by score that make up `share` of the squared scores, and of the others those with the largest box gradients, until `box_share` of these is
 /// kept.
-fn squares_and_boxes(share: f64, box_share: f64) -> impl Fn(&Anchors) -> Vec<usize> + Sync {
+fn squares_and_boxes(share: f64, top_k: usize, box_share: f64) -> impl Fn(&Anchors) -> Vec<usize> + Sync {
     let best = squares(share);
     move |a: &Anchors| {
-        let n = best(a).min(1000);
+        let n = best(a).min(top_k);
         let total: f64 = a.box_energies.iter().sum();
         let mut missing = box_share * total - a.box_energies[..n].iter().sum::<f64>();
         let mut others: Vec<usize> = (n..a.scores.len()).collect();
@@ -124,36 +124,34 @@ fn squares_and_boxes(share: f64, box_share: f64) -> impl Fn(&Anchors) -> Vec<usi
 
 fn policies() -> Vec<Policy> {
     use LogitType::{Bits8, Bits8Dfl, Float16};
-    let top = |k: usize, keep: fn(&Anchors) -> usize| move |a: &Anchors| keep(a).min(k);
-    let most = |share: f64| {
+    let most = |share: f64, top_k: usize| {
         let keep = squares(share);
-        move |a: &Anchors| keep(a).min(1000)
+        move |a: &Anchors| keep(a).min(top_k)
     };
-    let mut list = vec![policy("squares 0.9998, class 0.995, 8bit (before)", most(0.9998), squares(0.995), Bits8)];
-    for (name, logits) in [("8bit", Bits8), ("8bit-dfl", Bits8Dfl), ("float16", Float16)] {
-        list.push(policy(format!("squares 0.9998, class 1, {name}"), most(0.9998), all, logits));
+    let name = "squares 0.9998, top 1000, class 0.995, 8bit (format 1's first default)";
+    let mut list = vec![policy(name, most(0.9998, 1000), squares(0.995), Bits8)];
+    for top_k in [1000, 3000, usize::MAX] {
+        let top = if top_k == usize::MAX { "no top-k".to_owned() } else { format!("top {top_k}") };
+        for share in [0.9995, 0.9998, 0.9999] {
+            let name = format!("squares {share}, {top}, class 1 up to 32 classes, else 0.998, 8bit-dfl");
+            list.push(policy(name, most(share, top_k), all_up_to(32, 0.998), Bits8Dfl));
+        }
     }
-    for class_share in [0.995, 0.998, 0.999, 0.9995] {
-        let name = format!("squares 0.9998, class 1 up to 32 classes, else {class_share}, 8bit-dfl");
-        list.push(policy(name, most(0.9998), all_up_to(32, class_share), Bits8Dfl));
+    for class_share in [0.995, 0.999, 0.9995] {
+        let name = format!("squares 0.9998, top 3000, class 1 up to 32 classes, else {class_share}, 8bit-dfl");
+        list.push(policy(name, most(0.9998, 3000), all_up_to(32, class_share), Bits8Dfl));
     }
-    for share in [0.9995, 0.9999, 0.99995] {
-        let name = format!("squares {share}, class 1 up to 32 classes, else 0.999, 8bit-dfl");
-        list.push(policy(name, most(share), all_up_to(32, 0.999), Bits8Dfl));
+    for (name, logits) in [("8bit", Bits8), ("float16", Float16)] {
+        let name = format!("squares 0.9998, top 3000, class 1 up to 32 classes, else 0.998, {name}");
+        list.push(policy(name, most(0.9998, 3000), all_up_to(32, 0.998), logits));
     }
-    for rows in [200, 400] {
-        let keep = squares(0.9998);
-        let keep = move |a: &Anchors| keep(a).max(rows).min(1000);
-        let name = format!("squares 0.9998, at least {rows} rows, class 1 up to 32, else 0.999, 8bit-dfl");
-        list.push(policy(name, keep, all_up_to(32, 0.999), Bits8Dfl));
+    for box_share in [0.95, 0.99, 0.998] {
+        let name =
+            format!("squares 0.9998, top 3000, box gradients {box_share}, class 1 up to 32, else 0.998, 8bit-dfl");
+        list.push(chosen(name, squares_and_boxes(0.9998, 3000, box_share), all_up_to(32, 0.998), Bits8Dfl));
     }
-    for box_share in [0.95, 0.98, 0.99, 0.998] {
-        let name = format!("squares 0.9998 and box gradients {box_share}, class 1 up to 32, else 0.999, 8bit-dfl");
-        list.push(chosen(name, squares_and_boxes(0.9998, box_share), all_up_to(32, 0.999), Bits8Dfl));
-    }
-    let name = "squares 0.9998 and box gradients 0.998, class 1, float16";
-    list.push(chosen(name, squares_and_boxes(0.9998, 0.998), all, Float16));
-    list.push(policy("the best 1000, float16", top(1000, all), all, Float16));
+    let name = "squares 0.9998, top 3000, box gradients 0.998, class 1, float16";
+    list.push(chosen(name, squares_and_boxes(0.9998, 3000, 0.998), all, Float16));
     list.push(policy("every anchor, float16", all, all, Float16));
     list
 }

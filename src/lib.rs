@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> pipeline -> eval -> build, audit -> inspect,
+//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> run -> pipeline -> eval -> build, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -29,6 +29,7 @@ pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
 pub mod report;
+pub mod run;
 pub mod teacher;
 pub mod text;
 pub mod types;

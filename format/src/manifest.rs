@@ -164,6 +164,16 @@ pub enum MissingLabels {
     Unlabelled,
 }
 
+impl MissingLabels {
+    /// As in the manifest and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Background => "background",
+            Self::Unlabelled => "unlabelled",
+        }
+    }
+}
+
 /// How the teacher ran and what was kept. All of it must be the same to go on with a cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {

@@ -118,6 +118,16 @@ pub enum Store {
     Cls,
 }
 
+impl Store {
+    /// As in the manifest and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Cls => "cls",
+        }
+    }
+}
+
 /// How logits are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LogitType {

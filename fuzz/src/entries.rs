@@ -285,13 +285,14 @@ pub fn cache(bytes: &[u8]) {
         let digests = part_digests(folder.path(), part, &manifest);
         assert!(!sound || digests.is_ok(), "a sound part cannot be read");
     }
-    let mapped = look_at_images(folder.path());
+    let mapped = look_at_images(folder.path(), sound);
     assert!(!sound || manifest.is_archive() || mapped.is_some(), "a sound cache cannot be mapped");
     let _ = inspect::summary(folder.path()).map_err(|error| is_a_message(&error));
 }
 
-/// Every value of every image through the map; `None` where the cache cannot be opened or an image is damaged.
-fn look_at_images(folder: &Path) -> Option<()> {
+/// Every value of every image through the map; `None` where the cache cannot be opened or an image is damaged. In a cache that is
+/// not sound the ids may be in any order, and then the search by id need not find an image that is there.
+fn look_at_images(folder: &Path, sound: bool) -> Option<()> {
     let reader = CacheReader::open(folder).map_err(|error| is_a_message(&error)).ok()?;
     for image in reader.images() {
         let image = image.map_err(|error| is_a_message(&error)).ok()?;
@@ -300,7 +301,8 @@ fn look_at_images(folder: &Path) -> Option<()> {
         let columns = &image.predictions;
         assert_eq!(columns.all_class_logits().len(), columns.len() * columns.class_len);
         assert_eq!(columns.has_class_logits().len(), columns.len());
-        assert!(matches!(reader.image(image.image_id, image.view), Ok(Some(_))), "an image that is there is not found");
+        let found = reader.image(image.image_id, image.view);
+        assert!(!sound || matches!(found, Ok(Some(_))), "an image that is there is not found");
     }
     reader.content_digests().map_err(|error| is_a_message(&error)).ok().map(|_| ())
 }

@@ -7,7 +7,7 @@ use crate::{
     eval::TeacherSight,
     fsio::Lock,
     pipeline::{self, ImageSource, Outcome},
-    teacher::{Grid, Selection, Selector},
+    teacher::{Grid, HeadSpec, Selection, Selector},
     types::{Failure, FailureStage, Profile, Store},
 };
 use std::{collections::BTreeSet, sync::atomic::AtomicBool, time::Instant};
@@ -26,7 +26,7 @@ impl Build {
         let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, plan } = self;
         if !pending.is_empty() {
             let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
-            let selection = selection_of(&options);
+            let selection = selection_of(&options, &model.head);
             let worker = |session| TeacherWorker {
                 session,
                 batch,
@@ -89,14 +89,14 @@ impl Build {
 }
 
 /// Which anchors are kept.
-pub(super) fn selection_of(options: &BuildOptions) -> Selection {
+pub(super) fn selection_of(options: &BuildOptions, head: &HeadSpec) -> Selection {
     match options.profile {
         Profile::Dense => Selection::ALL,
         Profile::Mapped => Selection {
             min_score: options.min_score,
             top_k: options.top_k.get(),
             coverage: options.coverage,
-            class_coverage: options.class_coverage,
+            class_coverage: options.class_coverage_of(head.num_classes),
             logits: options.logits,
         },
     }

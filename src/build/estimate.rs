@@ -46,7 +46,7 @@ impl Kept {
             return most;
         }
         let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
-        let mut selector = Selector::new(grid, selection_of(options), options.store == Store::All);
+        let mut selector = Selector::new(grid, selection_of(options, &model.head), options.store == Store::All);
         let source = ImageSource {
             samples: &dataset.samples,
             input: model.input,

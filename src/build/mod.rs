@@ -48,8 +48,8 @@ pub struct BuildOptions {
     pub top_k: NonZeroUsize,
     /// Share of the image's sum of squared scores that is enough, 0..=1; 1: no limit by it.
     pub coverage: f64,
-    /// The same for the anchors that keep their class logits.
-    pub class_coverage: f64,
+    /// The same for the anchors that keep their class logits; `None`: by the number of classes.
+    pub class_coverage: Option<f64>,
     /// How logits are stored; `dense` has float16 in any case.
     pub logits: LogitType,
     /// What is stored of each anchor.
@@ -70,6 +70,20 @@ pub struct BuildOptions {
     pub missing_labels: MissingLabels,
     /// Start again where a cache is there.
     pub overwrite: bool,
+}
+
+/// Up to so many classes, the class logits of an anchor as float16 take no more than its DFL logits of 8 bits: every kept
+/// anchor has them.
+const FEW_CLASSES: usize = 32;
+/// What share of the squared scores has class logits where there are more classes (`docs/benchmarks.md`, "Size against
+/// fidelity").
+const MANY_CLASSES_COVERAGE: f64 = 0.998;
+
+impl BuildOptions {
+    /// The share of the squared scores that has class logits, for a teacher of so many classes.
+    fn class_coverage_of(&self, num_classes: usize) -> f64 {
+        self.class_coverage.unwrap_or(if num_classes <= FEW_CLASSES { 1.0 } else { MANY_CLASSES_COVERAGE })
+    }
 }
 
 /// What a build did.

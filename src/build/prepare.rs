@@ -192,7 +192,7 @@ fn manifest(
             u32::try_from(options.top_k.get()).unwrap_or(u32::MAX)
         },
         coverage: if dense { 1.0 } else { options.coverage },
-        class_coverage: if dense { 1.0 } else { options.class_coverage },
+        class_coverage: if dense { 1.0 } else { options.class_coverage_of(model.head.num_classes) },
         logits: if dense { LogitType::Float16 } else { options.logits },
         store: options.store,
         profile: options.profile,

@@ -16,7 +16,7 @@ use crate::{
     words::counted,
 };
 use indicatif::HumanCount;
-use std::{num::NonZeroUsize, thread};
+use std::num::NonZeroUsize;
 
 /// Findings shown on the terminal; `--json` gives all.
 const FINDINGS_SHOWN: usize = 20;
@@ -53,9 +53,9 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
         temperature: args.temperature,
         min_cosine: args.min_cosine,
         source,
-        jobs: args.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-        provider: args.provider.into(),
-        ort_lib: args.ort_lib.clone(),
+        jobs: args.runtime.jobs(),
+        provider: args.runtime.provider,
+        ort_lib: args.runtime.ort_lib.clone(),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::{
     words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
-use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering, thread};
+use std::{fs, path::Path, sync::atomic::Ordering};
 
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     let build = Build::prepare(options(args)?)?;
@@ -64,22 +64,22 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         out: args.out.clone(),
         imgsz: args.imgsz,
         batch: args.batch,
-        jobs: args.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-        provider: args.provider.into(),
-        ort_lib: args.ort_lib.clone(),
+        jobs: args.runtime.jobs(),
+        provider: args.runtime.provider,
+        ort_lib: args.runtime.ort_lib.clone(),
         min_score: args.min_score,
         coverage: args.coverage,
         class_coverage: args.class_coverage,
-        logits: args.logits.into(),
+        logits: args.logits,
         top_k: args.top_k,
-        store: args.store.into(),
-        profile: args.profile.into(),
+        store: args.store,
+        profile: args.profile,
         images_per_part: args.images_per_part,
         views: Views { count: args.views, seed: args.seed },
         names: args.names.as_deref().map(read_names).transpose()?,
         class_map: NameMap::new(args.map.iter().cloned())?,
         ignore_labels: args.ignore_labels,
-        missing_labels: args.missing_labels.into(),
+        missing_labels: args.missing_labels,
         overwrite: args.overwrite,
     })
 }

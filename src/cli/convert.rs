@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 pub fn run(args: &ConvertArgs, quiet: bool) -> Result<Status> {
     let conversion = Conversion::prepare(ConvertOptions {
         cache: args.cache.clone(),
-        target: args.profile.into(),
+        target: args.profile,
         out: args.out.clone(),
         overwrite: args.overwrite,
     })?;

@@ -5,7 +5,7 @@ use crate::{
     Result,
     eval::{DetectorOptions, NmsOptions},
 };
-use std::{num::NonZeroUsize, path::PathBuf, thread};
+use std::path::PathBuf;
 
 impl DetectorArgs {
     /// The options of a detector; reads the file of class names.
@@ -17,9 +17,9 @@ impl DetectorArgs {
             model,
             names: self.names.as_deref().map(read_names).transpose()?,
             imgsz: self.imgsz,
-            jobs: self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-            provider: self.provider.into(),
-            ort_lib: self.ort_lib.clone(),
+            jobs: self.runtime.jobs(),
+            provider: self.runtime.provider,
+            ort_lib: self.runtime.ort_lib.clone(),
             nms,
         })
     }

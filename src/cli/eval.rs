@@ -62,7 +62,7 @@ fn options(args: &EvalArgs) -> Result<EvalOptions> {
         models: args.model.clone(),
         source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
         class_map: NameMap::new(args.map.iter().cloned())?,
-        missing_labels: args.missing_labels.into(),
+        missing_labels: args.missing_labels,
         detector: args.detector.resolve(first, nms)?,
         latency_runs: args.latency_runs,
     })

@@ -174,9 +174,9 @@ impl EvalReport {
         for (column, _) in &compared {
             head.extend(["change", "low", "high", "more_than_chance"].map(|what| format!("{column}_{what}")));
         }
-        let mut text = head.join(",") + "\n";
+        let mut records = vec![head];
         for model in &self.models {
-            let mut cells = vec![csv_field(&model.name), csv_field(&model.path.display().to_string())];
+            let mut cells = vec![model.name.clone(), model.path.display().to_string()];
             cells.push(self.images.to_string());
             let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
             cells.extend(measures.iter().map(|m| number((m.value)(model))));
@@ -189,13 +189,16 @@ impl EvalReport {
                     None => cells.extend([const { String::new() }; 4]),
                 }
             }
-            text += &(cells.join(",") + "\n");
+            records.push(cells);
         }
-        text
+        csv_text(&records)
     }
 }
 
-/// Quoted where it must be (RFC 4180).
-fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+/// The records, quoted where they must be (RFC 4180). Writing to memory cannot fail, nor can records of one length.
+fn csv_text(records: &[Vec<String>]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let written = records.iter().try_for_each(|record| writer.write_record(record));
+    debug_assert!(written.is_ok(), "{written:?}");
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }

@@ -1,9 +1,7 @@
 //! Runs side by side: what came out, what it cost, and in which settings they differ.
 
-use super::{
-    results::{EPOCH, MAP, MAP50, SMALL_RECALL},
-    run_folder::RunFolder,
-};
+use super::run_folder::RunFolder;
+use crate::run::results::{EPOCH, MAP, MAP50, SMALL_RECALL};
 
 /// One run's line of the table. Metrics are those of its best epoch, as `results.csv` has them; `None` where it was not validated.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +73,7 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{results::Results, run_data::RunData};
+    use crate::run::{Results, RunData};
     use serde_json::{Value, json};
 
     fn run(name: &str, config: Option<Value>) -> RunFolder {

@@ -14,11 +14,7 @@ mod comparison;
 mod html;
 mod pictures;
 mod plot;
-mod results;
-mod run_data;
 mod run_folder;
-
-pub use run_data::RunData;
 
 use crate::{
     Error, Result,

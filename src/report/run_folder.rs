@@ -1,8 +1,8 @@
 //! A training run's folder, as far as it is there.
 
-use super::{results::Results, run_data::RunData};
 use crate::{
     Error, Result,
+    run::{BEST_ONNX_NAME, CONFIG_NAME, RESULTS_NAME, Results, RunData},
     teacher::{TeacherModel, TeacherOptions},
     text,
     types::Store,
@@ -12,10 +12,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-
-const CONFIG: &str = "config.json";
-const RESULTS: &str = "results.csv";
-const BEST_ONNX: &str = "best.onnx";
 
 /// Keys of `config.json` that are no settings: places, and what a report shows elsewhere.
 const NO_SETTINGS: [&str; 3] = ["data", "class_names", "producer"];
@@ -42,7 +38,7 @@ pub struct RunFolder {
 impl RunFolder {
     /// Whether a folder looks like a run.
     pub fn is_one(path: &Path) -> bool {
-        path.join(CONFIG).is_file() || path.join(RESULTS).is_file()
+        path.join(CONFIG_NAME).is_file() || path.join(RESULTS_NAME).is_file()
     }
 
     /// Reads what is there; `notes` gets a line for what is missing.
@@ -50,18 +46,18 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Run`] for a file that is not what its name says, [`Error::Model`] for a `best.onnx` that is no detector, [`Error::Io`].
     pub fn open(path: &Path, name: String, notes: &mut Vec<String>) -> Result<Self> {
-        let config = config(&path.join(CONFIG))?;
+        let config = config(&path.join(CONFIG_NAME))?;
         if config.is_none() {
-            notes.push(format!("{name}: there is no {CONFIG}, so its settings are not shown"));
+            notes.push(format!("{name}: there is no {CONFIG_NAME}, so its settings are not shown"));
         }
         // Of another program's run, or an earlier version's: then without places.
         let data =
             config.as_ref().and_then(|c| serde_json::from_value(c.get("data")?.clone()).ok()).unwrap_or_default();
-        let results = Results::load(&path.join(RESULTS))?.unwrap_or_default();
+        let results = Results::load(&path.join(RESULTS_NAME))?.unwrap_or_default();
         if results.is_empty() {
-            notes.push(format!("{name}: no epoch is finished ({RESULTS} has no rows), so there are no curves"));
+            notes.push(format!("{name}: no epoch is finished ({RESULTS_NAME} has no rows), so there are no curves"));
         }
-        let model = Some(path.join(BEST_ONNX)).filter(|model| model.is_file());
+        let model = Some(path.join(BEST_ONNX_NAME)).filter(|model| model.is_file());
         let parameters = match &model {
             Some(model) => {
                 let options = TeacherOptions { imgsz: None, store: Store::Cls, names: None };
@@ -69,7 +65,7 @@ impl RunFolder {
             }
             None => {
                 notes.push(format!(
-                    "{name}: there is no {BEST_ONNX} (written at the end of a run; `logitcache export` makes one before), so it is \
+                    "{name}: there is no {BEST_ONNX_NAME} (written at the end of a run; `logitcache export` makes one before), so it is \
                      not scored"
                 ));
                 None

@@ -12,4 +12,4 @@ pub mod train;
 
 use logitcache::{Error, Result, fsio, outputs, teacher};
 #[cfg(feature = "libtorch")]
-use logitcache::{augment, cache, dataset, eval, pipeline, preprocess, report, types, words};
+use logitcache::{augment, cache, dataset, eval, pipeline, preprocess, types, words};

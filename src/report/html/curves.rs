@@ -4,6 +4,9 @@ use super::{Content, nothing};
 use crate::{
     Result,
     report::plot::{Line, LineChart, line_chart},
+    run::results::{
+        DISTILL_LOSSES, IMAGES_PER_S, LABEL_LOSSES, LEARNING_RATE, MAP, MAP50, PRECISION, RECALL, SMALL_RECALL,
+    },
 };
 use maud::{Markup, PreEscaped, html};
 
@@ -12,22 +15,22 @@ const GROUPS: [(&str, &[(&str, &str)]); 4] = [
     (
         "Validation",
         &[
-            ("mAP@0.5", "metrics/mAP50(B)"),
-            ("mAP@0.5:0.95", "metrics/mAP50-95(B)"),
-            ("small-object recall", "metrics/small_recall50"),
-            ("precision", "metrics/precision(B)"),
-            ("recall", "metrics/recall(B)"),
+            ("mAP@0.5", MAP50),
+            ("mAP@0.5:0.95", MAP),
+            ("small-object recall", SMALL_RECALL),
+            ("precision", PRECISION),
+            ("recall", RECALL),
         ],
     ),
     (
         "Loss against the labels",
-        &[("boxes (CIoU)", "train/box_loss"), ("classes", "train/cls_loss"), ("distribution focal", "train/dfl_loss")],
+        &[("boxes (CIoU)", LABEL_LOSSES[0]), ("classes", LABEL_LOSSES[1]), ("distribution focal", LABEL_LOSSES[2])],
     ),
     (
         "Loss against the teacher",
-        &[("boxes (IoU)", "distill/box_loss"), ("classes", "distill/cls_loss"), ("DFL bins (KL)", "distill/dfl_loss")],
+        &[("boxes (IoU)", DISTILL_LOSSES[0]), ("classes", DISTILL_LOSSES[1]), ("DFL bins (KL)", DISTILL_LOSSES[2])],
     ),
-    ("Course", &[("learning rate", "lr/pg0"), ("images a second", "images_per_s")]),
+    ("Course", &[("learning rate", LEARNING_RATE), ("images a second", IMAGES_PER_S)]),
 ];
 
 pub(super) fn curves(content: &Content<'_>) -> Result<Markup> {

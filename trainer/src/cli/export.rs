@@ -4,11 +4,11 @@ use crate::{
     Error, Result,
     outputs::{self, OutputFile},
     student::onnx,
-    train::{BEST_WEIGHTS, LAST_WEIGHTS},
 };
 use logitcache::{
     cache::MANIFEST_NAME,
     cli::{Status, args::ExportArgs, output, print, read_names},
+    run::{BEST_WEIGHTS, CONFIG_NAME, LAST_WEIGHTS},
 };
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ fn weights_of(source: &Path) -> Result<PathBuf> {
             "this is a cache: it holds what a teacher said, and no weights",
             "Train a student from it (`logitcache train --cache`), and export that run.",
         ),
-        None if source.join("config.json").is_file() => refuse(
+        None if source.join(CONFIG_NAME).is_file() => refuse(
             "no epoch of this run is finished, so there are no weights yet",
             "Go on with it: `logitcache train --resume`.",
         ),

@@ -5,15 +5,12 @@ use crate::{
     Error, Result,
     dataset::{DataSource, NameMap},
     student::Scale,
-    train::{
-        ClsLoss, Decay, Distill, EpochRow, Event, OptimizerKind, Precision, Run, Settings, Start, TrainOptions,
-        TrainReport,
-    },
+    train::{Distill, EpochRow, Event, Run, Settings, Start, TrainOptions, TrainReport, default_precision},
     words::counted,
 };
 use logitcache::cli::{
     Status,
-    args::{ClsLossArg, DecayArg, DistillArg, OptimizerArg, PrecisionArg, TrainArgs},
+    args::TrainArgs,
     output, print, print_json,
     progress::{Progress, Unit},
     stop_on_ctrl_c,
@@ -79,11 +76,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Status> {
 
 fn options(args: &TrainArgs) -> Result<TrainOptions> {
     let device = device(&args.device)?;
-    let distill = match args.distill {
-        DistillArg::All => Distill::All,
-        DistillArg::Cls => Distill::Cls,
-        DistillArg::None => Distill::None,
-    };
+    let distill = args.distill;
     if distill == Distill::None && args.cache.is_some() {
         return Err(Error::Mismatch {
             found: "a cache was given, but --distill none uses nothing of it".into(),
@@ -93,30 +86,16 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
     let settings = Settings {
         epochs: args.epochs.get(),
         batch: args.batch.get(),
-        optimizer: match args.optimizer {
-            OptimizerArg::Adamw => OptimizerKind::Adamw,
-            OptimizerArg::Sgd => OptimizerKind::Sgd,
-        },
+        optimizer: args.optimizer,
         lr: args.lr,
         warmup_lr: args.warmup_lr,
         warmup_epochs: args.warmup_epochs,
-        decay: match args.decay {
-            DecayArg::Cosine => Decay::Cosine,
-            DecayArg::Linear => Decay::Linear,
-        },
+        decay: args.decay,
         temperature: args.temperature,
         alpha: args.alpha,
-        cls_loss: match args.cls_loss {
-            ClsLossArg::SoftmaxKl => ClsLoss::SoftmaxKl,
-            ClsLossArg::Bckd => ClsLoss::Bckd,
-            ClsLossArg::Bce => ClsLoss::Bce,
-        },
+        cls_loss: args.cls_loss,
         distill,
-        precision: match args.precision {
-            Some(PrecisionArg::Bf16) => Precision::Bf16,
-            Some(PrecisionArg::Fp32) => Precision::Fp32,
-            None => Precision::default_for(device),
-        },
+        precision: args.precision.unwrap_or_else(|| default_precision(device)),
         seed: args.seed,
         augment: !args.no_augment,
         close_mosaic: args.close_mosaic,

@@ -1,7 +1,7 @@
 //! `state.safetensors`: everything that `--resume` needs, written whole or not at all.
 
-use super::results::EpochRow;
 use crate::{Error, Result, cache::to_hex, fsio::TempFile};
+use logitcache::run::EpochRow;
 use safetensors::{
     SafeTensors,
     tensor::{Dtype, View, serialize},

@@ -1,26 +1,17 @@
 //! What lies in a run's folder, and who may write there.
 
-use super::{checkpoint::STATE_NAME, options::CONFIG_NAME};
+use super::checkpoint::STATE_NAME;
 use crate::{
     Result,
     fsio::{self, Lock},
     outputs,
 };
+use logitcache::run::{BEST_ONNX_NAME, BEST_WEIGHTS, CONFIG_NAME, CURVES_NAME, LAST_WEIGHTS, RESULTS_NAME};
 use std::{
     cell::Cell,
     path::{Path, PathBuf},
 };
 
-/// A row per epoch.
-pub const RESULTS_NAME: &str = "results.csv";
-/// Losses and metrics over the epochs.
-pub const CURVES_NAME: &str = "curves.svg";
-/// The best averaged weights as ONNX.
-pub const BEST_ONNX_NAME: &str = "best.onnx";
-/// Averaged weights of the last and of the best epoch, relative to the run.
-pub const LAST_WEIGHTS: &str = "weights/last.safetensors";
-/// See [`LAST_WEIGHTS`].
-pub const BEST_WEIGHTS: &str = "weights/best.safetensors";
 /// Decoded pictures; gone once the run is complete.
 const PIXELS: &str = "pixels";
 

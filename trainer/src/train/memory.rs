@@ -1,12 +1,12 @@
 //! The memory of a training step: told before libtorch asks the system for it and is killed.
 
-use super::options::Settings;
 use crate::{
     Error, Result, fsio,
     student::{Architecture, ConvId, Ops, Then},
     types::ImageSize,
 };
 use indicatif::HumanBytes;
+use logitcache::run::Settings;
 use tch::Device;
 
 /// Values that stay for the backward pass of one image, walking through the network.

@@ -24,12 +24,9 @@ pub mod schedule;
 mod step;
 mod validate;
 
-pub use folder::{BEST_ONNX_NAME, BEST_WEIGHTS, LAST_WEIGHTS};
-pub use loss::ClsLoss;
-pub use options::{Distill, OptimizerKind, Precision, RunConfig, Settings, Start, TrainOptions};
+pub use logitcache::run::{ClsLoss, Decay, Distill, EpochRow, OptimizerKind, Precision, RunConfig, Settings};
+pub use options::{Start, TrainOptions, default_precision};
 pub use plan::Plan;
 pub use prepare::Run;
-pub use results::EpochRow;
 pub use run::{Event, TrainReport};
-pub use schedule::Decay;
 pub use step::{StepError, StepLosses, Trainer};

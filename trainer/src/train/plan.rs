@@ -1,13 +1,9 @@
 //! What a run will do, told before it starts.
 
-use super::{
-    checkpoint::Progress,
-    data::TrainSet,
-    options::{Distill, RunConfig},
-    validate::Validator,
-};
+use super::{checkpoint::Progress, data::TrainSet, validate::Validator};
 use crate::words::counted;
 use indicatif::HumanBytes;
+use logitcache::run::{Distill, RunConfig};
 use std::fmt;
 
 /// The plan of a run.

@@ -5,9 +5,9 @@ use super::{
     data::{PixelCacheOptions, TrainImage, TrainSet, pixel_cache_bytes},
     folder::RunFolder,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
-    loss::{ClsLoss, DistillOptions, DistillParts},
+    loss::{DistillOptions, DistillParts},
     memory,
-    options::{Distill, Precision, RunConfig, Settings, Start, TrainOptions},
+    options::{Start, TrainOptions},
     plan::Plan,
     step::Trainer,
     validate::Validator,
@@ -16,11 +16,11 @@ use crate::{
     Error, Result,
     cache::{CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
     dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
-    report::RunData,
     student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
     types::{Failure, ImageSize},
     words::{self, counted},
 };
+use logitcache::run::{ClsLoss, Distill, RunConfig, RunData, Settings};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -562,11 +562,4 @@ fn images_digest(images: &[TrainImage]) -> String {
         }
     }
     to_hex(&hasher.finalize())
-}
-
-impl Settings {
-    /// Whether autocast is on.
-    pub fn is_bf16(&self) -> bool {
-        self.precision == Precision::Bf16
-    }
 }

@@ -1,106 +1,9 @@
-//! `results.csv` and the curves: a row per epoch.
+//! The curves over the epochs.
 
 use crate::{Error, Result, fsio};
+use logitcache::run::EpochRow;
 use plotters::prelude::*;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// One epoch. Losses are means over its steps; metrics are of the averaged (EMA) weights on the validation split, null
-/// where this epoch was not validated.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct EpochRow {
-    /// From 1.
-    pub epoch: usize,
-    /// Seconds since the run began, interruptions not counted.
-    pub time_s: f64,
-    /// Labels: CIoU loss times its gain.
-    pub box_loss: f64,
-    /// Labels: class loss times its gain.
-    pub cls_loss: f64,
-    /// Labels: distribution focal loss times its gain.
-    pub dfl_loss: f64,
-    /// Teacher: IoU loss to its boxes times the gain; 0 where not distilled.
-    pub distill_box_loss: f64,
-    /// Teacher: class loss times its gain; 0 where not distilled.
-    pub distill_cls_loss: f64,
-    /// Teacher: KL over DFL bins times its gain; 0 where not distilled.
-    pub distill_dfl_loss: f64,
-    /// Precision at the confidence of maximum F1.
-    pub precision: Option<f64>,
-    /// Recall there.
-    pub recall: Option<f64>,
-    /// mAP at IoU 0.5.
-    pub map50: Option<f64>,
-    /// mAP at IoU 0.5:0.95.
-    pub map50_95: Option<f64>,
-    /// Recall of objects under 32 x 32 pixels at IoU 0.5.
-    pub small_recall: Option<f64>,
-    /// Learning rate of the epoch's last step.
-    pub lr: f64,
-    /// Share of the epoch's training time that steps waited for data.
-    pub data_wait: f64,
-    /// Images per second of the epoch's training part.
-    pub images_per_s: f64,
-}
-
-/// Column names; Ultralytics' own where they mean the same.
-const COLUMNS: [&str; 16] = [
-    "epoch",
-    "time",
-    "train/box_loss",
-    "train/cls_loss",
-    "train/dfl_loss",
-    "distill/box_loss",
-    "distill/cls_loss",
-    "distill/dfl_loss",
-    "metrics/precision(B)",
-    "metrics/recall(B)",
-    "metrics/mAP50(B)",
-    "metrics/mAP50-95(B)",
-    "metrics/small_recall50",
-    "lr/pg0",
-    "data_wait",
-    "images_per_s",
-];
-
-impl EpochRow {
-    fn fields(&self) -> [String; COLUMNS.len()] {
-        let number = |v: f64| format!("{v:.6}");
-        let metric = |v: Option<f64>| v.map(number).unwrap_or_default();
-        [
-            self.epoch.to_string(),
-            format!("{:.3}", self.time_s),
-            number(self.box_loss),
-            number(self.cls_loss),
-            number(self.dfl_loss),
-            number(self.distill_box_loss),
-            number(self.distill_cls_loss),
-            number(self.distill_dfl_loss),
-            metric(self.precision),
-            metric(self.recall),
-            metric(self.map50),
-            metric(self.map50_95),
-            metric(self.small_recall),
-            format!("{:.8}", self.lr),
-            format!("{:.4}", self.data_wait),
-            format!("{:.2}", self.images_per_s),
-        ]
-    }
-}
-
-/// Writes the rows as `results.csv`.
-///
-/// # Errors
-/// [`Error::Io`] naming the file.
-pub fn write_csv(path: &Path, rows: &[EpochRow]) -> Result<()> {
-    let mut text = COLUMNS.join(",") + "\n";
-    for row in rows {
-        text.push_str(&row.fields().join(","));
-        text.push('\n');
-    }
-    Ok(fsio::write_atomic(path, text.as_bytes())?)
-}
 
 /// Draws losses and metrics over the epochs as one SVG.
 ///
@@ -176,18 +79,6 @@ mod tests {
                 ..EpochRow::default()
             })
             .collect()
-    }
-
-    #[test]
-    fn a_row_has_a_field_for_every_column_and_none_where_nothing_was_measured() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("results.csv");
-        write_csv(&path, &rows()).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split(',').collect()).collect();
-        assert!(lines.iter().all(|l| l.len() == COLUMNS.len()), "{text}");
-        let at = COLUMNS.iter().position(|c| *c == "metrics/mAP50(B)").unwrap();
-        assert_eq!(lines.iter().map(|l| l[at]).collect::<Vec<_>>(), ["metrics/mAP50(B)", "0.250000", "", "0.250000"]);
     }
 
     #[test]

@@ -3,10 +3,8 @@
 use super::{
     checkpoint,
     data::{Augment, Loader, LoaderOptions, Position},
-    folder::{BEST_ONNX_NAME, BEST_WEIGHTS, CURVES_NAME, LAST_WEIGHTS, RESULTS_NAME},
-    options::{Distill, OptimizerKind, Settings},
     prepare::Run,
-    results::{EpochRow, write_csv, write_curves},
+    results::write_curves,
     schedule::Schedule,
     step::{NUM_PARTS, StepError, StepLosses},
 };
@@ -16,6 +14,10 @@ use crate::{
     student::{onnx, or_shortage, weights},
     types::Failure,
     words::counted,
+};
+use logitcache::run::{
+    BEST_ONNX_NAME, BEST_WEIGHTS, CURVES_NAME, Distill, EpochRow, LAST_WEIGHTS, OptimizerKind, RESULTS_NAME, Settings,
+    results,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -281,7 +283,7 @@ impl Run {
             self.progress.best = row.map50_95.map(|map| (map, row.epoch)).or(self.progress.best);
         }
         self.progress.rows.push(row);
-        write_csv(&run.join(RESULTS_NAME), &self.progress.rows)?;
+        results::write(&run.join(RESULTS_NAME), &self.progress.rows)?;
         write_curves(&run.join(CURVES_NAME), &self.progress.rows)?;
         self.progress.epoch += 1;
         self.progress.batch = 0;

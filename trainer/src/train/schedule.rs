@@ -1,18 +1,7 @@
 //! Learning rates and momentum of every step, as Ultralytics sets them.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use logitcache::run::Decay;
 use std::f64::consts::PI;
-
-/// How the learning rate falls after the warm-up, per epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Decay {
-    /// Half a cosine wave.
-    Cosine,
-    /// A straight line.
-    Linear,
-}
 
 /// What a step is made with.
 #[derive(Debug, Clone, Copy, PartialEq)]

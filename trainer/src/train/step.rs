@@ -6,13 +6,13 @@ use super::{
     flat::{FlatParams, FlatTensors, ParamGroup},
     loss::{Anchors, DistillOptions, Loss, LossInput, TaskTargets, TeacherTargets, distill_loss, task_loss},
     optim::{Algorithm, Optimizer},
-    options::{OptimizerKind, Precision, Settings},
     schedule::Rates,
 };
 use crate::{
     student::{HeadOutput, Role, YoloV8, native::Autocast},
     types::ImageSize,
 };
+use logitcache::run::{OptimizerKind, Precision, Settings};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor, no_grad};
 

@@ -5,11 +5,11 @@ use logitcache::{
     teacher::Grid,
     types::ImageSize,
 };
+use logitcache_train::train::ClsLoss;
 use logitcache_train::{
     student::HeadOutput,
     train::loss::{
-        Anchors, BOX_GAIN, CLS_GAIN, ClsLoss, DFL_GAIN, DistillOptions, DistillParts, LossInput, TeacherTargets,
-        distill_loss,
+        Anchors, BOX_GAIN, CLS_GAIN, DFL_GAIN, DistillOptions, DistillParts, LossInput, TeacherTargets, distill_loss,
     },
 };
 use tch::{Device, Kind, Tensor};

@@ -1,7 +1,8 @@
 //! The distillation losses against their definitions in float64 over every anchor.
 
 use crate::{Golden, assert_close, rows};
-use logitcache_train::train::loss::{ClsLoss, DistillOptions, DistillParts, LossInput, distill_loss};
+use logitcache_train::train::ClsLoss;
+use logitcache_train::train::loss::{DistillOptions, DistillParts, LossInput, distill_loss};
 
 const RELATIVE: f64 = 2e-5;
 

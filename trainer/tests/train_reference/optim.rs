@@ -2,10 +2,11 @@
 
 use crate::{Golden, assert_close, noise};
 use logitcache_train::train::{
+    Decay,
     ema::Ema,
     flat::{FlatParams, FlatTensors, ParamGroup},
     optim::{Algorithm, Optimizer},
-    schedule::{Decay, Rates, Schedule},
+    schedule::{Rates, Schedule},
 };
 use tch::{Tensor, no_grad};
 

@@ -4,7 +4,8 @@ use crate::{Golden, Labels, assert_close, finite, head, zero};
 use logitcache::types::ImageSize;
 use logitcache_train::{
     student::HeadOutput,
-    train::loss::{Anchors, ClsLoss, DistillOptions, DistillParts, LossInput, TeacherTargets, distill_loss, task_loss},
+    train::ClsLoss,
+    train::loss::{Anchors, DistillOptions, DistillParts, LossInput, TeacherTargets, distill_loss, task_loss},
 };
 use tch::{Kind, Tensor};
 

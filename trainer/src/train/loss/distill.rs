@@ -1,8 +1,7 @@
 //! The loss against what the cache holds of the teacher.
 
 use super::{Cells, Loss, LossInput, boxes};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use logitcache::run::ClsLoss;
 use tch::{Kind, Tensor, no_grad};
 
 /// The teacher's cached outputs for a batch: `N` kept anchors, no anchor of an image twice. Tensors on the student's device.
@@ -39,31 +38,6 @@ impl TeacherTargets {
         assert_eq!(self.floor_prob.size(), [input.batch(), input.anchors.len()], "floors");
         if let Some(logits) = &self.dfl_logits {
             assert_eq!(logits.size(), [kept, 4 * boxes::REG_MAX], "DFL logits of the kept anchors");
-        }
-    }
-}
-
-/// Which loss compares the classes. `s` and `t` are the logits of student and teacher, `p_s` and `p_t` their sigmoids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClsLoss {
-    /// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the classes (Hinton et al. 2015). It compares classes with each other and
-    /// cannot see the level of the logits, so it is silent about scores and about background: kept anchors only.
-    SoftmaxKl,
-    /// Sum over the classes of `BCE(p_s, p_t) * |p_t - p_s|` (BCKD, Yang et al. 2023, <https://arxiv.org/abs/2308.14286>, eq. 5 and 6).
-    /// As in the authors' code the weight is **not** detached: gradients flow through it too. Kept and dropped anchors.
-    Bckd,
-    /// Sum over the classes of `BCE(p_s, p_t)`. Kept and dropped anchors.
-    Bce,
-}
-
-impl ClsLoss {
-    /// The name as `--cls-loss` takes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SoftmaxKl => "softmax-kl",
-            Self::Bckd => "bckd",
-            Self::Bce => "bce",
         }
     }
 }

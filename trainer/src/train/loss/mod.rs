@@ -16,7 +16,7 @@ mod task;
 
 pub use anchors::Anchors;
 pub use assigner::{Assignment, assign};
-pub use distill::{ClsLoss, DistillOptions, DistillParts, TeacherTargets, distill_loss};
+pub use distill::{DistillOptions, DistillParts, TeacherTargets, distill_loss};
 pub use task::{TaskTargets, task_loss};
 
 use crate::student::HeadOutput;

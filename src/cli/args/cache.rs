@@ -1,0 +1,180 @@
+//! Commands that make, show and check caches.
+
+use super::{RuntimeArgs, bounds, choices, heading, two_names};
+use crate::{
+    cache::MissingLabels,
+    convert::Target,
+    types::{LogitType, Profile, Store},
+};
+use clap::Args;
+use std::{num::NonZeroUsize, path::PathBuf};
+
+/// `logitcache build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The teacher: an ONNX export of a YOLOv8-family detector.
+    #[arg(long, value_name = "T.onnx", help_heading = heading::DATA)]
+    pub teacher: PathBuf,
+    /// The data set: a data.yaml, a COCO instances.json, a folder of Pascal VOC XML, or a folder of images.
+    #[arg(long, help_heading = heading::DATA)]
+    pub data: PathBuf,
+    /// Folder of the images (COCO and VOC, if they are not beside the labels).
+    #[arg(long, value_name = "DIR", help_heading = heading::DATA)]
+    pub images: Option<PathBuf>,
+    /// Split of a data.yaml, or a list of a VOC release.
+    #[arg(long, default_value = "train", help_heading = heading::DATA)]
+    pub split: String,
+    /// Class names, one per line, for a model without metadata.
+    #[arg(long, value_name = "FILE", help_heading = heading::CLASSES)]
+    pub names: Option<PathBuf>,
+    /// Treat a class of the data set as this class of the teacher; repeat for each class.
+    ///
+    /// Classes of equal names need no --map.
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names, help_heading = heading::CLASSES)]
+    pub map: Vec<(String, String)>,
+    /// Do not read or store labels.
+    #[arg(long, conflicts_with = "map", help_heading = heading::CLASSES)]
+    pub ignore_labels: bool,
+    /// What an image without a label file means.
+    #[arg(long, value_name = "MEANING", default_value = MissingLabels::Background.as_str(), value_parser = choices::missing_labels(), help_heading = heading::CLASSES)]
+    pub missing_labels: MissingLabels,
+    /// Keep anchors until they hold this fraction of the image's total squared score; 1: keep all.
+    ///
+    /// Anchors are taken from the highest score down. --top-k and --min-score can end the list earlier.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.9998, value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::SELECTION)]
+    pub coverage: f64,
+    /// Store class logits of the best anchors, up to this fraction of the total squared score [default: 1 up to 32 classes, else 0.998].
+    ///
+    /// Of the other kept anchors the cache holds the highest probability, its class, and one mean for all other classes.
+    #[arg(long, value_name = "FRACTION", value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::SELECTION)]
+    pub class_coverage: Option<f64>,
+    /// Keep at most this many anchors of an image, the highest scores first.
+    #[arg(long, value_name = "N", default_value = "3000", value_parser = bounds::top_k, help_heading = heading::SELECTION)]
+    pub top_k: NonZeroUsize,
+    /// Keep only anchors whose highest class probability is at least this.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, value_parser = bounds::probability::<f32>, allow_negative_numbers = true, help_heading = heading::SELECTION)]
+    pub min_score: f32,
+    /// Number type of the stored logits; a dense cache always has float16.
+    #[arg(long, value_name = "TYPE", default_value = LogitType::Bits8Dfl.as_str(), value_parser = choices::logits(), help_heading = heading::SELECTION)]
+    pub logits: LogitType,
+    /// Which logits are stored; boxes are stored in any case.
+    #[arg(long, value_name = "WHAT", default_value = Store::All.as_str(), value_parser = choices::store(), help_heading = heading::SELECTION)]
+    pub store: Store,
+    /// Selected anchors, or every anchor.
+    #[arg(long, value_name = "PROFILE", default_value = Profile::Mapped.as_str(), value_parser = choices::profile(), help_heading = heading::SELECTION)]
+    pub profile: Profile,
+    /// Also cache N augmented copies of each image; `train` shows the same pixels.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = bounds::views, help_heading = heading::VIEWS)]
+    pub views: u32,
+    /// Random seed for --views.
+    #[arg(long, default_value_t = 0, help_heading = heading::VIEWS)]
+    pub seed: u64,
+    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
+    #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
+    pub imgsz: Option<u32>,
+    /// Images per run of the teacher [default: the model's own; dynamic: 1 on a CPU, 16 on a GPU].
+    #[arg(long, value_parser = bounds::batch, help_heading = heading::RUNTIME)]
+    pub batch: Option<NonZeroUsize>,
+    /// How the teacher runs.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Folder of the cache; an unfinished build with the same settings is resumed.
+    #[arg(long, value_name = "CACHE", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Images per pair of Parquet files: the most that a crash can cost.
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = bounds::images_per_part, help_heading = heading::OUTPUT)]
+    pub images_per_part: NonZeroUsize,
+    /// Remove the cache at --out and start again.
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/build.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// The teacher that the cache was built with.
+    #[arg(long, value_name = "T.onnx", help_heading = heading::DATA)]
+    pub teacher: PathBuf,
+    /// The data set, if it has moved since the build.
+    #[arg(long, help_heading = heading::DATA)]
+    pub data: Option<PathBuf>,
+    /// Folder of the images (COCO and VOC, if they are not beside the labels).
+    #[arg(long, value_name = "DIR", requires = "data", help_heading = heading::DATA)]
+    pub images: Option<PathBuf>,
+    /// Take the gradients at this student's outputs: an ONNX export with the teacher's head [default: an untrained YOLOv8].
+    #[arg(long, value_name = "S.onnx", help_heading = heading::COMPARISON)]
+    pub student: Option<PathBuf>,
+    /// Number of images to compare, spread evenly over the cache; 0: all.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = bounds::sample, help_heading = heading::COMPARISON)]
+    pub sample: usize,
+    /// Lowest mean cosine at which a loss passes.
+    #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::COMPARISON)]
+    pub min_cosine: f64,
+    /// Temperature of softmax-kl and of the DFL loss.
+    #[arg(long, default_value_t = 4.0, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::COMPARISON)]
+    pub temperature: f64,
+    /// How the models run.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Print one JSON object on stdout (schemas/audit.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache convert`
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Folder of the existing cache; it is not changed.
+    pub cache: PathBuf,
+    /// `archive` compresses a cache; `mapped` and `dense` turn its archive back into what it was.
+    #[arg(long, value_name = "PROFILE", value_parser = choices::target())]
+    pub profile: Target,
+    /// Folder of the new cache; an interrupted conversion of the same cache is resumed.
+    #[arg(long, value_name = "CACHE2", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Remove the cache at --out and start again.
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/convert.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// Show one image: its id, its path, or the end of its path.
+    #[arg(long, value_name = "ID|PATH")]
+    pub image: Option<String>,
+    /// View of the image; 0 is the image without augmentation.
+    #[arg(long, value_name = "V", default_value_t = 0, requires = "image", value_parser = bounds::view)]
+    pub view: i32,
+    /// Draw predictions (score over 0.25, after NMS) and labels into this PNG or JPEG file.
+    ///
+    /// Of a view, the image is the one that the teacher saw. A file that was drawn here before is replaced.
+    #[arg(long, value_name = "FILE", requires = "image", help_heading = heading::OUTPUT)]
+    pub out: Option<PathBuf>,
+    /// Replace another file at --out too.
+    #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/inspect.schema.json, schemas/inspect-image.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// Print one JSON object on stdout (schemas/verify.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}

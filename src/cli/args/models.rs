@@ -1,0 +1,156 @@
+//! Commands that run detectors.
+
+use super::{bounds, choices, heading, two_names};
+use crate::{cache::MissingLabels, teacher::Provider};
+use clap::Args;
+use std::{num::NonZeroUsize, path::PathBuf, thread};
+
+/// Where models run.
+#[derive(Debug, Args)]
+pub struct RuntimeArgs {
+    /// Worker threads [default: one per processor].
+    #[arg(long, value_name = "N", value_parser = bounds::jobs, help_heading = heading::RUNTIME)]
+    jobs: Option<NonZeroUsize>,
+    /// Execution provider. Fails if unavailable; never falls back.
+    #[arg(long, value_name = "PROVIDER", default_value = Provider::Cpu.as_str(), value_parser = choices::provider(), help_heading = heading::RUNTIME)]
+    pub provider: Provider,
+    /// The ONNX Runtime library (libonnxruntime.so).
+    #[arg(long, value_name = "PATH", help_heading = heading::RUNTIME)]
+    pub ort_lib: Option<PathBuf>,
+}
+
+impl RuntimeArgs {
+    /// Worker threads.
+    pub fn jobs(&self) -> NonZeroUsize {
+        self.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// How a detector runs: what `eval`, `predict` and `report` share.
+#[derive(Debug, Args)]
+pub struct DetectorArgs {
+    /// Class names, one per line, for a model without metadata.
+    #[arg(long, value_name = "FILE", help_heading = heading::DATA)]
+    pub names: Option<PathBuf>,
+    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
+    #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
+    pub imgsz: Option<u32>,
+    /// Where it runs.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+/// `logitcache eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// An ONNX export of a YOLOv8-family detector; repeat to compare further models with the first.
+    #[arg(long, value_name = "M.onnx", required = true, help_heading = heading::DATA)]
+    pub model: Vec<PathBuf>,
+    /// The data set: a data.yaml, a COCO instances.json, or a folder of Pascal VOC XML.
+    #[arg(long, help_heading = heading::DATA)]
+    pub data: PathBuf,
+    /// Folder of the images (COCO and VOC, if they are not beside the labels).
+    #[arg(long, value_name = "DIR", help_heading = heading::DATA)]
+    pub images: Option<PathBuf>,
+    /// Split of a data.yaml, or a list of a VOC release.
+    #[arg(long, default_value = "val", help_heading = heading::DATA)]
+    pub split: String,
+    /// Score a class of the data set as this class of the models; repeat for each class.
+    #[arg(long, value_name = "NAME=MODELS_NAME", value_parser = two_names, help_heading = heading::CLASSES)]
+    pub map: Vec<(String, String)>,
+    /// What an image without a label file means.
+    #[arg(long, value_name = "MEANING", default_value = MissingLabels::Background.as_str(), value_parser = choices::missing_labels(), help_heading = heading::CLASSES)]
+    pub missing_labels: MissingLabels,
+    /// Lowest class probability of a detection.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.001, value_parser = bounds::probability::<f32>, allow_negative_numbers = true, help_heading = heading::DETECTION)]
+    pub conf: f32,
+    /// IoU above which NMS removes the lower-scoring box of a class.
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::probability::<f64>, allow_negative_numbers = true, help_heading = heading::DETECTION)]
+    pub iou: f64,
+    /// How the models run.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+    /// Number of timed runs with one thread and with --jobs threads; 0: do not measure latency.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = bounds::latency_runs, help_heading = heading::RUNTIME)]
+    pub latency_runs: u32,
+    /// Folder for eval.json, eval.csv and eval.md; those of an earlier evaluation are replaced.
+    #[arg(long, value_name = "DIR", help_heading = heading::OUTPUT)]
+    pub out: Option<PathBuf>,
+    /// Replace other files of these names too.
+    #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/eval.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache predict`
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Images, and folders of images (searched with all subfolders).
+    #[arg(required = true, value_name = "IMAGE|FOLDER")]
+    pub pictures: Vec<PathBuf>,
+    /// The model: an ONNX export of a YOLOv8-family detector.
+    #[arg(long, value_name = "M.onnx", help_heading = heading::DATA)]
+    pub model: PathBuf,
+    /// Lowest score of a detection that is shown.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.25, value_parser = bounds::probability::<f32>, allow_negative_numbers = true, help_heading = heading::DETECTION)]
+    pub conf: f32,
+    /// IoU above which NMS removes the lower-scoring box of a class.
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::probability::<f64>, allow_negative_numbers = true, help_heading = heading::DETECTION)]
+    pub iou: f64,
+    /// How the model runs.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+    /// Folder for images with boxes, `labels/*.txt` and `detections.json` [default: nothing is written].
+    ///
+    /// Label files hold class, centre x, centre y, width and height as fractions of the image's sides. `detections.json` holds COCO
+    /// results: image ids count the images in the order shown, category ids are the model's class ids, both from 0. The folder must
+    /// be new, empty, or of an earlier run.
+    #[arg(long, value_name = "DIR", help_heading = heading::OUTPUT)]
+    pub out: Option<PathBuf>,
+    /// Write the score as a sixth column of `labels/*.txt`; such files cannot be used as labels.
+    #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
+    pub save_conf: bool,
+    /// Write into a folder that holds other files too; the input images are never overwritten.
+    #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/predict.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders that `train` or `build` made; the first run is the reference.
+    #[arg(required = true, value_name = "RUN|CACHE")]
+    pub folders: Vec<PathBuf>,
+    /// The data set to score the runs' models on [default: the validation data of the first run].
+    #[arg(long, help_heading = heading::DATA)]
+    pub data: Option<PathBuf>,
+    /// Folder of the images (COCO and VOC, if they are not beside the labels).
+    #[arg(long, value_name = "DIR", requires = "data", help_heading = heading::DATA)]
+    pub images: Option<PathBuf>,
+    /// Split to score on [default: the run's, else val].
+    #[arg(long, help_heading = heading::DATA)]
+    pub split: Option<String>,
+    /// The student before distillation: an ONNX file to score and to draw beside it.
+    #[arg(long, value_name = "M.onnx", help_heading = heading::DATA)]
+    pub before: Option<PathBuf>,
+    /// Do not run models: no scores, and no student boxes on the images.
+    #[arg(long, help_heading = heading::RUNTIME)]
+    pub no_models: bool,
+    /// How the models run.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+    /// The HTML file (at most 5 MB, needs no network); an earlier report is replaced.
+    #[arg(long, value_name = "REPORT.html", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Number of images to draw: those where labels, teacher and student disagree most.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = bounds::pictures, help_heading = heading::OUTPUT)]
+    pub max_pictures: usize,
+    /// Replace another file at --out too.
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+}

@@ -1,0 +1,132 @@
+//! Commands of the trainer.
+
+use super::{bounds, choices, heading, two_names};
+use crate::run::{ClsLoss, Decay, Distill, OptimizerKind, Precision};
+use clap::Args;
+use std::{num::NonZeroUsize, path::PathBuf};
+
+/// `logitcache train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The cache to distil from; required unless --distill none.
+    #[arg(long, value_name = "CACHE", help_heading = heading::DATA)]
+    pub cache: Option<PathBuf>,
+    /// The student: yolov8n, s, m, l or x, the smaller yolov8p or yolov8f, or a weights file.
+    ///
+    /// A name starts from random weights; a .pt or .safetensors file continues from it. yolov8p and yolov8f are logitcache's own
+    /// sizes, not Ultralytics'.
+    #[arg(long, value_name = "NAME|FILE", help_heading = heading::DATA)]
+    pub model: String,
+    /// The data set: for other labels, for validation, without a cache, or if it has moved since the build.
+    #[arg(long, help_heading = heading::DATA)]
+    pub data: Option<PathBuf>,
+    /// Folder of the images (COCO and VOC, if they are not beside the labels).
+    #[arg(long, value_name = "DIR", help_heading = heading::DATA)]
+    pub images: Option<PathBuf>,
+    /// Split to train on, without a cache.
+    #[arg(long, default_value = "train", help_heading = heading::DATA)]
+    pub split: String,
+    /// Treat a class of the data set as this class of the cache's teacher; repeat for each class [default: as in the build].
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names, requires = "cache", help_heading = heading::DATA)]
+    pub map: Vec<(String, String)>,
+    /// Most disk space for decoded images (memory-mapped), in GiB; images beyond it are decoded every time.
+    #[arg(long, value_name = "GIB", default_value_t = 32.0, value_parser = bounds::not_negative, allow_negative_numbers = true, help_heading = heading::DATA)]
+    pub pixel_cache_gib: f64,
+    /// What is distilled from the teacher.
+    #[arg(long, value_name = "WHAT", default_value = Distill::All.as_str(), value_parser = choices::distill(), help_heading = heading::DISTILLATION)]
+    pub distill: Distill,
+    /// Loss between the classes of student and teacher.
+    #[arg(long, value_name = "LOSS", default_value = ClsLoss::SoftmaxKl.as_str(), value_parser = choices::cls_loss(), help_heading = heading::DISTILLATION)]
+    pub cls_loss: ClsLoss,
+    /// Weight of the label loss; the distillation loss has 1 - alpha.
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::DISTILLATION)]
+    pub alpha: f64,
+    /// Temperature of softmax-kl and of the DFL loss; 3 to 6 is sensible.
+    #[arg(long, default_value_t = 4.0, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::DISTILLATION)]
+    pub temperature: f64,
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = bounds::epochs, help_heading = heading::OPTIMIZATION)]
+    pub epochs: NonZeroUsize,
+    /// Images per step.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = bounds::batch, help_heading = heading::OPTIMIZATION)]
+    pub batch: NonZeroUsize,
+    /// Input size in pixels (square) [default: the cache's, 640 without a cache].
+    #[arg(long, value_parser = bounds::side, help_heading = heading::OPTIMIZATION)]
+    pub imgsz: Option<u32>,
+    /// Optimizer.
+    #[arg(long, value_name = "NAME", default_value = OptimizerKind::Adamw.as_str(), value_parser = choices::optimizer(), help_heading = heading::OPTIMIZATION)]
+    pub optimizer: OptimizerKind,
+    /// Learning rate after the warm-up.
+    #[arg(long, default_value_t = 1e-4, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
+    pub lr: f64,
+    /// Learning rate of the first step.
+    #[arg(long, value_name = "LR", default_value_t = 1e-5, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
+    pub warmup_lr: f64,
+    /// Epochs over which the learning rate rises to --lr.
+    #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = bounds::part_of_epochs, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
+    pub warmup_epochs: f64,
+    /// How the learning rate falls to a hundredth of --lr.
+    #[arg(long, value_name = "CURVE", default_value = Decay::Cosine.as_str(), value_parser = choices::decay(), help_heading = heading::OPTIMIZATION)]
+    pub decay: Decay,
+    /// Number type of forward and backward pass [default: bf16 if the processor supports it].
+    #[arg(long, value_name = "TYPE", value_parser = choices::precision(), help_heading = heading::OPTIMIZATION)]
+    pub precision: Option<Precision>,
+    /// Device: cpu, cuda, cuda:1 ...
+    #[arg(long, default_value = "cpu", help_heading = heading::OPTIMIZATION)]
+    pub device: String,
+    /// CPU threads [default: all processors].
+    #[arg(long, value_name = "N", value_parser = bounds::threads, help_heading = heading::OPTIMIZATION)]
+    pub threads: Option<NonZeroUsize>,
+    /// Random seed: the same seed gives the same run (bit for bit in fp32 on a CPU).
+    #[arg(long, default_value_t = 0, help_heading = heading::OPTIMIZATION)]
+    pub seed: u64,
+    /// Train without augmentation.
+    #[arg(long, help_heading = heading::AUGMENTATION)]
+    pub no_augment: bool,
+    /// Number of last epochs without mosaic.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = bounds::epochs_or_none, help_heading = heading::AUGMENTATION)]
+    pub close_mosaic: usize,
+    /// Split to validate on; `none`: do not validate [default: val, if the data set has it].
+    #[arg(long, value_name = "SPLIT", help_heading = heading::VALIDATION)]
+    pub val_split: Option<String>,
+    /// Validate every N epochs and after the last one.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = bounds::epochs, help_heading = heading::VALIDATION)]
+    pub val_every: NonZeroUsize,
+    /// Stop after N epochs without a better mAP@0.5:0.95; 0: never.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = bounds::epochs_or_none, help_heading = heading::VALIDATION)]
+    pub patience: usize,
+    /// Folder of the run.
+    #[arg(long, value_name = "RUN", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Resume the run in --out; its settings must be the same.
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub resume: bool,
+    /// Remove the run at --out and start again.
+    #[arg(long, conflicts_with = "resume", help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/train.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of a run, or a .safetensors or .pt file.
+    ///
+    /// Of a run, its best weights are taken; before the first validation, its last ones.
+    #[arg(value_name = "RUN|FILE")]
+    pub source: PathBuf,
+    /// Input size in pixels (square) [default: the training size, 640 if the file does not tell].
+    #[arg(long, value_parser = bounds::side)]
+    pub imgsz: Option<u32>,
+    /// Class names, one per line, for a file without them.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+    /// The ONNX file; one that the trainer wrote before is replaced.
+    #[arg(long, value_name = "M.onnx", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Replace another file at --out too.
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+}
