@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Images that the teacher is shown for the estimate, at most; of a small build one in so many.
-const SAMPLED: usize = 4;
-const ONE_IN: usize = 16;
+const SAMPLED: usize = 32;
+const ONE_IN: usize = 8;
 
 /// Bytes of a part's two files beside its rows: schemas, the footers' columns, the dictionary of codes.
 const BYTES_PER_PART: u64 = 9_500;

@@ -78,6 +78,16 @@ def compact_cache(logitcache, shared, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session")
+def coarse_cache(logitcache, shared, tmp_path_factory):
+    """The same with class logits of 8 bits too, and of fewer anchors."""
+    out = tmp_path_factory.mktemp("coarse") / "cache"
+    teacher, data = shared / "models/yolov12n.onnx", shared / "data/coco128/data.yaml"
+    settings = ["--logits", "8bit", "--top-k", 1000, "--class-coverage", 0.995]
+    logitcache("build", "--teacher", teacher, "--data", data, "--split", "train", "--out", out, *settings)
+    return out
+
+
 def draw_data_set(folder, images=40):
     """Rectangles and discs on noise, with labels in Ultralytics' form: 0 to 5 objects a picture, of two sizes of picture."""
     rng = np.random.default_rng(5)
