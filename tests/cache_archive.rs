@@ -159,6 +159,7 @@ proptest! {
             record.path = name;
             record.letterbox.scale = float();
             record.dropped_mean_prob = float();
+            record.dropped_score_sum = float();
             let p = &mut record.predictions;
             for (at, logit) in p.class_logits.iter_mut().chain(&mut p.dfl_logits).enumerate().step_by(3) {
                 *logit = f16::from_bits(ODD_HALVES[(at + id) % ODD_HALVES.len()]);

@@ -202,7 +202,10 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     refused(|m| m["teacher"]["num_classes"] = json!(4), "it declares 4 classes with 3 names");
     refused(|m| m["teacher"]["num_classes"] = json!(4_000_000_000u32), "it declares 4000000000 classes");
     refused(|m| m["teacher"]["reg_max"] = json!(0), "it declares 0 DFL bins");
-    refused(|m| m["teacher"]["strides"] = json!([8, 0]), "it declares strides [8, 0]");
+    refused(|m| m["teacher"]["strides"] = json!([8, 0]), "with strides [8, 0]");
+    refused(|m| m["teacher"]["queries"] = json!(7), "and 7 queries");
+    refused(|m| m["task"] = json!("segment"), "of the task `segment`; this program knows detect");
+    refused(|m| m["teacher"]["head"] = json!("yolov99"), "of the head `yolov99`; this program knows yolov8-dfl");
     refused(|m| m["teacher"]["input_width"] = json!(4_000_000_000u32), "4000000000 x 64 pixels");
     refused(|m| m["parts"][0]["rows"] = json!(-1), "it is not a cache's manifest");
 }
@@ -452,7 +455,12 @@ fn every_rule_between_values_is_checked() {
     breaks("are not probabilities", |r| r.dropped_max_score = 1.5);
     breaks("are not probabilities", |r| r.dropped_mean_prob = f32::NAN);
     breaks("are not probabilities", |r| r.dropped_mean_prob = 0.5);
-    breaks("it dropped a score of 0.5, over min_score 0.01, with room left", |r| r.dropped_max_score = 0.5);
+    breaks("it dropped a score of 0.5, over min_score 0.01, with room left", |r| {
+        (r.dropped_max_score, r.dropped_score_sum) = (0.5, 0.6);
+    });
+    breaks("dropped_score_sum is", |r| r.dropped_score_sum = 0.0);
+    breaks("dropped_score_sum is", |r| r.dropped_score_sum = f32::NAN);
+    breaks("dropped_score_sum is", |r| r.dropped_score_sum = 1e6);
     breaks("its anchors are not in increasing order", |r| r.predictions.anchor.swap(0, 1));
     breaks("its anchors are not in increasing order", |r| r.predictions.anchor[1] = r.predictions.anchor[0]);
     breaks("anchor 125 is said to be of stride 16, expected Some(32)", |r| r.predictions.anchor[4] = 125);
@@ -601,7 +609,7 @@ fn more_rows_than_top_k_and_a_dropped_score_over_a_kept_one_are_reported() {
     let problems = |top_k: u32, dropped: f32| {
         let mut m = manifest(3, 4, Store::All, 1);
         let mut record = record(&m, 11, 0, 40, None);
-        record.dropped_max_score = dropped;
+        (record.dropped_max_score, record.dropped_score_sum) = (dropped, dropped);
         m.settings.top_k = top_k;
         let folder = tempfile::tempdir().unwrap();
         write_cache(folder.path(), m, &[vec![record]]);

@@ -6,13 +6,20 @@ mod common;
 use logitcache::{
     audit::AuditReport,
     build::BuildReport,
-    cache::{Manifest, VerifyReport, columns::Table},
+    cache::{
+        Manifest, VerifyReport,
+        columns::{Shape, Table},
+    },
     convert::ConvertReport,
     dataset::synth::SynthSummary,
     eval::EvalReport,
     inspect::{CacheSummary, ImageSummary},
     predict::PredictReport,
-    types::Store,
+};
+use logitcache_format::{
+    DETECT, KNOWN_HEADS, ROW_GROUP_BYTES, ROW_GROUP_IMAGES,
+    columns::{MAX_LIST_LEN, MAX_STRIDES},
+    types::Views,
 };
 use schemars::schema_for;
 use serde_json::{Value, json};
@@ -23,13 +30,14 @@ fn root() -> &'static Path {
 }
 
 fn table(table: Table) -> Value {
-    let columns = table.columns(Store::All).iter();
-    let columns: Vec<Value> = columns
-        .map(|c| json!({"name": c.name, "type": c.kind.type_name(), "unit": c.unit, "meaning": c.meaning}))
-        .collect();
+    let shape = Shape::default();
+    let columns = shape.columns(table).into_iter().map(|c| {
+        json!({"name": c.name, "type": c.kind.type_name(), "unit": c.unit, "meaning": c.meaning, "in_record_sha256": c.hashed})
+    });
+    let columns: Vec<Value> = columns.collect();
     json!({
         "title": format!("{}/*.parquet", table.folder()),
-        "parquet_schema": table.message_type(Store::All).lines().collect::<Vec<_>>(),
+        "parquet_schema": shape.message_type(table).lines().collect::<Vec<_>>(),
         "columns": columns,
     })
 }
@@ -55,13 +63,50 @@ fn published_schemas_are_those_of_the_code() {
     }
 }
 
+/// The text between two others, in the format's document; lines joined.
+fn between(from: &str, to: &str) -> String {
+    let text = fs::read_to_string(root().join("docs/format.md")).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("docs/format.md lacks {from:?}"));
+    rest.split_once(to).unwrap_or_else(|| panic!("docs/format.md lacks {to:?} after {from:?}")).0.to_owned()
+}
+
+#[test]
+fn numbers_of_the_document_are_those_of_the_code() {
+    assert_eq!(between("A row group ends after ", " images"), ROW_GROUP_IMAGES.to_string());
+    let bytes = between("images or once its values reach ", " MiB");
+    assert_eq!(bytes.parse::<usize>().unwrap() << 20, ROW_GROUP_BYTES);
+    assert_eq!(between("**Row groups end at ", " MiB"), bytes);
+    // The head's table.
+    let heads = between("| head | predictions | score | box |", "On a grid");
+    let named: Vec<&str> = heads.split("| `").skip(1).filter_map(|row| row.split('`').next()).collect();
+    assert_eq!(named, KNOWN_HEADS.map(|(name, _)| name));
+    assert!(between("| `task` | `", "`") == DETECT);
+    // Columns that the digest of a record leaves out.
+    let left_out = between("every column of `images` in its order, but ", ":").replace(" and ", ", ");
+    let columns = Shape::default().columns(Table::Images);
+    let not_hashed: Vec<&str> = columns.into_iter().filter(|c| !c.hashed).map(|c| c.name).collect();
+    assert_eq!(left_out.split(", ").collect::<Vec<_>>(), not_hashed);
+    // Anchors of a stride, and the values of a record's digest, are computed by tests/python/check_cache.py from the document.
+    let limits = between("## Limits ", "1 GiB of manifest");
+    assert!(limits.starts_with(&format!("1,000 views per image, {} values per list", group(MAX_LIST_LEN))), "{limits}");
+    assert!(limits.contains(&format!("{MAX_STRIDES} strides")) && Views::MOST == 1000, "{limits}");
+}
+
+/// "65,536"
+fn group(number: usize) -> String {
+    let digits = number.to_string();
+    let (head, tail) = digits.split_at(digits.len() - 3);
+    format!("{head},{tail}")
+}
+
 #[test]
 fn the_documentation_shows_every_column_as_it_is() {
     let text = fs::read_to_string(root().join("docs/format.md")).unwrap();
     for table in [Table::Images, Table::Predictions] {
-        let rows: String = table
-            .columns(Store::All)
-            .iter()
+        let rows: String = Shape::default()
+            .columns(table)
+            .into_iter()
             .map(|c| format!("| `{}` | {} | {} | {} |\n", c.name, c.kind.type_name(), c.unit, c.meaning))
             .collect();
         assert!(text.contains(&rows), "docs/format.md lacks this table:\n{rows}");

@@ -3,7 +3,11 @@
 //! The exact bytes are laid down in `docs/format.md`, "Digests"; they depend on the values only, never on parts, row
 //! groups or threads.
 
-use super::{ImageRecord, Predictions};
+use super::{
+    ImageRecord, Predictions,
+    columns::{Leaf, PREDICTIONS},
+    record::RowCounts,
+};
 use crate::types::LabelBox;
 use half::f16;
 use sha2::{Digest, Sha256};
@@ -65,25 +69,9 @@ fn update_column<T: Copy, const N: usize>(hash: &mut Sha256, values: impl Iterat
 pub fn record_digest(record: &ImageRecord, num_classes: u32, dfl_len: u32) -> Sha256Bytes {
     let mut hash = Sha256::new();
     hash.update(RECORD_TAG);
-    hash.update(record.image_id.to_le_bytes());
-    hash.update(record.view.to_le_bytes());
-    hash.update((record.path.len() as u32).to_le_bytes());
-    hash.update(record.path.as_bytes());
-    hash.update(record.size.width.to_le_bytes());
-    hash.update(record.size.height.to_le_bytes());
-    hash.update(record.file_sha256);
-    let l = &record.letterbox;
-    let about_dropped = [record.dropped_max_score, record.dropped_mean_prob, record.rest_mean_prob];
-    for value in [l.scale, l.pad_left, l.pad_top].into_iter().chain(about_dropped) {
-        hash.update(value.to_le_bytes());
-    }
-    let c = &record.change;
-    for value in [c.scale, c.offset_x, c.offset_y, c.hue, c.saturation, c.value] {
-        hash.update(value.to_le_bytes());
-    }
-    hash.update([u8::from(c.flip)]);
-    hash.update((record.predictions.len() as u32).to_le_bytes());
-    hash.update((record.predictions.class_row_count(num_classes as usize) as u32).to_le_bytes());
+    // The digest covers neither the other digests nor where the rows lie.
+    let digests = ImageDigests { file: record.file_sha256, record: [0; 32], labels: [0; 32] };
+    record.row(&digests, RowCounts::default(), num_classes as usize).update_digest(&mut hash);
     hash.update(num_classes.to_le_bytes());
     hash.update(dfl_len.to_le_bytes());
     update_predictions(&mut hash, &record.predictions);
@@ -91,16 +79,22 @@ pub fn record_digest(record: &ImageRecord, num_classes: u32, dfl_len: u32) -> Sh
 }
 
 fn update_predictions(hash: &mut Sha256, p: &Predictions) {
-    update_column(hash, p.anchor.iter().copied(), i32::to_le_bytes);
-    update_column(hash, p.stride.iter().copied(), i32::to_le_bytes);
-    update_column(hash, p.score.iter().copied(), f32::to_le_bytes);
-    update_column(hash, p.class_id.iter().copied(), i32::to_le_bytes);
-    update_column(hash, p.boxes_xyxy_px.iter().map(|b| b.x1), f32::to_le_bytes);
-    update_column(hash, p.boxes_xyxy_px.iter().map(|b| b.y1), f32::to_le_bytes);
-    update_column(hash, p.boxes_xyxy_px.iter().map(|b| b.x2), f32::to_le_bytes);
-    update_column(hash, p.boxes_xyxy_px.iter().map(|b| b.y2), f32::to_le_bytes);
-    update_column(hash, p.class_logits.iter().copied(), f16::to_le_bytes);
-    update_column(hash, p.dfl_logits.iter().copied(), f16::to_le_bytes);
+    let boxes = p.boxes_xyxy_px.iter();
+    for column in PREDICTIONS.iter().filter(|column| column.column.hashed) {
+        match column.leaf {
+            Leaf::image_id | Leaf::view => {}
+            Leaf::anchor => update_column(hash, p.anchor.iter().copied(), i32::to_le_bytes),
+            Leaf::stride => update_column(hash, p.stride.iter().copied(), i32::to_le_bytes),
+            Leaf::score => update_column(hash, p.score.iter().copied(), f32::to_le_bytes),
+            Leaf::class_id => update_column(hash, p.class_id.iter().copied(), i32::to_le_bytes),
+            Leaf::x1 => update_column(hash, boxes.clone().map(|b| b.x1), f32::to_le_bytes),
+            Leaf::y1 => update_column(hash, boxes.clone().map(|b| b.y1), f32::to_le_bytes),
+            Leaf::x2 => update_column(hash, boxes.clone().map(|b| b.x2), f32::to_le_bytes),
+            Leaf::y2 => update_column(hash, boxes.clone().map(|b| b.y2), f32::to_le_bytes),
+            Leaf::class_logits => update_column(hash, p.class_logits.iter().copied(), f16::to_le_bytes),
+            Leaf::dfl_logits => update_column(hash, p.dfl_logits.iter().copied(), f16::to_le_bytes),
+        }
+    }
 }
 
 /// Digest of an image's labels; an unlabelled image differs from one without objects.

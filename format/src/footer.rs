@@ -5,7 +5,7 @@
 //! dictionary are the last bytes before the data page.
 
 use super::{
-    columns::{Form, Kind, MAX_CODES, Table, predictions as leaves},
+    columns::{self, Form, Kind, Table},
     digest::{from_hex, sha256},
     manifest::{FileEntry, Format, Manifest, Settings, Teacher},
     manifest_file::check_format,
@@ -116,10 +116,10 @@ pub fn read_layout(
 
     let mut layout = Layout { row_groups: Vec::with_capacity(metadata.num_row_groups()), rows: 0 };
     let mut position = MAGIC.len();
-    let shape = Shape::new(table, manifest);
+    let expected = Expected::new(table, manifest);
     let mut class_rows = 0usize;
     for (number, group) in metadata.row_groups().iter().enumerate() {
-        let group = read_row_group(group, (layout.rows, class_rows), &mut position, &shape)
+        let group = read_row_group(group, (layout.rows, class_rows), &mut position, &expected)
             .map_err(|e| format!("row group {number}: {e}"))?;
         class_rows = class_rows.saturating_add(group.class_rows);
         layout.rows = layout.rows.checked_add(group.rows).ok_or("the row groups have too many rows")?;
@@ -234,7 +234,7 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 fn check_file_metadata(path: &Path, file: &FileMetaData, table: Table, manifest: &Manifest) -> Result<(), String> {
-    let expected = table.schema(manifest.settings.store).map_err(|e| e.to_string())?;
+    let expected = manifest.shape().schema(table).map_err(|e| e.to_string())?;
     if file.schema() != expected.as_ref() {
         return Err(describe_schema_difference(file, &expected));
     }
@@ -263,28 +263,17 @@ fn describe_schema_difference(file: &FileMetaData, expected: &parquet::schema::t
 }
 
 /// What the columns of a table must be.
-struct Shape {
-    leaves: Vec<(Kind, Form)>,
-    class_len: usize,
-    dfl_len: usize,
-    strides: usize,
+struct Expected {
+    /// Kind, form, bytes of the dictionary.
+    leaves: Vec<(Kind, Form, usize)>,
+    shape: columns::Shape,
 }
 
-impl Shape {
+impl Expected {
     fn new(table: Table, manifest: &Manifest) -> Self {
-        let (logits, class_len) = (manifest.settings.logits, manifest.class_len());
-        let kinds = table.leaves(manifest.settings.store).into_iter().enumerate();
-        let leaves = kinds.map(|(leaf, kind)| (kind, table.form(leaf, logits, class_len))).collect();
-        Self { leaves, class_len, dfl_len: manifest.dfl_len(), strides: manifest.teacher.strides.len() }
-    }
-
-    /// Bytes of the dictionary of a leaf of codes.
-    fn dictionary_bytes(&self, leaf: usize) -> usize {
-        match leaf {
-            leaves::STRIDE => 4 * self.strides,
-            leaves::CLASS_ID => 4 * self.class_len,
-            _ => 2 * MAX_CODES,
-        }
+        let shape = manifest.shape();
+        let leaves = shape.leaves(table).into_iter().zip(shape.forms(table)).zip(shape.dictionary_bytes(table));
+        Self { leaves: leaves.map(|((kind, form), bytes)| (kind, form, bytes)).collect(), shape }
     }
 }
 
@@ -292,12 +281,12 @@ fn read_row_group(
     group: &RowGroupMetaData,
     (first_row, first_class_row): (usize, usize),
     position: &mut usize,
-    shape: &Shape,
+    expected: &Expected,
 ) -> Result<RowGroup, String> {
     let rows = usize::try_from(group.num_rows()).ok().filter(|&r| r > 0 && r <= i32::MAX as usize);
     let rows = rows.ok_or_else(|| format!("it declares {} rows", group.num_rows()))?;
-    if group.num_columns() != shape.leaves.len() {
-        return Err(format!("it has {} columns, expected {}", group.num_columns(), shape.leaves.len()));
+    if group.num_columns() != expected.leaves.len() {
+        return Err(format!("it has {} columns, expected {}", group.num_columns(), expected.leaves.len()));
     }
     let mut out = RowGroup {
         first_row,
@@ -309,18 +298,18 @@ fn read_row_group(
         class_rows: 0,
         chunks: Vec::new(),
     };
-    for (leaf, (chunk, &(kind, form))) in group.columns().iter().zip(&shape.leaves).enumerate() {
+    for (chunk, &(kind, form, dictionary_bytes)) in group.columns().iter().zip(&expected.leaves) {
         let found = |e: String| format!("column `{}`: {e}", chunk.column_path().string());
         let range = check_chunk(chunk, *position, form).map_err(found)?;
         let (dictionary, data_page) = match form {
             Form::Plain => (0..0, range.start),
-            Form::Codes => find_dictionary(chunk, &range, shape.dictionary_bytes(leaf)).map_err(found)?,
+            Form::Codes => find_dictionary(chunk, &range, dictionary_bytes).map_err(found)?,
             Form::Runs => (0..0, range.end), // not for mapping
         };
-        let values = count_values(chunk, kind, rows, shape).map_err(found)?;
+        let values = count_values(chunk, kind, rows, &expected.shape).map_err(found)?;
         match kind {
             Kind::Labels => out.labels = values.count,
-            Kind::ClassLogits => out.class_rows = values.count / shape.class_len.max(1),
+            Kind::ClassLogits => out.class_rows = values.count / expected.shape.class_len.max(1),
             _ => {}
         }
         let (bytes, padded) = match form {
@@ -389,7 +378,12 @@ struct ValueCount {
 }
 
 /// How many values a chunk has and how many bytes they take.
-fn count_values(chunk: &ColumnChunkMetaData, kind: Kind, rows: usize, shape: &Shape) -> Result<ValueCount, String> {
+fn count_values(
+    chunk: &ColumnChunkMetaData,
+    kind: Kind,
+    rows: usize,
+    shape: &columns::Shape,
+) -> Result<ValueCount, String> {
     let levels = chunk.num_values();
     let flat = |width: usize| {
         if levels != rows as i64 {

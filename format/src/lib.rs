@@ -49,8 +49,9 @@ pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record
 pub use error::{Error, Result};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
-    ARCHIVE_FEATURE, ContentDigests, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES,
-    LabelsState, Manifest, MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
+    ARCHIVE_FEATURE, ContentDigests, DETECT, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format,
+    KNOWN_FEATURES, KNOWN_HEADS, KNOWN_TASKS, LabelsState, Manifest, MissingLabels, PartEntry, Places,
+    SettingDifference, Settings, Teacher,
 };
 pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]
@@ -60,7 +61,7 @@ pub use reader::CacheReader;
 pub use record::{ImageKey, ImageRecord, Predictions, rows_with_class_logits};
 pub use verify::{Problem, VerifyReport, ViewRule, verify, verify_with_progress};
 pub use view::{ImageView, LabelColumns, PredictionColumns, Values, decode_f16, decode_f32, decode_i32};
-pub use writer::PartWriter;
+pub use writer::{PartWriter, ROW_GROUP_BYTES, ROW_GROUP_IMAGES};
 
 /// What to do about a damaged file.
 const REMEDY_VERIFY: &str =

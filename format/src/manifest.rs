@@ -1,6 +1,7 @@
 //! What a cache is: the content of `manifest.json`. Reading and writing the file is in `manifest_file`.
 
 use crate::{
+    columns::Shape,
     name_map::NameMap,
     types::{Failure, LogitType, Profile, Store, Views},
 };
@@ -15,14 +16,37 @@ pub const FORMAT_NAME: &str = "logitcache";
 pub const FORMAT_VERSION: u32 = 1;
 /// Features that this program understands; a cache that needs another one is refused.
 pub const KNOWN_FEATURES: &[&str] = &[ARCHIVE_FEATURE];
+/// What a cache may be about: the tasks that this program understands; a cache of another one is refused.
+pub const KNOWN_TASKS: &[&str] = &[DETECT];
+/// The task of boxes with classes.
+pub const DETECT: &str = "detect";
+/// The heads that this program understands, and where their predictions stand; a cache of another head is refused.
+pub const KNOWN_HEADS: [(&str, Places); 3] = [
+    // Sigmoid scores; a box from DFL bins, or from what the head gives directly.
+    ("yolov8-dfl", Places::Grid),
+    ("yolov8-direct", Places::Grid),
+    // Sigmoid scores; a box of each query.
+    ("detr-sigmoid", Places::Queries),
+];
 /// The reader feature of a cache whose files are compressed for shipping and cannot be mapped.
 pub const ARCHIVE_FEATURE: &str = "archive";
+
+/// Where the predictions of a head stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Places {
+    /// In the cells of a grid for each stride.
+    Grid,
+    /// They are answers to learned queries, without a place of their own.
+    Queries,
+}
 
 /// `manifest.json`: what the cache holds, how it was made, and the digest of every file of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// Which format this is.
     pub format: Format,
+    /// What the predictions are about: `detect`, boxes with classes. A reader refuses a task that it does not know.
+    pub task: String,
     /// The program and version that wrote the manifest last.
     pub producer: String,
     /// The model whose outputs are stored.
@@ -75,21 +99,25 @@ pub struct Teacher {
     pub file_name: String,
     /// SHA-256 of the ONNX file.
     pub sha256: String,
-    /// Kind of detection head, for example `yolov8`: anchor-free, DFL boxes, independent sigmoids.
+    /// Kind of detection head: `yolov8-dfl` and `yolov8-direct` have one box in each cell of a grid and independent sigmoids,
+    /// `detr-sigmoid` has one of each query. A reader refuses a head that it does not know.
     pub head: String,
     /// Number of classes.
     pub num_classes: u32,
     /// DFL bins per box side; 0 for a head without DFL.
     pub reg_max: u32,
-    /// Input pixels per grid cell, in the order in which the anchors are numbered.
+    /// Input pixels per grid cell, in the order in which the anchors are numbered; empty for a head of queries.
     pub strides: Vec<u32>,
+    /// Number of queries; 0 for a head on a grid.
+    #[serde(default)]
+    pub queries: u32,
     /// One name per class, in order of the class ids.
     pub class_names: Vec<String>,
     /// Width of the model's input in pixels.
     pub input_width: u32,
     /// Height of the model's input in pixels.
     pub input_height: u32,
-    /// What the model computes in or keeps weights in, the narrowest: `fp32`, `fp16`, `int8`, or another type that quantizers know.
+    /// The narrowest type that the model computes in or keeps weights in: `fp32`, `fp16`, `int8`, or another type of quantizers.
     pub precision: String,
     /// How pixel values become input values, in words.
     pub normalisation: String,
@@ -98,14 +126,19 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Number of anchors over all strides.
-    pub fn total_anchors(&self) -> u64 {
-        sum(self.strides.iter().map(|&s| self.anchors_of(s)))
+    /// Where the head's predictions stand; `None` for a head that this program does not know.
+    pub fn places(&self) -> Option<Places> {
+        KNOWN_HEADS.iter().find(|(name, _)| *name == self.head).map(|(_, places)| *places)
     }
 
-    /// Number of anchors of one stride: grid cells, a cut-off one at the edge counted.
+    /// Number of predictions before selection: anchors over all strides, or queries.
+    pub fn total_anchors(&self) -> u64 {
+        sum(self.strides.iter().map(|&s| self.anchors_of(s))).saturating_add(self.queries.into())
+    }
+
+    /// Number of anchors of one stride: grid cells; sides are multiples of every stride.
     pub fn anchors_of(&self, stride: u32) -> u64 {
-        let cells = |pixels: u32| u64::from(pixels.div_ceil(stride.max(1)));
+        let cells = |pixels: u32| u64::from(pixels / stride.max(1));
         cells(self.input_width) * cells(self.input_height)
     }
 }
@@ -285,6 +318,7 @@ impl Manifest {
     pub fn new(teacher: Teacher, dataset: DatasetInfo, settings: Settings) -> Self {
         Self {
             format: Format::default(),
+            task: DETECT.to_owned(),
             producer: Self::current_producer(),
             teacher,
             dataset,
@@ -339,6 +373,17 @@ impl Manifest {
         match self.settings.store {
             Store::All => 4 * self.teacher.reg_max as usize,
             Store::Cls => 0,
+        }
+    }
+
+    /// Which columns the files have and how their values lie.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            grid: self.teacher.places() == Some(Places::Grid),
+            class_len: self.class_len(),
+            dfl_len: self.dfl_len(),
+            logits: self.settings.logits,
+            strides: self.teacher.strides.iter().map(|&stride| stride as i32).collect(),
         }
     }
 

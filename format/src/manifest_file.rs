@@ -3,7 +3,10 @@
 use super::{
     columns::{MAX_LIST_LEN, MAX_STRIDES, Table},
     digest::{from_hex, sha256, to_hex},
-    manifest::{FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, Manifest, PartEntry},
+    manifest::{
+        FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, KNOWN_HEADS, KNOWN_TASKS, Manifest, PartEntry,
+        Places,
+    },
 };
 use crate::{
     Error, Result,
@@ -173,10 +176,18 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
     #[derive(Deserialize)]
     struct Opening {
         format: Format,
+        task: String,
+        teacher: OpeningTeacher,
+    }
+    #[derive(Deserialize)]
+    struct OpeningTeacher {
+        head: String,
     }
     let opening: Opening =
         serde_json::from_slice(bytes).map_err(|e| damaged(path, format!("it is not a cache's manifest: {e}")))?;
     check_format(path, &opening.format)?;
+    check_known(path, "task", &opening.task, KNOWN_TASKS.iter().copied())?;
+    check_known(path, "head", &opening.teacher.head, KNOWN_HEADS.iter().map(|(name, _)| *name))?;
     let manifest: Manifest =
         serde_json::from_slice(bytes).map_err(|e| damaged(path, format!("it is not a cache's manifest: {e}")))?;
     check_content(&manifest).map_err(|found| damaged(path, found))?;
@@ -228,6 +239,19 @@ pub(super) fn check_format(path: &Path, format: &Format) -> Result<()> {
     check_features(path, "reader", &format.reader_features)
 }
 
+/// Refuses a task or head that this program does not know: what its numbers mean is then not known either.
+fn check_known(path: &Path, what: &str, found: &str, known: impl Iterator<Item = &'static str> + Clone) -> Result<()> {
+    if known.clone().any(|name| name == found) {
+        return Ok(());
+    }
+    let known = known.collect::<Vec<_>>().join(", ");
+    Err(Error::Cache {
+        path: path.to_path_buf(),
+        found: format!("the cache is of the {what} `{found}`; this program knows {known}"),
+        remedy: "Use the version of logitcache that wrote it, or a newer one.".to_owned(),
+    })
+}
+
 fn check_features(path: &Path, role: &str, features: &[String]) -> Result<()> {
     match features.iter().find(|f| !KNOWN_FEATURES.contains(&f.as_str())) {
         None => Ok(()),
@@ -255,9 +279,21 @@ fn check_content(m: &Manifest) -> Result<(), String> {
     if t.reg_max as usize > MAX_LIST_LEN / 4 || (m.settings.store == crate::types::Store::All && t.reg_max == 0) {
         return Err(format!("it declares {} DFL bins with store {:?}", t.reg_max, m.settings.store));
     }
-    let strides_fit = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES && t.strides.iter().all(|&s| s > 0);
-    if !strides_fit || t.total_anchors() > i32::MAX as u64 {
-        return Err(format!("it declares strides {:?} for {} x {} pixels", t.strides, t.input_width, t.input_height));
+    // A cell that is cut off at the edge has no place in a head: sides are multiples of every stride.
+    let divides = |s: u32| s > 0 && t.input_width.is_multiple_of(s) && t.input_height.is_multiple_of(s);
+    let places_fit = match t.places() {
+        Some(Places::Grid) => {
+            let count_fits = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES;
+            count_fits && t.strides.iter().all(|&s| divides(s)) && t.queries == 0
+        }
+        Some(Places::Queries) => t.strides.is_empty() && t.queries > 0 && t.reg_max == 0,
+        None => false,
+    };
+    if !places_fit || t.total_anchors() > i32::MAX as u64 {
+        return Err(format!(
+            "it declares the head `{}` with strides {:?} and {} queries for {} x {} pixels",
+            t.head, t.strides, t.queries, t.input_width, t.input_height
+        ));
     }
     if m.settings.views > Views::MOST {
         return Err(format!("it declares {} views of an image, more than {}", m.settings.views, Views::MOST));

@@ -2,15 +2,13 @@
 
 use super::{
     ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
-    columns::{Form, Table, images as ic, predictions as pc},
+    columns::{Cells, Form, ImageLeaf, ImageRow, Leaf, Shape, Table},
+    digest::{Sha256Bytes, from_hex},
     footer::{Layout, RowGroup, read_layout},
     map::Map,
     view::{LabelColumns, PredictionColumns, Values},
 };
-use crate::{
-    Error, Result,
-    types::{ImageSize, Letterbox, LogitType, Store, ViewChange},
-};
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A mapped Parquet file of the cache.
@@ -67,10 +65,7 @@ impl MappedTable {
 #[derive(Debug)]
 pub struct MappedPart {
     entry: PartEntry,
-    class_len: usize,
-    dfl_len: usize,
-    store: Store,
-    logits: LogitType,
+    shape: Shape,
     images: MappedTable,
     predictions: MappedTable,
 }
@@ -94,10 +89,7 @@ impl MappedPart {
     pub fn open(folder: &Path, part: &PartEntry, manifest: &Manifest) -> Result<Self> {
         Ok(Self {
             entry: part.clone(),
-            class_len: manifest.class_len(),
-            dfl_len: manifest.dfl_len(),
-            store: manifest.settings.store,
-            logits: manifest.settings.logits,
+            shape: manifest.shape(),
             images: MappedTable::open(folder, part, Table::Images, manifest)?,
             predictions: MappedTable::open(folder, part, Table::Predictions, manifest)?,
         })
@@ -124,8 +116,8 @@ impl MappedPart {
     /// (image_id, view) of a row of the images file; `None` past its end.
     pub fn key(&self, row: usize) -> Option<ImageKey> {
         let (group, at) = self.images.layout.locate(row)?;
-        let image_id = self.images.fixed::<8>(group, ic::IMAGE_ID).get(at)?;
-        let view = self.images.fixed::<4>(group, ic::VIEW).get(at)?;
+        let image_id = self.images.fixed::<8>(group, ImageLeaf::image_id as usize).get(at)?;
+        let view = self.images.fixed::<4>(group, ImageLeaf::view as usize).get(at)?;
         Some((i64::from_le_bytes(*image_id), i32::from_le_bytes(*view)))
     }
 
@@ -151,84 +143,36 @@ impl MappedPart {
     }
 
     fn read_image(&self, row: usize) -> Result<ImageView<'_>, String> {
-        let images = &self.images;
-        let (group, row) = images.layout.locate(row).ok_or("there is no such row")?;
-        let int = |leaf| at(images.fixed::<4>(group, leaf), row).map(i32::from_le_bytes);
-        let float = |leaf| at(images.fixed::<4>(group, leaf), row).map(f32::from_le_bytes);
-        let long = |leaf| at(images.fixed::<8>(group, leaf), row).map(i64::from_le_bytes);
-        let side = |leaf| u32::try_from(int(leaf)?).map_err(|_| "its size is negative".to_owned());
-
-        let image_id = long(ic::IMAGE_ID)?;
-        let view = int(ic::VIEW)?;
-        let first_row = usize::try_from(long(ic::FIRST_ROW)?).map_err(|_| "first_row is negative")?;
-        let row_count = usize::try_from(int(ic::ROW_COUNT)?).map_err(|_| "row_count is negative")?;
-        let first_class_row = usize::try_from(long(ic::FIRST_CLASS_ROW)?).map_err(|_| "first_class_row is negative")?;
-        let class_row_count = usize::try_from(int(ic::CLASS_ROW_COUNT)?).map_err(|_| "class_row_count is negative")?;
-        let rows =
-            Rows { first: first_row, count: row_count, first_class: first_class_row, class_count: class_row_count };
+        let (group, at) = self.images.layout.locate(row).ok_or("there is no such row")?;
+        let row = ImageRow::read(&MappedRow { table: &self.images, group, row: at })?;
+        let count = |value: i64, name: &str| usize::try_from(value).map_err(|_| format!("{name} is negative"));
+        let rows = Rows {
+            first: count(row.first_row, "first_row")?,
+            count: count(row.row_count.into(), "row_count")?,
+            first_class: count(row.first_class_row, "first_class_row")?,
+            class_count: count(row.class_row_count.into(), "class_row_count")?,
+        };
         let predictions = PredictionColumns {
-            rest_mean_prob: float(ic::REST_MEAN_PROB)?,
-            ..self.predictions_of((image_id, view), rows)?
+            rest_mean_prob: row.rest_mean_prob,
+            ..self.predictions_of((row.image_id, row.view), rows)?
         };
         Ok(ImageView {
-            image_id,
-            view,
-            path: self.path_of(group, row)?,
-            size: ImageSize { width: side(ic::WIDTH)?, height: side(ic::HEIGHT)? },
-            file_sha256: self.digest(group, ic::FILE_SHA256, row)?,
-            record_sha256: self.digest(group, ic::RECORD_SHA256, row)?,
-            labels_sha256: self.digest(group, ic::LABELS_SHA256, row)?,
-            letterbox: Letterbox {
-                scale: float(ic::SCALE)?,
-                pad_left: float(ic::PAD_LEFT)?,
-                pad_top: float(ic::PAD_TOP)?,
-            },
-            change: ViewChange {
-                scale: float(ic::VIEW_SCALE)?,
-                offset_x: float(ic::VIEW_OFFSET_X)?,
-                offset_y: float(ic::VIEW_OFFSET_Y)?,
-                flip: self.flag(group, ic::VIEW_FLIP, row)?,
-                hue: float(ic::VIEW_HUE)?,
-                saturation: float(ic::VIEW_SATURATION)?,
-                value: float(ic::VIEW_VALUE)?,
-            },
-            first_row,
-            dropped_max_score: float(ic::DROPPED_MAX_SCORE)?,
-            dropped_mean_prob: float(ic::DROPPED_MEAN_PROB)?,
-            labels: self.labels_of(group, row)?,
+            image_id: row.image_id,
+            view: row.view,
+            path: row.path,
+            size: row.size()?,
+            file_sha256: row.file_sha256,
+            record_sha256: row.record_sha256,
+            labels_sha256: row.labels_sha256,
+            letterbox: row.letterbox(),
+            change: row.change(),
+            first_row: rows.first,
+            dropped_max_score: row.dropped_max_score,
+            dropped_mean_prob: row.dropped_mean_prob,
+            dropped_score_sum: row.dropped_score_sum,
+            labels: self.labels_of(group, at, row.labelled)?,
             predictions,
         })
-    }
-
-    /// Texts have no fixed width: walk the lengths from the row group's beginning, at most some hundred.
-    fn path_of(&self, group: &RowGroup, row: usize) -> Result<&str, String> {
-        let mut rest = self.images.values(group, ic::PATH);
-        for skipped in 0..=row {
-            let (length, after) = rest.split_first_chunk::<4>().ok_or("its path lies outside the column")?;
-            let length = u32::from_le_bytes(*length) as usize;
-            let (text, after) = after.split_at_checked(length).ok_or("its path lies outside the column")?;
-            if skipped == row {
-                return std::str::from_utf8(text).map_err(|_| "its path is not UTF-8".to_owned());
-            }
-            rest = after;
-        }
-        Err("there is no such row".to_owned())
-    }
-
-    fn digest(&self, group: &RowGroup, leaf: usize, row: usize) -> Result<&str, String> {
-        let values = self.images.fixed::<68>(group, leaf);
-        let value = values.get(row).ok_or("a column is shorter than its row group")?;
-        let digits = value.strip_prefix(&64u32.to_le_bytes()).ok_or("a digest is not 64 digits")?;
-        let valid = digits.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-        std::str::from_utf8(digits).ok().filter(|_| valid).ok_or_else(|| "a digest is not 64 digits".to_owned())
-    }
-
-    /// A value of a BOOLEAN column of the images file.
-    fn flag(&self, group: &RowGroup, leaf: usize, row: usize) -> Result<bool, String> {
-        let bits = self.images.values(group, leaf);
-        bits.get(row / 8)
-            .map(|byte| byte >> (row % 8) & 1 == 1)
-            .ok_or_else(|| "a column is shorter than its row group".to_owned())
     }
 
     /// label_count of the first `rows` images of a row group of the images file.
@@ -237,13 +181,12 @@ impl MappedPart {
         group: &RowGroup,
         rows: usize,
     ) -> Result<impl Iterator<Item = Result<usize, String>>, String> {
-        let counts = slice(self.images.fixed::<4>(group, ic::LABEL_COUNT), 0, rows)?;
+        let counts = slice(self.images.fixed::<4>(group, ImageLeaf::label_count as usize), 0, rows)?;
         let count = |value: &[u8; 4]| usize::try_from(i32::from_le_bytes(*value));
         Ok(counts.iter().map(move |value| count(value).map_err(|_| "label_count is negative".to_owned())))
     }
 
-    fn labels_of(&self, group: &RowGroup, row: usize) -> Result<Option<LabelColumns<'_>>, String> {
-        let labelled = self.flag(group, ic::LABELLED, row)?;
+    fn labels_of(&self, group: &RowGroup, row: usize, labelled: bool) -> Result<Option<LabelColumns<'_>>, String> {
         let (mut before, mut count) = (0usize, 0usize);
         for next in self.label_counts(group, row + 1)? {
             before = before.checked_add(count).ok_or("label counts are too large")?;
@@ -255,13 +198,14 @@ impl MappedPart {
         if !labelled {
             return if count == 0 { Ok(None) } else { Err(format!("it is not labelled but has {count} labels")) };
         }
-        let column = |field| slice(self.images.fixed::<4>(group, ic::LABELS + field), before, count);
+        let column = |field| slice(self.images.fixed::<4>(group, ImageLeaf::labels as usize + field), before, count);
         Ok(Some(LabelColumns { class_ids: column(0)?, x1: column(1)?, y1: column(2)?, x2: column(3)?, y2: column(4)? }))
     }
 
     fn predictions_of(&self, key: ImageKey, rows: Rows) -> Result<PredictionColumns<'_>, String> {
-        let mut columns = PredictionColumns { class_len: self.class_len, dfl_len: self.dfl_len, ..Default::default() };
-        if self.store == Store::All {
+        let mut columns =
+            PredictionColumns { class_len: self.shape.class_len, dfl_len: self.shape.dfl_len, ..Default::default() };
+        if self.shape.dfl_len > 0 {
             columns.dfl_logits = Some(Values::default());
         }
         let Rows { first, count, first_class, class_count } = rows;
@@ -282,48 +226,47 @@ impl MappedPart {
         let class_start = class_start.ok_or_else(|| {
             format!("its {class_count} rows with class logits from {first_class} are not among its {count} rows")
         })?;
-        if self.form(pc::IMAGE_ID) == Form::Plain {
-            let ids = slice(table.fixed::<8>(group, pc::IMAGE_ID), start, count)?;
-            let views = slice(table.fixed::<4>(group, pc::VIEW), start, count)?;
+        if self.shape.form_of(Leaf::image_id) == Form::Plain {
+            let ids = slice(table.fixed::<8>(group, self.shape.leaf(Leaf::image_id)), start, count)?;
+            let views = slice(table.fixed::<4>(group, self.shape.leaf(Leaf::view)), start, count)?;
             let ours = (key.0.to_le_bytes(), key.1.to_le_bytes());
             if !ids.iter().zip(views).all(|(&id, &view)| (id, view) == ours) {
                 return Err(format!("its {count} rows from {first} are rows of another image"));
             }
         }
-        let four = |leaf| slice(table.fixed::<4>(group, leaf), start, count);
-        columns.anchors = four(pc::ANCHOR)?;
-        columns.strides = self.column(group, pc::STRIDE, start, count)?;
-        columns.scores = four(pc::SCORE)?;
-        columns.class_ids = self.column(group, pc::CLASS_ID, start, count)?;
-        columns.x1 = four(pc::X1)?;
-        columns.y1 = four(pc::Y1)?;
-        columns.x2 = four(pc::X2)?;
-        columns.y2 = four(pc::Y2)?;
-        columns.class_logits = self.lists(group, pc::CLASS_LOGITS, self.class_len, class_start, class_count)?;
-        if self.store == Store::All {
-            columns.dfl_logits = Some(self.lists(group, pc::DFL_LOGITS, self.dfl_len, start, count)?);
+        let four = |leaf| slice(table.fixed::<4>(group, self.shape.leaf(leaf)), start, count);
+        columns.anchors = four(Leaf::anchor)?;
+        if self.shape.grid {
+            columns.strides = self.column(group, Leaf::stride, start, count)?;
+        }
+        columns.scores = four(Leaf::score)?;
+        columns.class_ids = self.column(group, Leaf::class_id, start, count)?;
+        columns.x1 = four(Leaf::x1)?;
+        columns.y1 = four(Leaf::y1)?;
+        columns.x2 = four(Leaf::x2)?;
+        columns.y2 = four(Leaf::y2)?;
+        columns.class_logits = self.lists(group, Leaf::class_logits, self.shape.class_len, class_start, class_count)?;
+        if self.shape.dfl_len > 0 {
+            columns.dfl_logits = Some(self.lists(group, Leaf::dfl_logits, self.shape.dfl_len, start, count)?);
         }
         Ok(columns)
-    }
-
-    fn form(&self, leaf: usize) -> Form {
-        Table::Predictions.form(leaf, self.logits, self.class_len)
     }
 
     /// `count` values of a column of the predictions from the row group's value `start` on.
     fn column<const N: usize>(
         &self,
         group: &RowGroup,
-        leaf: usize,
+        leaf: Leaf,
         start: usize,
         count: usize,
     ) -> Result<Values<'_, N>, String> {
-        let all = match self.form(leaf) {
+        let at = self.shape.leaf(leaf);
+        let all = match self.shape.form_of(leaf) {
             Form::Codes => Values::Codes {
-                codes: self.predictions.values(group, leaf),
-                dictionary: self.predictions.dictionary(group, leaf),
+                codes: self.predictions.values(group, at),
+                dictionary: self.predictions.dictionary(group, at),
             },
-            Form::Plain | Form::Runs => Values::Plain(self.predictions.fixed(group, leaf)),
+            Form::Plain | Form::Runs => Values::Plain(self.predictions.fixed(group, at)),
         };
         let end = start.checked_add(count);
         end.and_then(|end| all.slice(start, end)).ok_or_else(|| "a column is shorter than its row group".to_owned())
@@ -333,7 +276,7 @@ impl MappedPart {
     fn lists(
         &self,
         group: &RowGroup,
-        leaf: usize,
+        leaf: Leaf,
         len: usize,
         start: usize,
         count: usize,
@@ -341,6 +284,57 @@ impl MappedPart {
         let (start, count) = (start.checked_mul(len), count.checked_mul(len));
         let (start, count) = start.zip(count).ok_or("a list column is too large")?;
         self.column(group, leaf, start, count)
+    }
+}
+
+/// One row of the mapped images file.
+struct MappedRow<'a> {
+    table: &'a MappedTable,
+    group: &'a RowGroup,
+    row: usize,
+}
+
+impl<'a> Cells<'a> for MappedRow<'a> {
+    fn i64(&self, leaf: usize, _: &str) -> Result<i64, String> {
+        at(self.table.fixed::<8>(self.group, leaf), self.row).map(i64::from_le_bytes)
+    }
+
+    fn i32(&self, leaf: usize, _: &str) -> Result<i32, String> {
+        at(self.table.fixed::<4>(self.group, leaf), self.row).map(i32::from_le_bytes)
+    }
+
+    fn f32(&self, leaf: usize, _: &str) -> Result<f32, String> {
+        at(self.table.fixed::<4>(self.group, leaf), self.row).map(f32::from_le_bytes)
+    }
+
+    fn bool(&self, leaf: usize, _: &str) -> Result<bool, String> {
+        let bits = self.table.values(self.group, leaf);
+        bits.get(self.row / 8)
+            .map(|byte| byte >> (self.row % 8) & 1 == 1)
+            .ok_or_else(|| "a column is shorter than its row group".to_owned())
+    }
+
+    /// Texts have no fixed width: walk the lengths from the row group's beginning, at most some hundred.
+    fn text(&self, leaf: usize, name: &str) -> Result<&'a str, String> {
+        let outside = || format!("its {name} lies outside the column");
+        let mut rest = self.table.values(self.group, leaf);
+        for skipped in 0..=self.row {
+            let (length, after) = rest.split_first_chunk::<4>().ok_or_else(outside)?;
+            let length = u32::from_le_bytes(*length) as usize;
+            let (text, after) = after.split_at_checked(length).ok_or_else(outside)?;
+            if skipped == self.row {
+                return std::str::from_utf8(text).map_err(|_| format!("its {name} is not UTF-8"));
+            }
+            rest = after;
+        }
+        Err("there is no such row".to_owned())
+    }
+
+    fn digest(&self, leaf: usize, _: &str) -> Result<Sha256Bytes, String> {
+        let values = self.table.fixed::<68>(self.group, leaf);
+        let value = values.get(self.row).ok_or("a column is shorter than its row group")?;
+        let digits = value.strip_prefix(&64u32.to_le_bytes()).and_then(|digits| std::str::from_utf8(digits).ok());
+        digits.and_then(from_hex).ok_or_else(|| "a digest is not 64 digits".to_owned())
     }
 }
 

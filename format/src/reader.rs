@@ -2,7 +2,7 @@
 
 use super::{
     ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
-    digest::from_hex, part::MappedPart,
+    part::MappedPart,
 };
 use crate::{Error, Result, paths};
 use std::{
@@ -126,11 +126,10 @@ impl CacheReader {
         let mut hasher = ContentHasher::default();
         for image in self.images() {
             let image = image?;
-            let digest = |hex| from_hex(hex).unwrap_or_default(); // the digits were checked when the view was made
             hasher.push(&ImageDigests {
-                file: digest(image.file_sha256),
-                record: digest(image.record_sha256),
-                labels: digest(image.labels_sha256),
+                file: image.file_sha256,
+                record: image.record_sha256,
+                labels: image.labels_sha256,
             });
         }
         Ok(hasher.finish())

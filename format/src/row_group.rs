@@ -1,59 +1,28 @@
 //! The columns of a row group under construction, and how they are written.
 
 use super::{
-    Manifest, archive,
+    archive,
     codebook::Codebook,
-    columns::{Form, Table, predictions as leaves},
-    digest::{ImageDigests, to_hex},
+    columns::{Form, ImageRows, Leaf, Shape},
+    digest::ImageDigests,
     pages::{self, PageValues},
+    record::RowCounts,
     table_file::RowGroupWriter,
 };
-use crate::{
-    ImageRecord, rows_with_class_logits,
-    types::{LogitType, Store},
-};
+use crate::{ImageRecord, rows_with_class_logits};
 use half::f16;
 use parquet::{
-    data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type, Int64Type},
+    data_type::{DataType, FloatType, Int32Type, Int64Type},
     errors::{ParquetError, Result},
     file::statistics::Statistics,
-    schema::types::SchemaDescriptor,
+    schema::types::{ColumnDescPtr, SchemaDescriptor},
 };
-
-/// Rows of predictions.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RowCounts {
-    /// All of them.
-    pub all: u64,
-    /// Those with class logits.
-    pub with_class_logits: u64,
-}
 
 /// Columns of `images`.
 #[derive(Default)]
 pub struct ImagesBlock {
-    image_id: Vec<i64>,
-    view: Vec<i32>,
-    path: Vec<ByteArray>,
-    width: Vec<i32>,
-    height: Vec<i32>,
-    /// file, record, labels
-    digests: [Vec<ByteArray>; 3],
-    /// scale, pad_left, pad_top
-    letterbox: [Vec<f32>; 3],
-    /// view_scale, view_offset_x, view_offset_y
-    view_geometry: [Vec<f32>; 3],
-    view_flip: Vec<bool>,
-    /// view_hue, view_saturation, view_value
-    view_colours: [Vec<f32>; 3],
-    first_row: Vec<i64>,
-    row_count: Vec<i32>,
-    first_class_row: Vec<i64>,
-    class_row_count: Vec<i32>,
-    /// dropped_max_score, dropped_mean_prob, rest_mean_prob
-    left_out: [Vec<f32>; 3],
-    labelled: Vec<bool>,
-    label_count: Vec<i32>,
+    rows: ImageRows,
+    label_count: Vec<usize>,
     label_class: Vec<i32>,
     /// x1, y1, x2, y2
     label_edges: [Vec<f32>; 4],
@@ -63,47 +32,19 @@ pub struct ImagesBlock {
 impl ImagesBlock {
     /// Images in the block.
     pub fn len(&self) -> usize {
-        self.image_id.len()
+        self.label_count.len()
     }
 
     /// About how many bytes its values take.
     pub fn bytes(&self) -> usize {
-        self.len() * (105 + 3 * 68) + self.text_bytes + self.label_class.len() * 20
+        self.len() * (109 + 3 * 68) + self.text_bytes + self.label_class.len() * 20
     }
 
-    /// Appends an image before whose rows the part has `rows_before`, and of these with class logits.
-    pub fn push(&mut self, record: &ImageRecord, digests: &ImageDigests, rows_before: RowCounts, num_classes: usize) {
-        self.image_id.push(record.image_id);
-        self.view.push(record.view);
-        self.path.push(ByteArray::from(record.path.as_str()));
-        self.width.push(record.size.width as i32);
-        self.height.push(record.size.height as i32);
-        for (column, digest) in self.digests.iter_mut().zip([digests.file, digests.record, digests.labels]) {
-            column.push(ByteArray::from(to_hex(&digest).into_bytes()));
-        }
-        let l = &record.letterbox;
-        for (column, value) in self.letterbox.iter_mut().zip([l.scale, l.pad_left, l.pad_top]) {
-            column.push(value);
-        }
-        let c = &record.change;
-        for (column, value) in self.view_geometry.iter_mut().zip([c.scale, c.offset_x, c.offset_y]) {
-            column.push(value);
-        }
-        self.view_flip.push(c.flip);
-        for (column, value) in self.view_colours.iter_mut().zip([c.hue, c.saturation, c.value]) {
-            column.push(value);
-        }
-        self.first_row.push(rows_before.all as i64);
-        self.row_count.push(record.predictions.len() as i32);
-        self.first_class_row.push(rows_before.with_class_logits as i64);
-        self.class_row_count.push(record.predictions.class_row_count(num_classes) as i32);
-        let left_out = [record.dropped_max_score, record.dropped_mean_prob, record.rest_mean_prob];
-        for (column, value) in self.left_out.iter_mut().zip(left_out) {
-            column.push(value);
-        }
-        self.labelled.push(record.labels.is_some());
+    /// Appends an image before whose rows the part has `before`.
+    pub fn push(&mut self, record: &ImageRecord, digests: &ImageDigests, before: RowCounts, num_classes: usize) {
+        self.rows.push(&record.row(digests, before, num_classes));
         let labels = record.labels.as_deref().unwrap_or_default();
-        self.label_count.push(labels.len() as i32);
+        self.label_count.push(labels.len());
         for label in labels {
             self.label_class.push(label.class_id as i32);
             let b = &label.box_xyxy_px;
@@ -116,23 +57,7 @@ impl ImagesBlock {
 
     /// Empties the block; its memory is used again.
     pub fn clear(&mut self) {
-        let Self { image_id, view, path, width, height, digests, letterbox, first_row, row_count, .. } = self;
-        image_id.clear();
-        view.clear();
-        path.clear();
-        width.clear();
-        height.clear();
-        digests.iter_mut().for_each(Vec::clear);
-        letterbox.iter_mut().for_each(Vec::clear);
-        self.view_geometry.iter_mut().for_each(Vec::clear);
-        self.view_flip.clear();
-        self.view_colours.iter_mut().for_each(Vec::clear);
-        first_row.clear();
-        row_count.clear();
-        self.first_class_row.clear();
-        self.class_row_count.clear();
-        self.left_out.iter_mut().for_each(Vec::clear);
-        self.labelled.clear();
+        self.rows.clear();
         self.label_count.clear();
         self.label_class.clear();
         self.label_edges.iter_mut().for_each(Vec::clear);
@@ -140,31 +65,8 @@ impl ImagesBlock {
     }
 
     /// Writes every column.
-    pub fn write(&self, group: &mut RowGroupWriter<'_>, _schema: &SchemaDescriptor) -> Result<()> {
-        write::<Int64Type>(group, &self.image_id)?;
-        write::<Int32Type>(group, &self.view)?;
-        write::<ByteArrayType>(group, &self.path)?;
-        write::<Int32Type>(group, &self.width)?;
-        write::<Int32Type>(group, &self.height)?;
-        for column in &self.digests {
-            write::<ByteArrayType>(group, column)?;
-        }
-        for column in self.letterbox.iter().chain(&self.view_geometry) {
-            write::<FloatType>(group, column)?;
-        }
-        write::<BoolType>(group, &self.view_flip)?;
-        for column in &self.view_colours {
-            write::<FloatType>(group, column)?;
-        }
-        write::<Int64Type>(group, &self.first_row)?;
-        write::<Int32Type>(group, &self.row_count)?;
-        write::<Int64Type>(group, &self.first_class_row)?;
-        write::<Int32Type>(group, &self.class_row_count)?;
-        for column in &self.left_out {
-            write::<FloatType>(group, column)?;
-        }
-        write::<BoolType>(group, &self.labelled)?;
-        write::<Int32Type>(group, &self.label_count)?;
+    pub fn write(&self, group: &mut RowGroupWriter<'_>) -> Result<()> {
+        self.rows.write(group)?;
         let (definition, repetition) = self.label_levels();
         let levels = Some((definition.as_slice(), repetition.as_slice()));
         write_leaf::<Int32Type>(group, &self.label_class, levels)?;
@@ -186,37 +88,6 @@ impl ImagesBlock {
             }
         }
         (definition, repetition)
-    }
-}
-
-/// What decides how the columns of `predictions` are written.
-pub struct PredictionsShape {
-    store: Store,
-    logits: LogitType,
-    class_len: usize,
-    dfl_len: usize,
-    strides: Vec<i32>,
-    archive: bool,
-}
-
-impl PredictionsShape {
-    /// That of the cache of this manifest.
-    pub fn of(manifest: &Manifest) -> Self {
-        Self {
-            store: manifest.settings.store,
-            logits: manifest.settings.logits,
-            class_len: manifest.class_len(),
-            dfl_len: manifest.dfl_len(),
-            strides: manifest.teacher.strides.iter().map(|&s| s as i32).collect(),
-            archive: manifest.is_archive(),
-        }
-    }
-
-    fn form(&self, leaf: usize) -> Form {
-        match self.archive {
-            true => Form::Plain,
-            false => Table::Predictions.form(leaf, self.logits, self.class_len),
-        }
     }
 }
 
@@ -281,70 +152,75 @@ impl PredictionsBlock {
         self.dfl_logits.clear();
     }
 
-    /// Writes every column.
+    /// Writes every column; of an archive, all of them value after value.
     pub fn write(
         &self,
         group: &mut RowGroupWriter<'_>,
         schema: &SchemaDescriptor,
-        shape: &PredictionsShape,
+        shape: &Shape,
+        archive: bool,
     ) -> Result<()> {
-        write::<Int64Type>(group, &self.image_id)?;
-        write::<Int32Type>(group, &self.view)?;
-        write::<Int32Type>(group, &self.anchor)?;
-        write_small(group, schema, leaves::STRIDE, &self.stride, shape, &shape.strides)?;
-        write::<FloatType>(group, &self.score)?;
         let classes: Vec<i32> = (0..shape.class_len as i32).collect();
-        write_small(group, schema, leaves::CLASS_ID, &self.class_id, shape, &classes)?;
-        for column in &self.edges {
-            write::<FloatType>(group, column)?;
-        }
-        let lengths: Vec<usize> = self.has_class_logits.iter().map(|&has| usize::from(has) * shape.class_len).collect();
-        write_logits(group, schema, leaves::CLASS_LOGITS, (&self.class_logits, &lengths), shape, Codebook::class())?;
-        if shape.store == Store::All {
-            let lengths = vec![shape.dfl_len; self.len()];
-            write_logits(group, schema, leaves::DFL_LOGITS, (&self.dfl_logits, &lengths), shape, Codebook::dfl())?;
+        let [x1, y1, x2, y2] = &self.edges;
+        for (at, column) in shape.predictions().enumerate() {
+            let form = if archive { Form::Plain } else { shape.form_of(column.leaf) };
+            let mut small = |values: &[i32], known: &[i32]| match form {
+                Form::Codes => write_codes(group, schema.column(at), values, known),
+                Form::Plain | Form::Runs => write::<Int32Type>(group, values),
+            };
+            match column.leaf {
+                Leaf::image_id => write::<Int64Type>(group, &self.image_id)?,
+                Leaf::view => small(&self.view, &[])?,
+                Leaf::anchor => small(&self.anchor, &[])?,
+                Leaf::stride => small(&self.stride, &shape.strides)?,
+                Leaf::class_id => small(&self.class_id, &classes)?,
+                Leaf::score => write::<FloatType>(group, &self.score)?,
+                Leaf::x1 => write::<FloatType>(group, x1)?,
+                Leaf::y1 => write::<FloatType>(group, y1)?,
+                Leaf::x2 => write::<FloatType>(group, x2)?,
+                Leaf::y2 => write::<FloatType>(group, y2)?,
+                Leaf::class_logits => {
+                    let length = |&has: &bool| usize::from(has) * shape.class_len;
+                    let lengths: Vec<usize> = self.has_class_logits.iter().map(length).collect();
+                    let book = (form == Form::Codes).then(Codebook::class);
+                    write_logits(group, schema.column(at), (&self.class_logits, &lengths), book, archive)?;
+                }
+                Leaf::dfl_logits => {
+                    let lengths = vec![shape.dfl_len; self.len()];
+                    let book = (form == Form::Codes).then(Codebook::dfl);
+                    write_logits(group, schema.column(at), (&self.dfl_logits, &lengths), book, archive)?;
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// Writes an INT32 column of few values: as codes of `values` where that is the column's form.
-fn write_small(
-    group: &mut RowGroupWriter<'_>,
-    schema: &SchemaDescriptor,
-    leaf: usize,
-    column: &[i32],
-    shape: &PredictionsShape,
-    values: &[i32],
-) -> Result<()> {
-    if shape.form(leaf) != Form::Codes {
-        return write::<Int32Type>(group, column);
-    }
-    let code = |wanted: &i32| values.iter().position(|value| value == wanted).and_then(|at| u8::try_from(at).ok());
+/// Writes an INT32 column of few values as codes of `known`.
+fn write_codes(group: &mut RowGroupWriter<'_>, descriptor: ColumnDescPtr, column: &[i32], known: &[i32]) -> Result<()> {
+    let code = |wanted: &i32| known.iter().position(|value| value == wanted).and_then(|at| u8::try_from(at).ok());
     let codes = coded(column, code)?;
-    let dictionary: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: values.len() };
+    let dictionary: Vec<u8> = known.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: known.len() };
     let (min, max) = (column.iter().min().copied(), column.iter().max().copied());
-    pages::write_flat(group, schema.column(leaf), values, Statistics::int32(min, max, None, Some(0), false))
+    pages::write_flat(group, descriptor, values, Statistics::int32(min, max, None, Some(0), false))
 }
 
-/// Writes a column of lists of logits.
+/// Writes a column of lists of logits, as codes of `book` where there is one.
 fn write_logits(
     group: &mut RowGroupWriter<'_>,
-    schema: &SchemaDescriptor,
-    leaf: usize,
+    column: ColumnDescPtr,
     (logits, lengths): (&[f16], &[usize]),
-    shape: &PredictionsShape,
-    book: &Codebook,
+    book: Option<&Codebook>,
+    archive: bool,
 ) -> Result<()> {
-    if shape.archive {
+    if archive {
         return archive::write_float16_lists(group, &little_endian(logits.iter().copied()), lengths);
     }
-    let column = schema.column(leaf);
-    if shape.form(leaf) != Form::Codes {
+    let Some(book) = book else {
         let bytes = little_endian(logits.iter().copied());
         return pages::write_lists(group, column, PageValues::Plain { bytes: &bytes, width: 2 }, lengths);
-    }
+    };
     let codes = coded(logits, |logit| book.code(*logit))?;
     let dictionary = little_endian(book.values());
     let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: dictionary.len() / 2 };
@@ -360,7 +236,8 @@ fn little_endian(values: impl Iterator<Item = f16>) -> Vec<u8> {
     values.flat_map(f16::to_le_bytes).collect()
 }
 
-fn write<T: DataType>(group: &mut RowGroupWriter<'_>, values: &[T::T]) -> Result<()> {
+/// Writes a column without lists.
+pub fn write<T: DataType>(group: &mut RowGroupWriter<'_>, values: &[T::T]) -> Result<()> {
     write_leaf::<T>(group, values, None)
 }
 

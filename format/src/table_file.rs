@@ -42,7 +42,8 @@ impl TableFile {
         let temp = TempFile::create(&folder.join(table.folder()), "part.parquet")?;
         let shown = temp.shown().to_path_buf();
         let begin = || {
-            let schema = table.schema(manifest.settings.store)?;
+            let shape = manifest.shape();
+            let schema = shape.schema(table)?;
             let info =
                 serde_json::to_string(&FileInfo::new(manifest, table)).map_err(|e| ParquetError::External(e.into()))?;
             let descriptor = SchemaDescriptor::new(schema.clone());
@@ -50,8 +51,8 @@ impl TableFile {
             if manifest.is_archive() {
                 properties = archive::compressed(properties, &descriptor, manifest.settings.logits)?;
             } else {
-                for (leaf, column) in descriptor.columns().iter().enumerate() {
-                    if table.form(leaf, manifest.settings.logits, manifest.class_len()) == Form::Runs {
+                for (column, form) in descriptor.columns().iter().zip(shape.forms(table)) {
+                    if form == Form::Runs {
                         properties = properties.set_column_dictionary_enabled(column.path().clone(), true);
                     }
                 }

@@ -3,7 +3,7 @@
 //! Values lie in the file at no particular alignment, so a slice holds the little-endian bytes of each value, not the
 //! value: turning it into `&[f32]` or `&[f16]` in place would be undefined behaviour. Decode them while a batch is filled.
 
-use super::{ImageRecord, Predictions, digest::from_hex, record::rows_with_class_logits};
+use super::{ImageRecord, Predictions, digest::Sha256Bytes, record::rows_with_class_logits};
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange};
 use half::{f16, slice::HalfFloatSliceExt};
 
@@ -96,12 +96,12 @@ pub struct ImageView<'a> {
     pub path: &'a str,
     /// After EXIF orientation.
     pub size: ImageSize,
-    /// SHA-256 of the image file, 64 lowercase hexadecimal digits.
-    pub file_sha256: &'a str,
+    /// SHA-256 of the image file, as stored.
+    pub file_sha256: Sha256Bytes,
     /// Digest of everything but the labels, as stored.
-    pub record_sha256: &'a str,
+    pub record_sha256: Sha256Bytes,
     /// Digest of the labels, as stored.
-    pub labels_sha256: &'a str,
+    pub labels_sha256: Sha256Bytes,
     /// How the image was fitted into the teacher's input.
     pub letterbox: Letterbox,
     /// What makes the view of the letterboxed image; nothing for view 0.
@@ -112,6 +112,8 @@ pub struct ImageView<'a> {
     pub dropped_max_score: f32,
     /// Mean class probability over dropped anchors and classes.
     pub dropped_mean_prob: f32,
+    /// Sum of the highest class probabilities of the dropped anchors.
+    pub dropped_score_sum: f32,
     /// Ground truth; `None` for an unlabelled image.
     pub labels: Option<LabelColumns<'a>>,
     /// The kept anchors.
@@ -138,9 +140,9 @@ pub struct LabelColumns<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct PredictionColumns<'a> {
-    /// INT32, flattened index over the strides in their order, row major.
+    /// INT32, flattened index over the strides in their order, row major; of a head of queries, the query's number.
     pub anchors: &'a [[u8; 4]],
-    /// INT32, input pixels per grid cell.
+    /// INT32, input pixels per grid cell; empty for a head of queries.
     pub strides: Values<'a, 4>,
     /// FLOAT, highest class probability.
     pub scores: &'a [[u8; 4]],
@@ -244,11 +246,6 @@ impl LabelColumns<'_> {
 }
 
 impl ImageView<'_> {
-    /// SHA-256 of the image file.
-    pub fn file_digest(&self) -> [u8; 32] {
-        from_hex(self.file_sha256).unwrap_or_default() // its digits were checked when the view was made
-    }
-
     /// A copy of everything as an owned record.
     pub fn to_record(&self) -> ImageRecord {
         ImageRecord {
@@ -256,11 +253,12 @@ impl ImageView<'_> {
             view: self.view,
             path: self.path.to_owned(),
             size: self.size,
-            file_sha256: self.file_digest(),
+            file_sha256: self.file_sha256,
             letterbox: self.letterbox,
             change: self.change,
             dropped_max_score: self.dropped_max_score,
             dropped_mean_prob: self.dropped_mean_prob,
+            dropped_score_sum: self.dropped_score_sum,
             rest_mean_prob: self.predictions.rest_mean_prob,
             labels: self.labels.map(|l| l.iter().collect()),
             predictions: self.predictions.to_predictions(),

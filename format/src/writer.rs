@@ -3,11 +3,12 @@
 use super::{
     ImageKey, ImageRecord,
     codebook::Codebook,
-    columns::Table,
+    columns::{Shape, Table},
     digest::{ContentHasher, ImageDigests, labels_digest, record_digest},
     manifest::{Manifest, PartEntry},
     manifest_file::part_name,
-    row_group::{ImagesBlock, PredictionsBlock, PredictionsShape, RowCounts},
+    record::RowCounts,
+    row_group::{ImagesBlock, PredictionsBlock},
     table_file::TableFile,
 };
 use crate::{Error, Result, fsio::create_folder, types::LogitType};
@@ -15,18 +16,16 @@ use half::f16;
 use std::path::{Path, PathBuf};
 
 /// A row group ends after this many images ...
-const MAX_BLOCK_IMAGES: usize = 512;
+pub const ROW_GROUP_IMAGES: usize = 512;
 /// ... or once its values take this many bytes: about 25,000 rows of an 80-class detector, of few or of all anchors.
-const MAX_BLOCK_BYTES: usize = 8 << 20;
+pub const ROW_GROUP_BYTES: usize = 8 << 20;
 
 /// Writes one part of a cache. Nothing of it is visible before [`PartWriter::finish`]; dropped, it leaves nothing.
 pub struct PartWriter {
     folder: PathBuf,
     samples: u64,
-    class_len: usize,
-    dfl_len: usize,
-    logits: LogitType,
-    shape: PredictionsShape,
+    shape: Shape,
+    archive: bool,
     images_file: TableFile,
     predictions_file: TableFile,
     images: ImagesBlock,
@@ -51,10 +50,8 @@ impl PartWriter {
         Ok(Self {
             folder: folder.to_path_buf(),
             samples: manifest.dataset.samples,
-            class_len: manifest.class_len(),
-            dfl_len: manifest.dfl_len(),
-            logits: manifest.settings.logits,
-            shape: PredictionsShape::of(manifest),
+            shape: manifest.shape(),
+            archive: manifest.is_archive(),
             images_file: TableFile::create(folder, Table::Images, manifest)?,
             predictions_file: TableFile::create(folder, Table::Predictions, manifest)?,
             images: ImagesBlock::default(),
@@ -80,19 +77,19 @@ impl PartWriter {
         })?;
         let digests = ImageDigests {
             file: record.file_sha256,
-            record: record_digest(record, self.class_len as u32, self.dfl_len as u32),
+            record: record_digest(record, self.shape.class_len as u32, self.shape.dfl_len as u32),
             labels: labels_digest(record.labels.as_deref()),
         };
-        self.images.push(record, &digests, self.rows, self.class_len);
-        self.predictions.push(record, self.class_len);
+        self.images.push(record, &digests, self.rows, self.shape.class_len);
+        self.predictions.push(record, self.shape.class_len);
         self.content.push(&digests);
         self.first_image_id.get_or_insert(record.image_id);
         self.last = Some((record.image_id, record.view));
         self.image_count += 1;
         self.rows.all += record.predictions.len() as u64;
-        self.rows.with_class_logits += record.predictions.class_row_count(self.class_len) as u64;
+        self.rows.with_class_logits += record.predictions.class_row_count(self.shape.class_len) as u64;
         let bytes = self.images.bytes() + self.predictions.bytes();
-        if self.images.len() >= MAX_BLOCK_IMAGES || bytes >= MAX_BLOCK_BYTES { self.flush() } else { Ok(()) }
+        if self.images.len() >= ROW_GROUP_IMAGES || bytes >= ROW_GROUP_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Images pushed so far.
@@ -137,12 +134,12 @@ impl PartWriter {
     fn flush(&mut self) -> Result<()> {
         if self.images.len() > 0 {
             let images = &self.images;
-            self.images_file.write_row_group(|group, schema| images.write(group, schema))?;
+            self.images_file.write_row_group(|group, _| images.write(group))?;
             self.images.clear();
         }
         if self.predictions.len() > 0 {
-            let (predictions, shape) = (&self.predictions, &self.shape);
-            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape))?;
+            let (predictions, shape, archive) = (&self.predictions, &self.shape, self.archive);
+            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape, archive))?;
             self.predictions.clear();
         }
         Ok(())
@@ -163,32 +160,32 @@ impl PartWriter {
         let p = &record.predictions;
         let n = p.len();
         let columns = [
-            ("stride", p.stride.len(), n),
+            ("stride", p.stride.len(), if self.shape.grid { n } else { 0 }),
             ("score", p.score.len(), n),
             ("class_id", p.class_id.len(), n),
             ("boxes_xyxy_px", p.boxes_xyxy_px.len(), n),
-            ("dfl_logits", p.dfl_logits.len(), n.saturating_mul(self.dfl_len)),
+            ("dfl_logits", p.dfl_logits.len(), n.saturating_mul(self.shape.dfl_len)),
         ];
         for (name, found, expected) in columns {
             if found != expected {
                 return Err(format!("{name} has {found} values, expected {expected} for {n} anchors"));
             }
         }
-        let class_rows = p.class_row_count(self.class_len);
-        if class_rows > n || class_rows * self.class_len != p.class_logits.len() {
-            let (found, per_row) = (p.class_logits.len(), self.class_len);
+        let class_rows = p.class_row_count(self.shape.class_len);
+        if class_rows > n || class_rows * self.shape.class_len != p.class_logits.len() {
+            let (found, per_row) = (p.class_logits.len(), self.shape.class_len);
             return Err(format!("class_logits has {found} values, expected {per_row} for each of at most {n} anchors"));
         }
-        if self.logits != LogitType::Float16 {
+        if self.shape.logits != LogitType::Float16 {
             let unknown = |values: &[f16], book: Option<&Codebook>| {
                 book.and_then(|book| values.iter().copied().find(|v| book.code(*v).is_none()))
             };
-            let logit = unknown(&p.class_logits, Codebook::of_class(self.logits));
-            let is_class = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < self.class_len);
+            let logit = unknown(&p.class_logits, Codebook::of_class(self.shape.logits));
+            let is_class = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < self.shape.class_len);
             if let Some(id) = p.class_id.iter().find(|id| !is_class(id)) {
-                return Err(format!("class_id {id} is none of {} classes", self.class_len));
+                return Err(format!("class_id {id} is none of {} classes", self.shape.class_len));
             }
-            if let Some(logit) = logit.or_else(|| unknown(&p.dfl_logits, Codebook::of_dfl(self.logits))) {
+            if let Some(logit) = logit.or_else(|| unknown(&p.dfl_logits, Codebook::of_dfl(self.shape.logits))) {
                 return Err(format!("the logit {logit} is none of the 256 that 8 bits can have"));
             }
         }

@@ -2,8 +2,8 @@
 
 use super::gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
 use crate::{
-    cache::{CacheReader, Codebook, ImageView, Settings, decode_f16, lower_sides, to_hex},
-    pipeline::{Outcome, Prepared, Worker},
+    cache::{CacheReader, Codebook, ImageView, Settings, decode_f16, lower_sides},
+    pipeline::{Outcome, Prepared, Worker, changed_since},
     preprocess::LetterboxPlan,
     teacher::{Grid, HeadOutputs, TeacherSession, sigmoid},
     types::{Failure, FailureStage},
@@ -338,10 +338,7 @@ impl Comparison<'_> {
         (drift, worst): (&Drift, Option<(f32, usize)>),
     ) -> Vec<String> {
         let mut faults = Vec::new();
-        let digest = to_hex(&image.file_sha256);
-        if digest != view.file_sha256 {
-            faults.push(format!("the file has changed: sha256 {} in the cache, {digest} now", view.file_sha256));
-        }
+        faults.extend(changed_since(&view.file_sha256, &image.file_sha256));
         if view.size != image.plan.image {
             let (then, now) = (view.size, image.plan.image);
             faults.push(format!(

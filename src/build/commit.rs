@@ -238,6 +238,7 @@ mod tests {
             change: ViewChange::NONE,
             dropped_max_score: 0.0,
             dropped_mean_prob: 0.0,
+            dropped_score_sum: 0.0,
             rest_mean_prob: 0.0,
             labels,
             predictions: Predictions::default(),

@@ -150,6 +150,7 @@ fn manifest(
         num_classes: *num_classes as u32,
         reg_max: reg_max.unwrap_or(0) as u32,
         strides: strides.clone(),
+        queries: 0,
         class_names: model.class_names.clone(),
         input_width: model.input.width,
         input_height: model.input.height,

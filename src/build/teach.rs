@@ -54,6 +54,7 @@ fn record(image: Prepared, selected: Selected) -> ImageRecord {
         change: image.change,
         dropped_max_score: selected.dropped_max_score,
         dropped_mean_prob: selected.dropped_mean_prob,
+        dropped_score_sum: selected.dropped_score_sum,
         rest_mean_prob: selected.rest_mean_prob,
         labels: image.truth.map(|truth| truth.iter().filter_map(TruthBox::label).collect()),
         predictions: selected.predictions,

@@ -91,6 +91,8 @@ pub struct ImageSummary {
     pub dropped_max_score: f32,
     /// Mean class probability over anchors not kept and classes.
     pub dropped_mean_prob: f32,
+    /// Sum of the highest class probabilities of the anchors that were not kept.
+    pub dropped_score_sum: f32,
     /// Mean probability of the other classes over the rows whose class logits are not stored.
     pub rest_mean_prob: f32,
     /// Ground truth; `None` for an unlabelled image.
@@ -333,6 +335,7 @@ impl ImageSummary {
             file_sha256: crate::cache::to_hex(&record.file_sha256),
             dropped_max_score: record.dropped_max_score,
             dropped_mean_prob: record.dropped_mean_prob,
+            dropped_score_sum: record.dropped_score_sum,
             rest_mean_prob: record.rest_mean_prob,
             labels: record.labels.map(|labels| labels.iter().map(label).collect()),
             predictions,

@@ -4,13 +4,13 @@ use super::find_view;
 use crate::{
     Error, Result,
     augment::{Renderer, Scene},
-    cache::{self, CacheReader, ImageView, to_hex},
+    cache::{self, CacheReader, ImageView},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
     fsio,
     outputs::{self, OutputFile},
-    pipeline::read_file,
+    pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
     types::{BoxXyxyPx, Detection, ImageSize, LabelBox, ViewChange},
 };
@@ -93,14 +93,10 @@ fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
                  the cache the new place."
             .into(),
     })?;
-    let digest = to_hex(&Sha256::digest(&bytes));
-    if digest != image.file_sha256 {
+    if let Some(found) = changed_since(&image.file_sha256, &Sha256::digest(&bytes).into()) {
         return Err(Error::Dataset {
             path: path.to_owned(),
-            found: format!(
-                "the image changed since the cache was made: sha256 {} then, {digest} now",
-                image.file_sha256
-            ),
+            found,
             remedy: "Restore the image, or build the cache again with --overwrite.".into(),
         });
     }

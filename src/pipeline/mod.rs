@@ -16,7 +16,7 @@ mod sessions;
 mod source;
 
 pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
-pub use source::{ImageSource, Prepared, Scratch, mapped_truth, read_file};
+pub use source::{ImageSource, Prepared, Scratch, changed_since, mapped_truth, read_file};
 
 use crate::{
     Error, Result,

@@ -2,7 +2,7 @@
 
 use crate::{
     augment::{DrawViews as _, Renderer, Scene, Views},
-    cache::{ImageKey, MissingLabels},
+    cache::{ImageKey, MissingLabels, Sha256Bytes, to_hex},
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
     teacher::InputSize,
@@ -205,6 +205,15 @@ pub fn mapped_truth(
             mapped.collect::<Result<_, _>>().map(Some)
         }
     }
+}
+
+/// That an image file is not the one that was cached, in words; `None` where it is.
+pub fn changed_since(cached: &Sha256Bytes, found: &Sha256Bytes) -> Option<String> {
+    let text = || {
+        let (cached, found) = (to_hex(cached), to_hex(found));
+        format!("the image file changed since the cache was made: its SHA-256 is {found}, in the cache it is {cached}")
+    };
+    (cached != found).then(text)
 }
 
 /// A regular file's bytes; anything else (a pipe would block for ever) and what is too large is refused.

@@ -59,6 +59,8 @@ pub struct Selected {
     pub dropped_max_score: f32,
     /// Mean class probability over dropped anchors and classes, 0 if none was dropped.
     pub dropped_mean_prob: f32,
+    /// Sum of the scores (highest class probabilities) of the dropped anchors, 0 if none was dropped.
+    pub dropped_score_sum: f32,
     /// Mean probability of the classes other than the highest over the kept anchors without class logits, 0 if all have them.
     pub rest_mean_prob: f32,
 }
@@ -113,7 +115,7 @@ impl Selector {
             return Err("the teacher gave class logits that are not finite".into());
         }
         let (anchors, class_rows) = self.choose();
-        let (dropped_max_score, dropped_mean_prob) = self.dropped(num_classes);
+        let dropped = self.dropped(num_classes);
 
         let mut p = Predictions {
             anchor: Vec::with_capacity(anchors.len()),
@@ -145,7 +147,13 @@ impl Selector {
         let of = |wanted: bool| anchors.iter().zip(&with).filter(move |(_, has)| **has == wanted).map(|(&a, _)| a);
         p.class_logits = gather(head.class_logits, num_anchors, &of(true).collect::<Vec<_>>(), self.round_class())?;
         let rest_mean_prob = self.rest(of(false), num_classes);
-        Ok(Selected { predictions: p, dropped_max_score, dropped_mean_prob, rest_mean_prob })
+        Ok(Selected {
+            predictions: p,
+            dropped_max_score: dropped.max_score,
+            dropped_mean_prob: dropped.mean_prob,
+            dropped_score_sum: dropped.score_sum,
+            rest_mean_prob,
+        })
     }
 
     /// How the class logits of an anchor are stored.
@@ -220,18 +228,34 @@ impl Selector {
         (anchors, class_rows)
     }
 
-    /// Highest and mean class probability over the anchors that `choose` left out.
-    fn dropped(&self, num_classes: usize) -> (f32, f32) {
-        let (mut max, mut sum, mut count) = (f32::NEG_INFINITY, 0.0f64, 0usize);
+    /// What is remembered of the anchors that `choose` left out.
+    fn dropped(&self, num_classes: usize) -> Dropped {
+        let (mut max, mut sum, mut scores, mut count) = (f32::NEG_INFINITY, 0.0f64, 0.0f64, 0usize);
         for ((&kept, &logit), &prob) in self.kept.iter().zip(&self.max_logit).zip(&self.prob_sum) {
             if !kept {
                 max = max.max(logit);
                 sum += f64::from(prob);
+                scores += f64::from(sigmoid(logit));
                 count += 1;
             }
         }
-        if count == 0 { (0.0, 0.0) } else { (sigmoid(max), (sum / (count * num_classes) as f64) as f32) }
+        if count == 0 {
+            return Dropped::default();
+        }
+        Dropped {
+            max_score: sigmoid(max),
+            mean_prob: (sum / (count * num_classes) as f64) as f32,
+            score_sum: scores as f32,
+        }
     }
+}
+
+/// Of the dropped anchors; zeros where there are none.
+#[derive(Default)]
+struct Dropped {
+    max_score: f32,
+    mean_prob: f32,
+    score_sum: f32,
 }
 
 fn square(score: f32) -> f64 {

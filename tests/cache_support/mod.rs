@@ -42,10 +42,11 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
     let teacher = Teacher {
         file_name: "teacher.onnx".into(),
         sha256: "0123456789abcdef".repeat(4),
-        head: "yolov8".into(),
+        head: "yolov8-dfl".into(),
         num_classes: classes,
         reg_max,
         strides: vec![8, 16, 32],
+        queries: 0,
         class_names: (0..classes).map(|c| format!("class {c}")).collect(),
         input_width: 96,
         input_height: 64,
@@ -84,6 +85,15 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         view_rule: String::new(),
     };
     Manifest::new(teacher, dataset, settings)
+}
+
+/// The manifest of a cache of a head of queries.
+pub fn query_manifest(classes: u32, queries: u32, samples: u64) -> Manifest {
+    let mut m = manifest(classes, 0, Store::Cls, samples);
+    m.teacher.head = "detr-sigmoid".into();
+    m.teacher.strides.clear();
+    m.teacher.queries = queries;
+    m
 }
 
 /// As [`manifest`], with logits of 8 bits, and class logits of the best rows only.
@@ -161,7 +171,7 @@ pub fn record(m: &Manifest, seed: u64, image_id: i64, rows: usize, labels: Optio
         }
         p.dfl_logits.extend((0..m.dfl_len()).map(|_| f16::from_f32(random.between(-8.0, 8.0))));
         p.anchor.push(anchor);
-        p.stride.push(*stride.unwrap() as i32);
+        p.stride.extend(stride.map(|&stride| stride as i32));
         p.score.push(1.0 / (1.0 + (-highest).exp()));
         p.class_id.push(class_id as i32);
         p.boxes_xyxy_px.push(any_box(&mut random));
@@ -180,6 +190,7 @@ pub fn record(m: &Manifest, seed: u64, image_id: i64, rows: usize, labels: Optio
         change: ViewChange::NONE,
         dropped_max_score: if all_kept { 0.0 } else { 0.009 },
         dropped_mean_prob: if all_kept { 0.0 } else { 0.0005 },
+        dropped_score_sum: if all_kept { 0.0 } else { 0.008 + 0.001 * (total - rows as u64) as f32 },
         rest_mean_prob: if all_have_class_logits { 0.0 } else { 0.003 },
         labels,
         predictions: p,

@@ -305,7 +305,7 @@ fn changed_and_missing_images_are_told() {
     fs::copy(&paths[1], &paths[0]).unwrap();
     fs::remove_file(&paths[2]).unwrap();
     let run = audit(&cache, &teacher(), &[]).expect(1);
-    assert!(run.stdout.contains("the file has changed"), "{}", run.stdout);
+    assert!(run.stdout.contains("the image file changed"), "{}", run.stdout);
     assert!(run.stdout.contains("1 image could not be compared"), "{}", run.stdout);
 
     // Moved as a whole, the data set is found with --data.
@@ -323,7 +323,7 @@ fn changed_and_missing_images_are_told() {
         .unwrap();
     let run = audit(&cache, &teacher(), &[("--data", yaml.to_str().unwrap())]).expect(1);
     assert!(
-        run.stdout.contains("2 findings") || run.stdout.matches("the file has changed").count() == 2,
+        run.stdout.contains("2 findings") || run.stdout.matches("the image file changed").count() == 2,
         "{}",
         run.stdout
     );

@@ -281,7 +281,7 @@ fn an_image_that_changed_or_went_is_named_and_left_out() {
     fs::remove_file(&paths[2]).unwrap();
     let name = |at: usize| paths[at].file_name().unwrap().to_str().unwrap();
     let run = setup.report(&[&setup.cache], &[("--max-pictures", "100")]).expect(0);
-    let run = run.says(&["another picture than the one that was cached", name(0), name(2)]);
+    let run = run.says(&["changed since the cache was made", name(0), name(2)]);
     assert_eq!(drawn(&run), all - 2);
     // Not to be read where it is scored: the others are, and the status says so.
     fs::write(&paths[3], "no picture").unwrap();

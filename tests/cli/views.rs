@@ -3,7 +3,7 @@
 use crate::support::{
     PARTS_OF_16, Run, build, build_args, command, content, finished_parts, logitcache, shapes, verify, wait_for_parts,
 };
-use logitcache::cache::{CacheReader, ImageKey, Manifest};
+use logitcache::cache::{CacheReader, ImageKey, Manifest, to_hex};
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, thread, time::Duration};
 
 const VIEWS: [(&str, &str); 2] = [("--views", "2"), ("--seed", "7")];
@@ -20,7 +20,7 @@ fn inspect(cache: &Path, more: &[&dyn AsRef<OsStr>]) -> Run {
 /// The digest of every record.
 fn records(cache: &Path) -> BTreeMap<ImageKey, String> {
     let reader = CacheReader::open(cache).unwrap();
-    reader.images().map(|image| image.unwrap()).map(|i| ((i.image_id, i.view), i.record_sha256.to_owned())).collect()
+    reader.images().map(|image| image.unwrap()).map(|i| ((i.image_id, i.view), to_hex(&i.record_sha256))).collect()
 }
 
 #[test]

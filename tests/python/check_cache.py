@@ -111,18 +111,17 @@ def image_digests(image, rows, classes, bins):
     h = hashlib.sha256(b"logitcache/record/1\0")
     path = image.path.encode()
     h.update(struct.pack("<qiI", image.image_id, image.view, len(path)) + path)
-    h.update(struct.pack("<II", image.width, image.height) + bytes.fromhex(image.file_sha256))
-    numbers = [image.scale, image.pad_left, image.pad_top, image.dropped_max_score, image.dropped_mean_prob]
-    numbers.append(image.rest_mean_prob)
-    h.update(np.array(numbers, "<f4").tobytes())
-    scale, offset_x, offset_y, flip, hue, saturation, value = (getattr(image, name) for name in views.NAMES)
-    h.update(np.array([scale, offset_x, offset_y, hue, saturation, value], "<f4").tobytes())
-    h.update(struct.pack("<B", flip))
-    h.update(struct.pack("<IIII", len(rows), sum(map(len, rows.class_logits)) // classes, classes, bins))
-    columns = [("anchor", "<i4"), ("stride", "<i4"), ("score", "<f4"), ("class_id", "<i4")]
-    columns += [(edge, "<f4") for edge in ("x1", "y1", "x2", "y2")] + [("class_logits", "<f2")]
-    for name, kind in columns + ([("dfl_logits", "<f2")] if bins else []):
-        h.update(arrays(rows, name, kind))
+    h.update(struct.pack("<ii", image.width, image.height) + bytes.fromhex(image.file_sha256))
+    h.update(struct.pack("<fff", image.scale, image.pad_left, image.pad_top))
+    h.update(struct.pack("<fff?fff", *(getattr(image, name) for name in views.NAMES)))
+    h.update(struct.pack("<ii", len(rows), sum(map(len, rows.class_logits)) // classes))
+    h.update(struct.pack("<ff", image.dropped_max_score, image.dropped_mean_prob))
+    h.update(struct.pack("<ff", image.dropped_score_sum, image.rest_mean_prob))
+    h.update(struct.pack("<II", classes, bins))
+    kinds = {"x1": "<f4", "y1": "<f4", "x2": "<f4", "y2": "<f4", "score": "<f4", "class_logits": "<f2", "dfl_logits": "<f2"}
+    for name in rows.columns:
+        if name not in ("image_id", "view"):
+            h.update(arrays(rows, name, kinds.get(name, "<i4")))
     g = hashlib.sha256(b"logitcache/labels/1\0")
     labels = list(image.labels)
     g.update(struct.pack("<BI", image.labelled, len(labels)))

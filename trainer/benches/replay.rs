@@ -104,7 +104,7 @@ fn train_images(reader: &CacheReader) -> Vec<TrainImage> {
         image_id: view.image_id,
         path: root.join(view.path),
         relative: view.path.to_owned(),
-        expected_sha256: Some(view.file_digest()),
+        expected_sha256: Some(view.file_sha256),
         labels: view.labels.map(|labels| labels.iter().collect()),
     };
     reader.images().map(|view| view.unwrap()).filter(|view| view.view == 0).map(image).collect()

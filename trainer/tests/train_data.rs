@@ -571,7 +571,7 @@ fn changed_images_are_named_and_nothing_is_kept() {
     assert!(loader.next().unwrap().is_ok() && loader.next().unwrap().is_ok());
     let error = message(loader.next().unwrap());
     assert!(
-        error.contains("image 2 (images/000002.png)") && error.contains("changed since the teacher saw it"),
+        error.contains("image 2 (images/000002.png)") && error.contains("changed since the cache was made"),
         "{error}"
     );
     assert!(loader.next().is_none());

@@ -2,9 +2,10 @@
 
 use crate::{
     ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, Predictions,
-    digest::from_hex,
+    columns::{Cells, ImageRow, Shape},
+    digest::{Sha256Bytes, from_hex},
     rows_with_class_logits,
-    types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange},
+    types::{BoxXyxyPx, LabelBox},
 };
 use arrow::{
     array::{Array, AsArray, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray},
@@ -24,9 +25,9 @@ pub struct StoredImage {
     /// The record.
     pub record: ImageRecord,
     /// As stored.
-    pub record_sha256: String,
+    pub record_sha256: Sha256Bytes,
     /// As stored.
-    pub labels_sha256: String,
+    pub labels_sha256: Sha256Bytes,
     /// As stored.
     pub first_row: i64,
     /// As stored.
@@ -91,7 +92,7 @@ pub fn for_each(
     manifest: &Manifest,
     mut each: impl FnMut(StoredImage) -> Result<()>,
 ) -> Result<()> {
-    let (class_len, dfl_len) = (manifest.class_len(), manifest.dfl_len());
+    let shape = manifest.shape();
     let images = ArrowTable::open(&part.images_path(folder))?;
     let predictions = ArrowTable::open(&part.predictions_path(folder))?;
     let mut rows = Rows { table: &predictions, next_group: 0, batch: None, used: 0 };
@@ -103,9 +104,9 @@ pub fn for_each(
             if count > 0 {
                 let (batch, start) = rows.take(count)?;
                 let key = (image.record.image_id, image.record.view);
-                image.record.predictions = read_predictions(batch, start, count, key, class_len, dfl_len)?;
+                image.record.predictions = read_predictions(batch, start, count, key, &shape)?;
             }
-            let found = image.record.predictions.class_row_count(class_len);
+            let found = image.record.predictions.class_row_count(shape.class_len);
             if i64::try_from(found).ok() != Some(image.class_row_count.into()) {
                 let stated = image.class_row_count;
                 return Err(format!(
@@ -172,45 +173,53 @@ impl Rows<'_> {
     }
 }
 
+/// A row of a batch.
+struct ArrowRow<'a> {
+    batch: &'a RecordBatch,
+    row: usize,
+}
+
+impl<'a> Cells<'a> for ArrowRow<'a> {
+    fn i64(&self, _: usize, name: &str) -> Result<i64> {
+        value::<Int64Type>(self.batch, name, self.row)
+    }
+
+    fn i32(&self, _: usize, name: &str) -> Result<i32> {
+        value::<Int32Type>(self.batch, name, self.row)
+    }
+
+    fn f32(&self, _: usize, name: &str) -> Result<f32> {
+        value::<Float32Type>(self.batch, name, self.row)
+    }
+
+    fn bool(&self, _: usize, name: &str) -> Result<bool> {
+        flag(self.batch, name, self.row)
+    }
+
+    fn text(&self, _: usize, name: &str) -> Result<&'a str> {
+        text(self.batch, name, self.row)
+    }
+
+    fn digest(&self, _: usize, name: &str) -> Result<Sha256Bytes> {
+        from_hex(text(self.batch, name, self.row)?).ok_or_else(|| format!("{name} is not a digest"))
+    }
+}
+
 fn read_image(batch: &RecordBatch, row: usize) -> Result<StoredImage> {
-    let int = |name| value::<Int32Type>(batch, name, row);
-    let float = |name| value::<Float32Type>(batch, name, row);
-    let side = |name| u32::try_from(int(name)?).map_err(|_| format!("{name} is negative"));
     let labels = read_labels(batch, row)?;
-    let labelled = flag(batch, "labelled", row)?;
-    if !labelled && !labels.is_empty() {
+    let values = ImageRow::read(&ArrowRow { batch, row })?;
+    if !values.labelled && !labels.is_empty() {
         return Err(format!("row {row} is not labelled but has {} labels", labels.len()));
     }
     Ok(StoredImage {
-        record: ImageRecord {
-            image_id: value::<Int64Type>(batch, "image_id", row)?,
-            view: int("view")?,
-            path: text(batch, "path", row)?.to_owned(),
-            size: ImageSize { width: side("width")?, height: side("height")? },
-            file_sha256: from_hex(text(batch, "file_sha256", row)?).ok_or("file_sha256 is not a digest")?,
-            letterbox: Letterbox { scale: float("scale")?, pad_left: float("pad_left")?, pad_top: float("pad_top")? },
-            change: ViewChange {
-                scale: float("view_scale")?,
-                offset_x: float("view_offset_x")?,
-                offset_y: float("view_offset_y")?,
-                flip: flag(batch, "view_flip", row)?,
-                hue: float("view_hue")?,
-                saturation: float("view_saturation")?,
-                value: float("view_value")?,
-            },
-            dropped_max_score: float("dropped_max_score")?,
-            dropped_mean_prob: float("dropped_mean_prob")?,
-            rest_mean_prob: float("rest_mean_prob")?,
-            labels: labelled.then_some(labels),
-            predictions: Predictions::default(),
-        },
-        record_sha256: text(batch, "record_sha256", row)?.to_owned(),
-        labels_sha256: text(batch, "labels_sha256", row)?.to_owned(),
-        first_row: value::<Int64Type>(batch, "first_row", row)?,
-        row_count: int("row_count")?,
-        first_class_row: value::<Int64Type>(batch, "first_class_row", row)?,
-        class_row_count: int("class_row_count")?,
-        label_count: int("label_count")?,
+        record: values.record(labels, Predictions::default())?,
+        record_sha256: values.record_sha256,
+        labels_sha256: values.labels_sha256,
+        first_row: values.first_row,
+        row_count: values.row_count,
+        first_class_row: values.first_class_row,
+        class_row_count: values.class_row_count,
+        label_count: values.label_count,
     })
 }
 
@@ -232,8 +241,7 @@ fn read_predictions(
     start: usize,
     count: usize,
     key: ImageKey,
-    class_len: usize,
-    dfl_len: usize,
+    shape: &Shape,
 ) -> Result<Predictions> {
     let end = start + count;
     let ids = slice::<Int64Type>(batch, "image_id", start, end)?;
@@ -244,14 +252,17 @@ fn read_predictions(
     let ints = |name| slice::<Int32Type>(batch, name, start, end).map(<[i32]>::to_vec);
     let floats = |name| slice::<Float32Type>(batch, name, start, end);
     let scores = floats("score")?.to_vec();
-    let dfl_logits = if dfl_len > 0 { lists(batch, "dfl_logits", start, &vec![dfl_len; count])? } else { Vec::new() };
+    let dfl_logits = match shape.dfl_len {
+        0 => Vec::new(),
+        length => lists(batch, "dfl_logits", start, &vec![length; count])?,
+    };
     // Which rows have class logits follows from their number and the scores.
     let with = non_empty(batch, "class_logits", start, end)?;
-    let lengths = rows_with_class_logits(&scores, with).into_iter().map(|has| usize::from(has) * class_len);
+    let lengths = rows_with_class_logits(&scores, with).into_iter().map(|has| usize::from(has) * shape.class_len);
     let class_logits = lists(batch, "class_logits", start, &lengths.collect::<Vec<_>>())?;
     Ok(Predictions {
         anchor: ints("anchor")?,
-        stride: ints("stride")?,
+        stride: if shape.grid { ints("stride")? } else { Vec::new() },
         score: scores,
         class_id: ints("class_id")?,
         boxes_xyxy_px: boxes(floats("x1")?, floats("y1")?, floats("x2")?, floats("y2")?).collect(),

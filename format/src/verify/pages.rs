@@ -14,13 +14,12 @@ use crate::{
 /// Everything that is wrong with the pages of one file.
 pub fn check(part: &MappedPart, table: Table, manifest: &Manifest) -> Vec<String> {
     let mut problems = Vec::new();
-    let (store, logits) = (manifest.settings.store, manifest.settings.logits);
+    let shape = manifest.shape();
     for (number, group) in part.table(table).layout().row_groups.iter().enumerate() {
-        for (leaf, kind) in table.leaves(store).into_iter().enumerate() {
-            let form = table.form(leaf, logits, manifest.class_len());
+        for (leaf, (kind, form)) in shape.leaves(table).into_iter().zip(shape.forms(table)).enumerate() {
             let list = match kind {
-                Kind::ClassLogits => List::Uniform { full: group.class_rows, length: manifest.class_len() },
-                Kind::DflLogits => List::Uniform { full: group.rows, length: manifest.dfl_len() },
+                Kind::ClassLogits => List::Uniform { full: group.class_rows, length: shape.class_len },
+                Kind::DflLogits => List::Uniform { full: group.rows, length: shape.dfl_len },
                 Kind::Labels => List::Labels,
                 _ => List::None,
             };

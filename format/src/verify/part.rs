@@ -111,17 +111,17 @@ fn check_images(
             record: record_digest(record, class_len, dfl_len),
             labels: labels_digest(record.labels.as_deref()),
         };
-        if to_hex(&digests.record) != stored.record_sha256 {
+        if digests.record != stored.record_sha256 {
             problem(format!(
                 "its record_sha256 is {}, its values give {}",
-                stored.record_sha256,
+                to_hex(&stored.record_sha256),
                 to_hex(&digests.record)
             ));
         }
-        if to_hex(&digests.labels) != stored.labels_sha256 {
+        if digests.labels != stored.labels_sha256 {
             problem(format!(
                 "its labels_sha256 is {}, its labels give {}",
-                stored.labels_sha256,
+                to_hex(&stored.labels_sha256),
                 to_hex(&digests.labels)
             ));
         }

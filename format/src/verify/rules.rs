@@ -117,6 +117,13 @@ impl<'a> Rules<'a> {
         if !in_range || f64::from(mean) > f64::from(max) * (1.0 + SCORE_SLACK) {
             return Some(format!("dropped_max_score {max} and dropped_mean_prob {mean} are not probabilities"));
         }
+        let dropped = self.total_anchors.saturating_sub(kept);
+        let (sum, highest) = (f64::from(record.dropped_score_sum), f64::from(max));
+        // Every dropped anchor has a score between none and the highest; one has the highest.
+        let most = highest * dropped as f64 * (1.0 + SCORE_SLACK);
+        if !(highest * (1.0 - SCORE_SLACK)..=most).contains(&sum) {
+            return Some(format!("dropped_score_sum is {sum}, of {dropped} anchors of at most {highest}"));
+        }
         let class_rows = record.predictions.class_row_count(self.manifest.class_len()) as u64;
         let rest = record.rest_mean_prob;
         if !(0.0..=1.0).contains(&rest) || (class_rows == kept && rest != 0.0) {
@@ -156,16 +163,15 @@ impl<'a> Rules<'a> {
         let p = &record.predictions;
         let dfl_len = self.manifest.dfl_len();
         let missing = || Some("its columns have different lengths".to_owned());
-        let (Some(&anchor), Some(&stride), Some(&score), Some(&class_id), Some(edges)) =
-            (p.anchor.get(row), p.stride.get(row), p.score.get(row), p.class_id.get(row), p.boxes_xyxy_px.get(row))
+        let (Some(&anchor), Some(&score), Some(&class_id), Some(edges)) =
+            (p.anchor.get(row), p.score.get(row), p.class_id.get(row), p.boxes_xyxy_px.get(row))
         else {
             return missing();
         };
         let Some(dfl) = p.dfl_logits.get(row * dfl_len..(row + 1) * dfl_len) else { return missing() };
 
-        let expected = self.stride_of(anchor);
-        if expected.is_none() || expected != u32::try_from(stride).ok() {
-            return Some(format!("anchor {anchor} is said to be of stride {stride}, expected {expected:?}"));
+        if let Some(problem) = self.place(anchor, p.stride.get(row).copied()) {
+            return Some(problem);
         }
         if let Some(problem) = self.logits(logits.unwrap_or_default(), dfl) {
             return Some(problem);
@@ -189,6 +195,19 @@ impl<'a> Rules<'a> {
             return Some(format!("its score is {score}, the sigmoid of its highest logit {}", sigmoid(highest)));
         }
         if is_inside(edges, record.size) { None } else { outside() }
+    }
+
+    /// Whether an anchor lies on the grid and has its stride; whether a query is one of the head's, and has none.
+    fn place(&self, anchor: i32, stride: Option<i32>) -> Option<String> {
+        let queries = self.manifest.teacher.queries;
+        if queries > 0 {
+            let known = u32::try_from(anchor).is_ok_and(|query| query < queries);
+            return (!known || stride.is_some()).then(|| format!("there is no query {anchor} among {queries}"));
+        }
+        let expected = self.stride_of(anchor);
+        let fits = expected.is_some() && expected == stride.and_then(|stride| u32::try_from(stride).ok());
+        let shown = stride.map_or_else(|| "none".to_owned(), |stride| stride.to_string());
+        (!fits).then(|| format!("anchor {anchor} is said to be of stride {shown}, expected {expected:?}"))
     }
 
     /// What is wrong with the logits of a row by themselves.

@@ -3,7 +3,7 @@
 use super::{DrawnModel, columns::SHOWN};
 use crate::{
     Error, Result,
-    cache::MissingLabels,
+    cache::{MissingLabels, Sha256Bytes},
     dataset::{Dataset, NameMap, Truth},
     eval::{Detector, DetectorOptions, evenly, teacher_boxes},
     pipeline::read_file,
@@ -53,7 +53,7 @@ pub struct Candidate {
     /// Its place in the cache.
     pub image_id: Option<i64>,
     /// What the file has to be, where a cache says it.
-    pub file_sha256: Option<String>,
+    pub file_sha256: Option<Sha256Bytes>,
     /// Its objects, each with a score of 1; `None` for an unlabelled image.
     pub labels: Option<Vec<Detection>>,
     /// What the teacher found; `None` without a cache.
@@ -101,7 +101,7 @@ impl Candidates {
             path,
             name: view.path.to_owned(),
             image_id: Some(view.image_id),
-            file_sha256: Some(view.file_sha256.to_owned()),
+            file_sha256: Some(view.file_sha256),
             labels: view.labels.map(|labels| labels.iter().map(as_detection).collect()),
             teacher: Some(teacher_boxes(&view, &SHOWN)),
             models: Vec::new(),

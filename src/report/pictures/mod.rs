@@ -11,9 +11,9 @@ pub use soft::{ClassProbs, SoftBox, TOP_CLASSES};
 use super::{cache_folder::CacheFolder, html::bytes_of_picture};
 use crate::{
     Result,
-    cache::to_hex,
+    cache::Sha256Bytes,
     eval::DetectorOptions,
-    pipeline::read_file,
+    pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits},
 };
 use candidates::Candidate;
@@ -140,8 +140,9 @@ pub fn draw(
 /// The picture, if it is the one that the cache was made from; else why it is left out.
 fn read(image: &Candidate) -> Result<preprocess::RgbImage, String> {
     let bytes = read_file(&image.path)?;
-    if image.file_sha256.as_ref().is_some_and(|expected| *expected != to_hex(&Sha256::digest(&bytes))) {
-        return Err(format!("{} is another picture than the one that was cached", image.path.display()));
+    let changed = |cached: &Sha256Bytes| changed_since(cached, &Sha256::digest(&bytes).into());
+    if let Some(found) = image.file_sha256.as_ref().and_then(changed) {
+        return Err(format!("{}: {found}", image.path.display()));
     }
     preprocess::decode(&bytes, &DecodeLimits::default()).map_err(|e| format!("{}: {e}", image.path.display()))
 }

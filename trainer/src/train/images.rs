@@ -143,7 +143,7 @@ fn damaged(cache: &CacheReader, found: String) -> Error {
 }
 
 fn train_image(view: &ImageView<'_>, path: PathBuf, labels: Option<Vec<LabelBox>>) -> TrainImage {
-    let expected_sha256 = Some(view.file_digest());
+    let expected_sha256 = Some(view.file_sha256);
     TrainImage { image_id: view.image_id, path, relative: view.path.to_owned(), expected_sha256, labels }
 }
 

@@ -49,7 +49,7 @@ fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
             image_id: image.image_id,
             path: root.join(image.path),
             relative: image.path.to_owned(),
-            expected_sha256: Some(image.file_digest()),
+            expected_sha256: Some(image.file_sha256),
             labels: image.labels.map(|labels| labels.iter().collect()),
         })
         .collect();

@@ -3,8 +3,7 @@
 use super::{TrainImage, pixel_cache::PixelCache};
 use crate::{
     Error, Result,
-    cache::to_hex,
-    pipeline::read_file,
+    pipeline::{changed_since, read_file},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, RgbImage, decode_into},
     types::{FailureStage, ImageSize},
 };
@@ -67,13 +66,7 @@ impl fmt::Display for PictureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unusable(_, reason) => f.write_str(reason),
-            Self::Changed { expected, found } => {
-                let (expected, found) = (to_hex(expected), to_hex(found));
-                write!(
-                    f,
-                    "the file has changed since the teacher saw it: its SHA-256 is {found}, in the cache it is {expected}"
-                )
-            }
+            Self::Changed { expected, found } => f.write_str(&changed_since(expected, found).unwrap_or_default()),
         }
     }
 }
