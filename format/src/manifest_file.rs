@@ -176,20 +176,23 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
     #[derive(Deserialize)]
     struct Opening {
         format: Format,
-        task: String,
-        teacher: OpeningTeacher,
     }
     #[derive(Deserialize)]
-    struct OpeningTeacher {
+    struct Kind {
+        task: String,
+        teacher: TeacherKind,
+    }
+    #[derive(Deserialize)]
+    struct TeacherKind {
         head: String,
     }
-    let opening: Opening =
-        serde_json::from_slice(bytes).map_err(|e| damaged(path, format!("it is not a cache's manifest: {e}")))?;
+    let not_one = |e: serde_json::Error| damaged(path, format!("it is not a cache's manifest: {e}"));
+    let opening: Opening = serde_json::from_slice(bytes).map_err(not_one)?;
     check_format(path, &opening.format)?;
-    check_known(path, "task", &opening.task, KNOWN_TASKS.iter().copied())?;
-    check_known(path, "head", &opening.teacher.head, KNOWN_HEADS.iter().map(|(name, _)| *name))?;
-    let manifest: Manifest =
-        serde_json::from_slice(bytes).map_err(|e| damaged(path, format!("it is not a cache's manifest: {e}")))?;
+    let kind: Kind = serde_json::from_slice(bytes).map_err(not_one)?;
+    check_known(path, "task", &kind.task, KNOWN_TASKS.iter().copied())?;
+    check_known(path, "head", &kind.teacher.head, KNOWN_HEADS.iter().map(|(name, _)| *name))?;
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(not_one)?;
     check_content(&manifest).map_err(|found| damaged(path, found))?;
     Ok(manifest)
 }

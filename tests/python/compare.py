@@ -42,6 +42,7 @@ def assert_rows_equal(image, rows, expected, min_score=oracle.MIN_SCORE, top_k=o
     np.testing.assert_allclose(boxes, expected.boxes[anchors], atol=0.5 if half else 0.02, rtol=1e-5, err_msg=where)
     assert image["dropped_max_score"] == pytest.approx(expected.dropped_max_score, abs=NEAR), where
     assert image["dropped_mean_prob"] == pytest.approx(expected.dropped_mean_prob, rel=1e-2 if half else 1e-3), where
+    assert image["dropped_score_sum"] == pytest.approx(expected.dropped_score_sum, rel=1e-2 if half else 1e-3), where
     geometry = expected.geometry
     assert (image["width"], image["height"]) == geometry.image, where
     found = image["scale"], image["pad_left"], image["pad_top"]

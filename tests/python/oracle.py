@@ -145,6 +145,7 @@ class Record:
     boxes: np.ndarray  # pixels of the picture
     dropped_max_score: float
     dropped_mean_prob: float
+    dropped_score_sum: float
 
 
 def record(
@@ -176,6 +177,7 @@ def record(
         boxes=geometry.boxes_to_image(boxes),
         dropped_max_score=float(probabilities[dropped].max()) if len(dropped) else 0.0,
         dropped_mean_prob=float(probabilities[dropped].mean()) if len(dropped) else 0.0,
+        dropped_score_sum=float(probabilities[dropped].max(axis=1).sum()) if len(dropped) else 0.0,
     )
 
 

@@ -74,6 +74,7 @@ def test_what_is_said_of_the_rest(entries):
         probabilities = oracle.sigmoid(expected.class_logits)
         dropped = np.setdiff1d(np.arange(len(probabilities)), rows["anchor"])
         assert image["dropped_mean_prob"] == pytest.approx(probabilities[dropped].mean(), rel=1e-3)
+        assert image["dropped_score_sum"] == pytest.approx(probabilities[dropped].max(axis=1).sum(), rel=1e-3)
         without = np.sort(probabilities[rows["anchor"][~rows["has_class_logits"]]], axis=1)[:, :-1]
         assert image["rest_mean_prob"] == pytest.approx(without.mean() if len(without) else 0, rel=1e-3)
 

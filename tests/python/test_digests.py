@@ -12,13 +12,14 @@ def record_digest(image, rows, classes, bins):
     """All that is kept of an image but its labels."""
     path = image["path"].encode()
     parts = [b"logitcache/record/1\0", struct.pack("<qi", image["image_id"], image["view"])]
-    parts += [struct.pack("<I", len(path)), path, struct.pack("<II", image["width"], image["height"])]
+    parts += [struct.pack("<I", len(path)), path, struct.pack("<ii", image["width"], image["height"])]
     parts += [bytes.fromhex(image["file_sha256"])]
-    names = ("scale", "pad_left", "pad_top", "dropped_max_score", "dropped_mean_prob", "rest_mean_prob")
-    parts += [struct.pack("<6f", *(image[name] for name in names))]
-    names = ("view_scale", "view_offset_x", "view_offset_y", "view_hue", "view_saturation", "view_value")
+    names = ("scale", "pad_left", "pad_top", "view_scale", "view_offset_x", "view_offset_y")
     parts += [struct.pack("<6f", *(image[name] for name in names)), bytes([image["view_flip"]])]
-    parts += [struct.pack("<IIII", image["row_count"], image["class_row_count"], classes, 4 * bins)]
+    parts += [struct.pack("<3f", *(image[name] for name in ("view_hue", "view_saturation", "view_value")))]
+    parts += [struct.pack("<ii", image["row_count"], image["class_row_count"])]
+    names = ("dropped_max_score", "dropped_mean_prob", "dropped_score_sum", "rest_mean_prob")
+    parts += [struct.pack("<4f", *(image[name] for name in names)), struct.pack("<II", classes, 4 * bins)]
     kinds = dict(anchor="<i4", stride="<i4", score="<f4", class_id="<i4", x1="<f4", y1="<f4", x2="<f4", y2="<f4")
     kinds |= dict(class_logits="<f2", dfl_logits="<f2")
     parts += [np.ascontiguousarray(rows[name], kind).tobytes() for name, kind in kinds.items() if name in rows]
