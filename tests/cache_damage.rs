@@ -8,7 +8,7 @@ use cache_support::*;
 use half::f16;
 use logitcache::{
     cache::{
-        CacheReader, Codebook, ImageRecord, MANIFEST_NAME, Manifest, PartWriter, Settings, VerifyReport,
+        CacheReader, Codebook, ImageRecord, MANIFEST_NAME, Manifest, PartWriter, Predictions, Settings, VerifyReport,
         rows_with_class_logits, verify,
     },
     fsio::Lock,
@@ -899,5 +899,22 @@ mod archive {
                 prop_assert_eq!(all(folder.path()), all(good.path()));
             }
         }
+    }
+}
+
+#[test]
+fn anchors_and_classes_that_the_head_lacks_are_refused_when_an_image_is_read() {
+    for (change, words) in [
+        ((|p| p.anchor[0] = 5000) as fn(&mut Predictions), "its anchor 5000 is none of the head's 126"),
+        (|p| p.anchor[0] = -3, "its anchor -3 is none of the head's 126"),
+        (|p| p.class_id[1] = 3, "its class_id 3 is none of the teacher's 3 classes"),
+    ] {
+        let m = manifest(3, 4, Store::All, 1);
+        let mut record = record(&m, 5, 0, 7, None);
+        change(&mut record.predictions);
+        let folder = tempfile::tempdir().unwrap();
+        write_cache(folder.path(), m, &[vec![record]]);
+        let error = CacheReader::open(folder.path()).unwrap().image(0, 0).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("verify"), "{error}");
     }
 }

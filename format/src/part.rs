@@ -6,7 +6,7 @@ use super::{
     digest::{Sha256Bytes, from_hex},
     footer::{Layout, RowGroup, read_layout},
     map::Map,
-    view::{LabelColumns, PredictionColumns, Values},
+    view::{LabelColumns, PredictionColumns, Values, decode_i32},
 };
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -66,6 +66,7 @@ impl MappedTable {
 pub struct MappedPart {
     entry: PartEntry,
     shape: Shape,
+    total_anchors: u64,
     images: MappedTable,
     predictions: MappedTable,
 }
@@ -90,6 +91,7 @@ impl MappedPart {
         Ok(Self {
             entry: part.clone(),
             shape: manifest.shape(),
+            total_anchors: manifest.teacher.total_anchors(),
             images: MappedTable::open(folder, part, Table::Images, manifest)?,
             predictions: MappedTable::open(folder, part, Table::Predictions, manifest)?,
         })
@@ -246,6 +248,15 @@ impl MappedPart {
         columns.x2 = four(Leaf::x2)?;
         columns.y2 = four(Leaf::y2)?;
         columns.class_logits = self.lists(group, Leaf::class_logits, self.shape.class_len, class_start, class_count)?;
+        // Cheap, and nothing after it can tell: a value that was changed in place shows nowhere else without `verify`.
+        let is_anchor = |anchor: &i32| u64::try_from(*anchor).is_ok_and(|anchor| anchor < self.total_anchors);
+        if let Some(anchor) = decode_i32(columns.anchors).find(|anchor| !is_anchor(anchor)) {
+            return Err(format!("its anchor {anchor} is none of the head's {}", self.total_anchors));
+        }
+        let is_class = |class: &i32| usize::try_from(*class).is_ok_and(|class| class < self.shape.class_len);
+        if let Some(class) = decode_i32(columns.class_ids).find(|class| !is_class(class)) {
+            return Err(format!("its class_id {class} is none of the teacher's {} classes", self.shape.class_len));
+        }
         if self.shape.dfl_len > 0 {
             columns.dfl_logits = Some(self.lists(group, Leaf::dfl_logits, self.shape.dfl_len, start, count)?);
         }

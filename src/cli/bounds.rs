@@ -137,14 +137,19 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Parsed<f64>
     value.ok_or_else(|| format!("expected {expected}"))
 }
 
-/// `--lr`, `--warmup-lr`, `--temperature`
+/// `--lr`, `--warmup-lr`: far beyond what trains anything.
+pub fn learning_rate(text: &str) -> Parsed<f64> {
+    number(text, |v| v > 0.0 && v <= 1000.0, "a number above 0, up to 1000")
+}
+
+/// `--temperature`
 pub fn positive(text: &str) -> Parsed<f64> {
-    number(text, |v| v > 0.0, "a number above 0")
+    number(text, |v| v > 0.0 && v <= 1e6, "a number above 0, up to 1000000")
 }
 
 /// `--pixel-cache-gib`
 pub fn not_negative(text: &str) -> Parsed<f64> {
-    number(text, |v| v >= 0.0, "a number from 0 up")
+    number(text, |v| (0.0..=1e9).contains(&v), "a number from 0 to 1000000000")
 }
 
 /// `--warmup-epochs`: part of an epoch is one too.
@@ -174,6 +179,8 @@ mod tests {
         assert_eq!(epochs_or_none("18446744073709551615").unwrap_err(), "expected a whole number from 0 to 100000");
         assert_eq!(probability::<f32>("NaN").unwrap_err(), "expected a probability from 0 to 1");
         assert_eq!(fraction("inf").unwrap_err(), "expected a number from 0 to 1");
-        assert_eq!(positive("0").unwrap_err(), "expected a number above 0");
+        assert_eq!(positive("0").unwrap_err(), "expected a number above 0, up to 1000000");
+        assert_eq!(learning_rate("1e30").unwrap_err(), "expected a number above 0, up to 1000");
+        assert_eq!(not_negative("1e30").unwrap_err(), "expected a number from 0 to 1000000000");
     }
 }

@@ -85,7 +85,11 @@ impl Parsed {
             && declared != size
         {
             let turned = (declared.width, declared.height) == (size.height, size.width);
-            let hint = if turned { " after its EXIF orientation was applied" } else { "" };
+            let hint = if turned {
+                " (width and height are swapped; an EXIF orientation was applied if it has one)"
+            } else {
+                ""
+            };
             return Err(format!(
                 "{}: the labels are for a picture of {} x {}, but this one is {} x {}{hint}",
                 place(),

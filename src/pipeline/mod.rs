@@ -127,7 +127,8 @@ pub(crate) fn run<W: Worker>(
         let _ = token_tx.send(());
     }
 
-    thread::scope(|threads| {
+    // The channels move in: where the sink fails they close at once, and the threads that wait for them end.
+    thread::scope(move |threads| {
         for worker in workers {
             let (ready_rx, result_tx, free_tx) = (ready_rx.clone(), result_tx.clone(), free_tx.clone());
             threads.spawn(move || work(worker, &ready_rx, &result_tx, &free_tx));
@@ -197,5 +198,52 @@ fn work<W: Worker>(mut worker: W, ready: &Receiver<Ready>, results: &Sender<Resu
         if results.send((index, outcomes)).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{augment::Views, cache::MissingLabels, dataset::Sample};
+    use std::{path::Path, sync::mpsc, time::Duration};
+
+    struct NoModel;
+
+    impl Worker for NoModel {
+        type Output = ();
+
+        fn run(&mut self, _: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<()>> {
+            images.into_iter().map(|image| image.map(drop)).collect()
+        }
+    }
+
+    /// A sink that fails while the feeder waits for it: the run ends with the sink's error.
+    #[test]
+    fn an_error_of_a_slow_sink_ends_the_run() {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let missing = |id: i64| Sample::of_picture(Path::new("/no/such"), &format!("{id}.jpg")).unwrap();
+            let samples: Vec<Sample> = (0..500).map(missing).collect();
+            let source = ImageSource {
+                samples: &samples,
+                input: InputSize { height: 32, width: 32 },
+                class_map: None,
+                missing_labels: MissingLabels::Background,
+                views: Views::default(),
+            };
+            let keys: Vec<ImageKey> = (0..500).map(|id| (id, 0)).collect();
+            let mut handed = 0;
+            let run = run(&source, &keys, 1, vec![NoModel], NonZeroUsize::MIN, &AtomicBool::new(false), |_| {
+                handed += 1;
+                if handed < 3 {
+                    return Ok(());
+                }
+                // Long enough for the feeder to use up the window.
+                thread::sleep(Duration::from_millis(300));
+                Err(Error::Interrupted { remedy: "stop".into() })
+            });
+            let _ = done.send(matches!(run, Err(Error::Interrupted { .. })));
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(120)), Ok(true));
     }
 }

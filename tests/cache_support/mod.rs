@@ -6,7 +6,7 @@ use logitcache::{
     augment::{DrawViews as _, VIEW_RULE},
     cache::{
         CacheReader, Codebook, DatasetInfo, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter, Predictions,
-        Settings, Teacher, rows_with_class_logits,
+        Settings, Teacher, content_digests, part_digests, rows_with_class_logits,
     },
     fsio::Lock,
     types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, LogitType, Profile, Store, ViewChange},
@@ -271,8 +271,10 @@ pub fn write_cache(folder: &Path, mut m: Manifest, parts: &[Vec<ImageRecord>]) -
         }
     }
     m.save(&lock).unwrap();
-    let reader = CacheReader::open(folder).unwrap();
-    m.digests = Some(reader.content_digests().unwrap());
+    // From the values themselves: records that break rules are not all read through the map.
+    let images = m.parts.iter().flat_map(|part| part_digests(folder, part, &m).unwrap()).collect();
+    let reader = || CacheReader::open(folder).unwrap().content_digests().unwrap();
+    m.digests = Some(content_digests(images).unwrap_or_else(|_| reader()));
     m.complete = m.images() + m.failures.len() as u64 == m.dataset.samples;
     m.save(&lock).unwrap();
     m

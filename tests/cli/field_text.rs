@@ -43,11 +43,16 @@ impl Folder {
     }
 }
 
-/// A text in the forms that Windows programs write.
-fn forms(text: &str) -> [(&'static str, Vec<u8>); 3] {
+/// A text in the forms that Windows programs write, and with the line ends of old Macs.
+fn forms(text: &str) -> [(&'static str, Vec<u8>); 4] {
     let marked = format!("\u{feff}{}", text.replace('\n', "\r\n"));
     let utf16 = |bytes: fn(u16) -> [u8; 2]| marked.encode_utf16().flat_map(bytes).collect();
-    [("utf8", marked.clone().into_bytes()), ("le", utf16(u16::to_le_bytes)), ("be", utf16(u16::to_be_bytes))]
+    [
+        ("utf8", marked.clone().into_bytes()),
+        ("le", utf16(u16::to_le_bytes)),
+        ("be", utf16(u16::to_be_bytes)),
+        ("cr", text.replace('\n', "\r").into_bytes()),
+    ]
 }
 
 fn inspect(cache: &Path, more: &[&str]) -> Value {
@@ -99,7 +104,7 @@ fn coco(file_name: &str) -> Value {
 #[test]
 fn every_reader_takes_every_encoding() {
     let data_yaml = format!("train: list.txt\nnames: [{}]\n", NAMES.join(", "));
-    for form in 0..3 {
+    for form in 0..4 {
         let dir = Folder::new();
         let as_form = |text: &str| forms(text)[form].1.clone();
         let which = forms("")[form].0;

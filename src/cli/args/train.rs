@@ -57,10 +57,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME", default_value = OptimizerKind::Adamw.as_str(), value_parser = choices::optimizer(), help_heading = heading::OPTIMIZATION)]
     pub optimizer: OptimizerKind,
     /// Learning rate after the warm-up.
-    #[arg(long, default_value_t = 1e-4, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
+    #[arg(long, default_value_t = 1e-4, value_parser = bounds::learning_rate, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
     pub lr: f64,
     /// Learning rate of the first step.
-    #[arg(long, value_name = "LR", default_value_t = 1e-5, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
+    #[arg(long, value_name = "LR", default_value_t = 1e-5, value_parser = bounds::learning_rate, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
     pub warmup_lr: f64,
     /// Epochs over which the learning rate rises to --lr.
     #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = bounds::part_of_epochs, allow_negative_numbers = true, help_heading = heading::OPTIMIZATION)]
