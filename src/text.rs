@@ -62,6 +62,11 @@ pub fn decode_paths(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     })
 }
 
+/// The lines of a text, whichever line ends it has: LF, CR LF, or CR alone. An empty line counts.
+pub fn rows(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// The lines of a file that lists one thing a line, without blanks around them; empty ones are left out.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
@@ -221,5 +226,13 @@ mod tests {
         fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = (decode(&bytes), decode_xml(&bytes), decode_paths(&bytes).map(|b| lines(&b).count()), read(&bytes));
         }
+    }
+
+    #[test]
+    fn rows_end_at_any_line_end() {
+        let all = |text| rows(text).collect::<Vec<_>>();
+        assert_eq!(all("a\nb\r\nc\rd"), ["a", "b", "c", "d"]);
+        assert_eq!(all("a\n\nb\r\rc\r\n\r\nd"), ["a", "", "b", "", "c", "", "d"]);
+        assert_eq!(all(""), [""]);
     }
 }

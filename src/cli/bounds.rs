@@ -139,7 +139,7 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Parsed<f64>
 
 /// `--lr`, `--warmup-lr`: far beyond what trains anything.
 pub fn learning_rate(text: &str) -> Parsed<f64> {
-    number(text, |v| v > 0.0 && v <= 1000.0, "a number above 0, up to 1000")
+    number(text, |v| v > 0.0 && v <= 1e9, "a number above 0, up to 1000000000")
 }
 
 /// `--temperature`
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(probability::<f32>("NaN").unwrap_err(), "expected a probability from 0 to 1");
         assert_eq!(fraction("inf").unwrap_err(), "expected a number from 0 to 1");
         assert_eq!(positive("0").unwrap_err(), "expected a number above 0, up to 1000000");
-        assert_eq!(learning_rate("1e30").unwrap_err(), "expected a number above 0, up to 1000");
+        assert_eq!(learning_rate("1e30").unwrap_err(), "expected a number above 0, up to 1000000000");
         assert_eq!(not_negative("1e30").unwrap_err(), "expected a number from 0 to 1000000000");
     }
 }

@@ -90,9 +90,7 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
     let refuse = |found: String, remedy: &str| Error::Dataset { path: path.to_owned(), found, remedy: remedy.into() };
     let text =
         text::decode(&bytes).map_err(|found| refuse(format!("this is not text: {found}"), "Save it as UTF-8."))?;
-    // Any line end: LF, CR LF, and CR alone.
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    let names: Vec<String> = text::rows(text.trim_end()).map(|line| line.trim().to_owned()).collect();
     match names.iter().position(String::is_empty) {
         None if !names.is_empty() => Ok(names),
         found => Err(refuse(

@@ -357,7 +357,7 @@ fn coco_boxes_ids_and_guessed_folder() {
     assert_eq!(
         made.shown(turned),
         "DIR/annotations/instances_part.json, image id 9: the labels are for a picture of 100 x 50, but this one is \
-         50 x 100 after its EXIF orientation was applied"
+         50 x 100 (width and height are swapped; an EXIF orientation was applied if it has one)"
     );
 }
 

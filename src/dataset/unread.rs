@@ -231,7 +231,7 @@ fn class_names(folders: [&Path; 4]) -> (Vec<String>, Vec<String>) {
 fn names_in_lines(path: &Path) -> Option<Vec<String>> {
     let bytes = files::read_capped(path, NAMES_CAP_BYTES).ok()?;
     let text = text::decode(&bytes).ok()?;
-    Some(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    Some(text::rows(&text).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
 /// Of Label Studio.
@@ -305,7 +305,7 @@ fn is_coco(head: &str) -> bool {
 
 /// Whether a file begins with a row of YOLO labels: a class and at least four numbers.
 fn is_rows(head: &str) -> bool {
-    let line = head.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let line = text::rows(head).find(|line| !line.trim().is_empty()).unwrap_or_default();
     let words: Vec<&str> = line.split([' ', '\t', ',']).filter(|word| !word.is_empty()).collect();
     words.len() > 4 && words.iter().all(|word| word.parse::<f64>().is_ok())
 }

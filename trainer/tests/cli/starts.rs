@@ -144,11 +144,12 @@ fn numbers_out_of_bounds_are_refused_before_a_folder_is_made() {
         ("--patience", "-1", "from 0 to 100000"),
         ("--close-mosaic", "18446744073709551615", "from 0 to 100000"),
         ("--lr", "0", "above 0"),
+        ("--lr", "1e30", "up to 1000000000"),
         ("--warmup-lr", "inf", "above 0"),
         ("--warmup-epochs", "1e9", "from 0 to 100000"),
         ("--temperature", "-4", "above 0"),
         ("--alpha", "2", "from 0 to 1"),
-        ("--pixel-cache-gib", "nan", "from 0 up"),
+        ("--pixel-cache-gib", "nan", "from 0 to 1000000000"),
     ];
     for (flag, value, expected) in cases {
         let mut words = plain_args(&data, &out, &[]);
