@@ -68,6 +68,10 @@ impl Build {
         let elapsed_s = started.elapsed().as_secs_f64();
         let teacher = reader.as_ref().map(TeacherSight::of).transpose()?.flatten();
         let images_this_run = manifest.images() - images_before;
+        // Labels are read while the images are: only now is it known.
+        let mut notes = plan.notes;
+        let found_late = dataset.boxes_without_area();
+        notes.extend(found_late.clone());
         Ok(BuildReport {
             cache: options.out,
             samples: dataset.samples.len() as u64,
@@ -80,7 +84,8 @@ impl Build {
             content_sha256: manifest.digests.map(|d| d.content_sha256),
             failures: manifest.failures,
             passed_over: dataset.passed_over,
-            notes: plan.notes,
+            notes,
+            labels_left_out: found_late,
             teacher,
             elapsed_s,
             images_per_s: images_this_run as f64 / elapsed_s,

@@ -114,6 +114,8 @@ pub struct BuildReport {
     pub passed_over: PassedOver,
     /// What the user should know of the data set and the cache's place, a line each.
     pub notes: Vec<String>,
+    /// The last of the notes, where boxes without area were left out of the labels that this run read; null where none were.
+    pub labels_left_out: Option<String>,
     /// What the teacher sees on the images of the cache, when complete.
     pub teacher: Option<TeacherSight>,
     /// Seconds from the first image to the last file.

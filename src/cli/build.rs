@@ -115,6 +115,7 @@ fn summary(report: &BuildReport) -> String {
     }
     lines.extend(output::failures(&report.failures, "failed, not in the cache"));
     lines.extend(output::passed_over(&report.passed_over));
+    lines.extend(report.labels_left_out.iter().map(|note| format!("note: {note}")));
     lines.extend(report.teacher.iter().flat_map(seen));
     lines.join("\n")
 }

@@ -40,9 +40,13 @@ pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
     eval.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let stop = super::stop_on_ctrl_c();
     let mut progress = Progress::new(eval.num_images(), Unit::Images, quiet);
+    let told = eval.notes().len();
     let report = eval.run(stop, |failed| progress.advance(failed));
     progress.finish();
     let report = report?;
+    if !quiet {
+        report.notes.iter().skip(told).for_each(|note| output::note(&format!("note: {note}")));
+    }
     if let Some(out) = &args.out {
         save(&report, out)?;
     }

@@ -18,6 +18,7 @@ pub mod synth;
 mod truth;
 mod unread;
 mod voc;
+mod without_area;
 pub(crate) mod yolo;
 
 #[cfg(test)]
@@ -43,8 +44,10 @@ use std::{
     collections::{BTreeSet, HashSet},
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use truth::TruthSource;
+use without_area::WithoutArea;
 
 const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with --images DIR, a folder of Pascal \
                      VOC XML (with --images DIR where the pictures lie elsewhere), a plain folder of images.";
@@ -114,6 +117,7 @@ pub struct Sample {
     /// The `path` column: relative to [`Dataset::root`], in the form of [`paths::to_column`].
     pub relative: String,
     truth: TruthSource,
+    without_area: Arc<WithoutArea>,
 }
 
 impl Dataset {
@@ -220,6 +224,8 @@ impl Dataset {
             return Err(fault(data, found + &told, remedy));
         }
         self.samples.sort_by(|a, b| a.relative.as_bytes().cmp(b.relative.as_bytes()));
+        let shared = Arc::<WithoutArea>::default();
+        self.samples.iter_mut().for_each(|sample| sample.without_area = shared.clone());
         let mut twice = Note::new("entry repeats an image and was dropped", "entries repeat an image and were dropped");
         self.samples.dedup_by(|later, earlier| {
             let same = later.relative == earlier.relative;
@@ -233,11 +239,18 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// What was left out of the labels that were read so far: boxes without area. A user should be told.
+    pub fn boxes_without_area(&self) -> Option<String> {
+        self.samples.first().and_then(|sample| sample.without_area.note())
+    }
+}
+
 impl Sample {
     /// A sample at `path`, which is absolute and clean.
     fn new(root: &Path, path: PathBuf, truth: TruthSource) -> Self {
         let relative = paths::to_column(&paths::relative_to(root, &path));
-        Self { path, relative, truth }
+        Self { path, relative, truth, without_area: Arc::default() }
     }
 
     /// A picture without labels that a cache names `relative`, in a data set whose root is `root` (absolute).
@@ -246,7 +259,7 @@ impl Sample {
     /// In words, where `relative` is not a path of the format.
     pub fn of_picture(root: &Path, relative: &str) -> std::result::Result<Self, String> {
         let path = paths::absolute(&root.join(paths::from_column(relative)?));
-        Ok(Self { path, relative: relative.to_owned(), truth: TruthSource::NoLabels })
+        Ok(Self { path, relative: relative.to_owned(), truth: TruthSource::NoLabels, without_area: Arc::default() })
     }
 
     /// The ground truth of this picture, whose size after EXIF orientation is `size`. A YOLO label file is read now.
@@ -262,7 +275,9 @@ impl Sample {
     /// # Errors
     /// As [`Sample::labels`].
     pub fn truth_boxes(&self, size: ImageSize) -> std::result::Result<Truth<TruthBox>, String> {
-        self.truth.boxes(size)
+        let (truth, without_area) = self.truth.boxes(size)?;
+        self.without_area.add(&self.relative, without_area);
+        Ok(truth)
     }
 }
 

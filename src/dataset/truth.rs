@@ -56,9 +56,10 @@ pub(super) struct RawBox {
 }
 
 impl TruthSource {
-    pub(super) fn boxes(&self, size: ImageSize) -> Result<Truth<TruthBox>, String> {
+    /// The truth, and how many boxes were left out of it because nothing of them lies in the picture.
+    pub(super) fn boxes(&self, size: ImageSize) -> Result<(Truth<TruthBox>, usize), String> {
         match self {
-            Self::NoLabels => Ok(Truth::NoLabels),
+            Self::NoLabels => Ok((Truth::NoLabels, 0)),
             Self::YoloFile { path, num_classes } => rows::read(path, *num_classes, size),
             Self::Parsed(parsed) => parsed.boxes(size),
         }
@@ -75,7 +76,7 @@ impl TruthSource {
 }
 
 impl Parsed {
-    fn boxes(&self, size: ImageSize) -> Result<Truth<TruthBox>, String> {
+    fn boxes(&self, size: ImageSize) -> Result<(Truth<TruthBox>, usize), String> {
         let place = || match &self.entry {
             Some(entry) => format!("{}, {entry}", self.file.display()),
             None => self.file.display().to_string(),
@@ -99,7 +100,9 @@ impl Parsed {
                 size.height
             ));
         }
-        Ok(Truth::Labelled(boxes.iter().filter_map(|raw| raw.clip(size)).collect()))
+        let kept: Vec<TruthBox> = boxes.iter().filter_map(|raw| raw.clip(size)).collect();
+        let left_out = boxes.len() - kept.len();
+        Ok((Truth::Labelled(kept), left_out))
     }
 }
 

@@ -189,12 +189,13 @@ impl Eval {
             });
         }
         let DetectorOptions { nms, provider, .. } = self.options.detector;
+        let found_late = self.dataset.boxes_without_area();
         let report = EvalReport {
             images: scored.len() as u64,
             unlabelled_images: unlabelled.len() as u64,
             failures,
             passed_over: self.dataset.passed_over,
-            notes: self.dataset.notes,
+            notes: self.dataset.notes.into_iter().chain(found_late).collect(),
             settings: EvalSettings {
                 conf: nms.conf,
                 iou: nms.iou,

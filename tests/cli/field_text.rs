@@ -474,3 +474,28 @@ fn labels_that_are_not_read_are_seen_in_every_encoding() {
         run.says(&["1 label file", "was not read", "names: [\"gear\", \"bolt\"]"]);
     }
 }
+
+/// A box without area is no object; what is left out of the labels is told, with its image.
+#[test]
+fn boxes_without_area_are_told() {
+    let dir = Folder::new();
+    dir.picture("yolo/images/a.png");
+    dir.picture("yolo/images/b.png");
+    dir.write("yolo/labels/a.txt", "4 0.5 0.5 0 0.5\n4 0.3125 0.375 0.375 0.5\n");
+    dir.write("yolo/labels/b.txt", "4 0.5 0.5 0.2 0\n4 0.5 0.5 0 0.5\n");
+    let yaml = dir.write("yolo/data.yaml", format!("train: images\nval: images\nnames: [{}]\n", NAMES.join(", ")));
+    let words =
+        "3 boxes have no area inside the image and were left out of the labels of 2 images: images/a.png, images/b.png";
+    let run = build(&yaml, &dir.path("yolo-cache"), &[]).expect(0);
+    assert!(run.stdout.contains(words), "{}", run.stdout);
+    has_labels(&dir.path("yolo-cache"), "a.png", &[ONE_BOX]);
+    has_labels(&dir.path("yolo-cache"), "b.png", &[]);
+
+    dir.picture("coco/a.png");
+    let mut coco = coco("a.png");
+    coco["annotations"][0]["bbox"] = json!([48, 20, 0, 40]);
+    let json = dir.write("coco/a.json", coco.to_string());
+    let run = build(&json, &dir.path("coco-cache"), &[("--json", "")]).expect(0);
+    let words = "1 box has no area inside the image and was left out of the labels of 1 image: a.png";
+    assert_eq!(run.json()["labels_left_out"], json!(words));
+}

@@ -19,13 +19,20 @@ const TOLERANCE: f64 = 0.01;
 /// A polygon has at least this many points.
 const MIN_POINTS: usize = 3;
 
-/// Reads the labels of one image of the given size; [`Truth::Missing`] where the file does not exist.
+/// Reads the labels of one image of the given size, and how many boxes were left out because they have no area;
+/// [`Truth::Missing`] where the file does not exist.
 ///
 /// # Errors
 /// What is wrong, naming the file and, counted from 1, the line.
-pub(in crate::dataset) fn read(path: &Path, num_classes: usize, size: ImageSize) -> Result<Truth<TruthBox>, String> {
-    let Some(rows) = rows(path, num_classes)? else { return Ok(Truth::Missing) };
-    Ok(Truth::Labelled(rows.iter().filter_map(|row| row.to_pixels(size).clip(size)).collect()))
+pub(in crate::dataset) fn read(
+    path: &Path,
+    num_classes: usize,
+    size: ImageSize,
+) -> Result<(Truth<TruthBox>, usize), String> {
+    let Some(rows) = rows(path, num_classes)? else { return Ok((Truth::Missing, 0)) };
+    let kept: Vec<TruthBox> = rows.iter().filter_map(|row| row.to_pixels(size).clip(size)).collect();
+    let left_out = rows.len() - kept.len();
+    Ok((Truth::Labelled(kept), left_out))
 }
 
 /// The class ids in a label file; none where it cannot be used, which its image tells.
