@@ -7,7 +7,7 @@ use super::{
     footer::check_archive,
     map::Map,
     part::MappedPart,
-    verify::{arrow_records, files::check_bytes},
+    verify::{arrow_records, files::check_bytes, pages},
 };
 use crate::{Error, Result};
 use std::{
@@ -36,8 +36,13 @@ pub fn for_each_image<E: From<Error>>(
             damaged(&if table == Table::Images { images.1 } else { predictions.1 }, found)
         })?;
     } else {
-        // The decoder of pages asserts what a footer says; this one refuses a footer that says anything else than the format.
-        MappedPart::open(folder, part, manifest)?;
+        // The decoder of pages trusts footers and page headers; these refuse what says anything else than the format.
+        let mapped = MappedPart::open(folder, part, manifest)?;
+        for (table, path, ..) in part.files(folder) {
+            if let Some(found) = pages::check(&mapped, table, manifest).into_iter().next() {
+                return Err(damaged(&path, found).into());
+            }
+        }
     }
     let mut stopped = None;
     let read = decode(folder, part, manifest, |stored| {

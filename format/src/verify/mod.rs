@@ -6,7 +6,7 @@ pub(super) mod arrow_records;
 pub(super) mod files;
 mod levels;
 mod page_header;
-mod pages;
+pub(super) mod pages;
 mod part;
 mod rules;
 
