@@ -3,7 +3,6 @@
 use super::{
     ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, REMEDY_VERIFY,
     columns::Table,
-    digest::{labels_digest, record_digest},
     footer::check_archive,
     map::Map,
     part::MappedPart,
@@ -83,15 +82,11 @@ pub(super) fn decode(
 /// # Errors
 /// As [`for_each_image`]; [`Error::Cache`] where the values give another content digest.
 pub fn part_digests(folder: &Path, part: &PartEntry, manifest: &Manifest) -> Result<Vec<(ImageKey, ImageDigests)>> {
-    let (class_len, dfl_len) = (manifest.class_len() as u32, manifest.dfl_len() as u32);
+    let shape = manifest.shape();
     let mut found = Vec::new();
     let mut content = ContentHasher::default();
     for_each_image(folder, part, manifest, |record| {
-        let digests = ImageDigests {
-            file: record.file_sha256,
-            record: record_digest(&record, class_len, dfl_len),
-            labels: labels_digest(record.labels.as_deref()),
-        };
+        let digests = ImageDigests::of(&record, &shape);
         content.push(&digests);
         found.push(((record.image_id, record.view), digests));
         Ok::<(), Error>(())

@@ -5,7 +5,7 @@
 
 use super::{
     ImageRecord, Predictions,
-    columns::{Leaf, PREDICTIONS},
+    columns::{Leaf, PREDICTIONS, Shape},
     record::RowCounts,
 };
 use crate::types::LabelBox;
@@ -121,6 +121,17 @@ pub struct ImageDigests {
     pub record: Sha256Bytes,
     /// Of the labels.
     pub labels: Sha256Bytes,
+}
+
+impl ImageDigests {
+    /// Of a record, computed from its values, in a cache of this shape.
+    pub fn of(record: &ImageRecord, shape: &Shape) -> Self {
+        Self {
+            file: record.file_sha256,
+            record: record_digest(record, shape.class_len as u32, shape.dfl_len as u32),
+            labels: labels_digest(record.labels.as_deref()),
+        }
+    }
 }
 
 /// Digests over many images, fed in increasing (image_id, view).

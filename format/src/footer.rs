@@ -109,11 +109,7 @@ pub fn read_layout(
     table: Table,
     manifest: &Manifest,
 ) -> Result<Layout, String> {
-    let footer_start = check_footer_digest(bytes, entry)?;
-    let thrift = bytes.get(footer_start..bytes.len() - 8).ok_or("the footer lies outside the file")?;
-    let metadata = parse_footer(thrift)?;
-    check_file_metadata(path, metadata.file_metadata(), table, manifest)?;
-
+    let (footer_start, metadata) = open_footer(path, bytes, entry, table, manifest)?;
     let mut layout = Layout { row_groups: Vec::with_capacity(metadata.num_row_groups()), rows: 0 };
     let mut position = MAGIC.len();
     let expected = Expected::new(table, manifest);
@@ -148,9 +144,7 @@ pub fn check_archive(
     table: Table,
     manifest: &Manifest,
 ) -> Result<(), String> {
-    let footer_start = check_footer_digest(bytes, entry)?;
-    let metadata = parse_footer(bytes.get(footer_start..bytes.len() - 8).ok_or("the footer lies outside the file")?)?;
-    check_file_metadata(path, metadata.file_metadata(), table, manifest)?;
+    let (footer_start, metadata) = open_footer(path, bytes, entry, table, manifest)?;
     let mut total = 0u64;
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let count = u64::try_from(group.num_rows()).ok().filter(|&n| n > 0 && n <= i32::MAX as u64);
@@ -175,6 +169,20 @@ pub fn check_archive(
         return Err(format!("its row groups have {total} rows, the manifest says {rows}"));
     }
     Ok(())
+}
+
+/// Where the footer begins and what it says: digest, then schema and description.
+fn open_footer(
+    path: &Path,
+    bytes: &[u8],
+    entry: &FileEntry,
+    table: Table,
+    manifest: &Manifest,
+) -> Result<(usize, ParquetMetaData), String> {
+    let start = check_footer_digest(bytes, entry)?;
+    let metadata = parse_footer(bytes.get(start..bytes.len() - 8).ok_or("the footer lies outside the file")?)?;
+    check_file_metadata(path, metadata.file_metadata(), table, manifest)?;
+    Ok((start, metadata))
 }
 
 /// Returns where the footer begins, after checking length, magics and digest.

@@ -4,7 +4,7 @@ use super::{
     ImageKey, ImageRecord,
     codebook::Codebook,
     columns::{Shape, Table},
-    digest::{ContentHasher, ImageDigests, labels_digest, record_digest},
+    digest::{ContentHasher, ImageDigests},
     manifest::{Manifest, PartEntry},
     manifest_file::part_name,
     record::RowCounts,
@@ -75,11 +75,7 @@ impl PartWriter {
             remedy: "This is a fault of the program that makes the cache, not of the image; please report it."
                 .to_owned(),
         })?;
-        let digests = ImageDigests {
-            file: record.file_sha256,
-            record: record_digest(record, self.shape.class_len as u32, self.shape.dfl_len as u32),
-            labels: labels_digest(record.labels.as_deref()),
-        };
+        let digests = ImageDigests::of(record, &self.shape);
         self.images.push(record, &digests, self.rows, self.shape.class_len);
         self.predictions.push(record, self.shape.class_len);
         self.content.push(&digests);

@@ -237,6 +237,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
         write(&path, &[row(1, Some(0.25)), row(2, None), row(3, Some(0.25))]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+        assert!(lines.iter().all(|line| line.len() == 16), "{text}");
+        let at = lines[0].iter().position(|column| *column == "metrics/mAP50(B)").unwrap();
+        let column: Vec<&str> = lines.iter().map(|line| line[at]).collect();
+        assert_eq!(column, ["metrics/mAP50(B)", "0.250000", "", "0.250000"]);
         let results = Results::load(&path).unwrap().unwrap();
         assert_eq!(results.curve(MAP50), [(1.0, 0.25), (3.0, 0.25)]);
         assert_eq!(

@@ -72,6 +72,8 @@ pub struct Selector {
     selection: Selection,
     store_dfl: bool,
     max_logit: Vec<f32>,
+    /// The sigmoid of each of these.
+    scores: Vec<f32>,
     prob_sum: Vec<f32>,
     kept: Vec<bool>,
 }
@@ -80,7 +82,15 @@ impl Selector {
     /// A selector for heads with this grid of anchors; `store_dfl` says whether DFL logits are kept.
     pub fn new(grid: Grid, selection: Selection, store_dfl: bool) -> Self {
         let n = grid.num_anchors();
-        Self { grid, selection, store_dfl, max_logit: vec![0.0; n], prob_sum: vec![0.0; n], kept: vec![false; n] }
+        Self {
+            grid,
+            selection,
+            store_dfl,
+            max_logit: vec![0.0; n],
+            scores: vec![0.0; n],
+            prob_sum: vec![0.0; n],
+            kept: vec![false; n],
+        }
     }
 
     /// Applies the rule to one image.
@@ -139,7 +149,7 @@ impl Selector {
             }
             p.anchor.push(anchor as i32);
             p.stride.push(cell.stride as i32);
-            p.score.push(sigmoid(max));
+            p.score.push(self.scores[anchor]);
             p.class_id.push(class as i32);
             p.boxes_xyxy_px.push(to_image(in_input));
         }
@@ -180,13 +190,13 @@ impl Selector {
     fn rest(&self, anchors: impl Iterator<Item = usize>, num_classes: usize) -> f32 {
         let (mut sum, mut count) = (0.0f64, 0usize);
         for anchor in anchors {
-            sum += (f64::from(self.prob_sum[anchor]) - f64::from(sigmoid(self.max_logit[anchor]))).max(0.0);
+            sum += (f64::from(self.prob_sum[anchor]) - f64::from(self.scores[anchor])).max(0.0);
             count += num_classes - 1;
         }
         if count == 0 { 0.0 } else { (sum / count as f64) as f32 }
     }
 
-    /// Fills, for every anchor, the highest logit and the sum of probabilities over classes.
+    /// Fills, for every anchor, the highest logit, its score, and the sum of probabilities over classes.
     fn reduce_classes(&mut self, class_logits: &[f32]) {
         let n = self.grid.num_anchors();
         self.max_logit.fill(f32::NEG_INFINITY);
@@ -194,14 +204,14 @@ impl Selector {
         for row in class_logits.chunks_exact(n) {
             add_class(row, &mut self.max_logit, &mut self.prob_sum);
         }
+        self.scores.iter_mut().zip(&self.max_logit).for_each(|(score, &logit)| *score = sigmoid(logit));
     }
 
     /// The kept anchors in increasing order, marked in `self.kept`, and how many of them have class logits.
     fn choose(&mut self) -> (Vec<usize>, usize) {
         let Selection { min_score, top_k, coverage, class_coverage, .. } = self.selection;
-        let scores = self.max_logit.iter().map(|&logit| sigmoid(logit));
         let (mut total, mut candidates) = (0.0, Vec::new());
-        for (anchor, score) in scores.enumerate() {
+        for (anchor, &score) in self.scores.iter().enumerate() {
             total += square(score);
             if score >= min_score {
                 candidates.push((anchor, score));
@@ -230,23 +240,19 @@ impl Selector {
 
     /// What is remembered of the anchors that `choose` left out.
     fn dropped(&self, num_classes: usize) -> Dropped {
-        let (mut max, mut sum, mut scores, mut count) = (f32::NEG_INFINITY, 0.0f64, 0.0f64, 0usize);
-        for ((&kept, &logit), &prob) in self.kept.iter().zip(&self.max_logit).zip(&self.prob_sum) {
+        let (mut max_score, mut sum, mut score_sum, mut count) = (0.0f32, 0.0f64, 0.0f64, 0usize);
+        for ((&kept, &score), &prob) in self.kept.iter().zip(&self.scores).zip(&self.prob_sum) {
             if !kept {
-                max = max.max(logit);
+                max_score = max_score.max(score);
                 sum += f64::from(prob);
-                scores += f64::from(sigmoid(logit));
+                score_sum += f64::from(score);
                 count += 1;
             }
         }
         if count == 0 {
             return Dropped::default();
         }
-        Dropped {
-            max_score: sigmoid(max),
-            mean_prob: (sum / (count * num_classes) as f64) as f32,
-            score_sum: scores as f32,
-        }
+        Dropped { max_score, mean_prob: (sum / (count * num_classes) as f64) as f32, score_sum: score_sum as f32 }
     }
 }
 

@@ -5,9 +5,7 @@ use super::{
     rules::{self, Rules},
 };
 use crate::{
-    ContentHasher, ImageDigests, ImageKey, ImageRecord, PartEntry, checked,
-    columns::Table,
-    digest::{labels_digest, record_digest, to_hex},
+    ContentHasher, ImageDigests, ImageKey, ImageRecord, PartEntry, checked, columns::Table, digest::to_hex,
     part::MappedPart,
 };
 use std::path::Path;
@@ -71,7 +69,7 @@ fn check_images(
     problems: &mut Problems<'_>,
 ) -> Result<(), String> {
     let manifest = rules.manifest;
-    let (class_len, dfl_len) = (manifest.class_len() as u32, manifest.dfl_len() as u32);
+    let shape = manifest.shape();
     let mut content = ContentHasher::default();
     let mut last: Option<ImageRecord> = None;
     let mut row = 0usize;
@@ -106,11 +104,7 @@ fn check_images(
         for text in rules.of_image(record) {
             problem(text);
         }
-        let digests = ImageDigests {
-            file: record.file_sha256,
-            record: record_digest(record, class_len, dfl_len),
-            labels: labels_digest(record.labels.as_deref()),
-        };
+        let digests = ImageDigests::of(record, &shape);
         if digests.record != stored.record_sha256 {
             problem(format!(
                 "its record_sha256 is {}, its values give {}",
