@@ -241,6 +241,34 @@ fn every_type_order_value_and_format_is_honoured() {
 }
 
 #[test]
+fn a_whole_number_as_a_fraction_or_a_float_is_honoured() {
+    // The two halves of a fraction in the file's byte order.
+    let fraction =
+        |order: Order, above: u64, below: u64| if order.little { below << 32 | above } else { above << 32 | below };
+    for order in ORDERS {
+        let cases = [
+            (5, 8, fraction(order, 6, 1), Some(6)),
+            (5, 8, fraction(order, 12, 2), Some(6)),
+            (10, 8, fraction(order, 8, 1), Some(8)),
+            (11, 4, u64::from(3.0f32.to_bits()), Some(3)),
+            (12, 8, 5.0f64.to_bits(), Some(5)),
+            (5, 8, fraction(order, 13, 2), None),
+            (5, 8, fraction(order, 6, 0), None),
+            (10, 8, fraction(order, u64::from((-6i32) as u32), 1), None),
+            (11, 4, u64::from(6.5f32.to_bits()), None),
+            (11, 4, u64::from(f32::NAN.to_bits()), None),
+            (12, 8, 9.0f64.to_bits(), None),
+        ];
+        for (kind, width, number, expected) in cases {
+            for (name, stored, file) in containers() {
+                let what = format!("{name}: type {kind}, {order:?}, {number:x}");
+                assert_turned(&file(&order.exif(kind, width, &[number])), expected, &stored, &what);
+            }
+        }
+    }
+}
+
+#[test]
 fn the_first_of_several_numbers_counts_even_beyond_the_entry() {
     for order in ORDERS {
         for (kind, width) in INTEGERS {

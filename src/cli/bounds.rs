@@ -123,7 +123,13 @@ pub fn drawn_side(text: &str) -> Parsed<u32> {
     whole(text, 64, 4096, "").map(|value| value as u32)
 }
 
-/// `--conf`, `--iou`, `--min-score`
+/// `--min-score`: no probability is above 1, and hardly any is 1.
+pub fn lowest_score(text: &str) -> Parsed<f32> {
+    let value = text.parse().ok().filter(|value| (0.0..1.0).contains(value));
+    value.ok_or_else(|| "expected a probability from 0 to less than 1".into())
+}
+
+/// `--conf`, `--iou`
 pub fn probability<T>(text: &str) -> Parsed<T>
 where
     T: FromStr<Err = ParseFloatError> + PartialOrd + From<u8>,

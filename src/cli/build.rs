@@ -13,10 +13,11 @@ use crate::{
     dataset::{DataSource, NameMap},
     eval::TeacherSight,
     text,
+    types::{LogitType, Profile},
     words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
-use std::{fs, path::Path, sync::atomic::Ordering};
+use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering};
 
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     let build = Build::prepare(options(args)?)?;
@@ -57,7 +58,12 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
 
+/// What is kept where the user says nothing (`docs/benchmarks.md`, "Size against fidelity").
+const DEFAULT_COVERAGE: f64 = 0.9998;
+const DEFAULT_TOP_K: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2999);
+
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
+    refuse_selection_of_every_anchor(args)?;
     Ok(BuildOptions {
         teacher: args.teacher.clone(),
         source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
@@ -67,11 +73,11 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         jobs: args.runtime.jobs(),
         provider: args.runtime.provider,
         ort_lib: args.runtime.ort_lib.clone(),
-        min_score: args.min_score,
-        coverage: args.coverage,
+        min_score: args.min_score.unwrap_or(0.0),
+        coverage: args.coverage.unwrap_or(DEFAULT_COVERAGE),
         class_coverage: args.class_coverage,
-        logits: args.logits,
-        top_k: args.top_k,
+        logits: args.logits.unwrap_or(LogitType::Bits8Dfl),
+        top_k: args.top_k.unwrap_or(DEFAULT_TOP_K),
         store: args.store,
         profile: args.profile,
         images_per_part: args.images_per_part,
@@ -82,6 +88,24 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         missing_labels: args.missing_labels,
         overwrite: args.overwrite,
     })
+}
+
+/// A dense cache holds every anchor as it is: an option that says otherwise would be ignored.
+fn refuse_selection_of_every_anchor(args: &BuildArgs) -> Result<()> {
+    let given = [
+        ("--coverage", args.coverage.is_some()),
+        ("--class-coverage", args.class_coverage.is_some()),
+        ("--top-k", args.top_k.is_some()),
+        ("--min-score", args.min_score.is_some()),
+        ("--logits", args.logits.is_some_and(|logits| logits != LogitType::Float16)),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) if args.profile == Profile::Dense => Err(Error::Mismatch {
+            found: format!("{option} was given, but --profile dense keeps every anchor, its logits as float16"),
+            remedy: format!("Leave out {option}, or --profile dense."),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Class names, one a line; empty lines at the end do not count.
@@ -102,13 +126,16 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
 
 fn summary(report: &BuildReport) -> String {
     let mut lines = vec![format!(
-        "{}{}, {}, {} in {} ({:.1} images/s)",
+        "{}{}, {}, {} in {} ({})",
         counted(report.images, "image"),
         with_views(report.views),
         counted(report.rows, "prediction"),
         HumanBytes(report.bytes),
         report.cache.display(),
-        report.images_per_s
+        match report.images_this_run {
+            0 => "nothing was left to do".to_owned(),
+            _ => format!("{:.1} images/s", report.images_per_s),
+        }
     )];
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
@@ -122,10 +149,10 @@ fn summary(report: &BuildReport) -> String {
 
 /// What the teacher sees, a line or two, and that it is next to nothing, where it is.
 fn seen(teacher: &TeacherSight) -> Vec<String> {
-    let (images, best) = (HumanCount(teacher.images), &teacher.best_scores);
+    let (images, best) = (counted(teacher.images, "image"), &teacher.best_scores);
     let mut lines = vec![format!(
-        "teacher   best score of each image: lowest {:.3}, median {:.3}, highest {:.3}; over 0.25 on {} of {images} \
-         images, over 0.5 on {}",
+        "teacher   best score of each image: lowest {:.3}, median {:.3}, highest {:.3}; over 0.25 on {} of {images}, \
+         over 0.5 on {}",
         best.min,
         best.median,
         best.max,
@@ -133,9 +160,9 @@ fn seen(teacher: &TeacherSight) -> Vec<String> {
         HumanCount(teacher.images_over_50),
     )];
     lines.extend(teacher.map_50.map(|map_50| {
-        let labelled = HumanCount(teacher.labelled_images);
+        let labelled = counted(teacher.labelled_images, "labelled image");
         format!(
-            "          mAP@0.5 of the cached predictions, by the labels of these {labelled} images: {map_50:.3} (an \
+            "          mAP@0.5 of the cached predictions, by the labels of {labelled}: {map_50:.3} (an \
              upper bound where the teacher was trained on them)"
         )
     }));

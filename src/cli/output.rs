@@ -4,7 +4,10 @@ use crate::{
     types::{Failure, PassedOver},
     words,
 };
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 
 /// Files that were passed over, named on the terminal.
 const PASSED_OVER_SHOWN: usize = 3;
@@ -15,7 +18,7 @@ const PASSED_OVER_SHOWN: usize = 3;
 /// When stdout cannot be written to for another reason (a full disk).
 pub fn result(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    match out.write_all(printable(text).as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
@@ -23,7 +26,24 @@ pub fn result(text: &str) -> io::Result<()> {
 
 /// Writes a line for the user to stderr; a closed stderr is nobody's loss.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable(text));
+}
+
+/// Names of files and classes come from anywhere: what would command the terminal (escape sequences) is shown as `\u{1b}`.
+fn printable(text: &str) -> Cow<'_, str> {
+    let commands = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(commands) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if commands(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// Whether stderr is a terminal: a progress bar makes sense.
@@ -76,4 +96,15 @@ pub fn table(head: &[&str], right: &[bool], rows: &[Vec<String>]) -> String {
     let mut lines = vec![line(&mut head.iter().copied())];
     lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_command_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\rc\u{9b}1m\n\td"), "a\\u{1b}[2Jb\\rc\\u{9b}1m\n\td");
+        assert!(matches!(printable("Brötchen 图.jpg\n"), Cow::Borrowed(_)));
+    }
 }

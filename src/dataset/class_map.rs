@@ -4,7 +4,7 @@ use super::{
     Dataset,
     name_map::{NameMap, listed, listed_names},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, words::counted};
 use std::collections::HashMap;
 
 /// How many `--map` a remedy spells out.
@@ -146,9 +146,9 @@ impl ClassMap {
         let (are, they) = if names.len() == 1 { ("is", "it is") } else { ("are", "they are") };
         Error::Mismatch {
             found: format!(
-                "{} of the data set's {} classes {are} not among the model's {}: {}\n  the model's are: {}",
+                "{} of the data set's {} {are} not among the model's {}: {}\n  the model's are: {}",
                 names.len(),
-                self.names.len(),
+                counted(self.names.len(), "class"),
                 model_names.len(),
                 listed(described, names.len()),
                 listed_names(model_names),
@@ -199,7 +199,7 @@ mod tests {
         );
         let many: Vec<String> = (0..2000).map(|i| format!("class {i}")).collect();
         let error = ClassMap::new(&many, &model).unwrap_err().to_string();
-        assert!(error.contains("2000 of the data set's 2000") && error.contains("and 1990 more"), "{error}");
+        assert!(error.contains("2000 of the data set's 2,000 classes") && error.contains("and 1990 more"), "{error}");
     }
 
     #[test]

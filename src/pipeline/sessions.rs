@@ -45,6 +45,23 @@ fn session_threads(provider: Provider, jobs: NonZeroUsize) -> usize {
 /// [`Error::Mismatch`] where the model cannot take the number that the user wants.
 pub(crate) fn batch_size(model: &TeacherModel, provider: Provider, wanted: Option<NonZeroUsize>) -> Result<usize> {
     let wanted = wanted.map(|b| b.get());
+    if model.one_image_a_run {
+        let (images, remedy) = match (model.batch, wanted) {
+            (BatchSize::Fixed(1) | BatchSize::Dynamic, None | Some(1)) => return Ok(1),
+            (BatchSize::Fixed(fixed), _) if fixed > 1 => {
+                (fixed, "Export it with dynamic=True or a batch of 1, or quantize it statically.")
+            }
+            (_, wanted) => (wanted.unwrap_or(1), "Leave --batch out, or quantize the model statically."),
+        };
+        return Err(Error::Mismatch {
+            found: format!(
+                "{} measures the scales of its integers over all images of a run (dynamic quantization): with {images} in a run, \
+                 the result of an image would depend on the others",
+                model.path.display()
+            ),
+            remedy: remedy.into(),
+        });
+    }
     match (model.batch, wanted) {
         (BatchSize::Fixed(fixed), Some(wanted)) if wanted != fixed => Err(Error::Mismatch {
             found: format!("--batch {wanted} was asked for, but {} takes exactly {fixed}", model.path.display()),

@@ -1,9 +1,9 @@
 //! The EXIF orientation of a picture, one reader for every format.
 //!
 //! The value that the tag Orientation (274) of the first directory holds decides, whatever integer
-//! type it has: TIFF 6.0, section 2, asks readers to take BYTE, SHORT or LONG for any unsigned
-//! integer. Of several such tags the first decides. A value outside 1 to 8 is no orientation. The
-//! tag is looked for
+//! number type it has: TIFF 6.0, section 2, asks readers to take BYTE, SHORT or LONG for any unsigned
+//! integer, and a whole number written as a fraction or a float is meant as well. Of several such
+//! tags the first decides. A value outside 1 to 8 is no orientation. The tag is looked for
 //!
 //! - in JPEG in every APP1 segment of EXIF before the pixels, wherever it stands between other
 //!   segments; at last in all of them joined, since EXIF over 64 KiB is cut into several;
@@ -24,7 +24,7 @@
 //! | 64-bit types and BigTIFF within EXIF | turned | not | LONG8 is turned |
 //! | more than one number, the first counts | turned | SHORT within the entry | SHORT and LONG |
 //! | the same in TIFF | turned | not | turned |
-//! | RATIONAL, FLOAT and DOUBLE | not | not | turned |
+//! | RATIONAL, SRATIONAL, FLOAT and DOUBLE | turned | not | turned |
 //! | JPEG: first EXIF segment without the tag, second with it | turned | turned | not |
 //! | PNG and WebP: `Exif\0\0` before the directory | turned | not | turned |
 //! | PNG: raw profile `exif` | turned | not | turned |
@@ -59,7 +59,7 @@ const PREFIX: &[u8] = b"Exif\0\0";
 
 /// What the tag holds in a TIFF directory.
 fn held(exif: &[u8]) -> Option<u64> {
-    Directory::first(exif.strip_prefix(PREFIX).unwrap_or(exif))?.integer(274)
+    Directory::first(exif.strip_prefix(PREFIX).unwrap_or(exif))?.whole(274)
 }
 
 fn in_jpeg(bytes: &[u8]) -> Option<u64> {

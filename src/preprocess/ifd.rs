@@ -53,6 +53,12 @@ impl<'a> Directory<'a> {
         self.entries(tag).find_map(|entry| self.integer_at(entry, 0))
     }
 
+    /// As [`Self::integer`], where a whole number of another number type counts as well.
+    pub fn whole(&self, tag: u16) -> Option<u64> {
+        let of_float = |value: f32| (value >= 0.0 && value.fract() == 0.0).then_some(value as u64);
+        self.entries(tag).find_map(|entry| self.integer_at(entry, 0).or_else(|| of_float(self.number_at(entry, 0)?)))
+    }
+
     /// As [`Self::integer`], with what a file without the tag means.
     pub fn integer_or(&self, tag: u16, default: u64) -> Option<u64> {
         self.integer(tag).or_else(|| self.entries(tag).next().is_none().then_some(default))

@@ -131,6 +131,8 @@ pub struct TeacherModel {
     pub precision: Precision,
     /// What comes out.
     pub head: HeadSpec,
+    /// Quantized with scales that are measured over all images of a run: only alone does an image always have the same result.
+    pub one_image_a_run: bool,
     /// How it is quantized, for messages: `INT8, QDQ`.
     pub(super) quantized: Option<String>,
     /// The file's graph, and in it what the taps need beside it.
@@ -262,6 +264,7 @@ fn read(path: &Path, bytes: Vec<u8>, options: &TeacherOptions) -> Result<Teacher
         Some(_) => quantized::precision(graph),
         None => Precision::Fp32,
     };
+    let one_image_a_run = quantized::measures_batch(graph);
     let quantized = form.map(|form| format!("{}, {}", precision.as_str().to_uppercase(), form.as_str()));
     let view = form.map(|_| quantized::float_view(graph));
     let mut index = GraphIndex::new(view.as_ref().unwrap_or(graph));
@@ -305,6 +308,7 @@ fn read(path: &Path, bytes: Vec<u8>, options: &TeacherOptions) -> Result<Teacher
             num_anchors,
             kind: if tensors.reg_max.is_some() { "yolov8-dfl" } else { "yolov8-direct" },
         },
+        one_image_a_run,
         quantized,
         taps,
         ends,

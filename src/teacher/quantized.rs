@@ -60,6 +60,11 @@ pub(super) fn form(graph: &GraphProto) -> Option<Form> {
     }
 }
 
+/// Whether a scale is measured over all images of a run: an image's result then depends on those beside it.
+pub(super) fn measures_batch(graph: &GraphProto) -> bool {
+    graph.node.iter().any(|node| node.op_type().starts_with("DynamicQuantize"))
+}
+
 /// The narrowest number type that a quantized graph computes or keeps weights in.
 pub(super) fn precision(graph: &GraphProto) -> Precision {
     let types: Vec<DataType> =

@@ -148,8 +148,8 @@ fn arguments_that_are_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let data = shapes(dir.path(), 4);
     let out = dir.path().join("cache");
-    build(&data, &out, &[("--min-score", "1.5")]).expect(2).says(&["--min-score", "0 to 1"]);
-    build(&data, &out, &[("--min-score", "-5")]).expect(2).says(&["--min-score", "0 to 1"]);
+    build(&data, &out, &[("--min-score", "1.5")]).expect(2).says(&["--min-score", "0 to less than 1"]);
+    build(&data, &out, &[("--min-score", "-5")]).expect(2).says(&["--min-score", "0 to less than 1"]);
     build(&data, &out, &[("--jobs", "0")]).expect(2).says(&["--jobs"]);
     build(&data, &out, &[("--imgsz", "100")]).expect(2).says(&["100", "32"]);
     build(&data, &out, &[("--split", "trian")]).expect(2).says(&["trian", "train", "val"]);
@@ -208,7 +208,19 @@ fn numbers_out_of_range() {
             refused("1.5");
         }
     }
-    build(&data, &out, &[("--min-score", "NaN")]).refused(&["--min-score", "0 to 1"]);
+    for value in ["NaN", "1"] {
+        build(&data, &out, &[("--min-score", value)]).refused(&["--min-score", "0 to less than 1"]);
+    }
+    for (option, value) in [
+        ("--coverage", "0.9"),
+        ("--class-coverage", "0.9"),
+        ("--top-k", "5"),
+        ("--min-score", "0"),
+        ("--logits", "8bit"),
+    ] {
+        let words = [option, "--profile dense keeps every anchor"];
+        build(&data, &out, &[("--profile", "dense"), (option, value)]).refused(&words);
+    }
     for (imgsz, says) in [("16384", "32 to 8192"), ("161", "multiple of 32")] {
         build(&data, &out, &[("--imgsz", imgsz)]).refused(&[imgsz, says, "--imgsz"]);
     }
@@ -231,4 +243,12 @@ fn a_batch_that_does_not_fit() {
     let other = dir.path().join("other");
     build(&data, &other, &fixed).refused(&["--batch 2", "yolov8-batch4.onnx", "exactly 4", "dynamic=True"]);
     assert!(!other.exists());
+
+    // Its scales are measured over all images of a run.
+    let measured = fixture("models/yolov8-int8-dynamic-batch.onnx");
+    let measured = [("--teacher", measured.to_str().unwrap()), ("--imgsz", "64")];
+    let words = ["yolov8-int8-dynamic-batch.onnx", "with 4 in a run", "would depend on the others", "--batch"];
+    build(&data, &other, &[&measured[..], &[("--batch", "4")]].concat()).refused(&words);
+    assert!(!other.exists());
+    build(&data, &other, &measured).expect(0);
 }

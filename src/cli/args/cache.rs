@@ -38,29 +38,29 @@ pub struct BuildArgs {
     /// What an image without a label file means.
     #[arg(long, value_name = "MEANING", default_value = MissingLabels::Background.as_str(), value_parser = choices::missing_labels(), help_heading = heading::CLASSES)]
     pub missing_labels: MissingLabels,
-    /// Keep anchors until they hold this fraction of the image's total squared score; 1: keep all.
+    /// Keep anchors until they hold this fraction of the image's total squared score; 1: keep all [default: 0.9998].
     ///
     /// Anchors are taken from the highest score down. --top-k and --min-score can end the list earlier.
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.9998, value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::SELECTION)]
-    pub coverage: f64,
+    #[arg(long, value_name = "FRACTION", value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::SELECTION)]
+    pub coverage: Option<f64>,
     /// Store class logits of the best anchors, up to this fraction of the total squared score [default: 1 up to 32 classes, else 0.998].
     ///
     /// Of the other kept anchors the cache holds the highest probability, its class, and one mean for all other classes.
     #[arg(long, value_name = "FRACTION", value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::SELECTION)]
     pub class_coverage: Option<f64>,
-    /// Keep at most this many anchors of an image, the highest scores first.
-    #[arg(long, value_name = "N", default_value = "3000", value_parser = bounds::top_k, help_heading = heading::SELECTION)]
-    pub top_k: NonZeroUsize,
-    /// Keep only anchors whose highest class probability is at least this.
-    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, value_parser = bounds::probability::<f32>, allow_negative_numbers = true, help_heading = heading::SELECTION)]
-    pub min_score: f32,
-    /// Number type of the stored logits; a dense cache always has float16.
-    #[arg(long, value_name = "TYPE", default_value = LogitType::Bits8Dfl.as_str(), value_parser = choices::logits(), help_heading = heading::SELECTION)]
-    pub logits: LogitType,
+    /// Keep at most this many anchors of an image, the highest scores first [default: 3000].
+    #[arg(long, value_name = "N", value_parser = bounds::top_k, help_heading = heading::SELECTION)]
+    pub top_k: Option<NonZeroUsize>,
+    /// Keep only anchors whose highest class probability is at least this [default: 0].
+    #[arg(long, value_name = "PROBABILITY", value_parser = bounds::lowest_score, allow_negative_numbers = true, help_heading = heading::SELECTION)]
+    pub min_score: Option<f32>,
+    /// Number type of the stored logits [default: 8bit-dfl].
+    #[arg(long, value_name = "TYPE", value_parser = choices::logits(), help_heading = heading::SELECTION)]
+    pub logits: Option<LogitType>,
     /// Which logits are stored; boxes are stored in any case.
     #[arg(long, value_name = "WHAT", default_value = Store::All.as_str(), value_parser = choices::store(), help_heading = heading::SELECTION)]
     pub store: Store,
-    /// Selected anchors, or every anchor.
+    /// Selected anchors, or every anchor with logits as float16.
     #[arg(long, value_name = "PROFILE", default_value = Profile::Mapped.as_str(), value_parser = choices::profile(), help_heading = heading::SELECTION)]
     pub profile: Profile,
     /// Also cache N augmented copies of each image; `train` shows the same pixels.

@@ -80,7 +80,8 @@ pub(super) fn read(json: &Path) -> Result<CocoFile> {
         let needed = "It needs the lists `images` (id, file_name), `annotations` (image_id, category_id, bbox) and `categories` (id, name).";
         let remedy = match e.to_string() {
             words if words.contains("invalid unicode") => "Save it as UTF-8.",
-            _ if e.is_syntax() || e.is_eof() => "Write it again as JSON; it may be cut short.",
+            _ if e.is_eof() => "It is cut short: write or download it again.",
+            _ if e.is_syntax() => "Correct that place, or write the file again with a JSON library.",
             words if words.contains(COUNTED) => "Correct the entry.",
             _ => needed,
         };
@@ -237,5 +238,5 @@ fn id(field: &str, value: &Value) -> Result<Option<Id>, String> {
 }
 
 fn needed_id(field: &str, value: &Value) -> Result<Id, String> {
-    id(field, value)?.ok_or_else(|| format!("`{field}` is missing"))
+    id(field, value)?.ok_or_else(|| format!("`{field}` is missing or null"))
 }

@@ -114,7 +114,7 @@ pub(super) fn flag(value: &Value) -> Result<bool, String> {
 pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) if !is_no_number(&text) => Ok(text),
-        Value::Null => Err("is missing".into()),
+        Value::Null => Err("is missing or null".into()),
         other => Err(format!("is {}; a text is needed", shown(&other))),
     }
 }
@@ -125,7 +125,7 @@ pub(super) fn text(value: Value) -> Result<String, String> {
 /// What it is instead, in words that say `bbox` themselves.
 pub(super) fn corners(bbox: &Value) -> Result<[f64; 4], String> {
     let numbers = match bbox {
-        Value::Null => return Err("bbox is missing".into()),
+        Value::Null => return Err("bbox is missing or null".into()),
         Value::Array(numbers) => numbers,
         other => return Err(format!("bbox is {} instead of x, y, width, height", shown(other))),
     };
@@ -239,7 +239,7 @@ mod tests {
             (json!([1, 2, 3, null]), "bbox has null where a number is needed"),
             (json!([1, 2, 3, "x"]), "bbox has the text \"x\" where"),
             (json!("[1, 2, 3, 4]"), "bbox is the text \"[1, 2, 3, 4]\" instead of"),
-            (Value::Null, "bbox is missing"),
+            (Value::Null, "bbox is missing or null"),
         ] {
             assert!(corners(&bbox).unwrap_err().contains(words), "{bbox}");
         }

@@ -26,7 +26,10 @@ use std::{
     fs,
     num::NonZeroUsize,
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -126,11 +129,16 @@ impl Run {
         let num_val = validation.as_ref().map_or(0, |validation| validation.images.len());
         on_pixels((images.images.len() + num_val) as u64);
         let mut budget = options.pixel_cache_bytes;
+        let any_decoded = AtomicBool::new(false);
+        let on_decoded = |images| {
+            any_decoded.store(true, Ordering::Relaxed);
+            on_decoded(images);
+        };
         let mut open = |images: Vec<TrainImage>, split: &str, cache| {
             let wanted = pixel_cache_bytes(images.len(), input);
             let pixels = PixelCacheOptions { folder: folder.pixels(split), max_bytes: budget };
-            let set = TrainSet::open(images, input, Some(&pixels), cache, on_decoded, stop);
-            if matches!(set, Err(Error::Interrupted { .. })) {
+            let set = TrainSet::open(images, input, Some(&pixels), cache, &on_decoded, stop);
+            if any_decoded.load(Ordering::Relaxed) && matches!(set, Err(Error::Interrupted { .. })) {
                 // What is decoded serves the next start.
                 folder.keep();
             }
@@ -213,6 +221,7 @@ impl Sources {
                 });
             }
         };
+        notes.extend(data.as_ref().and_then(Dataset::boxes_without_area));
         if images.images.is_empty() {
             let of_build = cache.as_ref().map_or(&[][..], |cache| cache.manifest().failures.as_slice());
             return Err(images::none_left(TRAINED, &[of_build, &images.failures].concat()));
@@ -220,7 +229,11 @@ impl Sources {
         let student = StudentClasses { names: &class_names, map: &class_map };
         let validation = match validation(options, cache.as_deref(), &images, &student, notes)? {
             None => None,
-            Some((dataset, source, classes)) => Validation::open(&dataset, source, &classes, input, notes)?,
+            Some((dataset, source, classes)) => {
+                let opened = Validation::open(&dataset, source, &classes, input, notes)?;
+                notes.extend(dataset.boxes_without_area().map(|note| format!("validation: {note}")));
+                opened
+            }
         };
         Ok(Self { cache, images, class_names, input, described, validation, class_map })
     }

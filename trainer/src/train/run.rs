@@ -124,6 +124,10 @@ impl Run {
         }
         let best_onnx = self.export_best()?;
         if complete {
+            if let Some(warning) = self.learned_nothing() {
+                on_event(Event::Note(&warning));
+                self.notes.push(warning);
+            }
             self.folder.remove_pixels()?;
         }
         Ok(TrainReport {
@@ -308,6 +312,23 @@ impl Run {
              (now {epochs}){augmentation}",
             counted(scores.len(), "validation")
         ))
+    }
+
+    /// Where nothing is validated, the losses alone tell that a run has gone wrong.
+    fn learned_nothing(&self) -> Option<String> {
+        let total = |row: &EpochRow| {
+            let own = row.box_loss + row.cls_loss + row.dfl_loss;
+            own + row.distill_box_loss + row.distill_cls_loss + row.distill_dfl_loss
+        };
+        let (first, last) = (total(self.progress.rows.first()?), total(self.progress.rows.last()?));
+        let rises = self.validator.is_none() && self.progress.rows.len() > 1 && last > first;
+        rises.then(|| {
+            format!(
+                "warning: the losses rose, from {first:.3} in the first epoch to {last:.3} in the last, and nothing was validated. \
+                 A lower --lr (now {}) usually helps",
+                self.config.settings.lr
+            )
+        })
     }
 
     fn description(&self) -> weights::Description {

@@ -286,6 +286,17 @@ fn a_loss_that_is_no_number_names_the_step_and_keeps_the_checkpoint() {
 }
 
 #[test]
+fn losses_that_rise_are_told_where_nothing_is_validated() {
+    let setup = Setup::new();
+    let rates = [("--lr", "1000"), ("--warmup-lr", "1e-9"), ("--warmup-epochs", "1"), ("--epochs", "3")];
+    let run =
+        train(&setup.cache, &setup.path("run"), &[&rates[..], &[("--val-split", "none"), ("--json", "")]].concat());
+    let report = run.expect(0).json();
+    let notes = report["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().contains("the losses rose")), "{report}");
+}
+
+#[test]
 fn a_full_disk_keeps_the_last_checkpoint() {
     let setup = Setup::new();
     let mount = setup.path("disk");
