@@ -11,12 +11,11 @@
 use half::f16;
 use logitcache::{
     audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
-    cache::{Codebook, lower_sides},
+    cache::{Codebook, Grid, lower_sides},
     dataset::{DataSource, Dataset, Sample},
+    detector::{Detector, DetectorOptions, DetectorSession, HeadView, Provider, SessionOptions},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
-    teacher::{
-        BoxSource, Grid, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid,
-    },
+    targets::training_box,
     types::{BoxXyxyPx, LogitType, Store},
 };
 use std::{
@@ -166,7 +165,7 @@ fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &
     let best: Vec<usize> = places.iter().map(|&place| order[place]).collect();
     let class_row = |a: usize| &live.class_logits[a * classes..(a + 1) * classes];
     let logit = |prob: f64| (prob / (1.0 - prob)).ln() as f32;
-    let probs = |a: usize| class_row(a).iter().map(|&x| f64::from(sigmoid(x))).sum::<f64>();
+    let probs = |a: usize| class_row(a).iter().map(|&x| f64::from(live.kind.probability(x))).sum::<f64>();
     let rest: f64 = best[n_class..].iter().map(|&a| probs(a) - f64::from(live.weights[a])).sum();
     let rest_logit = logit((rest / ((n - n_class).max(1) * (classes - 1)) as f64).max(1e-12));
     let without: HashSet<usize> = best[n_class..].iter().copied().collect();
@@ -175,7 +174,15 @@ fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &
     };
     let mut anchors = best.clone();
     anchors.sort_unstable();
-    let mut t = Targets { weights: anchors.iter().map(|&a| live.weights[a]).collect(), ..Targets::default() };
+    let mut t = Targets {
+        kind: live.kind,
+        anchors: anchors.clone(),
+        weights: anchors.iter().map(|&a| live.weights[a]).collect(),
+        class_logits: Vec::new(),
+        dfl_logits: Vec::new(),
+        boxes_xyxy_cells: Vec::new(),
+        floor_prob: 0.0,
+    };
     for &a in &anchors {
         let mut row = class_row(a).to_vec();
         if without.contains(&a) {
@@ -190,19 +197,14 @@ fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &
             lower_sides(&mut row);
         }
         round(&mut row, Codebook::of_dfl(policy.logits));
-        // As `train` does: the stored box where it was not clipped, else what the bins say.
         let cell = image.grid.cell(a);
         let stride = cell.stride as f32;
         let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);
         let stored = image.plan.to_image(BoxXyxyPx { x1, y1, x2, y2 });
-        let b = match stored.is_within(image.plan.image) {
-            true => image.plan.to_input(stored),
-            false => BoxSource::Dfl(&row).decode(0, 1, cell),
-        };
+        let b = training_box(stored, image.plan.image, Some(&row), cell, |b| image.plan.to_input(b));
         t.boxes_xyxy_cells.push([b.x1, b.y1, b.x2, b.y2].map(|v| v / stride));
         t.dfl_logits.extend(row);
     }
-    t.anchors = anchors;
     let is_kept: HashSet<usize> = best.iter().copied().collect();
     let dropped: Vec<usize> = order.iter().copied().filter(|a| !is_kept.contains(a)).collect();
     let sum: f64 = dropped.iter().map(|&a| probs(a)).sum();
@@ -235,7 +237,7 @@ fn measure(
     policies: &[Policy],
 ) -> OneImage {
     let grid = image.grid;
-    let rows = HeadRows::new(head, grid.num_anchors());
+    let rows = HeadRows::new(head);
     let live = Targets::live(head, &rows, grid);
     let mut order: Vec<usize> = (0..live.anchors.len()).collect();
     order.sort_by(|&a, &b| live.weights[b].total_cmp(&live.weights[a]).then(a.cmp(&b)));
@@ -297,7 +299,7 @@ fn cases(list: Option<&str>, shared: &Path) -> Vec<Case> {
     text.lines().map(case).collect()
 }
 
-fn pixels(sample: &Sample, model: &TeacherModel) -> (LetterboxPlan, Vec<f32>) {
+fn pixels(sample: &Sample, model: &Detector) -> (LetterboxPlan, Vec<f32>) {
     let image = decode(&std::fs::read(&sample.path).unwrap(), &DecodeLimits::default()).unwrap();
     let plan = LetterboxPlan::fit(image.size, model.input.height, model.input.width);
     let mut pixels = vec![0.0; 3 * model.input.height as usize * model.input.width as usize];
@@ -311,26 +313,25 @@ fn run(case: &Case, sample: usize, policies: &[Policy]) -> Vec<OneImage> {
     let dataset = Dataset::open(&source).unwrap();
     let count = sample.min(dataset.samples.len());
     let samples: Vec<&Sample> = (0..count).map(|i| &dataset.samples[i * dataset.samples.len() / count]).collect();
-    let load = |path: &Path| {
-        TeacherModel::load(path, &TeacherOptions { imgsz: None, store: Store::All, names: None }).unwrap()
-    };
+    let load =
+        |path: &Path| Detector::load(path, &DetectorOptions { imgsz: None, store: Store::All, names: None }).unwrap();
     let model = load(&case.teacher);
-    let students: Vec<TeacherModel> = case.students.iter().map(|path| load(path)).collect();
-    let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
-    let untrained = Student::untrained(&grid, model.head.num_classes, 4 * model.head.reg_max.unwrap_or(0));
+    let students: Vec<Detector> = case.students.iter().map(|path| load(path)).collect();
+    let grid = model.head.places.grid().unwrap();
+    let untrained = Student::untrained(&model.head);
     let session = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
     let work = |samples: &[&Sample]| -> Vec<OneImage> {
-        let mut teacher = TeacherSession::new(&model, &session).unwrap();
-        let start = |model: &TeacherModel| TeacherSession::new(model, &session).unwrap();
-        let mut sessions: Vec<TeacherSession> = students.iter().map(start).collect();
+        let mut teacher = DetectorSession::new(&model, &session).unwrap();
+        let start = |model: &Detector| DetectorSession::new(model, &session).unwrap();
+        let mut sessions: Vec<DetectorSession> = students.iter().map(start).collect();
         let one = |sample: &&Sample| {
             let (plan, pixels) = pixels(sample, &model);
-            let student = |session: &mut TeacherSession| {
-                Student::new(HeadRows::new(&session.run(1, &pixels).unwrap().view(0), grid.num_anchors()))
+            let student = |session: &mut DetectorSession| {
+                Student::new(HeadRows::new(&session.run(1, &pixels).unwrap().view(0).unwrap()))
             };
             let students: Vec<Student> = sessions.iter_mut().map(student).collect();
             let heads = teacher.run(1, &pixels).unwrap();
-            measure(&heads.view(0), &Letterboxed { plan, grid: &grid }, &untrained, &students, policies)
+            measure(&heads.view(0).unwrap(), &Letterboxed { plan, grid }, &untrained, &students, policies)
         };
         samples.iter().map(one).collect()
     };
@@ -358,7 +359,7 @@ fn main() {
         return;
     }
     let sample: usize = option("--sample").map_or(32, |n| n.parse().unwrap());
-    logitcache::teacher::runtime::init(None).unwrap();
+    logitcache::detector::runtime::init(None).unwrap();
     let policies = policies();
     let mut summaries: Vec<Summary> = policies.iter().map(|_| Summary::default()).collect();
     let mut details = String::from("case\tstudent\tselection\trows\tbytes\tloss\tcosine_mean\tcosine_min\n");

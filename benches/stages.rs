@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use logitcache::{
+    cache::{Grid, HeadKind, Places},
+    detector::{BoxRule, HeadSpec, HeadView},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, RgbImage, decode, decode_into},
-    teacher::{BoxSource, Grid, HeadView, Selection, Selector},
+    teach::{Selection, Selector},
     types::{ImageSize, LogitType},
 };
 use sha2::{Digest, Sha256};
@@ -62,9 +64,15 @@ fn select() {
     let class_logits: Vec<f32> =
         class_logits.iter().enumerate().map(|(i, &l)| if noise(i + 7) > 0.9997 { l + 8.0 } else { l }).collect();
     let dfl: Vec<f32> = (0..64 * num_anchors).map(|i| 6.0 * noise(i + 3)).collect();
-    let head = HeadView { class_logits: &class_logits, boxes: BoxSource::Dfl(&dfl) };
+    let spec = HeadSpec {
+        kind: HeadKind::Yolov8Dfl,
+        num_classes,
+        boxes: BoxRule::Bins { reg_max: 16 },
+        places: Places::Grid(Grid::new(ImageSize { width: 640, height: 640 }, &[8, 16, 32])),
+    };
+    let head = HeadView::new(&spec, &class_logits, &dfl).unwrap();
     let mut selector = Selector::new(
-        Grid::new(640, 640, &[8, 16, 32]),
+        spec.clone(),
         Selection { min_score: 0.0, top_k: 1000, coverage: 0.9998, class_coverage: 0.995, logits: LogitType::Bits8 },
         true,
     );

@@ -3,19 +3,19 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> teacher -> run -> pipeline -> eval -> build, audit -> inspect,
+//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
 #[doc(hidden)]
 pub mod augment;
-pub mod build;
 pub mod cache;
 #[doc(hidden)]
 pub mod cli;
 pub mod convert;
 pub mod dataset;
+pub mod detector;
 pub mod draw;
 pub mod error;
 pub mod eval;
@@ -30,7 +30,8 @@ pub mod predict;
 pub mod preprocess;
 pub mod report;
 pub mod run;
-pub mod teacher;
+pub mod targets;
+pub mod teach;
 pub mod text;
 pub mod types;
 pub mod words;

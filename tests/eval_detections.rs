@@ -6,8 +6,8 @@ mod common;
 use logitcache::{
     cache::MissingLabels,
     dataset::Dataset,
-    eval::{Detector, DetectorOptions, NmsOptions},
-    teacher::Provider,
+    detector::Provider,
+    eval::{Inference, InferenceOptions, NmsOptions},
     types::{BoxXyxyPx, Detection},
 };
 use serde::Deserialize;
@@ -20,10 +20,10 @@ struct Golden {
     images: HashMap<String, Vec<[f32; 6]>>,
 }
 
-fn detector(model: &Path, nms: NmsOptions) -> Detector {
+fn detector(model: &Path, nms: NmsOptions) -> Inference {
     let jobs = NonZeroUsize::new(2).unwrap();
     let model = model.to_owned();
-    Detector::open(DetectorOptions {
+    Inference::open(InferenceOptions {
         model,
         names: None,
         imgsz: None,
@@ -93,7 +93,7 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
     let dataset = Dataset::of_paths(&[folder.path().to_owned()]).unwrap();
     let nms = NmsOptions { conf: 0.0, iou: 1.0, ..NmsOptions::SCORING };
     let run = |model: &str, imgsz, jobs| {
-        let options = DetectorOptions {
+        let options = InferenceOptions {
             model: models.join(model),
             names: None,
             imgsz,
@@ -104,7 +104,7 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
         };
         let (mut images, mut failures) = (Vec::new(), Vec::new());
         let stop = AtomicBool::new(false);
-        Detector::open(options)
+        Inference::open(options)
             .unwrap()
             .run(&dataset.samples, None, MissingLabels::Background, &stop, |image| {
                 match image {

@@ -6,8 +6,8 @@ mod common;
 use logitcache::{
     cache::MissingLabels,
     dataset::{ClassMap, DataSource, Dataset},
-    eval::{Detector, DetectorOptions, NmsOptions, ScoredImage, Scores, compare, score, score_and_matches},
-    teacher::Provider,
+    detector::Provider,
+    eval::{Inference, InferenceOptions, NmsOptions, ScoredImage, Scores, compare, score, score_and_matches},
     types::{BoxXyxyPx, Detection, TruthBox},
 };
 use rand::{RngExt, SeedableRng};
@@ -210,7 +210,7 @@ fn coco128_scores_as_with_pycocotools() {
     let dataset = Dataset::open(&DataSource { data: file, images_dir, split: "train".into() }).unwrap();
     let class_names = dataset.class_names.clone().unwrap();
 
-    let detector = Detector::open(DetectorOptions {
+    let detector = Inference::open(InferenceOptions {
         model: shared.join("models/yolov12n.onnx"),
         names: None,
         imgsz: None,

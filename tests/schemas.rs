@@ -5,7 +5,6 @@ mod common;
 
 use logitcache::{
     audit::AuditReport,
-    build::BuildReport,
     cache::{
         Manifest, VerifyReport,
         columns::{Shape, Table},
@@ -15,9 +14,10 @@ use logitcache::{
     eval::EvalReport,
     inspect::{CacheSummary, ImageSummary},
     predict::PredictReport,
+    teach::BuildReport,
 };
 use logitcache_format::{
-    DETECT, KNOWN_HEADS, ROW_GROUP_BYTES, ROW_GROUP_IMAGES,
+    DETECT, HeadKind, ROW_GROUP_BYTES, ROW_GROUP_IMAGES,
     columns::{MAX_LIST_LEN, MAX_STRIDES},
     types::Views,
 };
@@ -80,7 +80,7 @@ fn numbers_of_the_document_are_those_of_the_code() {
     // The head's table.
     let heads = between("| head | predictions | score | box |", "On a grid");
     let named: Vec<&str> = heads.split("| `").skip(1).filter_map(|row| row.split('`').next()).collect();
-    assert_eq!(named, KNOWN_HEADS.map(|(name, _)| name));
+    assert_eq!(named, HeadKind::ALL.map(HeadKind::as_str));
     assert!(between("| `task` | `", "`") == DETECT);
     // Columns that the digest of a record leaves out.
     let left_out = between("every column of `images` in its order, but ", ":").replace(" and ", ", ");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use logitcache::{
     Error,
-    teacher::{BatchSize, Precision, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, runtime},
+    detector::{BatchSize, Detector, DetectorOptions, DetectorSession, Precision, Provider, SessionOptions, runtime},
     types::Store,
 };
 use serde::Deserialize;
@@ -56,8 +56,8 @@ fn picture(len: usize) -> Vec<f32> {
     (0..len as u64).map(value).collect()
 }
 
-fn options(imgsz: Option<u32>, store: Store) -> TeacherOptions {
-    TeacherOptions { imgsz, store, names: None }
+fn options(imgsz: Option<u32>, store: Store) -> DetectorOptions {
+    DetectorOptions { imgsz, store, names: None }
 }
 
 /// Compares every case of the fixture's golden file, at its own sizes, and self-checks at each.
@@ -70,31 +70,27 @@ fn compare(name: &str, names_given: bool, tolerance: f32) {
         let store = if golden.reg_max == 1 { Store::Cls } else { Store::All };
         let imgsz = (name.contains("dynamic") || name.contains("fp16-io")).then_some(case.height);
         let names = names_given.then(|| SHAPES.map(str::to_owned).to_vec());
-        let model = TeacherModel::load(
-            models().join(format!("{name}.onnx")),
-            &TeacherOptions { names, ..options(imgsz, store) },
-        )
-        .unwrap();
+        let model =
+            Detector::load(models().join(format!("{name}.onnx")), &DetectorOptions { names, ..options(imgsz, store) })
+                .unwrap();
         assert_eq!((model.input.height, model.input.width), (case.height, case.width), "{name}");
-        assert_eq!((model.head.num_classes, model.head.num_anchors), (golden.num_classes, case.anchors), "{name}");
-        assert_eq!(model.head.reg_max, (golden.reg_max > 1).then_some(golden.reg_max), "{name}");
+        assert_eq!((model.head.num_classes, model.head.num_places()), (golden.num_classes, case.anchors), "{name}");
+        assert_eq!(model.head.reg_max(), if golden.reg_max > 1 { golden.reg_max } else { 0 }, "{name}");
 
         let check = model.self_check(&OPTIONS).unwrap();
         assert_eq!(check.anchors, case.anchors);
 
-        let mut session = TeacherSession::new(&model, &OPTIONS).unwrap();
+        let mut session = DetectorSession::new(&model, &OPTIONS).unwrap();
         let pixels = picture(case.batch * 3 * (case.height * case.width) as usize);
         let outputs = session.run(case.batch, &pixels).unwrap();
         assert_eq!(outputs.batch(), case.batch);
         for sample in &case.samples {
-            let (found, expected) = match outputs.dfl_logits(sample.image) {
-                Some(logits) => (logits, &sample.box_channels),
-                None => (outputs.boxes(sample.image).unwrap(), &sample.box_xywh_px),
-            };
-            assert_eq!(outputs.dfl_logits(sample.image).is_some(), golden.reg_max > 1);
+            let head = outputs.view(sample.image).unwrap();
+            let expected = if golden.reg_max > 1 { &sample.box_channels } else { &sample.box_xywh_px };
+            assert_eq!(head.dfl_logits().is_some(), golden.reg_max > 1);
             for (what, found, expected) in [
-                ("class logit", outputs.class_logits(sample.image), &sample.class_logits),
-                ("box channel", found, expected),
+                ("class logit", head.class_logits(), &sample.class_logits),
+                ("box channel", head.box_values(), expected),
             ] {
                 assert_eq!(found.len(), expected.len() * case.anchors);
                 for (channel, expected) in expected.iter().enumerate() {
@@ -140,7 +136,7 @@ fn float16() {
     compare("yolov8-fp16", false, 5e-2);
     compare("yolov8-fp16-io", false, 5e-2);
     for name in ["yolov8-fp16.onnx", "yolov8-fp16-io.onnx"] {
-        let model = TeacherModel::load(models().join(name), &options(None, Store::All)).unwrap();
+        let model = Detector::load(models().join(name), &options(None, Store::All)).unwrap();
         assert_eq!(model.precision, Precision::Fp16, "{name}");
     }
 }
@@ -149,24 +145,24 @@ fn float16() {
 fn a_head_without_dfl_gives_boxes() {
     compare("yolo26-no-dfl", false, 1e-3);
     let error =
-        TeacherModel::load(models().join("yolo26-no-dfl.onnx"), &options(None, Store::All)).unwrap_err().to_string();
+        Detector::load(models().join("yolo26-no-dfl.onnx"), &options(None, Store::All)).unwrap_err().to_string();
     assert!(error.contains("no DFL") && error.contains("--store cls"), "{error}");
 }
 
 #[test]
 fn a_fixed_batch_is_filled_up_and_the_filling_dropped() {
-    let model = TeacherModel::load(models().join("yolov8-batch4.onnx"), &options(None, Store::All)).unwrap();
+    let model = Detector::load(models().join("yolov8-batch4.onnx"), &options(None, Store::All)).unwrap();
     assert_eq!(model.batch, BatchSize::Fixed(4));
-    let mut session = TeacherSession::new(&model, &OPTIONS).unwrap();
+    let mut session = DetectorSession::new(&model, &OPTIONS).unwrap();
     let pixels = picture(4 * 3 * 64 * 64);
     let all: Vec<Vec<f32>> = {
         let outputs = session.run(4, &pixels).unwrap();
-        (0..4).map(|i| outputs.class_logits(i).to_vec()).collect()
+        (0..4).map(|i| outputs.view(i).unwrap().class_logits().to_vec()).collect()
     };
     let outputs = session.run(2, &pixels[..2 * 3 * 64 * 64]).unwrap();
     assert_eq!(outputs.batch(), 2);
-    assert_eq!(outputs.class_logits(0), all[0]);
-    assert_eq!(outputs.class_logits(1), all[1]);
+    assert_eq!(outputs.view(0).unwrap().class_logits(), all[0]);
+    assert_eq!(outputs.view(1).unwrap().class_logits(), all[1]);
     drop(outputs);
     let error = session.run(5, &picture(5 * 3 * 64 * 64)).err().unwrap().to_string();
     assert!(error.contains("takes 4 images at once"), "{error}");
@@ -174,27 +170,35 @@ fn a_fixed_batch_is_filled_up_and_the_filling_dropped() {
 
 #[test]
 fn runs_repeat_bit_for_bit_and_batches_do_not_matter_much() {
-    let model = TeacherModel::load(models().join("yolov8-dynamic.onnx"), &options(Some(64), Store::All)).unwrap();
+    let model = Detector::load(models().join("yolov8-dynamic.onnx"), &options(Some(64), Store::All)).unwrap();
     let pixels = picture(3 * 3 * 64 * 64);
     let run = |threads| {
-        let mut session = TeacherSession::new(&model, &SessionOptions { intra_threads: threads, ..OPTIONS }).unwrap();
+        let mut session = DetectorSession::new(&model, &SessionOptions { intra_threads: threads, ..OPTIONS }).unwrap();
         let outputs = session.run(3, &pixels).unwrap();
-        (0..3).map(|i| (outputs.class_logits(i).to_vec(), outputs.dfl_logits(i).unwrap().to_vec())).collect::<Vec<_>>()
+        (0..3)
+            .map(|i| {
+                (
+                    outputs.view(i).unwrap().class_logits().to_vec(),
+                    outputs.view(i).unwrap().dfl_logits().unwrap().to_vec(),
+                )
+            })
+            .collect::<Vec<_>>()
     };
     let first = run(1);
     assert_eq!(first, run(1));
-    let mut session = TeacherSession::new(&model, &OPTIONS).unwrap();
+    let mut session = DetectorSession::new(&model, &OPTIONS).unwrap();
     for (i, (logits, _)) in first.iter().enumerate() {
         let alone = session.run(1, &pixels[i * 3 * 64 * 64..(i + 1) * 3 * 64 * 64]).unwrap();
-        let difference = alone.class_logits(0).iter().zip(logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let difference =
+            alone.view(0).unwrap().class_logits().iter().zip(logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(difference < 1e-4, "image {i} differs by {difference} in a batch");
     }
 }
 
 #[test]
 fn wrong_amounts_of_pixels_are_errors_of_the_run() {
-    let model = TeacherModel::load(models().join("yolov8-static.onnx"), &options(None, Store::All)).unwrap();
-    let mut session = TeacherSession::new(&model, &OPTIONS).unwrap();
+    let model = Detector::load(models().join("yolov8-static.onnx"), &options(None, Store::All)).unwrap();
+    let mut session = DetectorSession::new(&model, &OPTIONS).unwrap();
     for (batch, len) in [(0, 0), (1, 5), (1, 0), (usize::MAX, 3 * 64 * 64)] {
         assert!(session.run(batch, &picture(len)).is_err());
     }
@@ -204,14 +208,14 @@ fn wrong_amounts_of_pixels_are_errors_of_the_run() {
 #[test]
 fn sessions_may_move_to_another_thread() {
     fn is_send<T: Send>() {}
-    is_send::<TeacherSession>();
-    is_send::<TeacherModel>();
+    is_send::<DetectorSession>();
+    is_send::<Detector>();
 }
 
 #[test]
 fn a_provider_that_is_not_there_is_an_error() {
     let library = runtime::init(None).unwrap();
-    let model = TeacherModel::load(models().join("yolov8-static.onnx"), &options(None, Store::All)).unwrap();
+    let model = Detector::load(models().join("yolov8-static.onnx"), &options(None, Store::All)).unwrap();
     let mut absent = 0;
     for (provider, wheel) in [
         (Provider::Openvino, "onnxruntime-openvino"),
@@ -219,7 +223,7 @@ fn a_provider_that_is_not_there_is_an_error() {
         (Provider::Tensorrt, "onnxruntime-gpu"),
     ] {
         // Where the environment holds one of those wheels, its provider may work; another one's may not.
-        if let Err(error) = TeacherSession::new(&model, &SessionOptions { provider, ..OPTIONS }) {
+        if let Err(error) = DetectorSession::new(&model, &SessionOptions { provider, ..OPTIONS }) {
             let text = error.to_string();
             assert!(matches!(error, Error::Runtime { .. }), "{text}");
             assert!(
@@ -254,8 +258,8 @@ fn a_real_yolo12_export() {
         println!("skipped: {} is not there", path.display());
         return;
     }
-    let model = TeacherModel::load(&path, &options(None, Store::All)).unwrap();
-    assert_eq!((model.head.num_classes, model.head.reg_max, model.head.num_anchors), (80, Some(16), 8400));
+    let model = Detector::load(&path, &options(None, Store::All)).unwrap();
+    assert_eq!((model.head.num_classes, model.head.reg_max(), model.head.num_places()), (80, 16, 8400));
     assert_eq!((model.class_names[0].as_str(), model.class_names[79].as_str()), ("person", "toothbrush"));
     assert_eq!(model.batch, BatchSize::Fixed(1));
     let digest: String = model.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -263,6 +267,6 @@ fn a_real_yolo12_export() {
     let check = model.self_check(&SessionOptions { intra_threads: 2, ..OPTIONS }).unwrap();
     println!("self-check: {check:?}");
     assert!(check.max_box_error_px < 0.02 && check.max_score_error < 1e-5, "{check:?}");
-    let error = TeacherModel::load(&path, &options(Some(320), Store::All)).unwrap_err().to_string();
+    let error = Detector::load(&path, &options(Some(320), Store::All)).unwrap_err().to_string();
     assert!(error.contains("640 x 640") && error.contains("Leave --imgsz out"), "{error}");
 }

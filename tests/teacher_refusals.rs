@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use logitcache::{
     Error,
-    teacher::{TeacherModel, TeacherOptions},
+    detector::{Detector, DetectorOptions},
     types::Store,
 };
 use proptest::prelude::*;
@@ -15,13 +15,13 @@ fn models() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models")
 }
 
-fn options() -> TeacherOptions {
-    TeacherOptions { imgsz: None, store: Store::All, names: None }
+fn options() -> DetectorOptions {
+    DetectorOptions { imgsz: None, store: Store::All, names: None }
 }
 
 #[track_caller]
 fn refused(name: &str, says: &[&str]) {
-    let error = TeacherModel::load(models().join(name), &options()).unwrap_err();
+    let error = Detector::load(models().join(name), &options()).unwrap_err();
     assert!(matches!(error, Error::Model { .. }), "{error:?}");
     for part in [name].iter().chain(says) {
         assert!(error.to_string().contains(part), "{part:?} is missing in: {error}");
@@ -50,12 +50,12 @@ fn files_that_are_no_models() {
     for (name, bytes, says) in cases {
         let path = dir.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let error = TeacherModel::load(&path, &options()).unwrap_err();
+        let error = Detector::load(&path, &options()).unwrap_err();
         assert!(matches!(error, Error::Model { .. }), "{error:?}");
         assert!(error.to_string().contains(says) && error.to_string().contains(name), "{error}");
     }
-    assert!(matches!(TeacherModel::load(dir.path().join("absent.onnx"), &options()), Err(Error::Io { .. })));
-    let folder = TeacherModel::load(dir.path(), &options()).unwrap_err();
+    assert!(matches!(Detector::load(dir.path().join("absent.onnx"), &options()), Err(Error::Io { .. })));
+    let folder = Detector::load(dir.path(), &options()).unwrap_err();
     assert!(matches!(&folder, Error::Model { .. }) && folder.to_string().contains("no file"), "{folder}");
 }
 
@@ -66,7 +66,7 @@ fn a_file_over_the_limit_is_refused_before_it_is_read() {
     let path = dir.path().join("huge.onnx");
     // Sparse: it takes no room.
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-    let error = TeacherModel::load(&path, &options()).unwrap_err().to_string();
+    let error = Detector::load(&path, &options()).unwrap_err().to_string();
     assert!(error.contains("1099511627776 bytes"), "{error}");
 }
 
@@ -81,14 +81,14 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
-        let _ = TeacherModel::from_bytes("random.onnx", bytes, &options());
+        let _ = Detector::from_bytes("random.onnx", bytes, &options());
     }
 
     #[test]
     fn truncated_models_never_panic_nor_pass(which in 0usize..3, part in 0.0f64..1.0) {
         let mut bytes = fixtures().swap_remove(which);
         bytes.truncate((bytes.len() as f64 * part) as usize);
-        prop_assert!(TeacherModel::from_bytes("cut.onnx", bytes, &options()).is_err());
+        prop_assert!(Detector::from_bytes("cut.onnx", bytes, &options()).is_err());
     }
 
     #[test]
@@ -98,6 +98,6 @@ proptest! {
         for (at, value) in changes {
             bytes[(at * len) as usize] = value;
         }
-        let _ = TeacherModel::from_bytes("changed.onnx", bytes, &options());
+        let _ = Detector::from_bytes("changed.onnx", bytes, &options());
     }
 }

@@ -26,6 +26,8 @@ mod digest;
 mod error;
 mod footer;
 pub mod fsio;
+mod grid;
+mod head;
 mod leftovers;
 mod manifest;
 mod manifest_file;
@@ -47,11 +49,12 @@ pub use checked::{content_digests, for_each_image, part_digests};
 pub use codebook::{Codebook, lower_sides};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use error::{Error, Result};
+pub use grid::{Cell, Grid, Level, expected_bin};
+pub use head::{HeadKind, Places};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
     ARCHIVE_FEATURE, ContentDigests, DETECT, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format,
-    KNOWN_FEATURES, KNOWN_HEADS, KNOWN_TASKS, LabelsState, Manifest, MissingLabels, PartEntry, Places,
-    SettingDifference, Settings, Teacher,
+    KNOWN_FEATURES, KNOWN_TASKS, LabelsState, Manifest, MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
 };
 pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]

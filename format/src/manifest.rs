@@ -2,8 +2,10 @@
 
 use crate::{
     columns::Shape,
+    grid::Grid,
+    head::{HeadKind, Places},
     name_map::NameMap,
-    types::{Failure, LogitType, Profile, Store, Views},
+    types::{Failure, ImageSize, LogitType, Profile, Store, Views},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,25 +22,8 @@ pub const KNOWN_FEATURES: &[&str] = &[ARCHIVE_FEATURE];
 pub const KNOWN_TASKS: &[&str] = &[DETECT];
 /// The task of boxes with classes.
 pub const DETECT: &str = "detect";
-/// The heads that this program understands, and where their predictions stand; a cache of another head is refused.
-pub const KNOWN_HEADS: [(&str, Places); 3] = [
-    // Sigmoid scores; a box from DFL bins, or from what the head gives directly.
-    ("yolov8-dfl", Places::Grid),
-    ("yolov8-direct", Places::Grid),
-    // Sigmoid scores; a box of each query.
-    ("detr-sigmoid", Places::Queries),
-];
 /// The reader feature of a cache whose files are compressed for shipping and cannot be mapped.
 pub const ARCHIVE_FEATURE: &str = "archive";
-
-/// Where the predictions of a head stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Places {
-    /// In the cells of a grid for each stride.
-    Grid,
-    /// They are answers to learned queries, without a place of their own.
-    Queries,
-}
 
 /// `manifest.json`: what the cache holds, how it was made, and the digest of every file of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -126,20 +111,28 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Where the head's predictions stand; `None` for a head that this program does not know.
-    pub fn places(&self) -> Option<Places> {
-        KNOWN_HEADS.iter().find(|(name, _)| *name == self.head).map(|(_, places)| *places)
+    /// The head; `None` where this program does not know it. A manifest that was read has one that is known.
+    pub fn kind(&self) -> Option<HeadKind> {
+        HeadKind::from_name(&self.head)
+    }
+
+    /// Width and height of the model's input.
+    pub fn input(&self) -> ImageSize {
+        ImageSize { width: self.input_width, height: self.input_height }
+    }
+
+    /// Where the head's predictions stand.
+    pub fn places(&self) -> Places {
+        if self.queries > 0 {
+            Places::Queries(self.queries as usize)
+        } else {
+            Places::Grid(Grid::new(self.input(), &self.strides))
+        }
     }
 
     /// Number of predictions before selection: anchors over all strides, or queries.
     pub fn total_anchors(&self) -> u64 {
-        sum(self.strides.iter().map(|&s| self.anchors_of(s))).saturating_add(self.queries.into())
-    }
-
-    /// Number of anchors of one stride: grid cells; sides are multiples of every stride.
-    pub fn anchors_of(&self, stride: u32) -> u64 {
-        let cells = |pixels: u32| u64::from(pixels / stride.max(1));
-        cells(self.input_width) * cells(self.input_height)
+        self.places().count() as u64
     }
 }
 
@@ -379,7 +372,7 @@ impl Manifest {
     /// Which columns the files have and how their values lie.
     pub fn shape(&self) -> Shape {
         Shape {
-            grid: self.teacher.places() == Some(Places::Grid),
+            grid: self.teacher.kind().is_some_and(HeadKind::is_on_grid),
             class_len: self.class_len(),
             dfl_len: self.dfl_len(),
             logits: self.settings.logits,

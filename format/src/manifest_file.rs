@@ -3,10 +3,8 @@
 use super::{
     columns::{MAX_LIST_LEN, MAX_STRIDES, Table},
     digest::{from_hex, sha256, to_hex},
-    manifest::{
-        FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, KNOWN_HEADS, KNOWN_TASKS, Manifest, PartEntry,
-        Places,
-    },
+    head::HeadKind,
+    manifest::{FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, KNOWN_TASKS, Manifest, PartEntry},
 };
 use crate::{
     Error, Result,
@@ -191,7 +189,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
     check_format(path, &opening.format)?;
     let kind: Kind = serde_json::from_slice(bytes).map_err(not_one)?;
     check_known(path, "task", &kind.task, KNOWN_TASKS.iter().copied())?;
-    check_known(path, "head", &kind.teacher.head, KNOWN_HEADS.iter().map(|(name, _)| *name))?;
+    check_known(path, "head", &kind.teacher.head, HeadKind::ALL.into_iter().map(HeadKind::as_str))?;
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(not_one)?;
     check_content(&manifest).map_err(|found| damaged(path, found))?;
     Ok(manifest)
@@ -284,12 +282,12 @@ fn check_content(m: &Manifest) -> Result<(), String> {
     }
     // A cell that is cut off at the edge has no place in a head: sides are multiples of every stride.
     let divides = |s: u32| s > 0 && t.input_width.is_multiple_of(s) && t.input_height.is_multiple_of(s);
-    let places_fit = match t.places() {
-        Some(Places::Grid) => {
+    let places_fit = match t.kind().map(HeadKind::is_on_grid) {
+        Some(true) => {
             let count_fits = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES;
             count_fits && t.strides.iter().all(|&s| divides(s)) && t.queries == 0
         }
-        Some(Places::Queries) => t.strides.is_empty() && t.queries > 0 && t.reg_max == 0,
+        Some(false) => t.strides.is_empty() && t.queries > 0 && t.reg_max == 0,
         None => false,
     };
     if !places_fit || t.total_anchors() > i32::MAX as u64 {

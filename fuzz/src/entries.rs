@@ -7,14 +7,14 @@ use logitcache::{
     cache::{CacheReader, Manifest, part_digests, verify},
     cli,
     dataset::{DataSource, Dataset, Truth},
-    eval::{DetectorOptions, NmsOptions},
+    detector::{
+        Detector, DetectorOptions, Provider,
+        onnx::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto},
+    },
+    eval::{InferenceOptions, NmsOptions},
     fuzzing, inspect,
     preprocess::{DecodeError, DecodeLimits, decode, size_of},
     report::{Report, ReportOptions},
-    teacher::{
-        Provider, TeacherModel, TeacherOptions,
-        onnx_proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto},
-    },
     types::{ImageSize, Store},
 };
 use prost::Message;
@@ -177,11 +177,11 @@ fn look_at_labels(dataset: &Dataset) {
 /// An ONNX file: its head is found, or it is refused.
 pub fn onnx(bytes: &[u8]) {
     for (imgsz, store) in [(None, Store::All), (Some(64), Store::Cls)] {
-        let options = TeacherOptions { imgsz, store, names: None };
-        match TeacherModel::from_bytes("model.onnx", bytes.to_vec(), &options) {
+        let options = DetectorOptions { imgsz, store, names: None };
+        match Detector::from_bytes("model.onnx", bytes.to_vec(), &options) {
             Ok(model) => {
                 assert_eq!(model.class_names.len(), model.head.num_classes);
-                assert!(model.head.num_anchors > 0 && (store == Store::Cls || model.head.reg_max.is_some()));
+                assert!(model.head.num_places() > 0 && (store == Store::Cls || model.head.reg_max() > 0));
                 let _ = model.num_parameters();
                 fuzzing::edit_teacher(&model);
             }
@@ -224,7 +224,7 @@ pub fn run_folder(bytes: &[u8]) {
         split: None,
         run_models: false,
         max_pictures: 0,
-        detector: DetectorOptions {
+        detector: InferenceOptions {
             model: PathBuf::new(),
             names: None,
             imgsz: None,

@@ -27,7 +27,7 @@ fn read(name: &str, bytes: &[u8]) {
     fs::write(&path, bytes).expect("a temporary file");
     match load(&path, Some(3), 0) {
         Ok(start) => {
-            assert_eq!(start.state.architecture().num_classes, 3);
+            assert_eq!(start.state.net().num_classes, 3);
             assert!(start.state.iter().all(|(_, values)| values.as_f32().iter().all(|value| value.is_finite())));
         }
         Err(error) => {

@@ -7,9 +7,10 @@
 use super::ciou::ciou_with_gradient;
 use crate::{
     augment::Scene,
-    cache::{ImageView, decode_f32, decode_i32},
+    cache::{Grid, HeadKind, ImageView},
+    detector::{HeadSpec, HeadView},
     preprocess::LetterboxPlan,
-    teacher::{BoxSource, Grid, HeadView, sigmoid},
+    targets::{Anchors, TeacherBatch},
     types::BoxXyxyPx,
 };
 
@@ -47,8 +48,10 @@ impl Term {
 }
 
 /// The outputs of a head for one image, anchors as rows.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HeadRows {
+    /// What the logits mean.
+    pub kind: HeadKind,
     /// C.
     pub class_len: usize,
     /// 4 x reg_max; 0 where the head has no DFL.
@@ -60,16 +63,15 @@ pub struct HeadRows {
 }
 
 impl HeadRows {
-    /// From a head's outputs as the network gives them. `num_anchors` divides their lengths.
-    pub fn new(head: &HeadView<'_>, num_anchors: usize) -> Self {
-        let dfl: &[f32] = match head.boxes {
-            BoxSource::Dfl(logits) => logits,
-            BoxSource::DecodedXywh(_) => &[],
-        };
+    /// From a head's outputs as the network gives them.
+    pub fn new(head: &HeadView<'_>) -> Self {
+        let (spec, dfl) = (head.spec(), head.dfl_logits().unwrap_or_default());
+        let num_anchors = spec.num_places();
         Self {
-            class_len: head.class_logits.len() / num_anchors.max(1),
+            kind: spec.kind,
+            class_len: spec.num_classes,
             dfl_len: dfl.len() / num_anchors.max(1),
-            class_logits: transposed(head.class_logits, num_anchors),
+            class_logits: transposed(head.class_logits(), num_anchors),
             dfl_logits: transposed(dfl, num_anchors),
         }
     }
@@ -96,7 +98,7 @@ fn transposed(values: &[f32], n: usize) -> Vec<f32> {
 #[derive(Debug, Clone)]
 pub struct Student {
     rows: HeadRows,
-    /// `[A, C]` sigmoid of the logits.
+    /// `[A, C]` probabilities of the classes.
     prob: Vec<f32>,
     /// `[A, C]` `ln(1 + e^x)`.
     softplus: Vec<f32>,
@@ -105,21 +107,25 @@ pub struct Student {
 impl Student {
     /// Of these logits.
     pub fn new(rows: HeadRows) -> Self {
-        let prob = rows.class_logits.iter().map(|&x| sigmoid(x)).collect();
+        let prob = rows.class_logits.iter().map(|&x| rows.kind.probability(x)).collect();
         let softplus = rows.class_logits.iter().map(|&x| softplus(x)).collect();
         Self { rows, prob, softplus }
     }
 
     /// A student as YOLOv8 initialises it: every class logit `ln(5 / C / (640 / stride)^2)`, all bins alike
     /// (`Detect.bias_init`, Ultralytics 8.4.190).
-    pub fn untrained(grid: &Grid, class_len: usize, dfl_len: usize) -> Self {
-        let logit = |stride: u32| (5.0 / class_len as f64 / (640.0 / f64::from(stride)).powi(2)).ln() as f32;
-        let anchors = 0..grid.num_anchors();
+    pub fn untrained(head: &HeadSpec) -> Self {
+        let (class_len, dfl_len) = (head.num_classes, 4 * head.reg_max());
+        let logit = |place: usize| {
+            let stride = f64::from(head.stride_at(place).unwrap_or(1));
+            (5.0 / class_len as f64 / (640.0 / stride).powi(2)).ln() as f32
+        };
         Self::new(HeadRows {
+            kind: head.kind,
             class_len,
             dfl_len,
-            class_logits: anchors.clone().flat_map(|a| vec![logit(grid.cell(a).stride); class_len]).collect(),
-            dfl_logits: vec![1.0; grid.num_anchors() * dfl_len],
+            class_logits: (0..head.num_places()).flat_map(|place| vec![logit(place); class_len]).collect(),
+            dfl_logits: vec![1.0; head.num_places() * dfl_len],
         })
     }
 
@@ -135,8 +141,10 @@ fn softplus(x: f32) -> f32 {
 }
 
 /// What the student is compared with on one image.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
+    /// What the class logits mean.
+    pub kind: HeadKind,
     /// `[n]` the anchors that have a target, increasing.
     pub anchors: Vec<usize>,
     /// `[n]` their weights: the teacher's highest class probability.
@@ -158,15 +166,14 @@ impl Targets {
     /// If head, rows and grid are of different sizes.
     pub fn live(head: &HeadView<'_>, rows: &HeadRows, grid: &Grid) -> Self {
         let n = grid.num_anchors();
-        let best = |row: &[f32]| sigmoid(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let best = |row: &[f32]| rows.kind.probability(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         Self {
+            kind: rows.kind,
             anchors: (0..n).collect(),
             weights: rows.class_logits.chunks_exact(rows.class_len).map(best).collect(),
             class_logits: rows.class_logits.clone(),
             dfl_logits: rows.dfl_logits.clone(),
-            boxes_xyxy_cells: (0..n)
-                .map(|a| in_cells(head.boxes.decode(a, n, grid.cell(a)), grid.cell(a).stride))
-                .collect(),
+            boxes_xyxy_cells: (0..n).map(|a| in_cells(head.box_xyxy_input_px(a), grid.cell(a).stride)).collect(),
             floor_prob: 0.0,
         }
     }
@@ -177,6 +184,7 @@ impl Targets {
         let (classes, bins) = (self.class_logits.len() / n, self.dfl_logits.len() / n);
         let rows = |values: &[f32], len: usize| anchors.iter().flat_map(|&a| row(values, len, a).to_vec()).collect();
         Self {
+            kind: self.kind,
             anchors: anchors.to_vec(),
             weights: anchors.iter().map(|&a| self.weights[a]).collect(),
             class_logits: rows(&self.class_logits, classes),
@@ -186,43 +194,43 @@ impl Targets {
         }
     }
 
-    /// What a cache holds of the image, as `train` uses it.
-    ///
-    /// # Errors
-    /// In words, where an anchor is not one of the grid.
-    pub fn cached(view: &ImageView<'_>, plan: &LetterboxPlan, grid: &Grid) -> Result<Self, String> {
+    /// What a cache holds of the image, as `train` uses it ([`crate::targets`]).
+    pub fn cached(view: &ImageView<'_>, plan: &LetterboxPlan, anchors: &Anchors, kind: HeadKind) -> Self {
         let columns = &view.predictions;
-        let anchor = |a: i32| {
-            usize::try_from(a).ok().filter(|a| *a < grid.num_anchors()).ok_or_else(|| format!("there is no anchor {a}"))
-        };
-        let anchors = decode_i32(columns.anchors).map(anchor).collect::<Result<Vec<_>, _>>()?;
-        let dfl_logits = columns.dfl_logits.unwrap_or_default().to_f32();
-        let mut bins = dfl_logits.chunks_exact(columns.dfl_len.max(1));
         let scene = Scene::of_view(&view.change, 0, plan.input);
-        let boxes = anchors.iter().zip(columns.boxes_xyxy_px()).map(|(&a, b)| {
-            let cell = grid.cell(a);
-            // As `train` does: of a box that was clipped to the image, the bins say the whole; others are brought to the view.
-            let b = match bins.next() {
-                Some(row) if !b.is_within(view.size) => BoxSource::Dfl(row).decode(0, 1, cell),
-                _ => in_view(&scene, plan.to_input(b)),
-            };
-            in_cells(b, cell.stride)
-        });
-        let boxes_xyxy_cells = boxes.collect();
-        Ok(Self {
-            boxes_xyxy_cells,
-            anchors,
-            weights: decode_f32(columns.scores).collect(),
-            class_logits: columns.all_class_logits(),
-            dfl_logits,
-            floor_prob: view.dropped_mean_prob,
-        })
+        let mut batch = TeacherBatch::default();
+        batch.start(1, columns.class_len, columns.dfl_len, anchors.grid().num_anchors());
+        for tile in &scene.tiles {
+            batch.push_view(0, &scene, tile, view, plan, anchors);
+        }
+        Self { floor_prob: view.dropped_mean_prob, ..Self::of_row(&batch, 0, anchors.grid(), kind) }
     }
-}
 
-/// A box of the letterboxed picture in pixels of the view.
-fn in_view(scene: &Scene, b: BoxXyxyPx) -> BoxXyxyPx {
-    scene.tiles.first().map_or(b, |tile| scene.place(tile, b))
+    /// One image of a batch, its anchors in increasing order; without a target for the other anchors.
+    ///
+    /// # Panics
+    /// If an anchor of the batch is none of the grid's.
+    pub fn of_row(batch: &TeacherBatch, row: usize, grid: &Grid, kind: HeadKind) -> Self {
+        let mut places: Vec<usize> = (0..batch.len()).filter(|&i| batch.batch_index[i] == row as i64).collect();
+        places.sort_by_key(|&i| batch.anchor[i]);
+        let anchor = |i: usize| batch.anchor[i] as usize;
+        let rows = |values: &[f32], len: usize| -> Vec<f32> {
+            places.iter().flat_map(|&i| values[i * len..(i + 1) * len].to_vec()).collect()
+        };
+        let boxes = batch.boxes_xyxy_input_px.as_chunks::<4>().0;
+        Self {
+            kind,
+            anchors: places.iter().map(|&i| anchor(i)).collect(),
+            weights: places.iter().map(|&i| batch.score[i]).collect(),
+            class_logits: rows(&batch.class_logits, batch.num_classes),
+            dfl_logits: batch.dfl_logits.as_ref().map(|logits| rows(logits, batch.dfl_len)).unwrap_or_default(),
+            boxes_xyxy_cells: places
+                .iter()
+                .map(|&i| boxes[i].map(|v| v / grid.cell(anchor(i)).stride as f32))
+                .collect(),
+            floor_prob: 0.0,
+        }
+    }
 }
 
 fn in_cells(b: BoxXyxyPx, stride: u32) -> [f32; 4] {
@@ -280,7 +288,7 @@ pub fn gradient(
             let mut dropped = vec![true; rows.num_anchors()];
             for (i, &a) in targets.anchors.iter().enumerate() {
                 dropped[a] = false;
-                let target = row(&targets.class_logits, len, i).iter().map(|&t| sigmoid(t));
+                let target = row(&targets.class_logits, len, i).iter().map(|&t| targets.kind.probability(t));
                 student.binary(term, a, target, row_mut(out, len, a));
             }
             for a in (0..dropped.len()).filter(|&a| dropped[a]) {
@@ -425,11 +433,14 @@ impl Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{cache::Places, detector::BoxRule, types::ImageSize};
 
     const CLASSES: usize = 3;
 
+    const KIND: HeadKind = HeadKind::Yolov8Dfl;
+
     fn grid() -> Grid {
-        Grid::new(32, 32, &[8, 16, 32])
+        Grid::new(ImageSize { width: 32, height: 32 }, &[8, 16, 32])
     }
 
     fn wave(n: usize, step: f32, size: f32) -> Vec<f32> {
@@ -439,6 +450,7 @@ mod tests {
     fn student() -> Student {
         let n = grid().num_anchors();
         Student::new(HeadRows {
+            kind: KIND,
             class_len: CLASSES,
             dfl_len: 64,
             class_logits: wave(n * CLASSES, 0.7, 3.0),
@@ -450,6 +462,7 @@ mod tests {
         let anchors = vec![1, 4, 17, 20];
         let n = anchors.len();
         Targets {
+            kind: KIND,
             weights: vec![0.9, 0.05, 0.4, 0.6],
             class_logits: wave(n * CLASSES, 2.1, 4.0),
             dfl_logits: wave(n * 64, 0.4, 3.0),
@@ -492,7 +505,7 @@ mod tests {
                         (0..4).map(|k| kl(&bins.0[k * 16..][..16], &bins.1[k * 16..][..16])).sum::<f64>() / 4.0
                     }
                     Term::Bce | Term::Bckd => {
-                        class.0.iter().zip(class.1).map(|(&s, &t)| binary(s, f64::from(sigmoid(t)))).sum()
+                        class.0.iter().zip(class.1).map(|(&s, &t)| binary(s, f64::from(KIND.probability(t)))).sum()
                     }
                     Term::Box => {
                         let cell = grid.cell(a);
@@ -563,8 +576,13 @@ mod tests {
     fn rows_are_the_transposed_head() {
         let class: Vec<f32> = (0..6).map(|v| v as f32).collect();
         let boxes = vec![0.0; 12];
-        let head = HeadView { class_logits: &class, boxes: BoxSource::DecodedXywh(&boxes) };
-        let rows = HeadRows::new(&head, 3);
+        let spec = HeadSpec {
+            kind: HeadKind::Yolov8Direct,
+            num_classes: 2,
+            boxes: BoxRule::CentreSizePx,
+            places: Places::Queries(3),
+        };
+        let rows = HeadRows::new(&HeadView::new(&spec, &class, &boxes).unwrap());
         assert_eq!((rows.class_len, rows.dfl_len, rows.num_anchors()), (2, 0, 3));
         assert_eq!(rows.class_logits, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     }

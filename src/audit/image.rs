@@ -3,9 +3,10 @@
 use super::gradient::{Agreement, HeadRows, Student, Targets, Term, gradient};
 use crate::{
     cache::{CacheReader, Codebook, ImageView, Settings, decode_f16, lower_sides},
+    detector::{DetectorSession, HeadView},
     pipeline::{Outcome, Prepared, Worker, changed_since},
     preprocess::LetterboxPlan,
-    teacher::{Grid, HeadOutputs, TeacherSession, sigmoid},
+    targets::Anchors,
     types::{Failure, FailureStage},
 };
 use half::f16;
@@ -141,13 +142,13 @@ pub enum StudentSource {
     /// The same stand-in for every image.
     StandIn(Box<Student>),
     /// A student's own outputs.
-    Model(Box<TeacherSession>),
+    Model(Box<DetectorSession>),
 }
 
 /// Runs the teacher (and the student) and compares; owned by one thread.
 pub struct AuditWorker<'a> {
     /// Runs the teacher.
-    pub teacher: TeacherSession,
+    pub teacher: DetectorSession,
     /// Gives the student's logits.
     pub student: StudentSource,
     /// Images per run of the teacher.
@@ -157,7 +158,7 @@ pub struct AuditWorker<'a> {
     /// Image ids in the cache, by position in the sample.
     pub image_ids: &'a [i64],
     /// The teacher's anchors.
-    pub grid: &'a Grid,
+    pub anchors: &'a Anchors,
     /// T of the softmax terms.
     pub temperature: f64,
     /// Whether the programs are those that made the cache: then a difference between values is a fault.
@@ -168,7 +169,7 @@ impl Worker for AuditWorker<'_> {
     type Output = Box<ImageAudit>;
 
     fn run(&mut self, pixels: &[f32], images: Vec<Outcome<Prepared>>) -> Vec<Outcome<Self::Output>> {
-        let Self { teacher, student, batch, reader, image_ids, grid, temperature, same_programs } = self;
+        let Self { teacher, student, batch, reader, image_ids, anchors, temperature, same_programs } = self;
         let settings = &reader.manifest().settings;
         let per_image = pixels.len() / *batch;
         let heads = teacher.run(*batch, pixels);
@@ -180,23 +181,18 @@ impl Worker for AuditWorker<'_> {
                 stage: FailureStage::Teacher,
                 reason,
             };
-            let heads = heads.as_ref().map_err(|e| fail(e.to_string()))?;
+            let head = heads.as_ref().map_err(ToString::to_string).and_then(|heads| heads.view(i)).map_err(fail)?;
             let at = usize::try_from(image.image_id).unwrap_or(usize::MAX);
             let view = image_ids.get(at).map(|&id| reader.image(id, 0)).transpose().map_err(|e| fail(e.to_string()))?;
             let view = view.flatten().ok_or_else(|| fail("it is not in the cache".to_owned()))?;
+            let comparison = Comparison { anchors, settings, temperature: *temperature, same_programs: *same_programs };
             let live = match &mut *student {
-                StudentSource::StandIn(student) => {
-                    let comparison =
-                        Comparison { grid, settings, temperature: *temperature, same_programs: *same_programs };
-                    comparison.of_image(&view, &image, heads, i, student)
-                }
+                StudentSource::StandIn(student) => comparison.of_image(&view, &image, head, student),
                 StudentSource::Model(session) => {
                     let own = session.run(1, &pixels[i * per_image..(i + 1) * per_image]);
-                    let own = own.map_err(|e| fail(format!("the student: {e}")))?;
-                    let rows = HeadRows::new(&own.view(0), grid.num_anchors());
-                    let comparison =
-                        Comparison { grid, settings, temperature: *temperature, same_programs: *same_programs };
-                    comparison.of_image(&view, &image, heads, i, &Student::new(rows))
+                    let own = own.map_err(|e| e.to_string()).and_then(|own| own.view(0).map(|own| HeadRows::new(&own)));
+                    let rows = own.map_err(|e| fail(format!("the student: {e}")))?;
+                    comparison.of_image(&view, &image, head, &Student::new(rows))
                 }
             };
             live.map(Box::new).map_err(fail)
@@ -206,7 +202,7 @@ impl Worker for AuditWorker<'_> {
 }
 
 struct Comparison<'a> {
-    grid: &'a Grid,
+    anchors: &'a Anchors,
     settings: &'a Settings,
     temperature: f64,
     same_programs: bool,
@@ -217,17 +213,15 @@ impl Comparison<'_> {
         &self,
         view: &ImageView<'_>,
         image: &Prepared,
-        heads: &HeadOutputs<'_>,
-        i: usize,
+        head: HeadView<'_>,
         student: &Student,
     ) -> Result<ImageAudit, String> {
-        let head = heads.view(i);
-        let rows = HeadRows::new(&head, self.grid.num_anchors());
+        let rows = HeadRows::new(&head);
         if !rows.class_logits.iter().chain(&rows.dfl_logits).all(|v| v.is_finite()) {
             return Err("the teacher gave logits that are not finite".to_owned());
         }
-        let live = Targets::live(&head, &rows, self.grid);
-        let cached = Targets::cached(view, &image.plan, self.grid)?;
+        let live = Targets::live(&head, &rows, self.anchors.grid());
+        let cached = Targets::cached(view, &image.plan, self.anchors, rows.kind);
         let (drift, worst) = self.drift(view, &image.plan, &cached, &live);
         let dropped = dropped(&rows, &live, &cached);
         Ok(ImageAudit {
@@ -257,9 +251,11 @@ impl Comparison<'_> {
         let terms = Term::ALL.into_iter().filter(known);
         terms
             .map(|term| {
-                let live_weight = gradient(term, student, live, self.grid, self.temperature, &mut from_teacher);
+                let live_weight =
+                    gradient(term, student, live, self.anchors.grid(), self.temperature, &mut from_teacher);
                 let mut beside_live = |targets: &Targets| {
-                    let weight = gradient(term, student, targets, self.grid, self.temperature, &mut from_cache);
+                    let weight =
+                        gradient(term, student, targets, self.anchors.grid(), self.temperature, &mut from_cache);
                     Agreement::new((&from_cache, weight), (&from_teacher, live_weight))
                 };
                 let cosine_of_kept = beside_live(&kept).cosine();
@@ -272,7 +268,7 @@ impl Comparison<'_> {
 
     fn cut_by(&self, view: &ImageView<'_>, cached: &Targets) -> Option<Limit> {
         let kept = cached.anchors.len();
-        if kept == self.grid.num_anchors() {
+        if kept == self.anchors.grid().num_anchors() {
             return None;
         }
         Some(if kept >= self.settings.top_k as usize {
@@ -314,7 +310,7 @@ impl Comparison<'_> {
             }
             let row = dfl_logits.get(i * dfl_len..(i + 1) * dfl_len).unwrap_or_default();
             drift.logits(row, bins.into_iter(), dfl_book);
-            let stride = self.grid.cell(a).stride as f32;
+            let stride = self.anchors.grid().cell(a).stride as f32;
             let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);
             let now = plan.to_image(crate::types::BoxXyxyPx { x1, y1, x2, y2 });
             let edges =
@@ -411,7 +407,7 @@ fn dropped(rows: &HeadRows, live: &Targets, cached: &Targets) -> Dropped {
     let kept = is_kept(cached, live.anchors.len());
     let mut sums = Dropped::default();
     for ((row, &score), kept) in rows.class_logits.chunks_exact(rows.class_len).zip(&live.weights).zip(kept) {
-        let prob: f64 = row.iter().map(|&x| f64::from(sigmoid(x))).sum();
+        let prob: f64 = row.iter().map(|&x| f64::from(rows.kind.probability(x))).sum();
         sums.prob_all += prob;
         sums.score_all += f64::from(score);
         if !kept {

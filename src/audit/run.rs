@@ -10,9 +10,10 @@ use crate::{
     augment::Views,
     cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
     dataset::{DataSource, Dataset, Sample, paths, refuse_if_moved},
+    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, SessionOptions},
     pipeline::{self, ImageSource},
-    preprocess::{self, LETTERBOX_RULE, NORMALISATION},
-    teacher::{self, Grid, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession},
+    preprocess,
+    targets::Anchors,
     types::Store,
 };
 use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
@@ -46,11 +47,11 @@ pub struct AuditOptions {
 pub struct Audit {
     options: AuditOptions,
     reader: CacheReader,
-    model: TeacherModel,
-    sessions: Vec<TeacherSession>,
+    model: Detector,
+    sessions: Vec<DetectorSession>,
     students: Vec<StudentSource>,
     batch: usize,
-    grid: Grid,
+    anchors: Anchors,
     /// What to compare: pictures and their ids in the cache, side by side.
     samples: Vec<Sample>,
     image_ids: Vec<i64>,
@@ -67,19 +68,31 @@ impl Audit {
     pub fn prepare(mut options: AuditOptions) -> Result<Self> {
         options.jobs = pipeline::useful_jobs(options.jobs);
         let reader = CacheReader::open(&options.cache)?;
-        let runtime = teacher::runtime::init(options.ort_lib.as_deref())?;
+        let runtime = detector::runtime::init(options.ort_lib.as_deref())?;
         let manifest = reader.manifest();
         let model = load(manifest, &options.teacher, "teacher")?;
         let findings = teacher_findings(manifest, &model);
         let batch = pipeline::batch_size(&model, options.provider, None)?;
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
         let (samples, image_ids) = samples(&reader, &options)?;
-        let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
+        let anchors = anchors_of(&model)?;
         let (_, sessions) = pipeline::start_sessions(&model, options.provider, options.jobs)?;
-        let students = students(manifest, &options, &grid, sessions.len())?;
+        let students = students(manifest, &options, &model, sessions.len())?;
         let runtime = format!("onnxruntime {}", runtime.version);
         let audited_by = programs(&runtime, options.provider.as_str(), preprocess::DECODER);
-        Ok(Self { reader, model, sessions, students, batch, grid, samples, image_ids, audited_by, findings, options })
+        Ok(Self {
+            reader,
+            model,
+            sessions,
+            students,
+            batch,
+            anchors,
+            samples,
+            image_ids,
+            audited_by,
+            findings,
+            options,
+        })
     }
 
     /// Images that will be compared.
@@ -92,8 +105,19 @@ impl Audit {
     /// # Errors
     /// [`Error::Interrupted`] once `stop` is raised; [`Error::Runtime`] where threads cannot be had.
     pub fn run(self, stop: &AtomicBool, mut on_image: impl FnMut(bool)) -> Result<AuditReport> {
-        let Self { options, reader, model, sessions, students, batch, grid, samples, image_ids, audited_by, findings } =
-            self;
+        let Self {
+            options,
+            reader,
+            model,
+            sessions,
+            students,
+            batch,
+            anchors,
+            samples,
+            image_ids,
+            audited_by,
+            findings,
+        } = self;
         let settings = &reader.manifest().settings;
         let cached_by = programs(&settings.runtime, &settings.provider, &settings.decoder);
         // Another teacher's values are expected to differ: one finding says so, not one per image.
@@ -104,7 +128,7 @@ impl Audit {
             batch,
             reader: &reader,
             image_ids: &image_ids,
-            grid: &grid,
+            anchors: &anchors,
             temperature: options.temperature,
             same_programs,
         });
@@ -164,25 +188,20 @@ fn programs(runtime: &str, provider: &str, decoder: &str) -> String {
 }
 
 /// A model at the cache's size, with the cache's head.
-fn load(manifest: &Manifest, path: &std::path::Path, role: &str) -> Result<TeacherModel> {
+fn load(manifest: &Manifest, path: &std::path::Path, role: &str) -> Result<Detector> {
     let cached = &manifest.teacher;
     let square = (cached.input_width == cached.input_height).then_some(cached.input_width);
     let names = Some(cached.class_names.clone());
     let remedy = format!("Name the {role} that belongs to the cache (its teacher was {}).", cached.file_name);
-    let model = TeacherModel::load(path, &TeacherOptions { imgsz: square, store: Store::Cls, names });
+    let model = Detector::load(path, &DetectorOptions { imgsz: square, store: Store::Cls, names });
     let model = model.map_err(|error| match error {
         Error::Model { path, found, .. } => {
             Error::Model { path, found: format!("this cannot be the {role}: {found}"), remedy: remedy.clone() }
         }
         other => other,
     })?;
-    let now = (
-        model.head.num_classes,
-        model.head.reg_max.unwrap_or(0),
-        &model.head.strides,
-        model.input.width,
-        model.input.height,
-    );
+    let strides = model.head.strides();
+    let now = (model.head.num_classes, model.head.reg_max(), &strides, model.input.width, model.input.height);
     let then = (
         cached.num_classes as usize,
         cached.reg_max as usize,
@@ -203,7 +222,7 @@ fn load(manifest: &Manifest, path: &std::path::Path, role: &str) -> Result<Teach
 }
 
 /// What says that the cache is of another teacher.
-fn teacher_findings(manifest: &Manifest, model: &TeacherModel) -> Vec<String> {
+fn teacher_findings(manifest: &Manifest, model: &Detector) -> Vec<String> {
     let cached = &manifest.teacher;
     let mut findings = Vec::new();
     let digest = to_hex(&model.sha256);
@@ -215,8 +234,9 @@ fn teacher_findings(manifest: &Manifest, model: &TeacherModel) -> Vec<String> {
             cached.sha256
         ));
     }
+    let rule = model.input_rule;
     for (what, then, now) in
-        [("letterbox", &cached.letterbox, LETTERBOX_RULE), ("normalisation", &cached.normalisation, NORMALISATION)]
+        [("letterbox", &cached.letterbox, rule.letterbox), ("normalisation", &cached.normalisation, rule.normalisation)]
     {
         if then != now {
             findings.push(format!("the {what} has changed: {then:?} in the cache, {now:?} now"));
@@ -225,16 +245,28 @@ fn teacher_findings(manifest: &Manifest, model: &TeacherModel) -> Vec<String> {
     findings
 }
 
-fn students(manifest: &Manifest, options: &AuditOptions, grid: &Grid, count: usize) -> Result<Vec<StudentSource>> {
-    let cached = &manifest.teacher;
+fn students(
+    manifest: &Manifest,
+    options: &AuditOptions,
+    teacher: &Detector,
+    count: usize,
+) -> Result<Vec<StudentSource>> {
     let Some(path) = &options.student else {
-        let student = Student::untrained(grid, cached.num_classes as usize, 4 * cached.reg_max as usize);
+        let student = Student::untrained(&teacher.head);
         return Ok((0..count).map(|_| StudentSource::StandIn(Box::new(student.clone()))).collect());
     };
     let model = load(manifest, path, "student")?;
     let session = SessionOptions { provider: options.provider, intra_threads: 1 };
     model.self_check(&session)?;
-    (0..count).map(|_| Ok(StudentSource::Model(Box::new(TeacherSession::new(&model, &session)?)))).collect()
+    (0..count).map(|_| Ok(StudentSource::Model(Box::new(DetectorSession::new(&model, &session)?)))).collect()
+}
+
+/// The anchors of a head that stands on a grid: the losses of a student without one are not known.
+fn anchors_of(model: &Detector) -> Result<Anchors> {
+    model.head.places.grid().cloned().map(Anchors::new).ok_or_else(|| Error::Mismatch {
+        found: format!("{} has a head of queries, which have no place on a student's grid", model.path.display()),
+        remedy: "Audit a cache whose teacher has anchors.".into(),
+    })
 }
 
 /// The images to compare, spread evenly over the cache, and where their pictures are.

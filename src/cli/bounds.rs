@@ -3,7 +3,7 @@
 use crate::{
     augment::Views,
     dataset::synth::SynthConfig,
-    teacher::{MAX_BATCH, MAX_SIZE},
+    detector::{MAX_BATCH, MAX_SIZE},
 };
 use std::{
     num::{NonZeroU32, NonZeroUsize, ParseFloatError},

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     Error, Result,
     augment::{Views, with_views},
-    build::{Build, BuildOptions, BuildReport},
     dataset::{DataSource, NameMap},
     eval::TeacherSight,
+    teach::{Build, BuildOptions, BuildReport},
     text,
     types::{LogitType, Profile},
     words::counted,

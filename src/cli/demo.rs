@@ -1,7 +1,8 @@
 //! `logitcache demo`: the whole way on drawn pictures. Each step is a command of this program, shown before it runs.
 
+use super::embedded::EMBEDDED;
 use super::{Status, args::DemoArgs, handover, output, print, stop_on_ctrl_c};
-use crate::{Error, Result, fsio, outputs, teacher::EMBEDDED};
+use crate::{Error, Result, fsio, outputs};
 use std::{
     env,
     ffi::{OsStr, OsString},

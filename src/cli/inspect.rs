@@ -151,7 +151,8 @@ fn show_image(image: &ImageSummary) -> String {
         .take(ROWS_SHOWN)
         .map(|p| {
             let others: Vec<_> = p.runners_up.iter().map(|c| format!("{} {:.3}", c.class, c.prob)).collect();
-            let mut row = vec![p.anchor.to_string(), p.stride.to_string(), format!("{:.3}", p.score), p.class.clone()];
+            let stride = p.stride.map_or_else(|| "-".to_owned(), |stride| stride.to_string());
+            let mut row = vec![p.anchor.to_string(), stride, format!("{:.3}", p.score), p.class.clone()];
             row.extend(corners(&p.box_xyxy_px));
             row.push(others.join(", "));
             row

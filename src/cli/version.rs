@@ -1,7 +1,7 @@
 //! `logitcache --version`: the program and the libraries that it finds. `-V` gives the version alone.
 
 use super::handover;
-use crate::teacher::runtime;
+use crate::detector::runtime;
 use std::process::{Command, Stdio};
 
 /// "logitcache 0.1.0", then a line for ONNX Runtime and one for the trainer; what is missing is told as missing.

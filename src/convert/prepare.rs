@@ -3,13 +3,13 @@
 use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
-    build::refuse_foreign_files,
     cache::{
         self, DatasetInfo, Manifest, PartEntry,
         columns::{self, RowBytes},
     },
     dataset::paths,
     fsio::{self, Lock},
+    teach::refuse_foreign_files,
     types::Profile,
 };
 use indicatif::HumanBytes;

@@ -3,7 +3,7 @@
 use super::bootstrap::quantile;
 use crate::{
     Error, Result,
-    teacher::{BatchSize, Provider, SessionOptions, TeacherModel, TeacherSession},
+    detector::{BatchSize, Detector, DetectorSession, Provider, SessionOptions},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,9 +29,9 @@ pub struct Latency {
 /// time is shared out over them. A GPU has no threads to choose.
 ///
 /// # Errors
-/// As [`TeacherSession::new`]; [`Error::Model`] where a run fails.
+/// As [`DetectorSession::new`]; [`Error::Model`] where a run fails.
 pub fn latency(
-    model: &TeacherModel,
+    model: &Detector,
     provider: Provider,
     pixels: &[f32],
     all_threads: NonZeroUsize,
@@ -46,7 +46,7 @@ pub fn latency(
         Provider::Cuda | Provider::Tensorrt => BTreeSet::from([1]),
     };
     let of_threads = |threads| {
-        let mut session = TeacherSession::new(model, &SessionOptions { provider, intra_threads: threads })?;
+        let mut session = DetectorSession::new(model, &SessionOptions { provider, intra_threads: threads })?;
         let mut run = || {
             let started = Instant::now();
             session.run(1, pixels).map_err(|error| Error::Model {

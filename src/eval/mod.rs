@@ -1,7 +1,7 @@
 //! What a detector is worth: detections from raw head outputs, scores against the ground truth.
 //!
 //! [`detect`] decodes one image's head outputs and suppresses doubles, exactly as Ultralytics does; it needs no ONNX Runtime, so a
-//! student in training is judged by the same code as a finished file. [`Detector`] runs an ONNX file over images through the pipeline that
+//! student in training is judged by the same code as a finished file. [`Inference`] runs an ONNX file over images through the pipeline that
 //! `build` uses. [`score`] holds detections against the truth, [`compare`] two models against chance, and [`Eval`] does all of it for
 //! several models on one data set. [`TeacherSight`] says what a cache tells of its teacher.
 
@@ -12,7 +12,7 @@ mod calibration;
 mod coco;
 mod confidence;
 mod curves;
-mod detector;
+mod inference;
 mod latency;
 mod matches;
 mod nms;
@@ -26,7 +26,7 @@ pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
 pub use cached::{Quantiles, TeacherSight, evenly, scored_image, teacher_boxes};
 pub use calibration::{Calibration, ScoreBin};
 pub use curves::PrecisionRecall;
-pub use detector::{DetectedImage, Detector, DetectorOptions};
+pub use inference::{DetectedImage, Inference, InferenceOptions};
 pub use latency::{Latency, latency};
 pub use matches::Matches;
 pub use nms::{NmsOptions, detect, suppress};

@@ -5,8 +5,8 @@
 //! offset.
 
 use crate::{
+    detector::{ClassScore, HeadView},
     preprocess::LetterboxPlan,
-    teacher::{Grid, HeadView, sigmoid},
     types::{BoxXyxyPx, Detection},
 };
 
@@ -15,9 +15,6 @@ const MAX_CANDIDATES: usize = 30_000;
 
 /// Classes are kept apart by moving the boxes of class `c` by `c` times this many pixels (`max_wh`).
 const CLASS_OFFSET_PX: f32 = 7680.0;
-
-/// How much lower than the threshold's logit a logit may be and still have its probability compared: far more than any rounding.
-const LOGIT_SLACK: f32 = 1e-3;
 
 /// What becomes a detection.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,56 +37,32 @@ impl NmsOptions {
     pub const PREDICTING: Self = Self { conf: 0.25, iou: 0.7, max_detections: 300, multi_label: false };
 }
 
-/// A class of an anchor whose probability is over the threshold.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    anchor: usize,
-    class_id: u32,
-    score: f32,
-}
-
-/// The objects of one image, highest score first, from the raw outputs of a head whose anchors lie as in `grid`.
+/// The objects of one image, highest score first, from the raw outputs of a head.
 ///
 /// Equal scores keep the order of anchors, and within an anchor that of classes, as a stable sort gives it.
 ///
 /// # Errors
-/// In words, when a value is not finite or a tensor has another size than the grid asks for.
-pub fn detect(
-    head: HeadView<'_>,
-    grid: &Grid,
-    plan: &LetterboxPlan,
-    options: &NmsOptions,
-) -> Result<Vec<Detection>, String> {
-    let num_anchors = grid.num_anchors();
-    if num_anchors == 0 || head.class_logits.is_empty() || !head.class_logits.len().is_multiple_of(num_anchors) {
-        return Err(format!(
-            "the model gave {} class logits, not a multiple of its {num_anchors} anchors",
-            head.class_logits.len()
-        ));
-    }
-    head.boxes.check(num_anchors)?;
-    let candidates = candidates(head.class_logits, num_anchors, options)?;
-
-    let mut boxes_input_px: Vec<Option<BoxXyxyPx>> = vec![None; num_anchors];
+/// In words, when a value is not finite.
+pub fn detect(head: HeadView<'_>, plan: &LetterboxPlan, options: &NmsOptions) -> Result<Vec<Detection>, String> {
+    let mut boxes_input_px: Vec<Option<BoxXyxyPx>> = vec![None; head.spec().num_places()];
     let mut suppression = Suppression::new(options);
-    let mut kept: Vec<Candidate> = Vec::new();
-    for candidate in candidates {
+    let mut kept: Vec<ClassScore> = Vec::new();
+    for candidate in candidates(&head, options)? {
         if kept.len() == options.max_detections {
             break;
         }
-        let decoded = boxes_input_px[candidate.anchor]
-            .get_or_insert_with(|| head.boxes.decode(candidate.anchor, num_anchors, grid.cell(candidate.anchor)));
+        let decoded = boxes_input_px[candidate.place].get_or_insert_with(|| head.box_xyxy_input_px(candidate.place));
         if ![decoded.x1, decoded.y1, decoded.x2, decoded.y2].iter().all(|v| v.is_finite()) {
-            return Err(format!("the model's box at anchor {} is not finite", candidate.anchor));
+            return Err(format!("the model's box at anchor {} is not finite", candidate.place));
         }
         if suppression.keeps(decoded, candidate.class_id) {
             kept.push(candidate);
         }
     }
-    let found = |candidate: Candidate| Detection {
+    let found = |candidate: ClassScore| Detection {
         class_id: candidate.class_id,
         score: candidate.score,
-        box_xyxy_px: plan.to_image(boxes_input_px[candidate.anchor].unwrap_or_default()),
+        box_xyxy_px: plan.to_image(boxes_input_px[candidate.place].unwrap_or_default()),
     };
     Ok(kept.into_iter().map(found).collect())
 }
@@ -128,32 +101,14 @@ impl Suppression {
 }
 
 /// Everything over the threshold, highest score first.
-fn candidates(class_logits: &[f32], num_anchors: usize, options: &NmsOptions) -> Result<Vec<Candidate>, String> {
-    // Most values are far below the threshold; their probability need not be known.
-    let lowest = (options.conf / (1.0 - options.conf)).ln() - LOGIT_SLACK;
-    let mut candidates = Vec::new();
-    for (class_id, logits) in (0..).zip(class_logits.chunks_exact(num_anchors)) {
-        // Without an early end, so that the processor tests many values at once.
-        if !logits.iter().fold(true, |all, logit| all & logit.is_finite()) {
-            return Err("the model gave class logits that are not finite".into());
-        }
-        for (anchor, &logit) in logits.iter().enumerate() {
-            // Not `logit < lowest`: with a threshold of 1 the bound is not a number, and nothing is skipped.
-            if !(logit >= lowest || lowest.is_nan()) {
-                continue;
-            }
-            let score = sigmoid(logit);
-            if score > options.conf {
-                candidates.push(Candidate { anchor, class_id, score });
-            }
-        }
-    }
+fn candidates(head: &HeadView<'_>, options: &NmsOptions) -> Result<Vec<ClassScore>, String> {
+    let mut candidates = head.over(options.conf)?;
     candidates.sort_unstable_by(|a, b| {
-        b.score.total_cmp(&a.score).then(a.anchor.cmp(&b.anchor)).then(a.class_id.cmp(&b.class_id))
+        b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)).then(a.class_id.cmp(&b.class_id))
     });
     if !options.multi_label {
-        let mut seen = vec![false; num_anchors];
-        candidates.retain(|c| !std::mem::replace(&mut seen[c.anchor], true));
+        let mut seen = vec![false; head.spec().num_places()];
+        candidates.retain(|c| !std::mem::replace(&mut seen[c.place], true));
     }
     candidates.truncate(MAX_CANDIDATES);
     Ok(candidates)
@@ -191,13 +146,26 @@ impl OffsetBox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{teacher::BoxSource, types::ImageSize};
+    use crate::{
+        cache::{Grid, HeadKind, Places},
+        detector::{BoxRule, HeadSpec},
+        types::ImageSize,
+    };
     use proptest::prelude::*;
 
     const ANCHORS: usize = 21;
 
-    fn grid() -> Grid {
-        Grid::new(32, 32, &[8, 16, 32])
+    fn head(num_classes: usize) -> HeadSpec {
+        HeadSpec {
+            kind: HeadKind::Yolov8Direct,
+            num_classes,
+            boxes: BoxRule::CentreSizePx,
+            places: Places::Grid(Grid::new(ImageSize { width: 32, height: 32 }, &[8, 16, 32])),
+        }
+    }
+
+    fn sigmoid(logit: f32) -> f32 {
+        HeadKind::Yolov8Direct.probability(logit)
     }
 
     fn plan() -> LetterboxPlan {
@@ -257,8 +225,8 @@ mod tests {
         ) {
             let options = NmsOptions { conf, iou, max_detections, multi_label };
             let xywh = [centres, sizes].concat();
-            let head = HeadView { class_logits: &logits, boxes: BoxSource::DecodedXywh(&xywh) };
-            let got = detect(head, &grid(), &plan(), &options).unwrap();
+            let head = head(3);
+            let got = detect(HeadView::new(&head, &logits, &xywh).unwrap(), &plan(), &options).unwrap();
             let expected = by_hand(&logits, &xywh, &options);
             prop_assert_eq!(got.len(), expected.len());
             for (d, (class_id, score, [x1, y1, x2, y2])) in got.iter().zip(expected) {
@@ -296,8 +264,7 @@ mod tests {
     }
 
     fn one_class(logits: &[f32], xywh: &[f32], options: &NmsOptions) -> Result<Vec<Detection>, String> {
-        let head = HeadView { class_logits: logits, boxes: BoxSource::DecodedXywh(xywh) };
-        detect(head, &grid(), &plan(), options)
+        detect(HeadView::new(&head(1), logits, xywh)?, &plan(), options)
     }
 
     #[test]
@@ -339,7 +306,7 @@ mod tests {
             xywh[7] = value;
             assert!(refused(&[0.0; ANCHORS], &xywh).contains("box at anchor 7 is not finite"), "{value}");
         }
-        assert!(refused(&[0.0; ANCHORS - 1], &xywh).contains("not a multiple"));
+        assert!(refused(&[0.0; ANCHORS - 1], &xywh).contains("20 class logits, expected 1 for each of 21"));
         assert!(refused(&[0.0; ANCHORS], &xywh[1..]).contains("box values"));
     }
 }

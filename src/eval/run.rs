@@ -2,7 +2,7 @@
 
 use super::{
     bootstrap::{self, COVERAGE, NUM_DRAWS},
-    detector::{DetectedImage, Detector, DetectorOptions},
+    inference::{DetectedImage, Inference, InferenceOptions},
     latency::{Latency, latency},
     matches::Matches,
     report::{EvalReport, EvalSettings, ModelReport},
@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     cache::{self, MissingLabels},
     dataset::{ClassMap, DataSource, Dataset, NameMap},
-    teacher::{self, TeacherModel},
+    detector::{self, Detector},
     types::{Failure, FailureStage},
     words::{self, counted},
 };
@@ -35,7 +35,7 @@ pub struct EvalOptions {
     /// What an image without a label file means.
     pub missing_labels: MissingLabels,
     /// How the models are run; the file is that of each model in turn.
-    pub detector: DetectorOptions,
+    pub detector: InferenceOptions,
     /// Timed runs of the bare session; 0: none.
     pub latency_runs: u32,
 }
@@ -53,7 +53,7 @@ pub struct Eval {
 }
 
 struct LoadedModel {
-    model: TeacherModel,
+    model: Detector,
     /// The scored class id for each of the model's, where it has that class.
     to_scored: Vec<Option<u32>>,
     file_bytes: u64,
@@ -70,9 +70,9 @@ impl Eval {
     /// Opens and checks everything but the models' arithmetic, which is checked when each is started.
     ///
     /// # Errors
-    /// [`Error::Dataset`] for data without labels, [`Error::Mismatch`] for classes that a model does not know; as [`Detector::open`].
+    /// [`Error::Dataset`] for data without labels, [`Error::Mismatch`] for classes that a model does not know; as [`Inference::open`].
     pub fn prepare(options: EvalOptions) -> Result<Self> {
-        let runtime = teacher::runtime::init(options.detector.ort_lib.as_deref())?;
+        let runtime = detector::runtime::init(options.detector.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
         let Some(names) = dataset.class_names.clone() else {
             return Err(no_labels(&options, &dataset, "this data set carries no labels".into()));
@@ -87,7 +87,7 @@ impl Eval {
         let to_scored = ClassMap::new(&renamed, &class_names)?;
         let mut notes = Vec::new();
         let mut load = |path: &PathBuf| {
-            let model = Detector::load(&DetectorOptions { model: path.clone(), ..options.detector.clone() })?;
+            let model = Inference::load(&InferenceOptions { model: path.clone(), ..options.detector.clone() })?;
             let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
             let (class_map, found) = found.map_err(|error| with_model(path, error))?;
             notes.extend(found);
@@ -123,7 +123,7 @@ impl Eval {
     ///
     /// # Errors
     /// [`Error::Interrupted`] after `stop`; [`Error::Dataset`] where no image is left to be scored or none shows an object; as
-    /// [`Detector::open`] and [`Detector::run`].
+    /// [`Inference::open`] and [`Inference::run`].
     pub fn run(self, stop: &AtomicBool, on_image: impl FnMut(bool)) -> Result<EvalReport> {
         self.run_with_matches(stop, on_image).map(|(report, _)| report)
     }
@@ -171,7 +171,7 @@ impl Eval {
             let (scores, matches) = score_and_matches(&images, &self.class_names)?;
             let against_first = all_matches.first().map(|first| bootstrap::compare(first, &matches)).transpose()?;
             all_matches.push(matches);
-            let TeacherModel { path, sha256, class_names, input, precision, .. } = &loaded.model;
+            let Detector { path, sha256, class_names, input, precision, .. } = &loaded.model;
             models.push(ModelReport {
                 name: self.name_of(path),
                 path: path.clone(),
@@ -188,7 +188,7 @@ impl Eval {
                 against_first,
             });
         }
-        let DetectorOptions { nms, provider, .. } = self.options.detector;
+        let InferenceOptions { nms, provider, .. } = self.options.detector;
         let found_late = self.dataset.boxes_without_area();
         let report = EvalReport {
             images: scored.len() as u64,
@@ -221,7 +221,7 @@ impl Eval {
         mut on_image: impl FnMut(&std::result::Result<DetectedImage, Failure>),
     ) -> Result<ModelRun> {
         let Self { options, dataset, .. } = self;
-        let detector = Detector::start(loaded.model.clone(), options.detector.clone())?;
+        let detector = Inference::start(loaded.model.clone(), options.detector.clone())?;
         let latency = match detector.first_input(&dataset.samples) {
             Some(pixels) if options.latency_runs > 0 => {
                 latency(&loaded.model, options.detector.provider, &pixels, options.detector.jobs, options.latency_runs)?

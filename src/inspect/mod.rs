@@ -7,7 +7,6 @@ pub use picture::{SHOWN_CONF, draw_image};
 use crate::{
     Error, Result,
     cache::{CacheReader, DatasetInfo, ImageView, Manifest, Settings, Teacher, decode_f32, decode_i32, for_each_image},
-    teacher::sigmoid,
     types::{BoxXyxyPx, Failure, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use schemars::JsonSchema;
@@ -116,7 +115,7 @@ pub struct PredictionSummary {
     /// Flattened index.
     pub anchor: i32,
     /// Input pixels per cell.
-    pub stride: i32,
+    pub stride: Option<i32>,
     /// Highest class probability.
     pub score: f32,
     /// Its class.
@@ -238,7 +237,7 @@ pub fn summary(cache: &Path) -> Result<CacheSummary> {
 /// [`Error::Cache`] when no image or several fit, or where there is no such view; as [`CacheReader::open`].
 pub fn image(cache: &Path, wanted: &str, view: i32) -> Result<ImageSummary> {
     let reader = CacheReader::open(cache)?;
-    Ok(ImageSummary::of(&find_view(&reader, wanted, view)?, &reader.manifest().teacher.class_names))
+    Ok(ImageSummary::of(&find_view(&reader, wanted, view)?, &reader.manifest().teacher))
 }
 
 /// The view of the image that `wanted` means, see [`image()`].
@@ -298,8 +297,9 @@ impl ClassSummary {
 }
 
 impl ImageSummary {
-    fn of(image: &ImageView<'_>, names: &[String]) -> Self {
+    fn of(image: &ImageView<'_>, teacher: &Teacher) -> Self {
         let record = image.to_record();
+        let (names, kind) = (&teacher.class_names, teacher.kind());
         let name = |id: usize| names.get(id).cloned().unwrap_or_else(|| id.to_string());
         let p = &record.predictions;
         let num_classes = image.predictions.class_len;
@@ -312,14 +312,16 @@ impl ImageSummary {
                 let best = p.class_id[row] as usize;
                 let mut others: Vec<usize> = (0..logits.len()).filter(|&class| class != best).collect();
                 others.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-                let runner_up = |class: usize| ClassProb { class: name(class), prob: sigmoid(logits[class].to_f32()) };
+                let runner_up = |class: usize| {
+                    Some(ClassProb { class: name(class), prob: kind?.probability(logits[class].to_f32()) })
+                };
                 PredictionSummary {
                     anchor: p.anchor[row],
-                    stride: p.stride[row],
+                    stride: p.stride.get(row).copied(),
                     score: p.score[row],
                     class: name(best),
                     box_xyxy_px: p.boxes_xyxy_px[row],
-                    runners_up: others.into_iter().take(RUNNERS_UP).map(runner_up).collect(),
+                    runners_up: others.into_iter().take(RUNNERS_UP).filter_map(runner_up).collect(),
                 }
             })
             .collect();

@@ -21,9 +21,9 @@ pub use source::{ImageSource, Prepared, Scratch, changed_since, mapped_truth, re
 use crate::{
     Error, Result,
     cache::ImageKey,
+    detector::Provider,
     fsio,
-    teacher::{InputSize, Provider},
-    types::Failure,
+    types::{Failure, ImageSize},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -73,7 +73,7 @@ pub(crate) fn refuse_if_memory_is_short(
     provider: Provider,
     jobs: NonZeroUsize,
     batch: usize,
-    input: InputSize,
+    input: ImageSize,
 ) -> Result<()> {
     let workers = num_sessions(provider, jobs);
     let per_image = 3 * u64::from(input.height) * u64::from(input.width) * size_of::<f32>() as u64;
@@ -226,7 +226,7 @@ mod tests {
             let samples: Vec<Sample> = (0..500).map(missing).collect();
             let source = ImageSource {
                 samples: &samples,
-                input: InputSize { height: 32, width: 32 },
+                input: ImageSize { height: 32, width: 32 },
                 class_map: None,
                 missing_labels: MissingLabels::Background,
                 views: Views::default(),

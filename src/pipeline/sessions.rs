@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    teacher::{BatchSize, MAX_BATCH, Provider, SelfCheck, SessionOptions, TeacherModel, TeacherSession},
+    detector::{BatchSize, Detector, DetectorSession, MAX_BATCH, Provider, SelfCheck, SessionOptions},
 };
 use std::{num::NonZeroUsize, panic, thread};
 
@@ -43,7 +43,7 @@ fn session_threads(provider: Provider, jobs: NonZeroUsize) -> usize {
 ///
 /// # Errors
 /// [`Error::Mismatch`] where the model cannot take the number that the user wants.
-pub(crate) fn batch_size(model: &TeacherModel, provider: Provider, wanted: Option<NonZeroUsize>) -> Result<usize> {
+pub(crate) fn batch_size(model: &Detector, provider: Provider, wanted: Option<NonZeroUsize>) -> Result<usize> {
     let wanted = wanted.map(|b| b.get());
     if model.one_image_a_run {
         let (images, remedy) = match (model.batch, wanted) {
@@ -83,17 +83,17 @@ pub(crate) fn batch_size(model: &TeacherModel, provider: Provider, wanted: Optio
 /// Proves the model's head and makes the sessions, at the same time: both are part of what a short run takes.
 ///
 /// # Errors
-/// As [`TeacherModel::self_check`] and [`TeacherSession::new`].
+/// As [`Detector::self_check`] and [`DetectorSession::new`].
 pub(crate) fn start_sessions(
-    model: &TeacherModel,
+    model: &Detector,
     provider: Provider,
     jobs: NonZeroUsize,
-) -> Result<(SelfCheck, Vec<TeacherSession>)> {
+) -> Result<(SelfCheck, Vec<DetectorSession>)> {
     let options = SessionOptions { provider, intra_threads: session_threads(provider, jobs) };
     thread::scope(|threads| {
         let check = threads.spawn(|| model.self_check(&options));
         let sessions: Result<Vec<_>> =
-            (0..num_sessions(provider, jobs)).map(|_| TeacherSession::new(model, &options)).collect();
+            (0..num_sessions(provider, jobs)).map(|_| DetectorSession::new(model, &options)).collect();
         // A refused model says more than a session that cannot be made of it.
         let check = check.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
         Ok((check, sessions?))

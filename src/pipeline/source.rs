@@ -5,7 +5,6 @@ use crate::{
     cache::{ImageKey, MissingLabels, Sha256Bytes, to_hex},
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
-    teacher::InputSize,
     types::{BoxXyxyPx, Failure, FailureStage, ImageSize, TruthBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
@@ -19,7 +18,7 @@ pub struct ImageSource<'a> {
     /// In the order that gives the image ids.
     pub samples: &'a [Sample],
     /// The model's input.
-    pub input: InputSize,
+    pub input: ImageSize,
     /// `None`: labels are not read.
     pub class_map: Option<&'a ClassMap>,
     /// For images without a label file.

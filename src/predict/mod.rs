@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     cache::MissingLabels,
     dataset::{Dataset, paths},
-    eval::{DetectedImage, Detector, DetectorOptions},
+    eval::{DetectedImage, Inference, InferenceOptions},
     types::Failure,
 };
 use folder::Folder;
@@ -24,7 +24,7 @@ use std::{path::PathBuf, sync::atomic::AtomicBool};
 #[derive(Debug, Clone)]
 pub struct PredictOptions {
     /// The model and how it runs.
-    pub detector: DetectorOptions,
+    pub detector: InferenceOptions,
     /// Pictures, and folders of pictures.
     pub pictures: Vec<PathBuf>,
     /// Where drawn pictures, label files and COCO results go; `None`: nowhere.
@@ -39,7 +39,7 @@ pub struct PredictOptions {
 pub struct Predict {
     options: PredictOptions,
     dataset: Dataset,
-    detector: Detector,
+    detector: Inference,
     output: Option<Output>,
 }
 
@@ -61,7 +61,7 @@ impl Predict {
     pub fn prepare(options: PredictOptions) -> Result<Self> {
         let mut dataset = Dataset::of_pictures(&options.pictures)?;
         let folder = options.out.as_deref().map(|out| Folder::check(out, &dataset, &options)).transpose()?;
-        let detector = Detector::open(options.detector.clone())?;
+        let detector = Inference::open(options.detector.clone())?;
         dataset.notes.extend(detector.note());
         let output = folder.map(|folder| Output::new(folder, &options)).transpose()?;
         Ok(Self { options, dataset, detector, output })

@@ -28,10 +28,21 @@ pub use exif::exif_orientation;
 pub use letterbox::LetterboxPlan;
 pub use tensor::{PAD_GREY, Preprocessor};
 
-/// How pixel values become input values, as the manifest tells it.
-pub const NORMALISATION: &str = "RGB, 8-bit levels divided by 255";
+/// How images become a model's input, in the words by which a manifest names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputRule {
+    /// How pixel values become input values.
+    pub normalisation: &'static str,
+    /// How an image is fitted into the input.
+    pub letterbox: &'static str,
+}
 
-/// How an image is fitted into the input, as the manifest tells it.
+impl InputRule {
+    /// What [`Preprocessor`] and [`LetterboxPlan`] do.
+    pub const ULTRALYTICS: Self = Self { normalisation: "RGB, 8-bit levels divided by 255", letterbox: LETTERBOX_RULE };
+}
+
+/// See [`InputRule::letterbox`].
 pub const LETTERBOX_RULE: &str = "scaled by min(input_height / height, input_width / width) with bilinear interpolation \
      (OpenCV INTER_LINEAR), centred, the rest grey 114, as Ultralytics LetterBox(auto=False)";
 

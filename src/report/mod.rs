@@ -20,7 +20,7 @@ use crate::{
     Error, Result,
     cache::{MANIFEST_NAME, MissingLabels},
     dataset::{DataSource, Dataset, NameMap, paths},
-    eval::{DetectorOptions, Eval, EvalOptions, EvalReport, NmsOptions, PrecisionRecall},
+    eval::{Eval, EvalOptions, EvalReport, InferenceOptions, NmsOptions, PrecisionRecall},
     types::Failure,
 };
 use cache_folder::CacheFolder;
@@ -59,7 +59,7 @@ pub struct ReportOptions {
     /// Images drawn at most.
     pub max_pictures: usize,
     /// How models run; the file is that of each in turn.
-    pub detector: DetectorOptions,
+    pub detector: InferenceOptions,
 }
 
 /// A report that may be made: everything that can be refused was opened and checked.
@@ -263,11 +263,11 @@ impl Report {
             source: source.clone(),
             class_map: self.class_map(),
             missing_labels: MissingLabels::Background,
-            detector: DetectorOptions { nms: NmsOptions::SCORING, ..self.options.detector.clone() },
+            detector: InferenceOptions { nms: NmsOptions::SCORING, ..self.options.detector.clone() },
             latency_runs: 0,
         };
         // The library first: without it no model runs, whatever the data.
-        crate::teacher::runtime::init(self.options.detector.ort_lib.as_deref())?;
+        crate::detector::runtime::init(self.options.detector.ort_lib.as_deref())?;
         match Eval::prepare(options).and_then(|eval| Ok((eval, Dataset::open(source)?))) {
             Ok((eval, dataset)) => {
                 self.note_trained_on(&dataset)?;

@@ -2,8 +2,8 @@
 
 use crate::{
     Error, Result,
+    detector::{Detector, DetectorOptions},
     run::{BEST_ONNX_NAME, CONFIG_NAME, RESULTS_NAME, Results, RunData},
-    teacher::{TeacherModel, TeacherOptions},
     text,
     types::Store,
 };
@@ -60,8 +60,8 @@ impl RunFolder {
         let model = Some(path.join(BEST_ONNX_NAME)).filter(|model| model.is_file());
         let parameters = match &model {
             Some(model) => {
-                let options = TeacherOptions { imgsz: None, store: Store::Cls, names: None };
-                Some(TeacherModel::load(model, &options)?.num_parameters())
+                let options = DetectorOptions { imgsz: None, store: Store::Cls, names: None };
+                Some(Detector::load(model, &options)?.num_parameters())
             }
             None => {
                 notes.push(format!(

@@ -160,8 +160,8 @@ pub fn record(m: &Manifest, seed: u64, image_id: i64, rows: usize, labels: Optio
     for anchor in anchors {
         let mut end = 0;
         let stride = m.teacher.strides.iter().find(|&&s| {
-            end += m.teacher.anchors_of(s);
-            (anchor as u64) < end
+            end += (m.teacher.input_width / s) * (m.teacher.input_height / s);
+            (anchor as u32) < end
         });
         let class_id = random.below(class_count.into()) as usize;
         let highest = random.between(-4.0, 6.0);

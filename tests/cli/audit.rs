@@ -4,8 +4,8 @@ use crate::support::{args, build_args, fixture, logitcache, shapes, teacher};
 use half::f16;
 use logitcache::{
     cache::{CacheReader, ImageRecord, Manifest, PartWriter},
+    detector::onnx::proto::ModelProto,
     fsio::Lock,
-    teacher::onnx_proto::ModelProto,
 };
 use prost::Message;
 use std::{

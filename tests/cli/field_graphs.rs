@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use logitcache::teacher::onnx_proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
+use logitcache::detector::onnx::proto::{AttributeProto, ModelProto, NodeProto, attribute_proto::AttributeType};
 use prost::Message;
 
 use crate::{

@@ -13,16 +13,17 @@
 
 use logitcache::{
     audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
-    cache::{CacheReader, ImageView},
+    cache::{CacheReader, Grid, HeadKind, ImageView, Places},
+    detector::{
+        BoxRule, Detector, DetectorOptions, DetectorSession, HeadOutputs, HeadSpec, HeadView, Provider, SessionOptions,
+    },
     eval::{NmsOptions, ScoredImage, detect, score},
     preprocess::LetterboxPlan,
-    teacher::{
-        BoxSource, Grid, HeadOutputs, HeadView, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession,
-    },
+    targets::Anchors,
     types::{BoxXyxyPx, ImageSize, Store, TruthBox, ViewChange},
 };
 use logitcache_train::train::data::{
-    Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TeacherBatch, TrainImage, TrainSet,
+    Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet,
 };
 use std::{
     num::NonZeroUsize,
@@ -32,6 +33,7 @@ use std::{
 };
 
 const TEMPERATURE: f64 = 4.0;
+const KIND: HeadKind = HeadKind::Yolov8Dfl;
 /// No logit of a class that nothing is known of: a probability of 1e-9.
 const NOTHING: f32 = -20.7;
 
@@ -134,7 +136,7 @@ fn for_each_batch(set: &Arc<TrainSet>, augment: Augment, mut each: impl FnMut(&B
 
 /// The teacher, run on augmented pictures.
 struct Live {
-    session: TeacherSession,
+    session: DetectorSession,
     grid: Grid,
     input: ImageSize,
     student: Student,
@@ -142,16 +144,16 @@ struct Live {
 
 impl Live {
     fn new(path: &Path) -> Self {
-        logitcache::teacher::runtime::init(None).unwrap();
-        let options = TeacherOptions { imgsz: None, store: Store::All, names: None };
-        let model = TeacherModel::load(path, &options).unwrap();
+        logitcache::detector::runtime::init(None).unwrap();
+        let options = DetectorOptions { imgsz: None, store: Store::All, names: None };
+        let model = Detector::load(path, &options).unwrap();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let session = SessionOptions { provider: Provider::Cpu, intra_threads: threads };
-        let grid = Grid::new(model.input.height, model.input.width, &model.head.strides);
+        let grid = model.head.places.grid().unwrap().clone();
         Self {
-            session: TeacherSession::new(&model, &session).unwrap(),
-            student: Student::untrained(&grid, model.head.num_classes, 4 * model.head.reg_max.unwrap_or(0)),
-            input: ImageSize { width: model.input.width, height: model.input.height },
+            session: DetectorSession::new(&model, &session).unwrap(),
+            student: Student::untrained(&model.head),
+            input: model.input,
             grid,
         }
     }
@@ -185,9 +187,9 @@ impl Found {
         let bytes = batch.pixels.len() / batch.len();
         let (grid, student, input) = (live.grid.clone(), live.student.clone(), live.input);
         let outputs = live.run(&batch.pixels[row * bytes..(row + 1) * bytes]);
-        let head = outputs.view(0);
-        let rows = HeadRows::new(&head, grid.num_anchors());
-        let moved = targets_of(batch.teacher.as_ref().unwrap(), row, &grid);
+        let head = outputs.view(0).unwrap();
+        let rows = HeadRows::new(&head);
+        let moved = Targets::of_row(batch.teacher.as_ref().unwrap(), row, &grid, rows.kind);
         let truth = labels_of(batch, row);
         self.add(&grid, &student, input, &head, &rows, &moved, truth);
     }
@@ -217,8 +219,9 @@ impl Found {
         view: &ImageView<'_>,
     ) {
         let plan = LetterboxPlan::fit(image.size, input.height, input.width);
-        let live = Targets::cached(view, &plan, grid).unwrap();
-        let still = Targets::cached(image, &plan, grid).unwrap();
+        let anchors = Anchors::new(grid.clone());
+        let live = Targets::cached(view, &plan, &anchors, KIND);
+        let still = Targets::cached(image, &plan, &anchors, KIND);
         let map = Map { change: view.change, width: input.width as f32 };
         let moved = carried(&still, &map, grid, input);
         let window = |b: BoxXyxyPx| BoxXyxyPx {
@@ -264,8 +267,14 @@ impl Found {
         let plan = LetterboxPlan::fit(input, input.height, input.width);
         let scored = |targets: &Targets, image_id: usize| {
             let (class_logits, boxes) = as_head(targets, grid, classes);
-            let head = HeadView { class_logits: &class_logits, boxes: BoxSource::DecodedXywh(&boxes) };
-            let detections = detect(head, grid, &plan, &NmsOptions::SCORING).unwrap();
+            let spec = HeadSpec {
+                kind: KIND,
+                num_classes: classes,
+                boxes: BoxRule::CentreSizePx,
+                places: Places::Grid(grid.clone()),
+            };
+            let head = HeadView::new(&spec, &class_logits, &boxes).unwrap();
+            let detections = detect(head, &plan, &NmsOptions::SCORING).unwrap();
             ScoredImage { image_id: image_id as i64, truth: truth.clone(), detections }
         };
         self.live.push(scored(live, self.live.len()));
@@ -288,25 +297,6 @@ impl Found {
             ap(&self.live)
         );
     }
-}
-
-/// The moved predictions of one row of a batch.
-fn targets_of(teacher: &TeacherBatch, row: usize, grid: &Grid) -> Targets {
-    let mut places: Vec<usize> = (0..teacher.len()).filter(|&i| teacher.batch_index[i] == row as i64).collect();
-    places.sort_by_key(|&i| teacher.anchor[i]);
-    let mut targets = Targets::default();
-    let dfl = teacher.dfl_logits.as_ref().unwrap();
-    for i in places {
-        let anchor = teacher.anchor[i] as usize;
-        let stride = grid.cell(anchor).stride as f32;
-        targets.anchors.push(anchor);
-        targets.weights.push(teacher.score[i]);
-        targets.class_logits.extend(&teacher.class_logits[i * teacher.num_classes..(i + 1) * teacher.num_classes]);
-        targets.dfl_logits.extend(&dfl[i * teacher.dfl_len..(i + 1) * teacher.dfl_len]);
-        let b = &teacher.boxes_xyxy_input_px[i * 4..(i + 1) * 4];
-        targets.boxes_xyxy_cells.push([0, 1, 2, 3].map(|k| b[k] / stride));
-    }
-    targets
 }
 
 fn labels_of(batch: &Batch, row: usize) -> Vec<TruthBox> {
@@ -383,7 +373,15 @@ fn carried(still: &Targets, map: &Map, grid: &Grid, input: ImageSize) -> Targets
         let (column, row) = (x as u32 / stride, y as u32 / stride);
         places[(first + row * (input.width / stride) + column) as usize].get_or_insert(i);
     }
-    let mut out = Targets::default();
+    let mut out = Targets {
+        kind: still.kind,
+        anchors: Vec::new(),
+        weights: Vec::new(),
+        class_logits: Vec::new(),
+        dfl_logits: Vec::new(),
+        boxes_xyxy_cells: Vec::new(),
+        floor_prob: 0.0,
+    };
     for (anchor, i) in places.iter().enumerate().filter_map(|(anchor, place)| Some((anchor, (*place)?))) {
         let (from, to) = (grid.cell(still.anchors[i]), grid.cell(anchor));
         let logits = &still.dfl_logits[i * 4 * bins..(i + 1) * 4 * bins];
@@ -419,7 +417,7 @@ fn carried(still: &Targets, map: &Map, grid: &Grid, input: ImageSize) -> Targets
             sides.swap(0, 2);
         }
         let sides = sides.concat();
-        let b = BoxSource::Dfl(&sides).decode(0, 1, to);
+        let b = to.box_of_bins(&sides);
         let stride = to.stride as f32;
         out.anchors.push(anchor);
         out.weights.push(still.weights[i]);

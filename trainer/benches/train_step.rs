@@ -7,7 +7,7 @@
 
 use logitcache::types::ImageSize;
 use logitcache_train::{
-    student::{Scale, YoloV8, native},
+    student::{Network, Scale, native, yolov8},
     train::{
         ClsLoss, Decay, Distill, OptimizerKind, Precision, Settings, Trainer,
         data::{Batch, LabelBatch, TeacherBatch},
@@ -35,7 +35,7 @@ fn main() {
     tch::set_num_threads(std::thread::available_parallelism().unwrap().get() as i32);
     for with_teacher in [false, true] {
         let options = DistillOptions { cls_loss: ClsLoss::SoftmaxKl, temperature: 4.0, parts: DistillParts::All };
-        let student = YoloV8::random(Scale::N, CLASSES, 0, Device::Cpu);
+        let student = Network::random(yolov8(Scale::N, CLASSES), 0, Device::Cpu);
         let input = ImageSize { width: SIDE, height: SIDE };
         let mut trainer = Trainer::new(student, input, &settings(precision), with_teacher.then_some(options));
         let batch = batch(with_teacher);

@@ -1,4 +1,4 @@
-//! The trainer of logitcache: a YOLOv8 student, distilled from the memory-mapped cache with libtorch.
+//! The trainer of logitcache: a student, distilled from the memory-mapped cache with libtorch.
 //!
 //! Beside the library `logitcache` and after it in the flow of data: `... cache, eval -> student -> train -> cli`. Without the
 //! feature `libtorch` only what reads and writes weights is there.
@@ -10,6 +10,6 @@ pub mod student;
 #[cfg(feature = "libtorch")]
 pub mod train;
 
-use logitcache::{Error, Result, fsio, outputs, teacher};
+use logitcache::{Error, Result, cache, detector, fsio, outputs, types};
 #[cfg(feature = "libtorch")]
-use logitcache::{augment, cache, dataset, eval, pipeline, preprocess, types, words};
+use logitcache::{augment, dataset, eval, pipeline, preprocess, targets, words};

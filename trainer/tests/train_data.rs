@@ -9,10 +9,10 @@ use cache_support::{Random, manifest, manifest_with_views, record, with_views, w
 use logitcache::{
     augment::DrawViews as _,
     cache::{CacheReader, ImageRecord, Manifest, MissingLabels},
+    cache::{Cell, Grid},
     dataset::{DataSource, Dataset},
     pipeline::{ImageSource, Scratch},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
-    teacher::{Cell, Grid, InputSize},
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store},
 };
 use logitcache_train::train::data::{
@@ -243,7 +243,7 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
 
 /// The box that bins say at an anchor: expectations of the softmax, as distances from the cell's centre.
 fn said(dfl_logits: &[f32], anchor: i32) -> BoxXyxyPx {
-    let cell = Grid::new(INPUT.height, INPUT.width, &[8, 16, 32]).cell(anchor as usize);
+    let cell = Grid::new(INPUT, &[8, 16, 32]).cell(anchor as usize);
     let side = |k: usize| {
         let weights: Vec<f64> = dfl_logits[k * BINS..][..BINS].iter().map(|&x| f64::from(x).exp()).collect();
         let expectation = weights.iter().enumerate().map(|(bin, w)| bin as f64 * w).sum::<f64>();
@@ -286,7 +286,7 @@ fn stored_boxes_follow_their_anchors_where_there_are_no_bins() {
 fn follow_every_anchor(store: Store) {
     let case = Case::new(9, store);
     let set = Arc::new(case.open(Some(&case.pixels())).unwrap());
-    let grid = Grid::new(INPUT.height, INPUT.width, &[8, 16, 32]);
+    let grid = Grid::new(INPUT, &[8, 16, 32]);
     let pictures: Vec<Vec<u8>> = case.records.iter().map(|record| case.letterboxed(record)).collect();
     let (mut rows, mut moved, mut mixed, mut grey) = (0, 0, 0, 0);
     for flip in [false, true] {
@@ -668,7 +668,7 @@ fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() 
     let views = case.manifest.settings.views();
     let source = ImageSource {
         samples: &dataset.samples,
-        input: InputSize { height: INPUT.height, width: INPUT.width },
+        input: ImageSize { height: INPUT.height, width: INPUT.width },
         class_map: None,
         missing_labels: MissingLabels::Unlabelled,
         views,

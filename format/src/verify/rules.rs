@@ -1,7 +1,7 @@
 //! What must hold between the values of a cache, whatever the bytes. Each rule is stated in `docs/format.md`.
 
 use crate::{
-    Codebook, ImageKey, ImageRecord, Manifest, PartEntry, rows_with_class_logits,
+    Codebook, ImageKey, ImageRecord, Manifest, PartEntry, Places, rows_with_class_logits,
     types::{BoxXyxyPx, ImageSize, LogitType, Profile, ViewChange},
     verify::ViewRule,
 };
@@ -16,22 +16,16 @@ pub struct Rules<'a> {
     pub manifest: &'a Manifest,
     /// Draws the views of caches that name it.
     view_rule: Option<&'a ViewRule>,
+    places: Places,
     total_anchors: u64,
-    /// Per stride in order: the first anchor after its grid, and the stride.
-    grid_ends: Vec<(u64, u32)>,
 }
 
 impl<'a> Rules<'a> {
     /// The rules for the cache of this manifest.
     pub fn new(manifest: &'a Manifest, view_rule: Option<&'a ViewRule>) -> Self {
         let view_rule = view_rule.filter(|rule| rule.name == manifest.settings.view_rule);
-        let teacher = &manifest.teacher;
-        let mut end = 0;
-        let ends = teacher.strides.iter().map(|&stride| {
-            end += teacher.anchors_of(stride);
-            (end, stride)
-        });
-        Self { grid_ends: ends.collect(), manifest, view_rule, total_anchors: teacher.total_anchors() }
+        let places = manifest.teacher.places();
+        Self { manifest, view_rule, total_anchors: places.count() as u64, places }
     }
 
     /// Every rule that the image breaks, in words.
@@ -204,7 +198,8 @@ impl<'a> Rules<'a> {
             let known = u32::try_from(anchor).is_ok_and(|query| query < queries);
             return (!known || stride.is_some()).then(|| format!("there is no query {anchor} among {queries}"));
         }
-        let expected = self.stride_of(anchor);
+        let level = usize::try_from(anchor).ok().and_then(|anchor| self.places.grid()?.level_of(anchor));
+        let expected = level.map(|level| level.stride);
         let fits = expected.is_some() && expected == stride.and_then(|stride| u32::try_from(stride).ok());
         let shown = stride.map_or_else(|| "none".to_owned(), |stride| stride.to_string());
         (!fits).then(|| format!("anchor {anchor} is said to be of stride {shown}, expected {expected:?}"))
@@ -243,11 +238,6 @@ impl<'a> Rules<'a> {
                 cell.map_or((stored, stored), |(low, high)| (low.into(), high.into()))
             }
         }
-    }
-
-    fn stride_of(&self, anchor: i32) -> Option<u32> {
-        let anchor = u64::try_from(anchor).ok()?;
-        self.grid_ends.iter().find(|(end, _)| anchor < *end).map(|&(_, stride)| stride)
     }
 }
 

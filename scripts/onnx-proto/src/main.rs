@@ -1,4 +1,4 @@
-//! Writes `src/teacher/onnx_proto.rs` of the main crate: `cargo run --manifest-path scripts/onnx-proto/Cargo.toml`.
+//! Writes `src/detector/onnx/proto.rs` of the main crate: `cargo run --manifest-path scripts/onnx-proto/Cargo.toml`.
 
 use std::{error::Error, fs, path::Path};
 
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_fds(files)?;
     let code = fs::read_to_string(out.join("onnx.rs"))?;
     let header = "//! ONNX messages, generated from `scripts/onnx-proto/onnx.proto` by `cargo run --manifest-path scripts/onnx-proto/Cargo.toml`.\n\n#![allow(missing_docs, clippy::all)]\n\n";
-    fs::write(here.join("../../src/teacher/onnx_proto.rs"), format!("{header}{code}"))?;
+    fs::write(here.join("../../src/detector/onnx/proto.rs"), format!("{header}{code}"))?;
     fs::remove_dir_all(&out)?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 use crate::{
     cache::MissingLabels,
     convert::Target,
+    detector::Provider,
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
-    teacher::Provider,
     types::{LogitType, Profile, Store},
 };
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};

@@ -1,7 +1,7 @@
 //! Commands that run detectors.
 
 use super::{bounds, choices, heading, two_names};
-use crate::{cache::MissingLabels, teacher::Provider};
+use crate::{cache::MissingLabels, detector::Provider};
 use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf, thread};
 

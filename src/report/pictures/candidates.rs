@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     cache::{MissingLabels, Sha256Bytes},
     dataset::{Dataset, NameMap, Truth},
-    eval::{Detector, DetectorOptions, evenly, teacher_boxes},
+    eval::{Inference, InferenceOptions, evenly, teacher_boxes},
     pipeline::read_file,
     preprocess::{self, DecodeLimits},
     report::cache_folder::CacheFolder,
@@ -141,11 +141,11 @@ impl Candidates {
     /// on are left out.
     ///
     /// # Errors
-    /// As [`Detector::open`] and [`Detector::run`]; [`Error::Interrupted`] after `stop`.
+    /// As [`Inference::open`] and [`Inference::run`]; [`Error::Interrupted`] after `stop`.
     pub fn run_models(
         &mut self,
         models: &[DrawnModel],
-        detector: &DetectorOptions,
+        detector: &InferenceOptions,
         stop: &AtomicBool,
         mut on_image: impl FnMut(bool),
     ) -> Result<()> {
@@ -155,8 +155,8 @@ impl Candidates {
         let paths: Vec<PathBuf> = self.images.iter().map(|image| image.path.clone()).collect();
         let dataset = Dataset::of_paths(&paths)?;
         for model in models {
-            let options = DetectorOptions { model: model.path.clone(), nms: SHOWN, ..detector.clone() };
-            let detector = Detector::open(options)?;
+            let options = InferenceOptions { model: model.path.clone(), nms: SHOWN, ..detector.clone() };
+            let detector = Inference::open(options)?;
             let ids: Vec<u32> = detector.model().class_names.iter().map(|name| self.names.id(name)).collect();
             let mut found: HashMap<&PathBuf, Vec<Detection>> = HashMap::new();
             let mut failed = Vec::new();

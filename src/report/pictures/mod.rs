@@ -12,7 +12,7 @@ use super::{cache_folder::CacheFolder, html::bytes_of_picture};
 use crate::{
     Result,
     cache::Sha256Bytes,
-    eval::DetectorOptions,
+    eval::InferenceOptions,
     pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits},
 };
@@ -81,7 +81,7 @@ pub fn draw(
     candidates: Candidates,
     cache: Option<&CacheFolder>,
     models: &[DrawnModel],
-    detector: &DetectorOptions,
+    detector: &InferenceOptions,
     most: usize,
     most_bytes: usize,
 ) -> Result<Pictures> {

@@ -4,10 +4,10 @@ use super::{DrawnModel, candidates::Candidate, columns::SHOWN};
 use crate::{
     Error, Result,
     cache::{decode_f32, decode_i32},
-    eval::{DetectorOptions, suppress},
+    detector::{Detector, DetectorOptions, DetectorSession, SessionOptions},
+    eval::{InferenceOptions, suppress},
     preprocess::{LetterboxPlan, Preprocessor, RgbImage},
     report::cache_folder::CacheFolder,
-    teacher::{SessionOptions, TeacherModel, TeacherOptions, TeacherSession, sigmoid},
     types::{BoxXyxyPx, Detection, Store},
 };
 use std::cmp::Ordering;
@@ -48,8 +48,8 @@ pub struct ClassProbs {
 /// A student that answers for single anchors.
 pub(super) struct SoftModel {
     pub(super) title: String,
-    model: TeacherModel,
-    session: TeacherSession,
+    model: Detector,
+    session: DetectorSession,
     /// The student's class id for each of the teacher's.
     of_teacher: Vec<Option<usize>>,
 }
@@ -58,31 +58,30 @@ impl SoftModel {
     /// Opens a student. `Err` holds why its anchors cannot be held against the teacher's: a note, not a failure.
     ///
     /// # Errors
-    /// As [`TeacherSession::new`].
+    /// As [`DetectorSession::new`].
     pub(super) fn open(
         model: &DrawnModel,
         cache: &CacheFolder,
-        detector: &DetectorOptions,
+        detector: &InferenceOptions,
     ) -> Result<Result<Self, String>> {
-        let options = TeacherOptions { imgsz: detector.imgsz, store: Store::Cls, names: detector.names.clone() };
-        let loaded = TeacherModel::load(&model.path, &options)?;
+        let options = DetectorOptions { imgsz: detector.imgsz, store: Store::Cls, names: detector.names.clone() };
+        let loaded = Detector::load(&model.path, &options)?;
         let teacher = &cache.reader.manifest().teacher;
-        let same_size = (loaded.input.width, loaded.input.height) == (teacher.input_width, teacher.input_height);
-        if !same_size || loaded.head.strides != teacher.strides {
+        if loaded.input != teacher.input() || loaded.head.places != teacher.places() {
             return Ok(Err(format!(
                 "{}: its anchors ({} x {} pixels, strides {:?}) are not the teacher's ({} x {}, {:?}), so its class distributions are \
                  not shown",
                 model.title,
                 loaded.input.width,
                 loaded.input.height,
-                loaded.head.strides,
+                loaded.head.strides(),
                 teacher.input_width,
                 teacher.input_height,
                 teacher.strides
             )));
         }
         let session = SessionOptions { provider: detector.provider, intra_threads: detector.jobs.get() };
-        let session = TeacherSession::new(&loaded, &session)?;
+        let session = DetectorSession::new(&loaded, &session)?;
         let of_teacher =
             teacher.class_names.iter().map(|name| loaded.class_names.iter().position(|own| own == name)).collect();
         Ok(Ok(Self { title: model.title.clone(), model: loaded, session, of_teacher }))
@@ -94,13 +93,14 @@ impl SoftModel {
         let plan = LetterboxPlan::fit(picture.size, input.height, input.width);
         let mut pixels = vec![0.0; 3 * input.height as usize * input.width as usize];
         Preprocessor::default().letterbox_into(picture, &plan, &mut pixels);
-        let heads = self.session.run(1, &pixels).map_err(|error| Error::Model {
+        let cannot_run = |error: String| Error::Model {
             path: self.model.path.clone(),
             found: format!("it cannot be run: {error}"),
             remedy: "Try --provider cpu, or export the model again.".into(),
-        })?;
-        let (logits, num_anchors) = (heads.class_logits(0), self.model.head.num_anchors);
-        let at = |anchor: usize, class: Option<usize>| Some(sigmoid(*logits.get(class? * num_anchors + anchor)?));
+        };
+        let heads = self.session.run(1, &pixels).map_err(|error| cannot_run(error.to_string()))?;
+        let head = heads.view(0).map_err(cannot_run)?;
+        let at = |anchor: usize, class: Option<usize>| class.map(|class| head.probability(anchor, class));
         let of_anchor = |&anchor: &usize| self.of_teacher.iter().map(|&class| at(anchor, class)).collect();
         Ok(anchors.iter().map(of_anchor).collect())
     }
@@ -161,7 +161,8 @@ pub(super) fn boxes(
 fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
     let Some(view) = cache.reader.image(image_id, 0)? else { return Ok(Vec::new()) };
     let p = &view.predictions;
-    let num_anchors = cache.reader.manifest().teacher.total_anchors();
+    let teacher = &cache.reader.manifest().teacher;
+    let (num_anchors, kind) = (teacher.total_anchors(), teacher.kind());
     let rows = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px()).zip(decode_i32(p.anchors));
     let rows: Vec<(Detection, usize)> = rows
         .filter_map(|(((class_id, score), box_xyxy_px), anchor)| {
@@ -176,7 +177,7 @@ fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
         // Equal boxes of equal score and class are one and the same to the reader.
         let row = rows.iter().position(|(other, _)| *other == detection)?;
         let logits = class_logits.get(row * p.class_len..(row + 1) * p.class_len)?;
-        let probs = logits.iter().map(|&logit| sigmoid(logit)).collect();
+        let probs = logits.iter().filter_map(|&logit| Some(kind?.probability(logit))).collect();
         Some(Kept { detection, anchor: rows.get(row)?.1, probs })
     });
     Ok(kept.collect())

@@ -4,7 +4,7 @@ use super::progress::TrainProgress;
 use crate::{
     Error, Result,
     dataset::{DataSource, NameMap},
-    student::Scale,
+    student::StudentModel,
     train::{Distill, EpochRow, Event, Run, Settings, Start, TrainOptions, TrainReport, default_precision},
     words::counted,
 };
@@ -124,16 +124,16 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
 
 /// A scale by name, or a file.
 fn start(model: &str) -> Result<Start> {
-    if let Ok(scale) = model.parse::<Scale>() {
-        return Ok(Start::Random(scale));
+    if let Ok(model) = model.parse::<StudentModel>() {
+        return Ok(Start::Random(model));
     }
     let path = PathBuf::from(model);
     if path.is_file() {
         return Ok(Start::File(path));
     }
     Err(Error::Mismatch {
-        found: format!("--model {model} is neither a file nor one of {}", Scale::NAMES),
-        remedy: "Name a scale (random weights), or a .pt or .safetensors file.".into(),
+        found: format!("--model {model} is neither a file nor one of {}", StudentModel::names()),
+        remedy: "Name one of these (random weights), or a .pt or .safetensors file.".into(),
     })
 }
 

@@ -1,9 +1,6 @@
 //! The state of a network: every tensor under the name, and in the order, of Ultralytics' state dict.
 
-use super::architecture::{Architecture, ConvId, REG_MAX, Then};
-
-/// The DFL's constant weights 0, 1, .., 15, the last tensor of the state dict.
-pub(super) const DFL_NAME: &str = "model.22.dfl.conv.weight";
+use super::net::{ConvId, StudentNet, Then};
 
 /// What a tensor is to the network; an optimizer's groups follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,7 +56,7 @@ impl ParamSpec {
     }
 }
 
-impl Architecture {
+impl StudentNet {
     /// Every tensor of the state dict, in its order.
     pub fn params(&self) -> Vec<ParamSpec> {
         let mut params = Vec::with_capacity(6 * self.convs.len() + 1);
@@ -83,11 +80,12 @@ impl Architecture {
                 }
             }
         }
-        params.push(ParamSpec { name: DFL_NAME.to_owned(), role: Role::Constant, shape: vec![1, REG_MAX, 1, 1] });
+        let shape = vec![1, self.head.reg_max, 1, 1];
+        params.push(ParamSpec { name: self.head.dfl_name.clone(), role: Role::Constant, shape });
         params
     }
 
-    /// Where the tensors of each convolution begin in [`Architecture::params`], by [`ConvId`].
+    /// Where the tensors of each convolution begin in [`StudentNet::params`], by [`ConvId`].
     pub(super) fn first_param(&self) -> Vec<usize> {
         let count = |id: ConvId| match self.convs[id].then {
             Then::NormSilu => 6,
@@ -110,12 +108,11 @@ impl Architecture {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::student::Scale;
+    use crate::student::{Scale, yolov8};
 
     #[test]
     fn counts_are_those_of_ultralytics() {
-        let counts = |num_classes| Scale::ALL.map(|scale| Architecture::new(scale, num_classes).num_parameters());
+        let counts = |num_classes| Scale::ALL.map(|scale| yolov8(scale, num_classes).num_parameters());
         // f and p are ours; the others as in the comments of yolov8.yaml, n and s also in its documentation.
         assert_eq!(counts(80), [501_608, 842_728, 3_157_200, 11_166_560, 25_902_640, 43_691_520, 68_229_648]);
         assert_eq!(counts(6)[..2], [269_738, 609_034]);

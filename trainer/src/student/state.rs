@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    architecture::{Architecture, REG_MAX, STRIDES},
+    net::StudentNet,
     params::{ParamSpec, Role},
 };
 
@@ -37,42 +37,42 @@ impl Values {
 /// A network with the values of all its tensors, outside libtorch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    architecture: Architecture,
+    net: StudentNet,
     params: Vec<ParamSpec>,
     values: Vec<Values>,
 }
 
 impl State {
-    /// A network with one entry of `values` for each of [`Architecture::params`], in that order.
+    /// A network with one entry of `values` for each of [`StudentNet::params`], in that order.
     ///
     /// # Panics
     /// If their number, their type or a length does not fit.
-    pub fn new(architecture: Architecture, values: Vec<Values>) -> Self {
-        let params = architecture.params();
+    pub fn new(net: StudentNet, values: Vec<Values>) -> Self {
+        let params = net.params();
         assert_eq!(params.len(), values.len(), "one entry per tensor");
         for (param, values) in params.iter().zip(&values) {
             let fits =
                 values.len() == param.num_elements() && param.role.is_integer() == matches!(values, Values::I64(_));
             assert!(fits, "{} has other values than {:?}", param.name, param.shape);
         }
-        Self { architecture, params, values }
+        Self { net, params, values }
     }
 
     /// A random start as Ultralytics makes it: PyTorch's default for convolutions, batch normalisations that change
     /// nothing, and the priors of the head's biases. The same for the same seed, whatever else happens.
-    pub fn random(architecture: Architecture, seed: u64) -> Self {
-        let values = architecture
+    pub fn random(net: StudentNet, seed: u64) -> Self {
+        let values = net
             .params()
             .iter()
             .enumerate()
-            .map(|(index, param)| random_values(&architecture, param, index as u64, seed))
+            .map(|(index, param)| random_values(&net, param, index as u64, seed))
             .collect();
-        Self::new(architecture, values)
+        Self::new(net, values)
     }
 
     /// The structure.
-    pub fn architecture(&self) -> &Architecture {
-        &self.architecture
+    pub fn net(&self) -> &StudentNet {
+        &self.net
     }
 
     /// Every tensor in the order of the state dict.
@@ -89,9 +89,8 @@ impl State {
     }
 }
 
-/// `nn.Conv2d`: `kaiming_uniform_(a=sqrt(5))`, that is uniform within 1 / sqrt(fan in). `Detect.bias_init` (Ultralytics
-/// 8.4): boxes 2, classes log(5 / C / (640 / stride)^2), which is some 5 objects in an image.
-pub(super) fn random_values(architecture: &Architecture, param: &ParamSpec, index: u64, seed: u64) -> Values {
+/// `nn.Conv2d`: `kaiming_uniform_(a=sqrt(5))`, that is uniform within 1 / sqrt(fan in); biases as [`StudentNet::head`] says.
+pub(super) fn random_values(net: &StudentNet, param: &ParamSpec, index: u64, seed: u64) -> Values {
     let count = param.num_elements();
     match param.role {
         Role::ConvWeight => {
@@ -103,28 +102,13 @@ pub(super) fn random_values(architecture: &Architecture, param: &ParamSpec, inde
             let uniform = || (rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
             Values::F32(std::iter::repeat_with(uniform).map(|x| x * bound).take(count).collect())
         }
-        Role::Bias => Values::F32(vec![bias_prior(architecture, &param.name); count]),
+        Role::Bias => {
+            let prior = net.head.bias_priors.iter().find(|(name, _)| *name == param.name);
+            Values::F32(vec![prior.map_or(0.0, |(_, value)| *value); count])
+        }
         Role::NormWeight | Role::RunningVar => Values::F32(vec![1.0; count]),
         Role::RunningMean => Values::F32(vec![0.0; count]),
         Role::BatchCount => Values::I64(vec![0; count]),
-        Role::Constant => Values::F32((0..REG_MAX).map(|bin| bin as f32).collect()),
+        Role::Constant => Values::F32((0..count).map(|bin| bin as f32).collect()),
     }
-}
-
-/// The start of a bias: zero but for the head's last convolutions (`model.22.cv2.LEVEL.2.bias`, `cv3`).
-fn bias_prior(architecture: &Architecture, name: &str) -> f32 {
-    STRIDES
-        .iter()
-        .enumerate()
-        .find_map(|(level, &stride)| {
-            if name == format!("model.22.cv2.{level}.2.bias") {
-                Some(2.0)
-            } else if name == format!("model.22.cv3.{level}.2.bias") {
-                let cells = (640.0 / stride as f64).powi(2);
-                Some((5.0 / architecture.num_classes as f64 / cells).ln() as f32)
-            } else {
-                None
-            }
-        })
-        .unwrap_or(0.0)
 }

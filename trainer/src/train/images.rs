@@ -7,7 +7,6 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
-    student::STRIDES,
     types::{Failure, FailureStage, ImageSize, LabelBox, TruthBox},
     words::{self, counted},
 };
@@ -20,10 +19,6 @@ use std::{
 /// Images named in a message; the count says how many there are.
 const SHOWN: usize = 5;
 
-/// Objects under so many pixels (the root of their area in the input) are hardly learned: the finest cells of the head have
-/// as many.
-const TINY_PX: f64 = STRIDES[0] as f64;
-
 /// What is trained on.
 #[derive(Debug, Clone, Default)]
 pub struct TrainImages {
@@ -33,10 +28,8 @@ pub struct TrainImages {
     pub failures: Vec<Failure>,
     /// What the user should know.
     pub notes: Vec<String>,
-    /// Labelled objects of all images.
-    pub objects: usize,
-    /// Of these, the ones under [`TINY_PX`] at the input's size.
-    pub tiny_objects: usize,
+    /// The root of the area of each labelled object, in input pixels.
+    pub object_sides_px: Vec<f32>,
 }
 
 impl TrainImages {
@@ -45,21 +38,21 @@ impl TrainImages {
         let plan = LetterboxPlan::fit(size, input.height, input.width);
         for label in image.labels.iter().flatten() {
             let b = plan.to_input(label.box_xyxy_px);
-            self.objects += 1;
-            self.tiny_objects += usize::from(f64::from((b.x2 - b.x1) * (b.y2 - b.y1)) < TINY_PX * TINY_PX);
+            self.object_sides_px.push(((b.x2 - b.x1) * (b.y2 - b.y1)).sqrt());
         }
         self.images.push(image);
     }
 
-    /// A warning where most objects are too small to be learned at the input's size.
-    pub fn too_small(&self, input: ImageSize) -> Option<String> {
-        let Self { objects, tiny_objects, .. } = self;
-        (2 * tiny_objects > *objects).then(|| {
+    /// A warning where most objects are smaller than the finest cells of the student, of `cell_px` input pixels: they are hardly learned.
+    pub fn too_small(&self, input: ImageSize, cell_px: u32) -> Option<String> {
+        let objects = self.object_sides_px.len();
+        let tiny = self.object_sides_px.iter().filter(|&&side| side < cell_px as f32).count();
+        (2 * tiny > objects).then(|| {
             format!(
-                "warning: {tiny_objects} of {} ({:.0} %) are under {TINY_PX} x {TINY_PX} pixels at {} x {}, too small for the \
-                 finest cells of a YOLOv8. Train at a larger --imgsz (a cache: build it at that size), or cut the pictures into tiles",
-                counted(*objects, "object"),
-                100.0 * *tiny_objects as f64 / *objects as f64,
+                "warning: {tiny} of {} ({:.0} %) are under {cell_px} x {cell_px} pixels at {} x {}, too small for the finest cells \
+                 of the student. Train at a larger --imgsz (a cache: build it at that size), or cut the pictures into tiles",
+                counted(objects, "object"),
+                100.0 * tiny as f64 / objects as f64,
                 input.width,
                 input.height
             )
@@ -69,7 +62,7 @@ impl TrainImages {
     /// A warning where no label shows an object: nothing can be learned from them.
     pub fn only_background(&self) -> Option<String> {
         let labelled = self.images.iter().any(|image| image.labels.is_some());
-        (labelled && self.objects == 0)
+        (labelled && self.object_sides_px.is_empty())
             .then(|| format!("warning: the labels of {} show no object", counted(self.images.len(), "image")))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result, fsio,
-    student::{Architecture, ConvId, Ops, Then},
+    student::{ConvId, Ops, StudentNet, Then},
     types::ImageSize,
 };
 use indicatif::HumanBytes;
@@ -11,7 +11,7 @@ use tch::Device;
 
 /// Values that stay for the backward pass of one image, walking through the network.
 struct Kept<'a> {
-    architecture: &'a Architecture,
+    net: &'a StudentNet,
     values: u64,
 }
 
@@ -29,7 +29,7 @@ impl Ops for Kept<'_> {
     type Map = Shape;
 
     fn conv(&mut self, id: ConvId, x: &Shape) -> Shape {
-        let spec = self.architecture.conv(id);
+        let spec = self.net.conv(id);
         let stride = spec.stride as u64;
         // The convolution's output, its normalisation and its activation each wait for their gradients.
         let times = if spec.then == Then::NormSilu { 3 } else { 1 };
@@ -59,10 +59,10 @@ impl Ops for Kept<'_> {
 }
 
 /// Bytes that a step needs at least: what waits for the backward pass, and the pictures themselves.
-pub fn step_bytes(architecture: &Architecture, input: ImageSize, settings: &Settings) -> u64 {
+pub fn step_bytes(net: &StudentNet, input: ImageSize, settings: &Settings) -> u64 {
     let image = (3, u64::from(input.height), u64::from(input.width));
-    let mut kept = Kept { architecture, values: 0 };
-    architecture.run(&mut kept, &image);
+    let mut kept = Kept { net, values: 0 };
+    net.run(&mut kept, image);
     let of_value = if settings.is_bf16() { 2 } else { 4 };
     let pixels = image.0 * image.1 * image.2;
     // The pictures as float32; beside them the loader's batches of bytes.
@@ -73,13 +73,8 @@ pub fn step_bytes(architecture: &Architecture, input: ImageSize, settings: &Sett
 ///
 /// # Errors
 /// [`Error::Mismatch`] with the figures.
-pub fn refuse_if_short(
-    architecture: &Architecture,
-    input: ImageSize,
-    settings: &Settings,
-    device: Device,
-) -> Result<()> {
-    let (needed, memory) = (step_bytes(architecture, input, settings), fsio::memory_bytes());
+pub fn refuse_if_short(net: &StudentNet, input: ImageSize, settings: &Settings, device: Device) -> Result<()> {
+    let (needed, memory) = (step_bytes(net, input, settings), fsio::memory_bytes());
     if device != Device::Cpu || needed <= memory {
         return Ok(());
     }
@@ -100,7 +95,7 @@ pub fn refuse_if_short(
 mod tests {
     use super::*;
     use crate::{
-        student::Scale,
+        student::{Scale, yolov8},
         train::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
     };
 
@@ -127,18 +122,18 @@ mod tests {
             patience: 0,
             val_every: 1,
         };
-        let architecture = Architecture::new(Scale::N, 80);
+        let net = yolov8(Scale::N, 80);
         let input = |side| ImageSize { width: side, height: side };
-        let bytes = |side, precision, batch| step_bytes(&architecture, input(side), &settings(precision, batch));
+        let bytes = |side, precision, batch| step_bytes(&net, input(side), &settings(precision, batch));
         for (precision, peak) in [(Precision::Fp32, 4.5e9), (Precision::Bf16, 2.7e9)] {
             let share = bytes(640, precision, 16) as f64 / peak;
             assert!((0.5..1.0).contains(&share), "{precision:?}: {share} of the measured peak");
         }
         let one = bytes(64, Precision::Fp32, 1);
         assert_eq!((bytes(64, Precision::Fp32, 7), bytes(128, Precision::Fp32, 1)), (7 * one, 4 * one));
-        assert!(refuse_if_short(&architecture, input(64), &settings(Precision::Fp32, 1), Device::Cpu).is_ok());
-        let error = refuse_if_short(&architecture, input(8192), &settings(Precision::Fp32, 1024), Device::Cpu);
+        assert!(refuse_if_short(&net, input(64), &settings(Precision::Fp32, 1), Device::Cpu).is_ok());
+        let error = refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), Device::Cpu);
         assert!(error.unwrap_err().to_string().contains("--batch"));
-        assert!(refuse_if_short(&architecture, input(8192), &settings(Precision::Fp32, 1024), Device::Cuda(0)).is_ok());
+        assert!(refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), Device::Cuda(0)).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     dataset::{DataSource, NameMap},
-    student::Scale,
+    student::StudentModel,
 };
 use logitcache::run::{Precision, Settings};
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -12,7 +12,7 @@ use tch::Device;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// Random weights.
-    Random(Scale),
+    Random(StudentModel),
     /// A `.pt` or `.safetensors` file.
     File(PathBuf),
 }

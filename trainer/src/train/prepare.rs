@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     cache::{CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
     dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
-    student::{Architecture, REG_MAX, STRIDES, State, YoloV8, native, weights},
+    student::{Network, State, StudentHead, native, weights},
     types::{Failure, ImageSize},
     words::{self, counted},
 };
@@ -91,15 +91,18 @@ impl Run {
         tch::set_num_threads(i32::try_from(threads.get()).unwrap_or(i32::MAX));
         let mut notes = Vec::new();
         let sources = Sources::open(options, &mut notes)?;
-        let distill = distill_options(&options.settings, &sources, &mut notes)?;
+        let mut start_notes = Vec::new();
+        let (state, model_start) = start(options, &sources.class_names, &mut start_notes)?;
+        let head = state.net().head.clone();
+        let distill = distill_options(&options.settings, &sources, &head, &mut notes)?;
         if let Some(cache) = sources.cache.as_ref().filter(|_| options.settings.augment) {
             notes.extend(views_shown(cache)?);
         }
-        let (state, model_start) = start(options, &sources.class_names, &mut notes)?;
-        memory::refuse_if_short(state.architecture(), sources.input, &options.settings, options.device)?;
+        notes.extend(start_notes);
+        memory::refuse_if_short(state.net(), sources.input, &options.settings, options.device)?;
         let config = RunConfig {
             producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).into(),
-            model: state.architecture().scale.to_string(),
+            model: state.net().model.to_string(),
             start: model_start,
             class_names: sources.class_names.clone(),
             imgsz: sources.input.width,
@@ -124,7 +127,7 @@ impl Run {
         let folder = RunFolder::open(&options.out, options.overwrite)?;
         let resumed = resumed(&folder, &config, options.resume, &mut notes)?;
         let Sources { cache, images, class_names, described, validation, input, .. } = sources;
-        notes.extend([images.too_small(input), images.only_background()].into_iter().flatten());
+        notes.extend([images.too_small(input, head.finest_stride()), images.only_background()].into_iter().flatten());
         notes.extend(images.notes);
         let num_val = validation.as_ref().map_or(0, |validation| validation.images.len());
         on_pixels((images.images.len() + num_val) as u64);
@@ -167,7 +170,7 @@ impl Run {
                 Some(Validator::new(set, truths, class_names, batch))
             }
         };
-        let mut trainer = Trainer::new(YoloV8::from_state(&state, options.device), input, &options.settings, distill);
+        let mut trainer = Trainer::new(Network::from_state(&state, options.device), input, &options.settings, distill);
         let progress = match resumed {
             None => Progress::default(),
             Some((tensors, progress)) => {
@@ -418,7 +421,12 @@ fn of_val_split(error: Error) -> Error {
 }
 
 /// How the teacher is distilled; `None`: not at all.
-fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<String>) -> Result<Option<DistillOptions>> {
+fn distill_options(
+    settings: &Settings,
+    sources: &Sources,
+    student: &StudentHead,
+    notes: &mut Vec<String>,
+) -> Result<Option<DistillOptions>> {
     let parts = match settings.distill {
         Distill::None => return Ok(None),
         Distill::All => DistillParts::All,
@@ -433,19 +441,19 @@ fn distill_options(settings: &Settings, sources: &Sources, notes: &mut Vec<Strin
     };
     let manifest = cache.manifest();
     let teacher = &manifest.teacher;
-    if teacher.strides != STRIDES {
+    if teacher.strides != student.strides {
         return refuse(
-            format!("the teacher has the strides {:?}; a YOLOv8 student has {STRIDES:?}", teacher.strides),
+            format!("the teacher has the strides {:?}; the student has {:?}", teacher.strides, student.strides),
             "Use a teacher without P2 or P6 levels.",
         );
     }
     if parts == DistillParts::All {
         match manifest.dfl_len() {
             0 => notes.push("the cache has no DFL logits: boxes and classes are distilled without them".into()),
-            len if len == 4 * REG_MAX => {}
+            len if len == 4 * student.reg_max => {}
             len => {
                 return refuse(
-                    format!("the teacher has {} DFL bins a side, the student {REG_MAX}", len / 4),
+                    format!("the teacher has {} DFL bins a side, the student {}", len / 4, student.reg_max),
                     "Distil classes alone: --distill cls.",
                 );
             }
@@ -493,9 +501,9 @@ const USUAL_RANDOM_LR: f64 = 1e-3;
 /// The student's first weights and what `config.json` says of them.
 fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>) -> Result<(State, String)> {
     match &options.start {
-        Start::Random(scale) => {
+        Start::Random(model) => {
             notes.push(format!(
-                "{scale} starts from random weights; name a .pt or .safetensors file to start from trained ones"
+                "{model} starts from random weights; name a .pt or .safetensors file to start from trained ones"
             ));
             let lr = options.settings.lr;
             if lr < USUAL_RANDOM_LR {
@@ -503,16 +511,17 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
                     "a learning rate of {lr} is one for trained weights; random ones usually want --lr {USUAL_RANDOM_LR} or more"
                 ));
             }
-            let state = State::random(Architecture::new(*scale, class_names.len()), options.settings.seed);
+            let state = State::random(model.net(class_names.len()), options.settings.seed);
             Ok((state, "random".into()))
         }
         Start::File(path) => {
             let loaded = weights::load(path, Some(class_names.len()), options.settings.seed)?;
             if let Some(classes) = loaded.class_branch_replaced {
                 notes.push(format!(
-                    "{} has {classes} classes, not {}: its class branch (model.22.cv3) starts from random weights",
+                    "{} has {classes} classes, not {}: its class branch ({}) starts from random weights",
                     path.display(),
-                    class_names.len()
+                    class_names.len(),
+                    loaded.state.net().head.class_branch.trim_end_matches('.')
                 ));
             }
             let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;

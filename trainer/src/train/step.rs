@@ -9,7 +9,7 @@ use super::{
     schedule::Rates,
 };
 use crate::{
-    student::{HeadOutput, Role, YoloV8, native::Autocast},
+    student::{HeadOutput, Network, Role, native::Autocast},
     types::ImageSize,
 };
 use logitcache::run::{OptimizerKind, Precision, Settings};
@@ -41,14 +41,14 @@ pub enum StepError {
 
 /// The student with everything that changes while it is trained.
 pub struct Trainer {
-    student: YoloV8,
+    student: Network,
     params: FlatParams,
     /// Running means and variances of the normalisations.
     statistics: FlatTensors,
     optimizer: Optimizer,
     ema: Ema,
     /// A network whose tensors are those of `ema`.
-    average: YoloV8,
+    average: Network,
     anchors: Anchors,
     precision: Precision,
     /// Weight of the labels' loss and how the teacher's is computed; `None`: labels alone.
@@ -57,7 +57,7 @@ pub struct Trainer {
 
 impl Trainer {
     /// Readies a student for training. `distill`: the labels' weight alpha and how the teacher is distilled.
-    pub fn new(student: YoloV8, input: ImageSize, settings: &Settings, distill: Option<DistillOptions>) -> Self {
+    pub fn new(student: Network, input: ImageSize, settings: &Settings, distill: Option<DistillOptions>) -> Self {
         let trained = student.params().iter().filter(|p| p.spec.role.is_trained());
         let params = FlatParams::new(trained.map(|p| {
             let group = match p.spec.role {
@@ -87,13 +87,13 @@ impl Trainer {
                 .collect();
             flat.lend(&tensors);
         }
-        let anchors = Anchors::new(input, student.device());
+        let anchors = Anchors::new(student.net().grid(input), student.device());
         let distill = distill.map(|options| (settings.alpha, options));
         Self { student, params, statistics, optimizer, ema, average, anchors, precision: settings.precision, distill }
     }
 
     /// The network with averaged (EMA) weights: what is validated and shipped.
-    pub fn average(&self) -> &YoloV8 {
+    pub fn average(&self) -> &Network {
         &self.average
     }
 
@@ -182,7 +182,7 @@ impl Trainer {
     }
 }
 
-fn named(network: &YoloV8, wanted: impl Fn(Role) -> bool) -> Vec<(String, Tensor)> {
+fn named(network: &Network, wanted: impl Fn(Role) -> bool) -> Vec<(String, Tensor)> {
     let chosen = network.params().iter().filter(|p| wanted(p.spec.role));
     chosen.map(|p| (p.spec.name.clone(), p.tensor.shallow_clone())).collect()
 }

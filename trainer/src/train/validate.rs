@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     Error, Result,
+    detector::HeadView,
     eval::{NmsOptions, ScoredImage, Scores, detect, score},
     preprocess::LetterboxPlan,
-    student::{STRIDES, YoloV8},
-    teacher::{BoxSource, Grid, HeadView},
+    student::Network,
     types::TruthBox,
 };
 use rayon::prelude::*;
@@ -29,7 +29,6 @@ pub struct Validator {
     truths: Vec<(LetterboxPlan, Vec<TruthBox>)>,
     class_names: Vec<String>,
     batch: NonZeroUsize,
-    grid: Grid,
 }
 
 impl Validator {
@@ -40,8 +39,7 @@ impl Validator {
         class_names: Vec<String>,
         batch: NonZeroUsize,
     ) -> Self {
-        let grid = Grid::new(set.input().height, set.input().width, &STRIDES);
-        Self { set, truths, class_names, batch, grid }
+        Self { set, truths, class_names, batch }
     }
 
     /// Images that are scored.
@@ -53,7 +51,7 @@ impl Validator {
     ///
     /// # Errors
     /// [`Error::Trainer`] where its output is no number; what reading the images gives.
-    pub fn score(&self, network: &YoloV8, stop: &AtomicBool) -> Result<Option<Scores>> {
+    pub fn score(&self, network: &Network, stop: &AtomicBool) -> Result<Option<Scores>> {
         let options = LoaderOptions {
             batch: self.batch,
             seed: 0,
@@ -75,22 +73,25 @@ impl Validator {
         score(&images, &self.class_names).map(Some)
     }
 
-    fn detect(&self, network: &YoloV8, batch: &Batch) -> Result<Vec<ScoredImage>> {
+    fn detect(&self, network: &Network, batch: &Batch) -> Result<Vec<ScoredImage>> {
         let head = network.forward(&images_of(batch, network.device()), false);
         let (class_logits, dfl_logits) = (values_of(&head.class_logits), values_of(&head.dfl_logits));
         let of_image = |values: &[f32]| values.len() / batch.len();
         let (class_len, dfl_len) = (of_image(&class_logits), of_image(&dfl_logits));
+        let spec = network.net().head_spec(self.set.input());
         let one = |(row, &index): (usize, &usize)| {
             let (plan, truth) = &self.truths[index];
-            let view = HeadView {
-                class_logits: &class_logits[row * class_len..(row + 1) * class_len],
-                boxes: BoxSource::Dfl(&dfl_logits[row * dfl_len..(row + 1) * dfl_len]),
-            };
+            let values = (
+                &class_logits[row * class_len..(row + 1) * class_len],
+                &dfl_logits[row * dfl_len..(row + 1) * dfl_len],
+            );
+            let head = HeadView::new(&spec, values.0, values.1);
             let image = &self.set.images()[index];
-            let detections = detect(view, &self.grid, plan, &NmsOptions::SCORING).map_err(|found| Error::Trainer {
-                found: format!("validating {}: {found}", image.relative),
-                remedy: "The student has diverged: lower --lr, or raise --warmup-epochs.".into(),
-            })?;
+            let detections =
+                head.and_then(|head| detect(head, plan, &NmsOptions::SCORING)).map_err(|found| Error::Trainer {
+                    found: format!("validating {}: {found}", image.relative),
+                    remedy: "The student has diverged: lower --lr, or raise --warmup-epochs.".into(),
+                })?;
             Ok(ScoredImage { image_id: image.image_id, truth: truth.clone(), detections })
         };
         batch.indices.par_iter().enumerate().map(one).collect()

@@ -7,7 +7,7 @@ use crate::{
 use half::f16;
 use logitcache::{
     cache::CacheReader,
-    teacher::{Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, runtime},
+    detector::{Detector, DetectorOptions, DetectorSession, Provider, SessionOptions, runtime},
     types::{ImageSize, Store},
 };
 use logitcache_train::train::data::{
@@ -71,10 +71,10 @@ fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
     };
 
     runtime::init(None).unwrap();
-    let model = TeacherOptions { imgsz: Some(SIDE), store: Store::All, names: None };
-    let model = TeacherModel::load(teacher(), &model).unwrap();
+    let model = DetectorOptions { imgsz: Some(SIDE), store: Store::All, names: None };
+    let model = Detector::load(teacher(), &model).unwrap();
     let session = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
-    let mut session = TeacherSession::new(&model, &session).unwrap();
+    let mut session = DetectorSession::new(&model, &session).unwrap();
     let area = (SIDE * SIDE) as usize;
     let mut tensor = vec![0f32; 3 * area];
     let (mut rows, mut seen) = (0, BTreeSet::new());
@@ -85,7 +85,8 @@ fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
         }
         let heads = session.run(1, &tensor).unwrap();
         let cached = batch.teacher.as_ref().unwrap();
-        let (class_logits, dfl_logits) = (heads.class_logits(0), heads.dfl_logits(0).unwrap());
+        let head = heads.view(0).unwrap();
+        let (class_logits, dfl_logits) = (head.class_logits(), head.dfl_logits().unwrap());
         let as_stored = |logits: &[f32], at: usize| f16::from_f32(logits[at]).to_f32();
         for (row, &anchor) in cached.anchor.iter().enumerate() {
             let at = |channel: usize| channel * cached.num_anchors + anchor as usize;

@@ -6,13 +6,14 @@ use crate::{
 };
 use logitcache::{
     Error,
-    teacher::{BatchSize, Precision, Provider, SessionOptions, TeacherModel, TeacherOptions, TeacherSession, runtime},
+    detector::{BatchSize, Detector, DetectorOptions, DetectorSession, Precision, Provider, SessionOptions, runtime},
     types::Store,
 };
 use logitcache_train::student::{
-    Architecture, Scale, State, YoloV8,
+    Network, Scale, State, StudentModel,
     onnx::{export, export_file},
     weights::{Description, save},
+    yolov8,
 };
 use std::{
     path::{Path, PathBuf},
@@ -30,8 +31,8 @@ fn numbered(classes: usize, imgsz: u32) -> Description {
     Description { class_names: (0..classes).map(|id| format!("class {id}")).collect(), imgsz }
 }
 
-fn as_teacher(path: &Path) -> TeacherModel {
-    TeacherModel::load(path, &TeacherOptions { imgsz: None, store: Store::All, names: None }).unwrap()
+fn as_teacher(path: &Path) -> Detector {
+    Detector::load(path, &DetectorOptions { imgsz: None, store: Store::All, names: None }).unwrap()
 }
 
 #[track_caller]
@@ -49,28 +50,29 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 fn round_trip(state: &State, size: usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("student.onnx");
-    let classes = state.architecture().num_classes;
+    let classes = state.net().num_classes;
     export(&path, state, &numbered(classes, size as u32)).unwrap();
     let teacher = as_teacher(&path);
     assert_eq!((teacher.input.height, teacher.input.width), (size as u32, size as u32));
     assert_eq!((teacher.batch, teacher.precision), (BatchSize::Fixed(1), Precision::Fp32));
-    assert_eq!((teacher.head.num_classes, teacher.head.reg_max), (classes, Some(16)));
-    assert_eq!(teacher.head.strides, [8, 16, 32]);
+    assert_eq!((teacher.head.num_classes, teacher.head.reg_max()), (classes, 16));
+    assert_eq!(teacher.head.strides(), [8, 16, 32]);
     assert_eq!(teacher.class_names, numbered(classes, 0).class_names);
     let check = teacher.self_check(&OPTIONS).unwrap();
-    assert_eq!(check.anchors, teacher.head.num_anchors);
+    assert_eq!(check.anchors, teacher.head.num_places());
 
     let pixels = images(1, size);
-    let output = YoloV8::from_state(state, Device::Cpu).forward(&pixels, false);
-    let mut session = TeacherSession::new(&teacher, &OPTIONS).unwrap();
+    let output = Network::from_state(state, Device::Cpu).forward(&pixels, false);
+    let mut session = DetectorSession::new(&teacher, &OPTIONS).unwrap();
     let found = session.run(1, &flat(&pixels)).unwrap();
-    close(found.class_logits(0), &flat(&output.class_logits), "class logit");
-    close(found.dfl_logits(0).unwrap(), &flat(&output.dfl_logits), "DFL logit");
+    let found = found.view(0).unwrap();
+    close(found.class_logits(), &flat(&output.class_logits), "class logit");
+    close(found.dfl_logits().unwrap(), &flat(&output.dfl_logits), "DFL logit");
 }
 
 #[test]
 fn exports_are_teachers_that_give_the_networks_logits() {
-    round_trip(&State::random(Architecture::new(Scale::N, 80), 3), 160);
+    round_trip(&State::random(yolov8(Scale::N, 80), 3), 160);
     for scale in [Scale::F, Scale::P, Scale::N] {
         round_trip(&filled(scale, 3), 64);
     }
@@ -83,7 +85,7 @@ fn the_export_gives_ultralytics_decoded_output() {
     let environment = &runtime::init(None).unwrap().environment;
     let folder = tempfile::tempdir().unwrap();
     for case in golden().cases {
-        let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
+        let StudentModel::YoloV8(scale) = format!("yolov8{}", case.scale).parse().unwrap();
         let path = folder.path().join("student.onnx");
         export(&path, &filled(scale, case.num_classes), &numbered(case.num_classes, case.size as u32)).unwrap();
         let mut session = ort::session::Session::builder(environment).unwrap().commit_from_file(&path).unwrap();
@@ -97,7 +99,7 @@ fn the_export_gives_ultralytics_decoded_output() {
             assert_eq!(shape[..2], [1, 4 + case.num_classes as i64]);
             found.extend_from_slice(values);
         }
-        compare(&found, &case.eval["decoded"], 1e-3, &format!("{scale}, {} classes", case.num_classes));
+        compare(&found, &case.eval["decoded"], 1e-3, &format!("{}, {} classes", scale.as_str(), case.num_classes));
     }
 }
 
@@ -148,10 +150,10 @@ fn python_checks_and_runs_the_export() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let state = State::random(Architecture::new(Scale::N, 5), 11);
+    let state = State::random(yolov8(Scale::N, 5), 11);
     export(folder.path().join("student.onnx"), &state, &numbered(5, 96)).unwrap();
     let pixels = images(1, 96);
-    let output = YoloV8::from_state(&state, Device::Cpu).forward(&pixels, false);
+    let output = Network::from_state(&state, Device::Cpu).forward(&pixels, false);
     for (name, values) in [
         ("pixels", flat(&pixels)),
         ("dfl_logits", flat(&output.dfl_logits)),

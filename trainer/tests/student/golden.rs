@@ -1,17 +1,17 @@
 //! Forward, gradients and running statistics against Ultralytics' PyTorch model, weights set by the same formula.
 
 use crate::support::{Case, close, compare, filled, flat, golden, images, noise};
-use logitcache_train::student::{Architecture, HeadOutput, Scale, State, Values, YoloV8};
+use logitcache_train::student::{HeadOutput, Network, Scale, State, StudentModel, Values, yolov8};
 use tch::{Device, Kind, Tensor};
 
 const TOLERANCE: f32 = 1e-4;
 
-fn network(case: &Case) -> YoloV8 {
-    let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
-    YoloV8::from_state(&filled(scale, case.num_classes), Device::Cpu)
+fn network(case: &Case) -> Network {
+    let StudentModel::YoloV8(scale) = format!("yolov8{}", case.scale).parse().unwrap();
+    Network::from_state(&filled(scale, case.num_classes), Device::Cpu)
 }
 
-fn param<'n>(network: &'n YoloV8, name: &str) -> &'n Tensor {
+fn param<'n>(network: &'n Network, name: &str) -> &'n Tensor {
     &network.params().iter().find(|param| param.spec.name == name).unwrap().tensor
 }
 
@@ -26,7 +26,7 @@ fn the_golden_says_what_made_it() {
 fn names_shapes_and_order_are_those_of_the_state_dict() {
     let golden = golden();
     let names = golden.cases.iter().find_map(|case| case.names.as_ref()).unwrap();
-    let params = Architecture::new(Scale::N, 80).params();
+    let params = yolov8(Scale::N, 80).params();
     let own: Vec<_> = params.into_iter().map(|param| (param.name, param.shape)).collect();
     assert_eq!(own, *names);
 }
@@ -34,9 +34,9 @@ fn names_shapes_and_order_are_those_of_the_state_dict() {
 #[test]
 fn parameters_are_counted_as_ultralytics_counts_them() {
     for case in golden().cases {
-        let scale: Scale = format!("yolov8{}", case.scale).parse().unwrap();
-        let architecture = Architecture::new(scale, case.num_classes);
-        assert_eq!(architecture.num_parameters(), case.parameters, "{scale}, {} classes", case.num_classes);
+        let StudentModel::YoloV8(scale) = format!("yolov8{}", case.scale).parse().unwrap();
+        let architecture = yolov8(scale, case.num_classes);
+        assert_eq!(architecture.num_parameters(), case.parameters, "{}, {} classes", scale.as_str(), case.num_classes);
     }
 }
 
@@ -97,7 +97,7 @@ fn training_gives_ultralytics_outputs_gradients_and_running_statistics() {
 
 #[test]
 fn a_random_start_has_ultralytics_priors_and_repeats() {
-    let state = |seed, classes| State::random(Architecture::new(Scale::N, classes), seed);
+    let state = |seed, classes| State::random(yolov8(Scale::N, classes), seed);
     let (first, again, other) = (state(7, 7), state(7, 7), state(8, 7));
     assert_eq!(first, again);
     assert_ne!(first, other);
@@ -129,7 +129,7 @@ fn a_random_start_has_ultralytics_priors_and_repeats() {
 #[test]
 fn weights_are_channels_last_and_come_back_unchanged() {
     let state = filled(Scale::N, 3);
-    let network = YoloV8::from_state(&state, Device::Cpu);
+    let network = Network::from_state(&state, Device::Cpu);
     let weight = param(&network, "model.1.conv.weight");
     assert_eq!((weight.size(), weight.stride()), (vec![32, 16, 3, 3], vec![144, 1, 48, 16]));
     assert_eq!(network.state(), state);
@@ -144,7 +144,7 @@ fn weights_are_channels_last_and_come_back_unchanged() {
 
 #[test]
 fn autocast_gives_float32_close_to_the_plain_pass() {
-    let network = YoloV8::random(Scale::N, 3, 1, Device::Cpu);
+    let network = Network::random(yolov8(Scale::N, 3), 1, Device::Cpu);
     let images = images(2, 64);
     let plain = network.copy().forward(&images, true);
     let output = {
@@ -162,7 +162,7 @@ fn autocast_gives_float32_close_to_the_plain_pass() {
 
 #[test]
 fn values_that_do_not_fit_are_a_panic() {
-    let architecture = Architecture::new(Scale::N, 1);
+    let architecture = yolov8(Scale::N, 1);
     let mut values: Vec<Values> =
         State::random(architecture.clone(), 0).iter().map(|(_, values)| values.clone()).collect();
     values[1] = Values::F32(vec![0.0; 3]);

@@ -1,6 +1,6 @@
 //! The generator's formula, its golden file, and comparisons.
 
-use logitcache_train::student::{Architecture, Role, Scale, State, Values};
+use logitcache_train::student::{Role, Scale, State, Values, yolov8};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use tch::Tensor;
@@ -74,7 +74,7 @@ pub fn noise(count: usize, stream: u32) -> Vec<f32> {
 
 /// The state that the generator's `fill` gives a model.
 pub fn filled(scale: Scale, num_classes: usize) -> State {
-    let architecture = Architecture::new(scale, num_classes);
+    let architecture = yolov8(scale, num_classes);
     let params = architecture.params();
     let values = params.iter().enumerate().map(|(place, param)| {
         let u = noise(param.num_elements(), place as u32 + 1);

@@ -2,8 +2,9 @@
 
 use crate::support::{filled, fixture, golden};
 use logitcache_train::student::{
-    Architecture, Scale, State, Values,
+    Scale, State, StudentModel, Values,
     weights::{Description, load, save},
+    yolov8,
 };
 use sha2::{Digest, Sha256};
 
@@ -27,8 +28,8 @@ fn digest(state: &State) -> String {
 fn an_ultralytics_checkpoint_is_read_whole() {
     let expected = golden().checkpoint;
     let start = load(fixture("yolov8n.pt"), None, 0).unwrap();
-    let architecture = start.state.architecture();
-    assert_eq!((architecture.scale, architecture.num_classes), (Scale::N, expected.num_classes));
+    let architecture = start.state.net();
+    assert_eq!((architecture.model, architecture.num_classes), (StudentModel::YoloV8(Scale::N), expected.num_classes));
     assert_eq!(start.state.iter().len(), expected.tensors);
     assert_eq!(
         digest(&start.state),
@@ -90,8 +91,8 @@ fn another_number_of_classes_replaces_the_class_branch_alone() {
     let four = load(fixture("yolov8n.pt"), None, 0).unwrap().state;
     let start = load(fixture("yolov8n.pt"), Some(9), 5).unwrap();
     assert_eq!(start.class_branch_replaced, Some(4));
-    assert_eq!(start.state.architecture(), &Architecture::new(Scale::N, 9));
-    let fresh = State::random(Architecture::new(Scale::N, 9), 5);
+    assert_eq!(start.state.net(), &yolov8(Scale::N, 9));
+    let fresh = State::random(yolov8(Scale::N, 9), 5);
     for (((param, found), (_, old)), (_, new)) in start.state.iter().zip(four.iter()).zip(fresh.iter()) {
         let expected = if param.name.starts_with("model.22.cv3.") { new } else { old };
         assert!(found == expected, "{}", param.name);

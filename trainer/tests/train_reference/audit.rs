@@ -2,7 +2,7 @@
 
 use logitcache::{
     audit::{HeadRows, Student, Targets, Term, gradient},
-    teacher::Grid,
+    cache::{Grid, HeadKind},
     types::ImageSize,
 };
 use logitcache_train::train::ClsLoss;
@@ -23,9 +23,11 @@ fn wave(n: usize, step: f64, size: f64, shift: f64) -> Vec<f32> {
 
 #[test]
 fn gradients_of_the_audit_are_those_of_training() {
-    let grid = Grid::new(SIDE, SIDE, &[8, 16, 32]);
+    let grid = Grid::new(ImageSize { width: SIDE, height: SIDE }, &[8, 16, 32]);
     let n = grid.num_anchors();
+    let kind = HeadKind::Yolov8Dfl;
     let rows = HeadRows {
+        kind,
         class_len: CLASSES,
         dfl_len: 64,
         class_logits: wave(n * CLASSES, 0.37, 3.0, -3.0),
@@ -44,6 +46,7 @@ fn gradients_of_the_audit_are_those_of_training() {
         })
         .collect();
     let targets = Targets {
+        kind,
         weights: wave(count, 0.9, 0.4, 0.5),
         class_logits: wave(count * CLASSES, 2.3, 4.0, -2.0),
         dfl_logits: wave(count * 64, 0.6, 3.0, 0.0),
@@ -65,7 +68,7 @@ fn gradients_of_the_audit_are_those_of_training() {
         boxes_xyxy_input_px: Tensor::from_slice(&boxes_px.concat()).view([count as i64, 4]),
         floor_prob: Tensor::full([1, n as i64], 0.003, (Kind::Float, Device::Cpu)),
     };
-    let loss_anchors = Anchors::new(ImageSize { width: SIDE, height: SIDE }, Device::Cpu);
+    let loss_anchors = Anchors::new(grid.clone(), Device::Cpu);
     let of_training = |cls_loss: ClsLoss| {
         let head = HeadOutput {
             class_logits: by_channel(&rows.class_logits, CLASSES).set_requires_grad(true),

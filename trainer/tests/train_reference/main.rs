@@ -8,6 +8,7 @@ mod optim;
 mod properties;
 mod task;
 
+use logitcache::cache::Grid;
 use logitcache::types::ImageSize;
 use logitcache_train::{
     student::HeadOutput,
@@ -120,7 +121,7 @@ fn noise(shape: &[i64], first: u32) -> Tensor {
 
 /// Raw outputs by formula, leaves of the graph.
 fn head(batch: i64, classes: i64, size: ImageSize, spread: f64) -> (HeadOutput, Anchors) {
-    let anchors = Anchors::new(size, Device::Cpu);
+    let anchors = Anchors::new(Grid::new(size, &[8, 16, 32]), Device::Cpu);
     let class_logits = noise(&[batch, classes, anchors.len()], 0) * 9.0 - 7.5;
     let dfl_logits = (noise(&[batch, 64, anchors.len()], 1_000_000) - 0.5) * spread;
     let head = HeadOutput {

@@ -3,16 +3,16 @@
 use prost::bytes::Bytes;
 
 use crate::{
-    student::{
-        architecture::{ConvId, ConvSpec, NORM_EPS, Ops, Then},
-        state::State,
-    },
-    teacher::onnx_proto::{
+    detector::onnx::proto::{
         AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
         attribute_proto::AttributeType,
         tensor_proto::DataType,
         tensor_shape_proto::{Dimension, dimension},
         type_proto,
+    },
+    student::{
+        net::{ConvId, ConvSpec, NORM_EPS, Ops, Then},
+        state::State,
     },
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Graph<'s> {
 impl<'s> Graph<'s> {
     pub fn new(state: &'s State) -> Self {
         let proto = GraphProto { name: Some("main_graph".to_owned()), ..Default::default() };
-        Self { state, first_param: state.architecture().first_param(), proto, unnamed: 0 }
+        Self { state, first_param: state.net().first_param(), proto, unnamed: 0 }
     }
 
     pub fn input(&mut self, name: &str, shape: &[usize]) -> Operand {
@@ -138,12 +138,13 @@ impl<'s> Graph<'s> {
     }
 
     /// `[1, channels, rows, columns]` of each level as `[1, channels, A]`.
-    pub fn join_levels(&mut self, name: &str, levels: [&Operand; 3]) -> Operand {
+    pub fn join_levels<'o>(&mut self, name: &str, levels: impl Iterator<Item = &'o Operand>) -> Operand {
         let flat = levels.map(|level| {
             let flat = format!("{}_in_a_row", level.name);
             self.reshape(&flat, level, &[1, level.channels as i64, -1])
         });
-        self.join(name, &flat.each_ref(), 2)
+        let flat: Vec<Operand> = flat.collect();
+        self.join(name, &flat.iter().collect::<Vec<_>>(), 2)
     }
 
     /// Two halves of `half` channels each.
@@ -191,7 +192,7 @@ impl Ops for Graph<'_> {
     type Map = Operand;
 
     fn conv(&mut self, id: ConvId, x: &Operand) -> Operand {
-        let spec = self.state.architecture().conv(id).clone();
+        let spec = self.state.net().conv(id).clone();
         let (weight, bias) = self.fused(id, &spec);
         let inner = match spec.then {
             Then::NormSilu => format!("{}.conv", spec.name),

@@ -3,22 +3,19 @@
 use std::fmt::Write as _;
 
 use crate::{
-    student::{
-        architecture::{Architecture, STRIDES},
-        weights::Description,
-    },
-    teacher::onnx_proto::StringStringEntryProto,
+    detector::onnx::proto::StringStringEntryProto,
+    student::{net::StudentNet, weights::Description},
 };
 
 /// Every key that Ultralytics' `AutoBackend` makes use of. No date: the same model has the same bytes.
-pub(super) fn entries(architecture: &Architecture, description: &Description) -> Vec<StringStringEntryProto> {
+pub(super) fn entries(net: &StudentNet, description: &Description) -> Vec<StringStringEntryProto> {
     let size = description.imgsz;
     let text = |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
     vec![
-        text("description", format!("{} detector trained by logitcache", architecture.scale)),
+        text("description", format!("{} detector trained by logitcache", net.model)),
         text("author", env!("CARGO_PKG_NAME").to_owned()),
         text("version", env!("CARGO_PKG_VERSION").to_owned()),
-        text("stride", STRIDES[STRIDES.len() - 1].to_string()),
+        text("stride", net.head.coarsest_stride().to_string()),
         text("task", "detect".to_owned()),
         text("head", "Detect".to_owned()),
         text("batch", "1".to_owned()),

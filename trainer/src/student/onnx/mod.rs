@@ -11,17 +11,20 @@ use prost::Message;
 
 use self::graph::{Graph, Operand};
 use super::{
-    architecture::{LevelOutput, REG_MAX, STRIDES},
+    net::{LevelOutput, StudentHead},
     state::State,
     weights::{self, Description},
 };
 use crate::{
-    Error, Result, fsio,
-    outputs::ONNX_PRODUCER,
-    teacher::{
-        Grid, MAX_SIZE,
-        onnx_proto::{ModelProto, OperatorSetIdProto},
+    Error, Result,
+    cache::Grid,
+    detector::{
+        MAX_SIZE,
+        onnx::proto::{ModelProto, OperatorSetIdProto},
     },
+    fsio,
+    outputs::ONNX_PRODUCER,
+    types::ImageSize,
 };
 
 /// ONNX 1.12 (2022): what it adds to its forerunners is not used, and every runtime of today reads it.
@@ -36,7 +39,7 @@ const IR_VERSION: i64 = 8;
 /// # Panics
 /// If there are not as many class names as classes.
 pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) -> Result<()> {
-    let coarsest = STRIDES[STRIDES.len() - 1];
+    let coarsest = state.net().head.coarsest_stride();
     let size = description.imgsz;
     if size == 0 || !size.is_multiple_of(coarsest) || size > MAX_SIZE {
         return Err(Error::Mismatch {
@@ -66,7 +69,7 @@ pub fn export_file(
             found: format!("{} does not name its classes", path.display()),
             remedy: "Give their names in the order of the class ids: --names.".to_owned(),
         })?;
-    let classes = start.state.architecture().num_classes;
+    let classes = start.state.net().num_classes;
     if class_names.len() != classes {
         return Err(Error::Mismatch {
             found: format!("{} has {classes} classes, {} names are given", path.display(), class_names.len()),
@@ -79,39 +82,39 @@ pub fn export_file(
 
 /// The model in memory.
 fn model(state: &State, description: &Description) -> ModelProto {
-    let architecture = state.architecture();
-    assert_eq!(description.class_names.len(), architecture.num_classes, "one name per class");
+    let net = state.net();
+    assert_eq!(description.class_names.len(), net.num_classes, "one name per class");
     let size = description.imgsz as usize;
     let mut graph = Graph::new(state);
     let images = graph.input("images", &[1, 3, size, size]);
-    let levels = architecture.run(&mut graph, &images);
-    let grid = Grid::new(description.imgsz, description.imgsz, &STRIDES);
-    let output = head(&mut graph, &levels, &grid);
-    let shape = [1, 4 + architecture.num_classes, grid.num_anchors()];
+    let levels = net.run(&mut graph, images);
+    let grid = net.grid(ImageSize { width: description.imgsz, height: description.imgsz });
+    let output = head(&mut graph, &net.head, &levels, &grid);
+    let shape = [1, 4 + net.num_classes, grid.num_anchors()];
     ModelProto {
         ir_version: Some(IR_VERSION),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
         producer_name: Some(ONNX_PRODUCER.to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         graph: Some(graph.finish(&output, &shape)),
-        metadata_props: metadata::entries(architecture, description),
+        metadata_props: metadata::entries(net, description),
         ..Default::default()
     }
 }
 
 /// Joins the levels and decodes them, as `Detect` does in evaluation: `output0`.
-fn head(graph: &mut Graph<'_>, levels: &[LevelOutput<Operand>; 3], grid: &Grid) -> Operand {
-    let anchors = grid.num_anchors();
+fn head(graph: &mut Graph<'_>, head: &StudentHead, levels: &[LevelOutput<Operand>], grid: &Grid) -> Operand {
+    let (anchors, reg_max) = (grid.num_anchors(), head.reg_max);
     let cells: Vec<_> = (0..anchors).map(|anchor| grid.cell(anchor)).collect();
-    let class_logits = graph.join_levels("class_logits", levels.each_ref().map(|level| &level.class_logits));
-    let dfl_logits = graph.join_levels("dfl_logits", levels.each_ref().map(|level| &level.dfl_logits));
+    let class_logits = graph.join_levels("class_logits", levels.iter().map(|level| &level.class_logits));
+    let dfl_logits = graph.join_levels("dfl_logits", levels.iter().map(|level| &level.dfl_logits));
 
     // The expectation of each side's bins, in cells. Bins go last: runtimes turn any other softmax into one over the last
     // dimension between two transpositions.
-    let bins = graph.reshape("dfl_bins", &dfl_logits, &[1, 4, REG_MAX as i64, anchors as i64]);
+    let bins = graph.reshape("dfl_bins", &dfl_logits, &[1, 4, reg_max as i64, anchors as i64]);
     let bins = graph.transpose("dfl_bins_last", &bins, &[0, 1, 3, 2]);
     let bins = graph.softmax("dfl_softmax", &bins);
-    let indices = graph.floats("dfl_bin_indices", &[REG_MAX, 1], (0..REG_MAX).map(|bin| bin as f32).collect());
+    let indices = graph.floats("dfl_bin_indices", &[reg_max, 1], (0..reg_max).map(|bin| bin as f32).collect());
     let sides = graph.binary("MatMul", "dfl_expectation", &bins, &indices);
     let sides = graph.reshape("sides", &sides, &[1, 4, anchors as i64]);
     let [left_top, right_bottom] = graph.split("sides", &sides, 2);

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use super::Refusal;
 use crate::student::{
-    Scale,
-    architecture::{Architecture, REG_MAX},
     params::{ParamSpec, Role},
     state::Values,
 };
 
 /// How a tensor's values lie in a file, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::student) enum Kind {
     F16,
     Bf16,
     F32,
@@ -36,7 +34,7 @@ impl std::fmt::Display for Kind {
 }
 
 /// One tensor of a file, not read yet.
-pub(super) struct Entry<'f> {
+pub(in crate::student) struct Entry<'f> {
     pub shape: Vec<usize>,
     pub kind: Kind,
     /// The values' bytes, or why they cannot be had.
@@ -44,62 +42,23 @@ pub(super) struct Entry<'f> {
 }
 
 /// All tensors of a file.
-pub(super) struct Entries<'f>(pub BTreeMap<String, Entry<'f>>);
+pub(in crate::student) struct Entries<'f>(pub BTreeMap<String, Entry<'f>>);
 
 impl Entries<'_> {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// The network whose tensors these should be, by the shapes of its first two and last convolutions.
-    pub fn architecture(&self) -> Result<Architecture, Refusal> {
-        const FIRST: &str = "model.0.conv.weight";
-        const SECOND: &str = "model.1.conv.weight";
-        const LAST: &str = "model.22.cv3.0.2.weight";
-        if self.has("model.0.conv.bias") && !self.has("model.0.bn.weight") {
-            return Err(Refusal::new(
-                "its batch normalisations are fused into the convolutions (there is model.0.conv.bias and no model.0.bn.weight), so it cannot be trained further.",
-            ));
-        }
-        let Some(first) = self.0.get(FIRST) else {
-            let found = match self.names().next() {
-                Some(name) => format!("{} tensors, the first {name:?}", self.0.len()),
-                None => "no tensors".to_owned(),
-            };
-            return Err(Refusal::new(format!("this is no YOLOv8 model: it has no {FIRST}; found: {found}.")));
-        };
-        if self.names().any(|name| name.starts_with("model.22.cv4.")) {
-            return Err(Refusal::new(
-                "this is a YOLOv8 for another task (segmentation, pose, oriented boxes: it has model.22.cv4); a student is a detector.",
-            ));
-        }
-        let of_first = |scale: &Scale| first.shape == [scale.channels(64), 3, 3, 3];
-        // The first convolution is the same in f and p; the second tells them apart.
-        let of_second =
-            |scale: &Scale| self.0.get(SECOND).is_some_and(|second| second.shape.first() == Some(&scale.channels(128)));
-        let mut scales = Scale::ALL.into_iter().filter(of_first).peekable();
-        let first_fit = scales.peek().copied();
-        let scale = scales.find(of_second).or(first_fit).ok_or_else(|| {
-            Refusal::new(format!(
-                "{FIRST} has the shape {:?}; a YOLOv8 has [c, 3, 3, 3] with c of 8 (f, p), 16 (n), 32 (s), 48 (m), 64 (l) or 80 (x)",
-                first.shape
-            ))
-        })?;
-        let Some(last) = self.0.get(LAST) else {
-            return Err(Refusal::new(format!(
-                "this is no YOLOv8 detector: it has no {LAST}, which tells the number of classes"
-            )));
-        };
-        match last.shape.as_slice() {
-            [classes @ 1..=65_536, _, 1, 1] => Ok(Architecture::new(scale, *classes)),
-            shape => Err(Refusal::new(format!(
-                "{LAST} has the shape {shape:?}; expected is [C, c, 1, 1] with C classes (1 to 65536)"
-            ))),
-        }
+    pub fn get(&self, name: &str) -> Option<&Entry<'_>> {
+        self.0.get(name)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Reads the values of one tensor of the network.
@@ -141,8 +100,9 @@ fn nonsense(role: Role, values: &[f32]) -> Option<String> {
             values.iter().find(|value| **value < 0.0).map(|value| format!("holds a negative variance, {value}"))
         }
         Role::Constant => {
-            let expected = (0..REG_MAX).map(|bin| bin as f32);
-            (!expected.eq(values.iter().copied())).then(|| "is not 0, 1, .., 15".to_owned())
+            let expected = (0..values.len()).map(|bin| bin as f32);
+            let last = values.len().saturating_sub(1);
+            (!expected.eq(values.iter().copied())).then(|| format!("is not 0, 1, .., {last}"))
         }
         _ => None,
     }

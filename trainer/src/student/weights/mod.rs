@@ -3,7 +3,7 @@
 //! In: Ultralytics' `.pt` (parsed, never executed) and `.safetensors`. Out: `.safetensors` under Ultralytics' names. What a file
 //! holds is found from the names and shapes of its tensors alone, and everything is checked before any value is used.
 
-mod entries;
+pub(super) mod entries;
 mod pt;
 mod safetensors;
 
@@ -11,7 +11,7 @@ use std::{fs, path::Path};
 
 use self::entries::Entries;
 use super::{
-    architecture::Architecture,
+    families::StudentModel,
     state::{State, Values, random_values},
 };
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ pub struct Start {
     pub state: State,
     /// What the file says of itself: only files of [`save`] do.
     pub description: Option<Description>,
-    /// The file's number of classes where it is not the one asked for: the class branch (`model.22.cv3`) then has random
+    /// The file's number of classes where it is not the one asked for: the class branch then has random
     /// weights, all else comes from the file.
     pub class_branch_replaced: Option<usize>,
 }
@@ -71,7 +71,7 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
         "onnx" => return Err(refuse(onnx())),
         _ => return Err(refuse(Refusal::new(format!("weights of the type {extension:?} are not supported")))),
     };
-    let found = state.architecture().num_classes;
+    let found = state.net().num_classes;
     match num_classes.filter(|wanted| *wanted != found) {
         None => Ok(Start { state, description, class_branch_replaced: None }),
         Some(wanted) => {
@@ -84,13 +84,13 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
 const REMEDY: &str = "Give the checkpoint of a YOLOv8 detector (.pt of Ultralytics, .safetensors of a run), or start from random weights (yolov8n).";
 
 /// Why a file is no start.
-struct Refusal {
+pub(super) struct Refusal {
     found: String,
     remedy: Option<&'static str>,
 }
 
 impl Refusal {
-    fn new(found: impl Into<String>) -> Self {
+    pub(super) fn new(found: impl Into<String>) -> Self {
         Self { found: found.into(), remedy: None }
     }
 }
@@ -106,29 +106,29 @@ fn onnx() -> Refusal {
 
 /// Finds the size and the number of classes, then reads every tensor of that network and refuses any other.
 fn state(entries: &Entries<'_>) -> Result<State, Refusal> {
-    let architecture = entries.architecture()?;
-    let params = architecture.params();
+    let net = StudentModel::of_weights(entries)?;
+    let params = net.params();
     if let Some(other) = entries.names().find(|name| params.iter().all(|param| param.name != *name)) {
         return Err(Refusal::new(format!(
             "this is no YOLOv8 detector: {} has no tensor {other}, which the file holds",
-            architecture.scale
+            net.model
         )));
     }
     let values: Result<Vec<Values>, Refusal> = params.iter().map(|param| entries.values(param)).collect();
-    Ok(State::new(architecture, values?))
+    Ok(State::new(net, values?))
 }
 
 /// The same network for another number of classes, its class branch random.
 fn with_other_classes(state: State, num_classes: usize, seed: u64) -> State {
-    let architecture = Architecture::new(state.architecture().scale, num_classes);
-    let params = architecture.params();
+    let net = state.net().model.net(num_classes);
+    let params = net.params();
     let values = state.iter().zip(&params).enumerate().map(|(index, ((_, old), param))| {
-        if Architecture::is_class_branch(&param.name) {
-            random_values(&architecture, param, index as u64, seed)
+        if param.name.starts_with(&net.head.class_branch) {
+            random_values(&net, param, index as u64, seed)
         } else {
             old.clone()
         }
     });
     let values = values.collect();
-    State::new(architecture, values)
+    State::new(net, values)
 }

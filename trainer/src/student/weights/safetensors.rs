@@ -14,7 +14,6 @@ use super::{
 use crate::{
     Error, Result, fsio,
     student::{
-        architecture::STRIDES,
         params::ParamSpec,
         state::{State, Values},
     },
@@ -52,7 +51,7 @@ pub(super) fn read(
 fn description(text: &str, state: &State) -> Result<Description, Refusal> {
     let metadata: Metadata = serde_json::from_str(text)
         .map_err(|error| Refusal::new(format!("its metadata {METADATA_KEY:?} cannot be read: {error}")))?;
-    let classes = state.architecture().num_classes;
+    let classes = state.net().num_classes;
     if metadata.names.len() != classes {
         return Err(Refusal::new(format!(
             "its metadata names {} classes, its head has {classes}",
@@ -89,13 +88,13 @@ fn kind(dtype: Dtype) -> Kind {
 /// # Panics
 /// If there are not as many class names as classes.
 pub fn save(path: impl AsRef<Path>, state: &State, description: &Description) -> Result<()> {
-    let architecture = state.architecture();
-    assert_eq!(description.class_names.len(), architecture.num_classes, "one name per class");
+    let net = state.net();
+    assert_eq!(description.class_names.len(), net.num_classes, "one name per class");
     let metadata = Metadata {
-        scale: architecture.scale.to_string(),
+        scale: net.model.to_string(),
         names: description.class_names.clone(),
         imgsz: description.imgsz,
-        stride: STRIDES[STRIDES.len() - 1] as usize,
+        stride: net.head.coarsest_stride() as usize,
     };
     let path = path.as_ref();
     let impossible = |error: String| Error::io(path, "write to", std::io::Error::other(error));

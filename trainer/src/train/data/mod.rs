@@ -6,7 +6,7 @@
 //! (seed, epoch, index) ──┤ Draws ── Scene: tiles of letterboxed pictures, map to the window, flip, colours
 //!                        │            ├── render       u8 pixels [H, W, 3]
 //!                        │            ├── labels       boxes in pixels of the window
-//!                        │            └── predictions  anchors, logits, boxes of the window
+//!                        │            └── targets      the teacher's anchors, logits, boxes in the window
 //!                        └── Loader: batches in order, made on background threads
 //! ```
 //!
@@ -17,16 +17,14 @@ mod batch;
 mod loader;
 mod pixel_cache;
 mod pixels;
-mod predictions;
 mod set;
-#[cfg(test)]
-mod tests;
 
-pub use batch::{Batch, LabelBatch, TeacherBatch};
+pub use batch::{Batch, LabelBatch};
 pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
 pub use set::{PixelCacheOptions, TrainSet, pixel_cache_bytes};
 
 pub use crate::augment::{Augment, GRID_STEP_PX, Geometry};
+pub use crate::targets::TeacherBatch;
 
 use crate::types::LabelBox;
 use std::path::PathBuf;

@@ -4,13 +4,13 @@ use super::{
     Augment, Batch, TeacherBatch, TrainImage,
     pixel_cache::PixelCache,
     pixels::{Decoder, Pixels, bytes_per_image},
-    predictions::Anchors,
 };
 use crate::{
     Error, Result,
     augment::{DrawViews as _, Draws, GRID_STEP_PX, HsvChange, Renderer, Scene, Views},
     cache::{CacheReader, ImageView},
     preprocess::LetterboxPlan,
+    targets::Anchors,
     types::{Failure, ImageSize, ViewChange},
 };
 use std::{
@@ -215,7 +215,12 @@ impl TrainSet {
         batch.labels.boxes_xyxy_input_px.clear();
         let mut predictions = self.teacher.as_ref().map(|teacher| {
             let mut predictions = batch.teacher.take().unwrap_or_default();
-            predictions.start(indices.len(), teacher.num_classes, teacher.dfl_len, teacher.anchors.total());
+            predictions.start(
+                indices.len(),
+                teacher.num_classes,
+                teacher.dfl_len,
+                teacher.anchors.grid().num_anchors(),
+            );
             predictions
         });
         let mut on_targets = Duration::ZERO;
@@ -339,7 +344,13 @@ impl CachedTeacher {
                 "Use a teacher of strides 8, 16, 32.",
             );
         }
-        let anchors = Anchors::new(input, &teacher.strides);
+        let Some(grid) = teacher.places().grid().cloned() else {
+            return mismatch(
+                "the teacher's predictions are answers to queries, which have no place on the student's grid".into(),
+                "Use a cache of a teacher with anchors.",
+            );
+        };
+        let anchors = Anchors::new(grid);
         let (num_classes, dfl_len) = (manifest.class_len(), manifest.dfl_len());
         Ok(Self { anchors, num_classes, dfl_len, reader })
     }

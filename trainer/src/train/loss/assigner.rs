@@ -11,8 +11,6 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 /// Anchors chosen for each box.
 const TOP_K: i64 = 10;
-/// A box side shorter than this is enlarged to it while anchors inside are looked for (the stride of the second level).
-const MIN_SIDE_PX: f32 = 16.0;
 /// Rows over all anchors made at a time: bounds the memory, whatever the number of boxes.
 const ROWS_AT_ONCE: usize = 256;
 const EPS: f64 = 1e-9;
@@ -55,7 +53,7 @@ impl Pairs {
         let (mut starts, mut target, mut key, mut cell) = (vec![0], Vec::new(), Vec::new(), Vec::new());
         for (index, (image, corners)) in targets.batch_index.iter().zip(targets.boxes()).enumerate() {
             if corners.iter().sum::<f32>() > 0.0 {
-                input.anchors.for_each_inside(enlarged(corners), |anchor| {
+                input.anchors.for_each_inside(enlarged(corners, input.anchors.second_stride()), |anchor| {
                     target.push(index as i64);
                     key.push(index as i64 * count + anchor);
                     cell.push(image * count + anchor);
@@ -96,11 +94,11 @@ impl Pairs {
     }
 }
 
-/// As `select_candidates_in_gts`: to centre and size, short sides enlarged, and back, in float32.
-fn enlarged([x1, y1, x2, y2]: [f32; 4]) -> BoxXyxyPx {
+/// As `select_candidates_in_gts`: to centre and size, sides shorter than `least` enlarged to it, and back, in float32.
+fn enlarged([x1, y1, x2, y2]: [f32; 4], least: f32) -> BoxXyxyPx {
     let side = |low: f32, high: f32| {
         let length = high - low;
-        let half = if length < MIN_SIDE_PX { MIN_SIDE_PX } else { length } / 2.0;
+        let half = if length < least { least } else { length } / 2.0;
         let centre = (low + high) / 2.0;
         (centre - half, centre + half)
     };

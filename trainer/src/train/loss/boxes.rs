@@ -2,16 +2,19 @@
 
 use tch::{Tensor, no_grad};
 
-/// Bins per side of the box.
-pub(super) const REG_MAX: i64 = crate::student::REG_MAX as i64;
-
-/// `[n, 4]` x1, y1, x2, y2 in cells from `[n, 64]` DFL logits and `[n, 2]` centres in cells: the distance of each side is the
+/// `[n, 4]` x1, y1, x2, y2 in cells from `[n, 4 * reg_max]` DFL logits and `[n, 2]` centres in cells: the distance of each side is the
 /// expectation of the bins (Generalized Focal Loss, Li et al. 2020, eq. 5).
 pub(super) fn decode(dfl_rows: &Tensor, centres: &Tensor) -> Tensor {
-    let bins = Tensor::arange(REG_MAX, (dfl_rows.kind(), dfl_rows.device()));
-    let distances =
-        (dfl_rows.view([-1, 4, REG_MAX]).softmax(-1, None) * bins).sum_dim_intlist([-1i64].as_slice(), false, None);
+    let rows = sides(dfl_rows);
+    let bins = Tensor::arange(rows.size()[2], (dfl_rows.kind(), dfl_rows.device()));
+    let distances = (rows.softmax(-1, None) * bins).sum_dim_intlist([-1i64].as_slice(), false, None);
     Tensor::cat(&[centres - distances.narrow(1, 0, 2), centres + distances.narrow(1, 2, 2)], 1)
+}
+
+/// `[n, 4 * reg_max]` DFL logits as `[n, 4, reg_max]`: left, top, right, bottom.
+pub(super) fn sides(dfl_rows: &Tensor) -> Tensor {
+    let channels = dfl_rows.size()[1];
+    dfl_rows.view([-1, 4, channels / 4])
 }
 
 /// `[n]` complete IoU of `[n, 4]` boxes x1, y1, x2, y2, row by row (Zheng et al. 2020, <https://arxiv.org/abs/1911.08287>): the IoU

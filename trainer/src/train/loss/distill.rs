@@ -37,7 +37,7 @@ impl TeacherTargets {
         assert_eq!(self.boxes_xyxy_input_px.size(), [kept, 4], "boxes of the kept anchors");
         assert_eq!(self.floor_prob.size(), [input.batch(), input.anchors.len()], "floors");
         if let Some(logits) = &self.dfl_logits {
-            assert_eq!(logits.size(), [kept, 4 * boxes::REG_MAX], "DFL logits of the kept anchors");
+            assert_eq!(logits.size(), [kept, 4 * input.reg_max()], "DFL logits of the kept anchors");
         }
     }
 }
@@ -94,8 +94,7 @@ pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &Disti
             let dfl_rows = input.dfl_rows(&at);
             let dfl = match &teacher.dfl_logits {
                 Some(logits) => {
-                    let bins = |of: &Tensor| of.view([-1, 4, boxes::REG_MAX]);
-                    let per_side = kl(&bins(&dfl_rows), &bins(logits), options.temperature);
+                    let per_side = kl(&boxes::sides(&dfl_rows), &boxes::sides(logits), options.temperature);
                     kept.mean(&per_side.mean_dim([1i64].as_slice(), false, None))
                 }
                 None => cls.zeros_like(),

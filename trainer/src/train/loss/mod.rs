@@ -62,7 +62,7 @@ pub struct LossInput<'a> {
     anchors: &'a Anchors,
     /// `[B, C, A]` float32.
     class_logits: Tensor,
-    /// `[B, 64, A]` float32.
+    /// `[B, 4 * reg_max, A]` float32.
     dfl_logits: Tensor,
     softplus_by_anchor: OnceCell<Tensor>,
 }
@@ -75,7 +75,8 @@ impl<'a> LossInput<'a> {
     /// If the shapes are not those of [`HeadOutput`] with the anchors' `A`.
     pub fn new(head: &HeadOutput, anchors: &'a Anchors) -> Self {
         let (batch, _, count) = head.class_logits.size3().unwrap_or_default();
-        assert_eq!(head.dfl_logits.size(), [batch, 4 * boxes::REG_MAX, anchors.len()], "DFL logits");
+        let (boxes, channels, places) = head.dfl_logits.size3().unwrap_or_default();
+        assert!(boxes == batch && channels % 4 == 0 && places == anchors.len(), "DFL logits of {:?}", head.dfl_logits);
         assert_eq!(count, anchors.len(), "class logits and anchors");
         Self {
             anchors,
@@ -83,6 +84,11 @@ impl<'a> LossInput<'a> {
             dfl_logits: head.dfl_logits.to_kind(Kind::Float),
             softplus_by_anchor: OnceCell::new(),
         }
+    }
+
+    /// Bins per box side.
+    fn reg_max(&self) -> i64 {
+        self.dfl_logits.size()[1] / 4
     }
 
     /// `B`.
@@ -104,7 +110,7 @@ impl<'a> LossInput<'a> {
         self.class_logits.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
     }
 
-    /// `[n, 64]` DFL logits of some anchors.
+    /// `[n, 4 * reg_max]` DFL logits of some anchors.
     fn dfl_rows(&self, at: &Cells) -> Tensor {
         self.dfl_logits.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
     }

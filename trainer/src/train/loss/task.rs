@@ -81,16 +81,17 @@ pub fn task_loss(input: &LossInput, targets: &TaskTargets) -> Loss {
     Loss::of_parts(batch, [boxes, cls, dfl].map(|part| part / &scores_sum))
 }
 
-/// `[n]` distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6) of `[n, 64]` logits against the distances from `[n, 2]`
+/// `[n]` distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6) of `[n, 4 * reg_max]` logits against the distances from `[n, 2]`
 /// centres to the sides of `[n, 4]` boxes, all in cells: mean over the four sides.
 fn distribution_focal_loss(dfl_rows: &Tensor, centres: &Tensor, truth: &Tensor) -> Tensor {
     let distances = Tensor::cat(&[centres - truth.narrow(1, 0, 2), truth.narrow(1, 2, 2) - centres], 1);
-    let distances = distances.clamp(0.0, boxes::REG_MAX as f64 - 1.0 - 0.01).unsqueeze(-1);
+    let rows = boxes::sides(dfl_rows);
+    let distances = distances.clamp(0.0, rows.size()[2] as f64 - 1.0 - 0.01).unsqueeze(-1);
     let left = distances.to_kind(Kind::Int64);
     let right = &left + 1;
     let left_weight = &right - &distances;
     let right_weight = -&left_weight + 1.0;
-    let log_probs = dfl_rows.view([-1, 4, boxes::REG_MAX]).log_softmax(-1, None);
+    let log_probs = rows.log_softmax(-1, None);
     let loss = log_probs.gather(-1, &left, false) * left_weight + log_probs.gather(-1, &right, false) * right_weight;
     -loss.mean_dim([1i64, 2].as_slice(), false, None)
 }

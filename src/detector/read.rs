@@ -1,0 +1,237 @@
+//! From the bytes of an ONNX file to a [`Detector`]: everything is checked and understood before any session is made.
+
+use super::{
+    families,
+    head::{BoxRule, HeadSpec},
+    model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, MAX_SIZE, Precision},
+    onnx::{
+        graph::{Dim, Ends, GraphIndex, declared, show_dims},
+        metadata::Metadata,
+        proto::{
+            GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_proto::DataLocation, tensor_proto::DataType,
+        },
+        quantized,
+    },
+    refuse::Refusal,
+};
+use crate::{
+    Error,
+    types::{ImageSize, Store},
+};
+use prost::{Message, bytes::Bytes};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Height and width where neither the user nor the model says one: Ultralytics' default.
+const DEFAULT_SIZE: u32 = 640;
+
+/// Adds the path to a refusal.
+pub(super) fn refused(path: &Path, refusal: Refusal) -> Error {
+    Error::Model { path: path.to_owned(), found: refusal.found, remedy: refusal.remedy }
+}
+
+pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Result<Detector, Refusal> {
+    let sha256 = Sha256::digest(&bytes).into();
+    let mut original = parse(Bytes::from(bytes))?;
+    let graph = original.graph.as_ref().ok_or_else(|| not_onnx("it holds no graph"))?;
+    no_external_data(graph)?;
+    let form = quantized::form(graph);
+    let precision = match form {
+        Some(_) => quantized::precision(graph),
+        None => Precision::Fp32,
+    };
+    let one_image_a_run = quantized::measures_batch(graph);
+    let quantized = form.map(|form| format!("{}, {}", precision.as_str().to_uppercase(), form.as_str()));
+    let view = form.map(|_| quantized::float_view(graph));
+    let mut index = GraphIndex::new(view.as_ref().unwrap_or(graph));
+    index.quantized.clone_from(&quantized);
+    let metadata = Metadata::read(&original);
+    let (family, tensors) = families::find(&index, &metadata)?;
+    if tensors.boxes == BoxRule::CentreSizePx && options.store == Store::All {
+        return Err(Refusal::new(
+            "this model's head has no DFL (reg_max = 1, as YOLO26 has it), so there are no DFL logits to store.",
+            "Build with --store cls, which stores class logits and boxes, or use a teacher with DFL (v8, v9, 10, 11, 12).",
+        ));
+    }
+    let (input, shape, elem_type) = image_input(&index)?;
+    let batch = batch_size(&shape)?;
+    let input_size = input_size(&shape, options)?;
+    let places = family.places(input_size, &tensors, &metadata)?;
+    let inner_float16 = elem_type == DataType::Float16 || uses_float16(graph);
+    let precision = if form.is_none() && inner_float16 { Precision::Fp16 } else { precision };
+    let class_names = class_names(metadata.names, tensors.num_classes, options)?;
+    let ends = Ends {
+        input: input.name().to_owned(),
+        size: (i64::from(input_size.height), i64::from(input_size.width)),
+        input_is_float16: elem_type == DataType::Float16,
+        inner_float16,
+    };
+    let (nodes, taps) = quantized::taps(graph, view.as_ref(), &tensors, family);
+    if let Some(graph) = &mut original.graph {
+        graph.node.extend(nodes);
+    }
+    Ok(Detector {
+        path: path.to_owned(),
+        sha256,
+        class_names,
+        input: input_size,
+        batch,
+        precision,
+        head: HeadSpec { kind: tensors.kind, num_classes: tensors.num_classes, boxes: tensors.boxes, places },
+        input_rule: family.input_rule(),
+        family,
+        one_image_a_run,
+        quantized,
+        taps,
+        ends,
+        original,
+    })
+}
+
+fn parse(bytes: Bytes) -> Result<ModelProto, Refusal> {
+    if bytes.is_empty() {
+        return Err(not_onnx("it is empty"));
+    }
+    if bytes.starts_with(b"PK\x03\x04") {
+        return Err(not_onnx("it is a zip archive, as PyTorch checkpoints (.pt) are"));
+    }
+    let model =
+        ModelProto::decode(bytes).map_err(|error| not_onnx(&format!("its protobuf cannot be read ({error})")))?;
+    match &model.graph {
+        Some(graph) if !graph.node.is_empty() && model.ir_version.is_some() => Ok(model),
+        _ => Err(not_onnx("it holds no graph")),
+    }
+}
+
+fn not_onnx(why: &str) -> Refusal {
+    Refusal::new(
+        format!("this is not a whole ONNX model: {why}."),
+        "Give an ONNX export (yolo export model=... format=onnx), or export or copy it again.",
+    )
+}
+
+fn no_external_data(graph: &GraphProto) -> Result<(), Refusal> {
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+    let external = |tensor: &&TensorProto| tensor.data_location == Some(DataLocation::External as i32);
+    let Some(tensor) = graph.initializer.iter().chain(attributes).find(external) else { return Ok(()) };
+    let file = tensor
+        .external_data
+        .iter()
+        .find(|entry| entry.key() == "location")
+        .map_or("another file", |entry| entry.value());
+    Err(Refusal::new(
+        format!("its weights lie outside the file (in {file:?}); supported are models in one file."),
+        "Save it as one file: python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one-file.onnx')\".",
+    ))
+}
+
+/// The graph's image input `[batch, 3, height, width]` with its declared shape and element type.
+pub(super) fn image_input<'g>(index: &GraphIndex<'g>) -> Result<(&'g ValueInfoProto, Vec<Dim>, DataType), Refusal> {
+    const REMEDY: &str = "Export the detector with Ultralytics (yolo export model=... format=onnx), which takes RGB images as float [batch, 3, height, width].";
+    let inputs = index.inputs();
+    let [input] = inputs.as_slice() else {
+        return Err(Refusal::new(
+            format!("this model has {} inputs; a detector has one, the images.", inputs.len()),
+            REMEDY,
+        ));
+    };
+    let unusable = |found: String| Refusal::new(format!("its input {:?} {found}.", input.name()), REMEDY);
+    let Some((elem_type, shape)) = declared(input) else { return Err(unusable("has no declared shape".to_owned())) };
+    let rgb = matches!(shape.as_slice(), [_, Dim::Fixed(3) | Dim::Free(_), _, _]);
+    if !rgb {
+        return Err(unusable(format!("is {}; supported is [batch, 3, height, width]", show_dims(&shape))));
+    }
+    match DataType::try_from(elem_type) {
+        Ok(data_type @ (DataType::Float | DataType::Float16)) => Ok((input, shape, data_type)),
+        other => {
+            let name =
+                other.map_or_else(|_| format!("type {elem_type}"), |data_type| data_type.as_str_name().to_lowercase());
+            Err(unusable(format!("takes {name}; supported are float32 and float16")))
+        }
+    }
+}
+
+fn batch_size(shape: &[Dim]) -> Result<BatchSize, Refusal> {
+    match shape.first() {
+        Some(Dim::Fixed(batch)) => match usize::try_from(*batch) {
+            Ok(batch @ 1..=MAX_BATCH) => Ok(BatchSize::Fixed(batch)),
+            _ => Err(Refusal::new(
+                format!(
+                    "this model takes exactly {batch} images at once; supported are 1 to {MAX_BATCH}, or any number."
+                ),
+                "Export it again with batch=1 or dynamic=True.",
+            )),
+        },
+        _ => Ok(BatchSize::Dynamic),
+    }
+}
+
+/// The size one run takes: the model's own, or the user's where the model leaves it free.
+fn input_size(shape: &[Dim], options: &DetectorOptions) -> Result<ImageSize, Refusal> {
+    let side = |at: usize| match shape.get(at) {
+        Some(Dim::Fixed(size)) => u32::try_from(*size).ok(),
+        _ => None,
+    };
+    let (own_height, own_width) = (side(2), side(3));
+    let wanted = options.imgsz;
+    let size = ImageSize {
+        height: own_height.or(wanted).unwrap_or(DEFAULT_SIZE),
+        width: own_width.or(wanted).unwrap_or(DEFAULT_SIZE),
+    };
+    if let Some(wanted) = wanted.filter(|wanted| (size.height, size.width) != (*wanted, *wanted)) {
+        return Err(Refusal::new(
+            format!(
+                "this model takes images of {} x {} pixels (height x width) and no others; --imgsz asks for {wanted}.",
+                size.height, size.width
+            ),
+            format!("Leave --imgsz out, or export the model again with imgsz={wanted} or dynamic=True."),
+        ));
+    }
+    let possible = |side: u32| (1..=MAX_SIZE).contains(&side);
+    if !possible(size.height) || !possible(size.width) {
+        return Err(Refusal::new(
+            format!(
+                "an input of {} x {} pixels is not possible; supported are 32 to {MAX_SIZE}.",
+                size.height, size.width
+            ),
+            "Give another --imgsz, such as 640, or export the model again.",
+        ));
+    }
+    Ok(size)
+}
+
+/// Whether weights or constants are float16, or something is converted to float16.
+fn uses_float16(graph: &GraphProto) -> bool {
+    const FLOAT16: i32 = DataType::Float16 as i32;
+    graph.initializer.iter().any(|tensor| tensor.data_type == Some(FLOAT16))
+        || graph.node.iter().flat_map(|node| &node.attribute).any(|attribute| {
+            attribute.t.as_ref().is_some_and(|tensor| tensor.data_type == Some(FLOAT16))
+                || (attribute.name() == "to" && attribute.i == Some(i64::from(FLOAT16)))
+        })
+}
+
+fn class_names(
+    own: Option<Result<Vec<String>, String>>,
+    num_classes: usize,
+    options: &DetectorOptions,
+) -> Result<Vec<String>, Refusal> {
+    const REMEDY: &str = "Give the names in the order of the class ids with --names FILE.";
+    let given = options.names.is_some();
+    let names = match (options.names.clone(), own) {
+        (Some(names), _) | (None, Some(Ok(names))) => names,
+        (None, Some(Err(why))) => {
+            return Err(Refusal::new(format!("the class names in its metadata cannot be read: {why}."), REMEDY));
+        }
+        (None, None) => {
+            return Err(Refusal::new(
+                format!("this model has {num_classes} classes, but its metadata does not name them."),
+                REMEDY,
+            ));
+        }
+    };
+    if names.len() != num_classes {
+        let source = if given { "--names gives" } else { "its metadata names" };
+        return Err(Refusal::new(format!("its head has {num_classes} classes, but {source} {}.", names.len()), REMEDY));
+    }
+    Ok(names)
+}

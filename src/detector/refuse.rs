@@ -1,0 +1,152 @@
+//! What is said of a model that cannot be a teacher: what was found, what is supported, what to change.
+
+use super::onnx::{
+    graph::{Dim, GraphIndex, declared, show_dims},
+    metadata::Metadata,
+};
+
+/// Why a model is refused. The path is added where the error leaves the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// What is in the file, as a full sentence.
+    pub found: String,
+    /// What the user can do, as a full sentence.
+    pub remedy: String,
+}
+
+impl Refusal {
+    pub fn new(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { found: found.into(), remedy: remedy.into() }
+    }
+}
+
+/// What every refusal of a head says is supported.
+const SUPPORTED: &str = "Supported are detection exports of the YOLOv8 family (v8, v9, 10, 11, 12) whose outputs hold the boxes and class probabilities of all anchors.";
+
+/// What helps where a quantized head cannot be seen through.
+pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
+
+/// What helps where something was added behind the head, or changed in it.
+pub(super) const EXPORT_AGAIN: &str =
+    "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.";
+
+/// Refuses models that are known not to be plain detectors, each by its name.
+pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(), Refusal> {
+    let outputs = show_outputs(index);
+    if let Some(task) = metadata.task.as_deref().filter(|task| *task != "detect") {
+        let what = match task {
+            "classify" => "an image classification model",
+            "segment" => "an instance segmentation model",
+            "semantic" => "a semantic segmentation model",
+            "pose" => "a pose estimation model",
+            "obb" => "an oriented-box detection model",
+            "depth" => "a depth estimation model",
+            _ => "not a detection model",
+        };
+        let found = format!("this is {what} (task {task:?} in its metadata) with outputs {outputs}. {SUPPORTED}");
+        return Err(Refusal::new(found, "Export a detection model (yolo task=detect) and give that."));
+    }
+    if metadata.head.as_deref() == Some("RTDETRDecoder") || index.has_op("GridSample") {
+        return Err(rt_detr(&outputs));
+    }
+    if index.has_op("NonMaxSuppression") || metadata.nms {
+        let found = format!(
+            "non-maximum suppression was exported with this model (nms=True): its outputs {outputs} are final boxes, the logits of all anchors are gone. {SUPPORTED}"
+        );
+        return Err(Refusal::new(found, "Export again without nms=True: yolo export model=... format=onnx."));
+    }
+    let ranked = matches!(output_dims(index).as_slice(), [_, _, Dim::Fixed(6)]) && ranks_anchors(index);
+    if ranked || metadata.end2end {
+        return Err(end_to_end(&outputs));
+    }
+    Ok(())
+}
+
+/// Whether the best of many are picked; the best one alone is how some exporters write "the best class".
+fn ranks_anchors(index: &GraphIndex<'_>) -> bool {
+    let best_alone = |k: &String| index.ints(k).as_deref() == Some(&[1]);
+    index.graph.node.iter().any(|node| node.op_type() == "TopK" && !node.input.get(1).is_some_and(best_alone))
+}
+
+/// A head with an objectness.
+pub(super) fn objectness(index: &GraphIndex<'_>) -> Refusal {
+    if matches!(output_dims(index).as_slice(), [_, _]) {
+        return outputs(index, "its outputs come from a Sigmoid alone");
+    }
+    Refusal::new(
+        format!(
+            "its outputs {} hold box, objectness and classes of each anchor, as those of YOLOv5, YOLOv7 and YOLOX do. {SUPPORTED}",
+            show_outputs(index)
+        ),
+        "Use a v8, v9, 10, 11 or 12 model as the teacher; Ultralytics' yolov5*u.pt weights have the newer head and can be exported too.",
+    )
+}
+
+/// A head that is not understood, with the reason; other known families are told by the shape of their output.
+pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
+    let outputs = show_outputs(index);
+    match output_dims(index).as_slice() {
+        [_, _] => Refusal::new(
+            format!(
+                "its one output {outputs} has one row of values per image, as an image classification model has. {SUPPORTED}"
+            ),
+            "Export a detection model (yolo task=detect) and give that.",
+        ),
+        [_, Dim::Fixed(..=1000), Dim::Fixed(7..)] if ranks_anchors(index) => rt_detr(&outputs),
+        dims => {
+            let form = match dims {
+                [_, _, Dim::Fixed(6)] => ", in the form that DeepStream takes (corners, best score, best class)",
+                [_, Dim::Fixed(anchors), Dim::Fixed(values)] if anchors > values => {
+                    ", transposed (anchors before values)"
+                }
+                _ => "",
+            };
+            match &index.quantized {
+                Some(how) => Refusal::new(
+                    format!(
+                        "this model is quantized ({how}), and its head cannot be seen through: {why}; its outputs are {outputs}{form}. {SUPPORTED}"
+                    ),
+                    USE_FLOAT,
+                ),
+                None => Refusal::new(
+                    format!("this model's head is not understood: {why}; its outputs are {outputs}{form}. {SUPPORTED}"),
+                    EXPORT_AGAIN,
+                ),
+            }
+        }
+    }
+}
+
+fn end_to_end(outputs: &str) -> Refusal {
+    Refusal::new(
+        format!(
+            "this is an end-to-end (NMS-free) export: its output {outputs} holds only the best boxes of each image, the logits of all anchors are gone. {SUPPORTED}"
+        ),
+        "Export again with the one-to-many head: yolo export model=... format=onnx end2end=False (in newest Ultralytics: leave nms out; nms=False asks for the NMS-free head).",
+    )
+}
+
+fn rt_detr(outputs: &str) -> Refusal {
+    Refusal::new(
+        format!(
+            "this is an RT-DETR model with outputs {outputs}: its queries are no anchors, so a student's anchors cannot be matched to them. {SUPPORTED}"
+        ),
+        "Use a v8, v9, 10, 11 or 12 model as the teacher.",
+    )
+}
+
+/// The dimensions of the only output; none where there are several outputs or no declared shape.
+fn output_dims(index: &GraphIndex<'_>) -> Vec<Dim> {
+    match index.graph.output.as_slice() {
+        [output] => declared(output).map(|(_, dims)| dims).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+/// `output0 [1, 84, 8400]`
+fn show_outputs(index: &GraphIndex<'_>) -> String {
+    let show = |output| declared(output).map_or_else(|| "of unknown shape".to_owned(), |(_, dims)| show_dims(&dims));
+    let shown: Vec<String> =
+        index.graph.output.iter().take(8).map(|output| format!("{} {}", output.name(), show(output))).collect();
+    shown.join(", ")
+}
