@@ -11,7 +11,7 @@
 use half::f16;
 use logitcache::{
     audit::{Agreement, HeadRows, Student, Targets, Term, TermFidelity, gradient},
-    cache::{Codebook, Grid, lower_sides},
+    cache::{Codebook, Grid, columns::RowBytes, lower_sides},
     dataset::{DataSource, Dataset, Sample},
     detector::{Detector, DetectorOptions, DetectorSession, HeadView, Provider, SessionOptions},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
@@ -25,12 +25,8 @@ use std::{
     thread,
 };
 
-/// Bytes of an image's row in `images`, and of a row's scalar columns where every column is plain or a byte tells strides and classes apart.
-const IMAGE_BYTES: f64 = 600.0;
-const ROW_BYTES: f64 = 44.0;
-const COMPACT_ROW_BYTES: f64 = 26.0;
-/// Levels of a list.
-const LEVEL_BYTES: f64 = 5.0;
+/// Bytes of an image's path and of its share of the files' footers.
+const PATH_BYTES: u64 = 180;
 const TEMPERATURE: f64 = 4.0;
 
 /// What decides from the teacher's outputs alone: the anchors' scores, the highest first, and the squares of the box loss's gradients at an untrained
@@ -209,15 +205,8 @@ fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &
     let dropped: Vec<usize> = order.iter().copied().filter(|a| !is_kept.contains(a)).collect();
     let sum: f64 = dropped.iter().map(|&a| probs(a)).sum();
     t.floor_prob = if dropped.is_empty() { 0.0 } else { (sum / (dropped.len() * classes) as f64) as f32 };
-    let (row_bytes, class_width, dfl_width) = match policy.logits {
-        LogitType::Float16 => (ROW_BYTES, 2.0, 2.0),
-        LogitType::Bits8Dfl => (COMPACT_ROW_BYTES, 2.0, 1.0),
-        LogitType::Bits8 => (COMPACT_ROW_BYTES, 1.0, 1.0),
-    };
-    let bytes = IMAGE_BYTES
-        + n as f64 * (row_bytes + dfl_width * bins as f64 + LEVEL_BYTES)
-        + n_class as f64 * class_width * classes as f64
-        + n as f64 * LEVEL_BYTES;
+    let bytes = RowBytes::of(policy.logits, classes).of_rows(n as f64, n_class as f64, classes, bins);
+    let bytes = bytes + (RowBytes::PER_IMAGE + PATH_BYTES) as f64;
     (t, bytes)
 }
 

@@ -6,11 +6,12 @@ use crate::{
 };
 pub use logitcache_format::{
     ARCHIVE_FEATURE, CacheReader, Cell, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME,
-    FORMAT_VERSION, FileEntry, Format, Grid, HeadKind, ImageDigests, ImageKey, ImageRecord, ImageView, KNOWN_FEATURES,
-    LabelColumns, LabelsState, Level, MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry, PartWriter, Places,
-    PredictionColumns, Predictions, Problem, SettingDifference, Settings, Sha256Bytes, Teacher, Values, VerifyReport,
-    clear, columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin, for_each_image, labels_digest,
-    lower_sides, manifest_path, part_digests, record_digest, remove_leftovers, rows_with_class_logits, to_hex,
+    FORMAT_VERSION, FileEntry, Folder, Format, Grid, HeadKind, ImageDigests, ImageKey, ImageRecord, ImageView,
+    KNOWN_FEATURES, LabelColumns, LabelsState, Level, MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry,
+    PartWriter, Places, PredictionColumns, Predictions, Problem, SettingDifference, Settings, Sha256Bytes, Storage,
+    Teacher, Values, VerifyReport, clear, columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin,
+    for_each_image, labels_digest, lower_sides, manifest_path, part_digests, record_digest, remove_leftovers,
+    rows_with_class_logits, to_hex,
 };
 use logitcache_format::{Result, ViewRule};
 use std::path::Path;

@@ -87,6 +87,14 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// Classes of a data set that a model does not have under these names.
+    #[error("{found}\n  {remedy}")]
+    Classes {
+        /// Which classes, and those of the model.
+        found: String,
+        /// What the user can do.
+        remedy: String,
+    },
     /// Two things that must belong together do not (settings, class names, sizes).
     #[error("{found}\n  {remedy}")]
     Mismatch {

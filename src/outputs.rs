@@ -73,12 +73,12 @@ pub fn refuse_foreign_file(path: &Path, kind: OutputFile, overwrite: bool) -> Re
     let foreign = || {
         refused(
             "is there already, and this program did not write it",
-            "Choose another --out, or replace it with --overwrite.",
+            "Choose another `out=`, or replace it with `overwrite=true`.",
         )
     };
     match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => refused("is a folder", "Give --out the name of a file."),
-        Ok(meta) if !meta.is_file() => refused("is no ordinary file", "Give --out the name of a file."),
+        Ok(meta) if meta.is_dir() => refused("is a folder", "Give `out=` the name of a file."),
+        Ok(meta) if !meta.is_file() => refused("is no ordinary file", "Give `out=` the name of a file."),
         Ok(_) if overwrite => Ok(()),
         Ok(_) => {
             let mut head = Vec::new();
@@ -138,7 +138,7 @@ mod tests {
         fs::write(&path, "<!DOCTYPE html><html><head><title>My page on logitcache</title>").unwrap();
         let error = refused(false).unwrap_err();
         assert!(
-            error.contains("a.html") && error.contains("did not write it") && error.contains("--overwrite"),
+            error.contains("a.html") && error.contains("did not write it") && error.contains("`overwrite=true`"),
             "{error}"
         );
         refused(true).unwrap();

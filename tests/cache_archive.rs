@@ -91,7 +91,7 @@ fn a_dense_cache_is_archived_as_one() {
     assert_round_trip(dir.path(), m, &[records], true);
     let error = convert(&dir.path().join("archive"), MAPPED, &dir.path().join("x")).unwrap_err().to_string();
     assert!(error.contains("the archive of a dense cache and cannot become a mapped one"), "{error}");
-    assert!(error.contains("--profile dense"), "{error}");
+    assert!(error.contains("`profile=dense`"), "{error}");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn an_archive_is_summarised_but_not_mapped() {
     convert(&cache, Target::Archive, &archive).unwrap();
     let error = CacheReader::open(&archive).unwrap_err().to_string();
     assert!(error.contains("archive: this cache is an archive, which cannot be mapped"), "{error}");
-    let command = format!("`logitcache convert {} --profile mapped --out NEW_FOLDER`", archive.display());
+    let command = format!("`convert({}, profile=mapped, out=NEW_FOLDER)`", archive.display());
     assert!(error.contains(&command), "{error}");
     assert!(inspect::image(&archive, "0", 0).unwrap_err().to_string().contains(&command));
 
@@ -230,18 +230,18 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
     refused("mapped", MAPPED, "x", &["mapped is a mapped cache already"]);
     refused("dense", DENSE, "x", &["is a dense cache already"]);
     refused("archive", Target::Archive, "x", &["is an archive already"]);
-    let top_k = ["cannot become a dense one", "at most 40 of the teacher's 126 anchors", "--profile archive"];
+    let top_k = ["cannot become a dense one", "at most 40 of the teacher's 126 anchors", "`profile=archive`"];
     refused("mapped", DENSE, "x", &top_k);
     refused("dense", MAPPED, "x", &["cannot become a mapped one", "rounded to half precision"]);
     refused(
         "archive",
         DENSE,
         "x",
-        &["the archive of a mapped cache and cannot become a dense one", "--profile mapped"],
+        &["the archive of a mapped cache and cannot become a dense one", "`profile=mapped`"],
     );
     refused("unfinished", Target::Archive, "x", &["not finished: it has 1 of 12 images", "goes on where it stopped"]);
     refused("none", Target::Archive, "x", &["there is no such folder, so it is not a cache"]);
-    refused("mapped", Target::Archive, "archive", &["there is a finished cache already", "--overwrite"]);
+    refused("mapped", Target::Archive, "archive", &["there is a finished cache already", "`overwrite=true`"]);
     refused("mapped", Target::Archive, "unfinished", &["there is the unfinished cache of another command already"]);
     refused("mapped", Target::Archive, "mapped", &["lie in each other"]);
     refused("mapped", Target::Archive, "mapped/images/deeper", &["lie in each other"]);

@@ -146,7 +146,7 @@ fn a_head_without_dfl_gives_boxes() {
     compare("yolo26-no-dfl", false, 1e-3);
     let error =
         Detector::load(models().join("yolo26-no-dfl.onnx"), &options(None, Store::All)).unwrap_err().to_string();
-    assert!(error.contains("no DFL") && error.contains("--store cls"), "{error}");
+    assert!(error.contains("no DFL") && error.contains("`store=cls`"), "{error}");
 }
 
 #[test]
@@ -268,5 +268,5 @@ fn a_real_yolo12_export() {
     println!("self-check: {check:?}");
     assert!(check.max_box_error_px < 0.02 && check.max_score_error < 1e-5, "{check:?}");
     let error = Detector::load(&path, &options(Some(320), Store::All)).unwrap_err().to_string();
-    assert!(error.contains("640 x 640") && error.contains("Leave --imgsz out"), "{error}");
+    assert!(error.contains("640 x 640") && error.contains("Leave `imgsz=` out"), "{error}");
 }

@@ -4,8 +4,8 @@ use super::{
     ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, REMEDY_VERIFY,
     columns::Table,
     footer::check_archive,
-    map::Map,
     part::MappedPart,
+    storage::{Folder, Storage},
     verify::{arrow_records, files::check_bytes, pages},
 };
 use crate::{Error, Result};
@@ -36,7 +36,7 @@ pub fn for_each_image<E: From<Error>>(
         })?;
     } else {
         // The decoder of pages trusts footers and page headers; these refuse what says anything else than the format.
-        let mapped = MappedPart::open(folder, part, manifest)?;
+        let mapped = MappedPart::open(&Folder::new(folder), part, manifest)?;
         for (table, path, ..) in part.files(folder) {
             if let Some(found) = pages::check(&mapped, table, manifest).into_iter().next() {
                 return Err(damaged(&path, found).into());
@@ -59,8 +59,9 @@ pub fn for_each_image<E: From<Error>>(
 /// The footers of an archive's part; the table at fault and what was found in it, in words.
 pub(super) fn check_archive_files(folder: &Path, part: &PartEntry, manifest: &Manifest) -> Result<(), (Table, String)> {
     for (table, path, entry, rows) in part.files(folder) {
-        let map = Map::open(&path, entry.bytes).map_err(|e| (table, super::verify::describe(e)))?;
-        check_archive(&path, &map, entry, rows, table, manifest).map_err(|found| (table, found))?;
+        let bytes = Folder::new(folder).bytes(&part.file_name(table), entry.bytes);
+        let bytes = bytes.map_err(|e| (table, super::verify::describe(e)))?;
+        check_archive(&path, &bytes, entry, rows, table, manifest).map_err(|found| (table, found))?;
     }
     Ok(())
 }

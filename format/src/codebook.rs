@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 /// 256 values in increasing order, each of them a float16.
 pub struct Codebook {
     values: [f32; MAX_CODES],
+    /// The code of each of the 65,536 float16 bit patterns that is a value of the book; 0 for all others.
+    codes: Vec<u8>,
 }
 
 /// First value, number of values and step of one stretch.
@@ -52,7 +54,11 @@ impl Codebook {
         let mut values = [0.0; MAX_CODES];
         let all = stretches.iter().flat_map(|&(first, count, step)| (0..count).map(move |i| first + i as f32 * step));
         values.iter_mut().zip(all).for_each(|(slot, value)| *slot = value);
-        Self { values }
+        let mut codes = vec![0; 1 << 16];
+        for (code, &value) in (0..=u8::MAX).zip(&values) {
+            codes[usize::from(f16::from_f32(value).to_bits())] = code;
+        }
+        Self { values, codes }
     }
 
     /// The nearest value, the lower of two that are equally near; beyond the ends, the last. `logit` is not NaN.
@@ -64,8 +70,8 @@ impl Codebook {
 
     /// The code of a value of the book.
     pub fn code(&self, logit: f16) -> Option<u8> {
-        let at = self.values.binary_search_by(|value| value.total_cmp(&logit.to_f32())).ok()?;
-        u8::try_from(at).ok()
+        let code = self.codes[usize::from(logit.to_bits())];
+        (f16::from_f32(self.values[usize::from(code)]).to_bits() == logit.to_bits()).then_some(code)
     }
 
     /// What rounds to a value of the book: from here to there, without end at its ends; `None` for another value.

@@ -39,6 +39,7 @@ pub mod paths;
 mod reader;
 mod record;
 mod row_group;
+mod storage;
 mod table_file;
 pub mod types;
 mod verify;
@@ -62,10 +63,11 @@ pub use map::Map;
 pub use name_map::NameMap;
 pub use reader::CacheReader;
 pub use record::{ImageKey, ImageRecord, Predictions, rows_with_class_logits};
+pub use storage::{Bytes, Folder, Storage};
 pub use verify::{Problem, VerifyReport, ViewRule, verify, verify_with_progress};
 pub use view::{ImageView, LabelColumns, PredictionColumns, Values, decode_f16, decode_f32, decode_i32};
 pub use writer::{PartWriter, ROW_GROUP_BYTES, ROW_GROUP_IMAGES};
 
 /// What to do about a damaged file.
 const REMEDY_VERIFY: &str =
-    "Run `logitcache verify` to see what is damaged; restore those files from a copy, or build again with --overwrite.";
+    "Run `verify()` to see what is damaged; restore those files from a copy, or build again with `overwrite=true`.";

@@ -346,7 +346,7 @@ impl Manifest {
     /// What to do with the archive in `folder` where one that can be mapped is needed.
     pub fn how_to_unpack(&self, folder: &Path) -> String {
         let profile = self.settings.profile.as_str();
-        format!("Turn it back first: `logitcache convert {} --profile {profile} --out NEW_FOLDER`.", folder.display())
+        format!("Turn it back first: `convert({}, profile={profile}, out=NEW_FOLDER)`.", folder.display())
     }
 
     /// Adds a finished part at its place in the order.

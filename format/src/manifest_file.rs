@@ -9,13 +9,12 @@ use super::{
 use crate::{
     Error, Result,
     fsio::{Lock, write_atomic},
+    storage::{Folder, Storage},
     types::Views,
 };
 use serde::Deserialize;
 use std::{
     collections::HashSet,
-    fs::File,
-    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
@@ -82,18 +81,16 @@ impl Manifest {
                 },
             });
         }
-        let path = manifest_path(folder);
-        let file = match File::open(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|e| Error::io(&path, "open", e))?,
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(&path, "read", e))?;
-        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-            let found = format!("the file has more than {MAX_MANIFEST_BYTES} bytes");
-            return Err(damaged(&path, found));
-        }
-        parse(&path, &bytes).map(Some)
+        Self::load_from(&Folder::new(folder))
+    }
+
+    /// Reads and checks the manifest of a cache wherever it lies; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_from(storage: &dyn Storage) -> Result<Option<Self>> {
+        let bytes = storage.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)?;
+        bytes.map(|bytes| parse(&manifest_path(storage.folder()), &bytes)).transpose()
     }
 
     /// As [`Manifest::load_if_present`], for a program that will add to the cache: its writer features must be known too.
@@ -157,6 +154,11 @@ impl PartEntry {
     /// The part's predictions file under the cache's folder.
     pub fn predictions_path(&self, folder: &Path) -> PathBuf {
         folder.join("predictions").join(format!("{}.parquet", self.name))
+    }
+
+    /// The name of one of its files in a [`Storage`].
+    pub(super) fn file_name(&self, table: Table) -> String {
+        format!("{}/{}.parquet", table.folder(), self.name)
     }
 
     /// Both files, the images first: table, place, what the manifest says of the bytes, rows.
@@ -264,7 +266,7 @@ fn check_features(path: &Path, role: &str, features: &[String]) -> Result<()> {
     }
 }
 
-const REMEDY: &str = "Restore the file from a copy, or build the cache again with --overwrite.";
+const REMEDY: &str = "Restore the file from a copy, or build the cache again with `overwrite=true`.";
 
 fn damaged(path: &Path, found: impl Into<String>) -> Error {
     Error::Cache { path: path.to_path_buf(), found: found.into(), remedy: REMEDY.to_owned() }

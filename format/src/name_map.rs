@@ -21,7 +21,7 @@ impl NameMap {
             match map.insert(own.clone(), models.clone()) {
                 Some(other) if other != models => {
                     return Err(Error::Mismatch {
-                        found: format!("--map says that {own:?} is {other:?} and that it is {models:?}"),
+                        found: format!("`map=` says that {own:?} is {other:?} and that it is {models:?}"),
                         remedy: "A class is one class of the model: leave one of the two out.".into(),
                     });
                 }

@@ -5,7 +5,7 @@ use super::{
     columns::{Cells, Form, ImageLeaf, ImageRow, Leaf, Shape, Table},
     digest::{Sha256Bytes, from_hex},
     footer::{Layout, RowGroup, read_layout},
-    map::Map,
+    storage::{Bytes, Storage},
     view::{LabelColumns, PredictionColumns, Values, decode_i32},
 };
 use crate::{Error, Result};
@@ -15,19 +15,21 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct MappedTable {
     path: PathBuf,
-    map: Map,
+    bytes: Bytes,
     layout: Layout,
 }
 
 impl MappedTable {
-    fn open(folder: &Path, part: &PartEntry, table: Table, manifest: &Manifest) -> Result<Self> {
-        let (path, entry, rows) = match table {
-            Table::Images => (part.images_path(folder), &part.images_file, part.images),
-            Table::Predictions => (part.predictions_path(folder), &part.predictions_file, part.rows),
+    fn open(storage: &dyn Storage, part: &PartEntry, table: Table, manifest: &Manifest) -> Result<Self> {
+        let (entry, rows) = match table {
+            Table::Images => (&part.images_file, part.images),
+            Table::Predictions => (&part.predictions_file, part.rows),
         };
-        let map = Map::open(&path, entry.bytes)?;
-        let layout = read_layout(&path, &map, entry, rows, table, manifest).map_err(|e| damaged(&path, e))?;
-        Ok(Self { path, map, layout })
+        let name = part.file_name(table);
+        let path = storage.folder().join(&name);
+        let bytes = storage.bytes(&name, entry.bytes)?;
+        let layout = read_layout(&path, &bytes, entry, rows, table, manifest).map_err(|e| damaged(&path, e))?;
+        Ok(Self { path, bytes, layout })
     }
 
     /// Where everything lies.
@@ -37,7 +39,7 @@ impl MappedTable {
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        &self.bytes
     }
 
     /// Where the file lies.
@@ -46,7 +48,7 @@ impl MappedTable {
     }
 
     fn values(&self, group: &RowGroup, leaf: usize) -> &[u8] {
-        group.values.get(leaf).and_then(|range| self.map.get(range.clone())).unwrap_or_default()
+        group.values.get(leaf).and_then(|range| self.bytes.get(range.clone())).unwrap_or_default()
     }
 
     /// The values of a column of fixed width in one row group.
@@ -56,7 +58,7 @@ impl MappedTable {
 
     /// The dictionary of a column of codes of values of fixed width.
     fn dictionary<const N: usize>(&self, group: &RowGroup, leaf: usize) -> &[[u8; N]] {
-        let bytes = group.dictionaries.get(leaf).and_then(|range| self.map.get(range.clone())).unwrap_or_default();
+        let bytes = group.dictionaries.get(leaf).and_then(|range| self.bytes.get(range.clone())).unwrap_or_default();
         bytes.as_chunks::<N>().0
     }
 }
@@ -83,17 +85,17 @@ fn slice<const N: usize>(values: &[[u8; N]], start: usize, count: usize) -> Resu
 }
 
 impl MappedPart {
-    /// Maps and validates a part of the cache in `folder`.
+    /// Opens and validates a part of a cache.
     ///
     /// # Errors
     /// [`Error::Cache`] naming the file that is not as the manifest says, [`Error::Io`] where one cannot be mapped.
-    pub fn open(folder: &Path, part: &PartEntry, manifest: &Manifest) -> Result<Self> {
+    pub fn open(storage: &dyn Storage, part: &PartEntry, manifest: &Manifest) -> Result<Self> {
         Ok(Self {
             entry: part.clone(),
             shape: manifest.shape(),
             total_anchors: manifest.teacher.total_anchors(),
-            images: MappedTable::open(folder, part, Table::Images, manifest)?,
-            predictions: MappedTable::open(folder, part, Table::Predictions, manifest)?,
+            images: MappedTable::open(storage, part, Table::Images, manifest)?,
+            predictions: MappedTable::open(storage, part, Table::Predictions, manifest)?,
         })
     }
 

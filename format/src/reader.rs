@@ -1,8 +1,10 @@
 //! Reads a cache: maps every part, finds images, walks them in order.
 
 use super::{
-    ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageView, Manifest, PartEntry, REMEDY_VERIFY,
+    ContentDigests, ContentHasher, ImageDigests, ImageKey, ImageView, MANIFEST_NAME, Manifest, PartEntry,
+    REMEDY_VERIFY,
     part::MappedPart,
+    storage::{Folder, Storage},
 };
 use crate::{Error, Result, paths};
 use std::{
@@ -30,18 +32,32 @@ impl CacheReader {
     /// # Errors
     /// [`Error::Cache`] naming the manifest or part file that is damaged, missing, of a newer format or of another cache.
     pub fn open(folder: &Path) -> Result<Self> {
-        Self::with_manifest(folder, Manifest::load(folder)?)
+        Self::with_manifest(&Folder::new(folder), Manifest::load(folder)?)
     }
 
-    /// Opens the parts that `manifest` names.
+    /// Opens a cache that lies in a [`Storage`].
     ///
     /// # Errors
     /// As [`CacheReader::open`].
-    pub fn with_manifest(folder: &Path, manifest: Manifest) -> Result<Self> {
+    pub fn open_in(storage: &dyn Storage) -> Result<Self> {
+        let manifest = Manifest::load_from(storage)?.ok_or_else(|| Error::Cache {
+            path: storage.folder().to_owned(),
+            found: format!("there is no {MANIFEST_NAME}, so it is not a cache"),
+            remedy: "Check the place: give the one that a build wrote to.".to_owned(),
+        })?;
+        Self::with_manifest(storage, manifest)
+    }
+
+    /// Opens the parts that `manifest` names, wherever they lie.
+    ///
+    /// # Errors
+    /// As [`CacheReader::open`].
+    pub fn with_manifest(storage: &dyn Storage, manifest: Manifest) -> Result<Self> {
+        let folder = storage.folder();
         if manifest.is_archive() {
             return Err(cannot_be_mapped(folder, &manifest));
         }
-        let open = |part: &PartEntry| MappedPart::open(folder, part, &manifest);
+        let open = |part: &PartEntry| MappedPart::open(storage, part, &manifest);
         let mut parts = manifest.parts.iter().map(open).collect::<Result<Vec<_>>>()?;
         parts.sort_by_key(|p| p.entry().first_image_id);
         let reach = parts.iter().scan(i64::MIN, |reach, p| {
@@ -70,7 +86,7 @@ impl CacheReader {
         let path = paths::from_column(text).map_err(|found| Error::Cache {
             path: self.folder.clone(),
             found,
-            remedy: "Name the data set with --data.".to_owned(),
+            remedy: "Name the data set with `data=`.".to_owned(),
         })?;
         Ok(paths::absolute(&self.folder.join(path)))
     }

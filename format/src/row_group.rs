@@ -9,7 +9,7 @@ use super::{
     record::RowCounts,
     table_file::RowGroupWriter,
 };
-use crate::{ImageRecord, rows_with_class_logits};
+use crate::{ImageRecord, rows_with_class_logits, types::LogitType};
 use half::f16;
 use parquet::{
     data_type::{DataType, FloatType, Int32Type, Int64Type},
@@ -91,8 +91,84 @@ impl ImagesBlock {
     }
 }
 
+/// Logits as they will lie in the file: looked up once, when they come.
+enum LogitColumn {
+    Float16 {
+        values: Vec<f16>,
+        /// Of an archive: its float16 values must be those of the book all the same.
+        book: Option<&'static Codebook>,
+    },
+    Codes {
+        codes: Vec<u8>,
+        book: &'static Codebook,
+    },
+}
+
+impl LogitColumn {
+    fn new(book: Option<&'static Codebook>, archive: bool) -> Self {
+        match book.filter(|_| !archive) {
+            Some(book) => Self::Codes { codes: Vec::new(), book },
+            None => Self::Float16 { values: Vec::new(), book },
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Float16 { values, .. } => values.len(),
+            Self::Codes { codes, .. } => codes.len(),
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Self::Float16 { values, .. } => values.clear(),
+            Self::Codes { codes, .. } => codes.clear(),
+        }
+    }
+
+    /// The first logit that has no code, where it should have one.
+    fn push(&mut self, logits: &[f16]) -> Result<(), f16> {
+        match self {
+            Self::Float16 { values, book } => {
+                let unknown = book.and_then(|book| logits.iter().find(|logit| book.code(**logit).is_none()));
+                values.extend_from_slice(logits);
+                unknown.map_or(Ok(()), |logit| Err(*logit))
+            }
+            Self::Codes { codes, book } => {
+                for &logit in logits {
+                    codes.push(book.code(logit).ok_or(logit)?);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes it as lists of these lengths.
+    fn write(
+        &self,
+        group: &mut RowGroupWriter<'_>,
+        column: ColumnDescPtr,
+        lengths: &[usize],
+        archive: bool,
+    ) -> Result<()> {
+        match self {
+            Self::Float16 { values, .. } => {
+                let bytes = little_endian(values.iter().copied());
+                match archive {
+                    true => archive::write_float16_lists(group, &bytes, lengths),
+                    false => pages::write_lists(group, column, PageValues::Plain { bytes: &bytes, width: 2 }, lengths),
+                }
+            }
+            Self::Codes { codes, book } => {
+                let dictionary = little_endian(book.values());
+                let values = PageValues::Codes { codes, dictionary: &dictionary, entries: dictionary.len() / 2 };
+                pages::write_lists(group, column, values, lengths)
+            }
+        }
+    }
+}
+
 /// Columns of `predictions`.
-#[derive(Default)]
 pub struct PredictionsBlock {
     image_id: Vec<i64>,
     view: Vec<i32>,
@@ -103,11 +179,29 @@ pub struct PredictionsBlock {
     /// x1, y1, x2, y2
     edges: [Vec<f32>; 4],
     has_class_logits: Vec<bool>,
-    class_logits: Vec<f16>,
-    dfl_logits: Vec<f16>,
+    class_logits: LogitColumn,
+    dfl_logits: LogitColumn,
+    archive: bool,
 }
 
 impl PredictionsBlock {
+    /// An empty block of a cache whose logits are of this type; `archive`: all columns are written value after value.
+    pub fn new(logits: LogitType, archive: bool) -> Self {
+        Self {
+            image_id: Vec::new(),
+            view: Vec::new(),
+            anchor: Vec::new(),
+            stride: Vec::new(),
+            score: Vec::new(),
+            class_id: Vec::new(),
+            edges: Default::default(),
+            has_class_logits: Vec::new(),
+            class_logits: LogitColumn::new(Codebook::of_class(logits), archive),
+            dfl_logits: LogitColumn::new(Codebook::of_dfl(logits), archive),
+            archive,
+        }
+    }
+
     /// Rows in the block.
     pub fn len(&self) -> usize {
         self.image_id.len()
@@ -119,7 +213,10 @@ impl PredictionsBlock {
     }
 
     /// Appends the rows of an image.
-    pub fn push(&mut self, record: &ImageRecord, num_classes: usize) {
+    ///
+    /// # Errors
+    /// The first logit that is none of those that the cache's type of logits can have; the block is then of no use.
+    pub fn push(&mut self, record: &ImageRecord, num_classes: usize) -> Result<(), f16> {
         let p = &record.predictions;
         let rows = self.len() + p.len();
         self.image_id.resize(rows, record.image_id);
@@ -134,8 +231,8 @@ impl PredictionsBlock {
         x2.extend(p.boxes_xyxy_px.iter().map(|b| b.x2));
         y2.extend(p.boxes_xyxy_px.iter().map(|b| b.y2));
         self.has_class_logits.extend(rows_with_class_logits(&p.score, p.class_row_count(num_classes)));
-        self.class_logits.extend_from_slice(&p.class_logits);
-        self.dfl_logits.extend_from_slice(&p.dfl_logits);
+        self.class_logits.push(&p.class_logits)?;
+        self.dfl_logits.push(&p.dfl_logits)
     }
 
     /// Empties the block; its memory is used again.
@@ -152,18 +249,12 @@ impl PredictionsBlock {
         self.dfl_logits.clear();
     }
 
-    /// Writes every column; of an archive, all of them value after value.
-    pub fn write(
-        &self,
-        group: &mut RowGroupWriter<'_>,
-        schema: &SchemaDescriptor,
-        shape: &Shape,
-        archive: bool,
-    ) -> Result<()> {
+    /// Writes every column.
+    pub fn write(&self, group: &mut RowGroupWriter<'_>, schema: &SchemaDescriptor, shape: &Shape) -> Result<()> {
         let classes: Vec<i32> = (0..shape.class_len as i32).collect();
         let [x1, y1, x2, y2] = &self.edges;
         for (at, column) in shape.predictions().enumerate() {
-            let form = if archive { Form::Plain } else { shape.form_of(column.leaf) };
+            let form = if self.archive { Form::Plain } else { shape.form_of(column.leaf) };
             let mut small = |values: &[i32], known: &[i32]| match form {
                 Form::Codes => write_codes(group, schema.column(at), values, known),
                 Form::Plain | Form::Runs => write::<Int32Type>(group, values),
@@ -182,13 +273,11 @@ impl PredictionsBlock {
                 Leaf::class_logits => {
                     let length = |&has: &bool| usize::from(has) * shape.class_len;
                     let lengths: Vec<usize> = self.has_class_logits.iter().map(length).collect();
-                    let book = (form == Form::Codes).then(Codebook::class);
-                    write_logits(group, schema.column(at), (&self.class_logits, &lengths), book, archive)?;
+                    self.class_logits.write(group, schema.column(at), &lengths, self.archive)?;
                 }
                 Leaf::dfl_logits => {
                     let lengths = vec![shape.dfl_len; self.len()];
-                    let book = (form == Form::Codes).then(Codebook::dfl);
-                    write_logits(group, schema.column(at), (&self.dfl_logits, &lengths), book, archive)?;
+                    self.dfl_logits.write(group, schema.column(at), &lengths, self.archive)?;
                 }
             }
         }
@@ -204,27 +293,6 @@ fn write_codes(group: &mut RowGroupWriter<'_>, descriptor: ColumnDescPtr, column
     let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: known.len() };
     let (min, max) = (column.iter().min().copied(), column.iter().max().copied());
     pages::write_flat(group, descriptor, values, Statistics::int32(min, max, None, Some(0), false))
-}
-
-/// Writes a column of lists of logits, as codes of `book` where there is one.
-fn write_logits(
-    group: &mut RowGroupWriter<'_>,
-    column: ColumnDescPtr,
-    (logits, lengths): (&[f16], &[usize]),
-    book: Option<&Codebook>,
-    archive: bool,
-) -> Result<()> {
-    if archive {
-        return archive::write_float16_lists(group, &little_endian(logits.iter().copied()), lengths);
-    }
-    let Some(book) = book else {
-        let bytes = little_endian(logits.iter().copied());
-        return pages::write_lists(group, column, PageValues::Plain { bytes: &bytes, width: 2 }, lengths);
-    };
-    let codes = coded(logits, |logit| book.code(*logit))?;
-    let dictionary = little_endian(book.values());
-    let values = PageValues::Codes { codes: &codes, dictionary: &dictionary, entries: dictionary.len() / 2 };
-    pages::write_lists(group, column, values, lengths)
 }
 
 fn coded<T: std::fmt::Display>(values: &[T], code: impl Fn(&T) -> Option<u8>) -> Result<Vec<u8>> {

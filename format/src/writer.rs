@@ -2,7 +2,6 @@
 
 use super::{
     ImageKey, ImageRecord,
-    codebook::Codebook,
     columns::{Shape, Table},
     digest::{ContentHasher, ImageDigests},
     manifest::{Manifest, PartEntry},
@@ -12,7 +11,6 @@ use super::{
     table_file::TableFile,
 };
 use crate::{Error, Result, fsio::create_folder, types::LogitType};
-use half::f16;
 use std::path::{Path, PathBuf};
 
 /// A row group ends after this many images ...
@@ -25,7 +23,6 @@ pub struct PartWriter {
     folder: PathBuf,
     samples: u64,
     shape: Shape,
-    archive: bool,
     images_file: TableFile,
     predictions_file: TableFile,
     images: ImagesBlock,
@@ -51,11 +48,10 @@ impl PartWriter {
             folder: folder.to_path_buf(),
             samples: manifest.dataset.samples,
             shape: manifest.shape(),
-            archive: manifest.is_archive(),
             images_file: TableFile::create(folder, Table::Images, manifest)?,
             predictions_file: TableFile::create(folder, Table::Predictions, manifest)?,
             images: ImagesBlock::default(),
-            predictions: PredictionsBlock::default(),
+            predictions: PredictionsBlock::new(manifest.settings.logits, manifest.is_archive()),
             content: ContentHasher::default(),
             first_image_id: None,
             last: None,
@@ -70,14 +66,16 @@ impl PartWriter {
     /// [`Error::Mismatch`] where the order or the lengths of the record's columns are wrong, [`Error::Io`] where a row
     /// group cannot be written. The part is then of no use; drop it.
     pub fn push(&mut self, record: &ImageRecord) -> Result<()> {
-        self.check(record).map_err(|found| Error::Mismatch {
+        let fault = |found: String| Error::Mismatch {
             found: format!("image {} ({}): {found}", record.image_id, record.path),
             remedy: "This is a fault of the program that makes the cache, not of the image; please report it."
                 .to_owned(),
-        })?;
+        };
+        self.check(record).map_err(fault)?;
         let digests = ImageDigests::of(record, &self.shape);
         self.images.push(record, &digests, self.rows, self.shape.class_len);
-        self.predictions.push(record, self.shape.class_len);
+        let pushed = self.predictions.push(record, self.shape.class_len);
+        pushed.map_err(|logit| fault(format!("the logit {logit} is none of the 256 that 8 bits can have")))?;
         self.content.push(&digests);
         self.first_image_id.get_or_insert(record.image_id);
         self.last = Some((record.image_id, record.view));
@@ -134,8 +132,8 @@ impl PartWriter {
             self.images.clear();
         }
         if self.predictions.len() > 0 {
-            let (predictions, shape, archive) = (&self.predictions, &self.shape, self.archive);
-            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape, archive))?;
+            let (predictions, shape) = (&self.predictions, &self.shape);
+            self.predictions_file.write_row_group(|group, schema| predictions.write(group, schema, shape))?;
             self.predictions.clear();
         }
         Ok(())
@@ -173,16 +171,9 @@ impl PartWriter {
             return Err(format!("class_logits has {found} values, expected {per_row} for each of at most {n} anchors"));
         }
         if self.shape.logits != LogitType::Float16 {
-            let unknown = |values: &[f16], book: Option<&Codebook>| {
-                book.and_then(|book| values.iter().copied().find(|v| book.code(*v).is_none()))
-            };
-            let logit = unknown(&p.class_logits, Codebook::of_class(self.shape.logits));
             let is_class = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < self.shape.class_len);
             if let Some(id) = p.class_id.iter().find(|id| !is_class(id)) {
                 return Err(format!("class_id {id} is none of {} classes", self.shape.class_len));
-            }
-            if let Some(logit) = logit.or_else(|| unknown(&p.dfl_logits, Codebook::of_dfl(self.shape.logits))) {
-                return Err(format!("the logit {logit} is none of the 256 that 8 bits can have"));
             }
         }
         let labels = record.labels.as_deref().unwrap_or_default();

@@ -289,7 +289,7 @@ fn samples(reader: &CacheReader, options: &AuditOptions) -> Result<(Vec<Sample>,
     let sample = |&id: &i64| {
         let missing = |found: String| Error::Mismatch {
             found,
-            remedy: "Name the data set that the cache was built from with --data.".to_owned(),
+            remedy: "Name the data set that the cache was built from with `data=`.".to_owned(),
         };
         let view = reader.image(id, 0)?.ok_or_else(|| missing(format!("image {id} is not in the cache")))?;
         match &by_path {

@@ -20,7 +20,7 @@ use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering};
 
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
-    let build = Build::prepare(options(args)?)?;
+    let build = Build::prepare(options(args)?).map_err(|error| with_other_ways(error, args))?;
     if !quiet {
         output::note(&build.plan().to_string());
     }
@@ -56,6 +56,30 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
         });
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+}
+
+/// What can be done where the teacher lacks classes, beside naming them: docs/classes.md.
+fn with_other_ways(error: Error, args: &BuildArgs) -> Error {
+    let Error::Classes { found, remedy } = error else { return error };
+    let mut source = format!("--data {}", args.data.display());
+    if let Some(dir) = &args.images {
+        source += &format!(" --images {}", dir.display());
+    }
+    if args.split != "train" {
+        source += &format!(" --split {}", args.split);
+    }
+    Error::Classes {
+        found,
+        remedy: format!(
+            "{remedy} Where the model's own names are wrong: --names FILE.\n  \
+             Or train a teacher on your labels first, and build with it:\n    \
+             logitcache train --distill none {source} --model yolov8s.pt --out teacher\n    \
+             logitcache build --teacher teacher/best.onnx {source} --out {out}\n  \
+             Or build without labels (--ignore-labels); a student learns from such a cache with --cls-loss bckd.\n  \
+             docs/classes.md tells more.",
+            out = args.out.display()
+        ),
+    }
 }
 
 /// What is kept where the user says nothing (`docs/benchmarks.md`, "Size against fidelity").

@@ -8,6 +8,7 @@ mod convert;
 mod demo;
 mod embedded;
 mod eval;
+mod flags;
 mod handover;
 mod inference;
 mod inspect;

@@ -1,5 +1,6 @@
 //! The only file that prints: results to stdout, everything else to stderr.
 
+use super::flags::as_flags;
 use crate::{
     types::{Failure, PassedOver},
     words,
@@ -18,7 +19,11 @@ const PASSED_OVER_SHOWN: usize = 3;
 /// When stdout cannot be written to for another reason (a full disk).
 pub fn result(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(printable(text).as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    match out
+        .write_all(printable(&as_flags(text)).as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+    {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
@@ -26,7 +31,7 @@ pub fn result(text: &str) -> io::Result<()> {
 
 /// Writes a line for the user to stderr; a closed stderr is nobody's loss.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    let _ = writeln!(io::stderr(), "{}", printable(&as_flags(text)));
 }
 
 /// Names of files and classes come from anywhere: what would command the terminal (escape sequences) is shown as `\u{1b}`.

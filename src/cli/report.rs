@@ -3,6 +3,7 @@
 use super::{
     Status,
     args::ReportArgs,
+    flags::as_flags,
     output, print,
     progress::{Progress, Unit},
 };
@@ -33,7 +34,7 @@ pub fn run(args: &ReportArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         page.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
     }
-    fsio::write_atomic(&args.out, page.html.as_bytes())?;
+    fsio::write_atomic(&args.out, as_flags(&page.html).as_bytes())?;
     let mut lines = vec![format!(
         "{}: {}, {}, {}, {}",
         args.out.display(),

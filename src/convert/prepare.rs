@@ -4,7 +4,7 @@ use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
     cache::{
-        self, DatasetInfo, Manifest, PartEntry,
+        self, DatasetInfo, Folder, Manifest, PartEntry, Storage,
         columns::{self, RowBytes},
     },
     dataset::paths,
@@ -39,7 +39,7 @@ impl Conversion {
         if to.starts_with(&from) || from.starts_with(&to) {
             return Err(Error::Mismatch {
                 found: format!("{} and {} lie in each other", out.display(), cache.display()),
-                remedy: "Choose a folder of its own for --out.".into(),
+                remedy: "Choose a folder of its own for `out=`.".into(),
             });
         }
         if out.exists() {
@@ -53,7 +53,7 @@ impl Conversion {
         wanted.parts.clear();
 
         fsio::create_folder(out)?;
-        let lock = Lock::acquire(out)?;
+        let lock = Folder::new(out).lock()?;
         if *overwrite {
             cache::clear(&lock)?;
         }
@@ -100,7 +100,7 @@ impl Conversion {
                 HumanBytes(needed),
                 HumanBytes(free)
             ),
-            remedy: "Free some space, or choose another --out.".into(),
+            remedy: "Free some space, or choose another `out=`.".into(),
         })
     }
 
@@ -110,12 +110,12 @@ impl Conversion {
             // Real logits leave about three quarters.
             Target::Archive => (part.images_file.bytes + part.predictions_file.bytes) / 4 * 3,
             Target::Unpacked(_) => {
-                let (class, dfl) = (self.source.class_len() as u64, self.source.dfl_len() as u64);
-                let bytes = RowBytes::of(self.source.settings.logits, self.source.class_len());
-                let values = class * bytes.class_logit + dfl * bytes.dfl_logit;
-                // One bit of list structure a logit; digests, path and labels. As if every row had class logits: how many have is
-                // not known here, and nowhere near all of them have. So no more than real archives grow by.
-                let most = part.rows * (bytes.scalars + values + (class + dfl).div_ceil(8)) + part.images * 400;
+                let (class, dfl) = (self.source.class_len(), self.source.dfl_len());
+                let bytes = RowBytes::of(self.source.settings.logits, class);
+                // As if every row had class logits: how many have is not known here, and nowhere near all of them have. So no
+                // more than real archives grow by.
+                let rows = part.rows as f64;
+                let most = bytes.of_rows(rows, rows, class, dfl) as u64 + part.images * RowBytes::PER_IMAGE;
                 most.min((part.images_file.bytes + part.predictions_file.bytes) / 3 * 5)
             }
         }
@@ -151,7 +151,7 @@ fn refuse_impossible(cache: &Path, source: &Manifest, target: Target) -> Result<
             kept.as_str(),
             wanted.as_str()
         ),
-        remedy: format!("Convert it with --profile {possible}, or build again with --profile {}.", wanted.as_str()),
+        remedy: format!("Convert it with `profile={possible}`, or build again with `profile={}`.", wanted.as_str()),
     })
 }
 
@@ -182,7 +182,7 @@ fn parts_to_keep(out: &Path, found: Manifest, wanted: &Manifest, source: &Manife
     let refused = |what: &str| Error::Cache {
         path: out.to_owned(),
         found: format!("there is {what} already"),
-        remedy: "Choose another --out, or replace it with --overwrite.".into(),
+        remedy: "Choose another `out=`, or replace it with `overwrite=true`.".into(),
     };
     if found.complete {
         return Err(refused("a finished cache"));
@@ -202,7 +202,7 @@ fn moved(dataset: &DatasetInfo, from: &Path, to: &Path) -> Result<DatasetInfo> {
         let path = paths::from_column(text).map_err(|found| Error::Cache {
             path: from.to_owned(),
             found,
-            remedy: "Run `logitcache verify`.".into(),
+            remedy: "Run `verify()`.".into(),
         })?;
         if path.is_absolute() {
             return Ok(text.to_owned());

@@ -122,7 +122,7 @@ impl Conversion {
         let fault = |found: String| Error::Cache {
             path: cache::manifest_path(&self.options.cache),
             found,
-            remedy: "Run `logitcache verify` on it.".to_owned(),
+            remedy: "Run `verify()` on it.".to_owned(),
         };
         let found = cache::content_digests(images).map_err(fault)?;
         match &self.source.digests {
@@ -151,6 +151,6 @@ fn other_content(cache: &Path, part: &PartEntry) -> Error {
     Error::Cache {
         path: part.images_path(cache),
         found: format!("its images do not have the content digest {} that the manifest says", part.content_sha256),
-        remedy: "Run `logitcache verify` on it.".to_owned(),
+        remedy: "Run `verify()` on it.".to_owned(),
     }
 }

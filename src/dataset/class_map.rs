@@ -24,7 +24,7 @@ impl ClassMap {
     /// Looks every class up among the model's.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] when the model lacks a name, or has a needed name twice; names that differ only in case,
+    /// [`Error::Classes`] when the model lacks a name, or has a needed name twice; names that differ only in case,
     /// spaces, `-` or `_` are shown beside each other.
     pub fn new(dataset_names: &[String], model_names: &[String]) -> Result<Self> {
         let map = Self::look_up(dataset_names, dataset_names, model_names)?;
@@ -45,9 +45,9 @@ impl ClassMap {
         let mut notes = Vec::new();
         for (own, models) in renames.pairs().filter(|(own, _)| names.iter().any(|name| name == own)) {
             if !model_names.iter().any(|name| name == models) {
-                return Err(Error::Mismatch {
+                return Err(Error::Classes {
                     found: format!(
-                        "--map {:?}: the model has no class {models:?}\n  the model's are: {}",
+                        "`map={:?}`: the model has no class {models:?}\n  the model's are: {}",
                         format!("{own}={models}"),
                         listed_names(model_names)
                     ),
@@ -138,13 +138,13 @@ impl ClassMap {
             Some(near) => format!("{name:?} (the model has {near:?})"),
             None => format!("{name:?}"),
         });
-        let maps = names.iter().map(|name| format!("--map {:?}", format!("{name}={}", near(name).unwrap_or("NAME"))));
+        let maps = names.iter().map(|name| format!("`map={:?}`", format!("{name}={}", near(name).unwrap_or("NAME"))));
         let mut maps: Vec<String> = maps.take(MAPS_SHOWN).collect();
         if names.len() > MAPS_SHOWN {
             maps.push("...".into());
         }
         let (are, they) = if names.len() == 1 { ("is", "it is") } else { ("are", "they are") };
-        Error::Mismatch {
+        Error::Classes {
             found: format!(
                 "{} of the data set's {} {are} not among the model's {}: {}\n  the model's are: {}",
                 names.len(),
@@ -159,9 +159,9 @@ impl ClassMap {
 }
 
 fn ambiguous(name: &str, ids: &[u32]) -> Error {
-    Error::Mismatch {
+    Error::Classes {
         found: format!("the data set's class {name:?} is {} classes of the model (ids {ids:?})", ids.len()),
-        remedy: "Give the model's classes distinct names with --names FILE.".into(),
+        remedy: "Give the model's classes distinct names with `names=FILE`.".into(),
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
             error,
             "2 of the data set's 3 classes are not among the model's 3: \"Traffic_Light\" (the model has \"traffic \
              light\"), \"RBC\"\n  the model's are: \"person\", \"traffic light\", \"cup\"\n  Say which of the model's \
-             classes they are: --map \"Traffic_Light=traffic light\" --map \"RBC=NAME\"."
+             classes they are: `map=\"Traffic_Light=traffic light\"` `map=\"RBC=NAME\"`."
         );
         let many: Vec<String> = (0..2000).map(|i| format!("class {i}")).collect();
         let error = ClassMap::new(&many, &model).unwrap_err().to_string();

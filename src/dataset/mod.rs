@@ -49,8 +49,8 @@ use std::{
 use truth::TruthSource;
 use without_area::WithoutArea;
 
-const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with --images DIR, a folder of Pascal \
-                     VOC XML (with --images DIR where the pictures lie elsewhere), a plain folder of images.";
+const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with `images=DIR`, a folder of Pascal \
+                     VOC XML (with `images=DIR` where the pictures lie elsewhere), a plain folder of images.";
 
 /// What the user pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -298,7 +298,7 @@ fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
         return Ok(dataset.with_passed_over(found.passed_over));
     }
     if source.images_dir.is_some() {
-        let found = "--images was given, but this folder holds no Pascal VOC XML that it could belong to";
+        let found = "`images=` was given, but this folder holds no Pascal VOC XML that it could belong to";
         return Err(fault(&source.data, found, FORMS));
     }
     let descriptions = yolo::descriptions(data);
@@ -330,8 +330,8 @@ fn refuse_images_dir(source: &DataSource) -> Result<&str> {
         None => Ok(&source.split),
         Some(_) => Err(fault(
             &source.data,
-            "a data.yaml names its own image folders, so --images does not go with it",
-            "Leave --images out, or change train, val and test in the file.",
+            "a data.yaml names its own image folders, so `images=` does not go with it",
+            "Leave `images=` out, or change train, val and test in the file.",
         )),
     }
 }

@@ -26,6 +26,6 @@ pub fn refuse_if_moved<'a>(root: &Path, pictures: impl IntoIterator<Item = &'a P
         first.display()
     );
     let remedy =
-        "Give its place with --data (COCO and VOC: and --images), or move it back. The cache itself is as it was.";
+        "Give its place with `data=` (COCO and VOC: and `images=`), or move it back. The cache itself is as it was.";
     Err(fault(root, found, remedy))
 }

@@ -16,7 +16,7 @@ pub fn refuse_foreign_names(map: &NameMap, dataset: &Dataset) -> Result<()> {
         None => "it carries no labels".into(),
     };
     Err(Error::Mismatch {
-        found: format!("--map {:?}: the data set has no class {own:?}; {classes}", format!("{own}={models}")),
+        found: format!("`map={:?}`: the data set has no class {own:?}; {classes}", format!("{own}={models}")),
         remedy: "Write the data set's name before the `=` and the model's after it.".into(),
     })
 }

@@ -295,7 +295,7 @@ fn yolo_errors_say_what_and_where() {
     ]);
     assert_eq!(
         made.error("split.yaml"),
-        "DIR/split.yaml: the data set has no split \"train\"; it has: val\n  Choose one with --split, or add `train:` \
+        "DIR/split.yaml: the data set has no split \"train\"; it has: val\n  Choose one with `split=`, or add `train:` \
          (train, val or test) to the file."
     );
     assert_eq!(
@@ -315,7 +315,7 @@ fn yolo_errors_say_what_and_where() {
     let tabs = made.error("tabs.yaml");
     assert!(tabs.contains("line 3") && tabs.contains("indent with spaces, not tabs"), "{tabs}");
     let with_images = open(made.path("split.yaml"), Some(made.path("images")), "val").unwrap_err().to_string();
-    assert!(with_images.contains("--images does not go with it"), "{with_images}");
+    assert!(with_images.contains("`images=` does not go with it"), "{with_images}");
 }
 
 // ---- COCO ----
@@ -425,7 +425,7 @@ fn coco_errors_name_the_ids() {
     }
     let made = coco(COCO);
     let error = open(made.path(INSTANCES), Some(made.path("gone")), "train").unwrap_err();
-    assert!(made.shown(error).contains("DIR/gone: --images is not a folder"));
+    assert!(made.shown(error).contains("DIR/gone: `images=` is not a folder"));
 }
 
 impl Made {
@@ -683,7 +683,7 @@ fn voc_errors() {
         "{error}"
     );
     let error = made.shown(open(made.path("pictures"), Some(made.path("pictures")), "train").unwrap_err());
-    assert!(error.contains("--images was given, but this folder holds no Pascal VOC XML"), "{error}");
+    assert!(error.contains("`images=` was given, but this folder holds no Pascal VOC XML"), "{error}");
     let mixed = made.open("mixed").unwrap();
     assert_eq!(mixed.format, DatasetFormat::Folder, "pictures with other XML beside are a plain folder");
     assert!(mixed.notes[0].starts_with("1 XML file is no Pascal VOC annotation: "), "{:?}", mixed.notes);
@@ -761,7 +761,7 @@ fn classes_must_be_known_where_labels_use_them() {
     assert_eq!([map.apply(0), map.apply(1), map.apply(2)], [Some(1), None, Some(1)]);
     assert_eq!(notes.len(), 2, "{notes:?}");
     let error = ClassMap::of(&dataset, &names(&["person", "dog"]), &renames).unwrap_err().to_string();
-    assert!(error.contains("--map \"raccoon=cat\": the model has no class \"cat\""), "{error}");
+    assert!(error.contains("`map=\"raccoon=cat\"`: the model has no class \"cat\""), "{error}");
     assert!(refuse_foreign_names(&renames, &dataset).is_ok());
     assert!(refuse_foreign_names(&renames, &made.open("images").unwrap()).is_err());
 }

@@ -43,7 +43,7 @@ pub(super) fn of_folder(data: &Path, found: &Found, descriptions: &[PathBuf]) ->
     let described = (!descriptions.is_empty()).then(|| {
         let files: Vec<String> = descriptions.iter().map(|file| file.display().to_string()).collect();
         format!(
-            "{} files describe this folder, and none of them was read; give one as --data: {}",
+            "{} files describe this folder, and none of them was read; give one as `data=`: {}",
             files.len(),
             files.join(", ")
         )
@@ -84,7 +84,7 @@ pub(super) fn elsewhere(root: &Path, unlabelled: &[&Path], used: &HashSet<PathBu
     }
     any(&xml, |head| head.contains("<annotation")).then(|| {
         format!(
-            "{}, named as such images; give that folder as --data, with --images {}, for Pascal VOC labels",
+            "{}, named as such images; give that folder as `data=`, with `images={}`, for Pascal VOC labels",
             not_read(&xml, "XML file"),
             files::folder_of(unlabelled.iter().copied()).display()
         )
@@ -149,7 +149,7 @@ fn rows(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     let home = files::common_folder(data, &labels);
     let not_read = not_read(&texts, "label file");
     if let Some(yaml) = yolo::descriptions(&home).first() {
-        return Some(format!("{not_read}; give {} as --data, which describes them", yaml.display()));
+        return Some(format!("{not_read}; give {} as `data=`, which describes them", yaml.display()));
     }
     let (there, class_names) = class_names([&home, data, &labels, labels.parent().unwrap_or(&labels)]);
     let there = match there.as_slice() {
@@ -168,7 +168,7 @@ fn rows(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     let (line, rest) = description(&home, found, &class_names);
     Some(format!(
         "{not_read}: no data.yaml says what their classes are{there}. {place}rite {} with the line `{line}`{rest} \
-         and give it as --data",
+         and give it as `data=`",
         home.join("data.yaml").display()
     ))
 }
@@ -258,7 +258,7 @@ fn xml(data: &Path, names: &Names<'_>) -> Option<String> {
         let files: Vec<PathBuf> = listing(&folder).filter(|path| has_suffix(path, "xml") && names.has(path)).collect();
         any(&files, |head| head.contains("<annotation")).then(|| {
             let not_read = not_read(&files, "XML file");
-            format!("{not_read}; give that folder as --data, with --images {}", data.display())
+            format!("{not_read}; give that folder as `data=`, with `images={}`", data.display())
         })
     };
     XML_FOLDERS.into_iter().map(|name| above.join(name)).filter(|folder| *folder != data).find_map(of_folder)
@@ -281,11 +281,11 @@ fn json(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     if let Some(first) = coco.first() {
         return Some(match coco.len() {
             1 => format!(
-                "{first} looks like a COCO file and was not read; give it as --data, with --images DIR for its pictures"
+                "{first} looks like a COCO file and was not read; give it as `data=`, with `images=DIR` for its pictures"
             ),
             count => format!(
-                "{count} files look like COCO files and were not read, one is {first}; give one as --data, with --images \
-                 DIR for its pictures"
+                "{count} files look like COCO files and were not read, one is {first}; give one as `data=`, with \
+                 `images=DIR` for its pictures"
             ),
         });
     }

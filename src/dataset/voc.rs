@@ -74,7 +74,7 @@ pub(super) fn open(
         None => data.to_path_buf(),
         Some(given) if files::is_dir(given) => paths::absolute(given),
         Some(given) => {
-            return Err(fault(given, "--images is not a folder", "Give the folder that holds the pictures."));
+            return Err(fault(given, "`images=` is not a folder", "Give the folder that holds the pictures."));
         }
     };
 
@@ -172,7 +172,11 @@ fn chosen_stems(data: &Path, split: &str) -> Result<Option<HashSet<OsString>>> {
             .collect();
         there.sort();
         let found = format!("the data set has no split {split:?}; ImageSets/Main has: {}", there.join(", "));
-        return Err(fault(data, found, "Choose one with --split, or give the Annotations folder to take every image."));
+        return Err(fault(
+            data,
+            found,
+            "Choose one with `split=`, or give the Annotations folder to take every image.",
+        ));
     }
     let bytes = files::read_capped(&list, LIST_CAP_BYTES).map_err(|e| Error::io(&list, "read", e))?;
     let text = text::decode_paths(&bytes)

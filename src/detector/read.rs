@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Re
     if tensors.boxes == BoxRule::CentreSizePx && options.store == Store::All {
         return Err(Refusal::new(
             "this model's head has no DFL (reg_max = 1, as YOLO26 has it), so there are no DFL logits to store.",
-            "Build with --store cls, which stores class logits and boxes, or use a teacher with DFL (v8, v9, 10, 11, 12).",
+            "Build with `store=cls`, which stores class logits and boxes, or use a teacher with DFL (v8, v9, 10, 11, 12).",
         ));
     }
     let (input, shape, elem_type) = image_input(&index)?;
@@ -181,10 +181,10 @@ fn input_size(shape: &[Dim], options: &DetectorOptions) -> Result<ImageSize, Ref
     if let Some(wanted) = wanted.filter(|wanted| (size.height, size.width) != (*wanted, *wanted)) {
         return Err(Refusal::new(
             format!(
-                "this model takes images of {} x {} pixels (height x width) and no others; --imgsz asks for {wanted}.",
+                "this model takes images of {} x {} pixels (height x width) and no others; `imgsz=` asks for {wanted}.",
                 size.height, size.width
             ),
-            format!("Leave --imgsz out, or export the model again with imgsz={wanted} or dynamic=True."),
+            format!("Leave `imgsz=` out, or export the model again with imgsz={wanted} or dynamic=True."),
         ));
     }
     let possible = |side: u32| (1..=MAX_SIZE).contains(&side);
@@ -194,7 +194,7 @@ fn input_size(shape: &[Dim], options: &DetectorOptions) -> Result<ImageSize, Ref
                 "an input of {} x {} pixels is not possible; supported are 32 to {MAX_SIZE}.",
                 size.height, size.width
             ),
-            "Give another --imgsz, such as 640, or export the model again.",
+            "Give another `imgsz=`, such as 640, or export the model again.",
         ));
     }
     Ok(size)
@@ -215,7 +215,7 @@ fn class_names(
     num_classes: usize,
     options: &DetectorOptions,
 ) -> Result<Vec<String>, Refusal> {
-    const REMEDY: &str = "Give the names in the order of the class ids with --names FILE.";
+    const REMEDY: &str = "Give the names in the order of the class ids with `names=FILE`.";
     let given = options.names.is_some();
     let names = match (options.names.clone(), own) {
         (Some(names), _) | (None, Some(Ok(names))) => names,
@@ -230,7 +230,7 @@ fn class_names(
         }
     };
     if names.len() != num_classes {
-        let source = if given { "--names gives" } else { "its metadata names" };
+        let source = if given { "`names=` gives" } else { "its metadata names" };
         return Err(Refusal::new(format!("its head has {num_classes} classes, but {source} {}.", names.len()), REMEDY));
     }
     Ok(names)

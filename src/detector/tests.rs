@@ -304,13 +304,13 @@ fn class_names_come_from_the_metadata_or_the_user() {
         ["1", "2", "3", "4", "5", "6"]
     );
     let error = load_with(&model, &names(&["1", "2"])).unwrap_err().to_string();
-    assert!(error.contains("6 classes, but --names gives 2"), "{error}");
+    assert!(error.contains("6 classes, but `names=` gives 2"), "{error}");
     set_metadata(&mut model, "names", "{0: 'only'}");
-    refusal(&model, &["6 classes, but its metadata names 1", "--names"]);
+    refusal(&model, &["6 classes, but its metadata names 1", "`names=FILE`"]);
     set_metadata(&mut model, "names", "__import__('os')");
-    refusal(&model, &["cannot be read", "--names"]);
+    refusal(&model, &["cannot be read", "`names=FILE`"]);
     model.metadata_props.clear();
-    refusal(&model, &["does not name them", "--names"]);
+    refusal(&model, &["does not name them", "`names=FILE`"]);
 }
 
 #[test]

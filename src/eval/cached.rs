@@ -145,8 +145,8 @@ impl TeacherSight {
 
     /// Of labelled images those count that show something; without labels nobody knows which do.
     fn warn(&self) -> Option<String> {
-        const REMEDY: &str = "Look at some images (`logitcache predict`), train the teacher longer, or check that it \
-                              is the right one, at the right --imgsz.";
+        const REMEDY: &str = "Look at some images (`predict()`), train the teacher longer, or check that it \
+                              is the right one, at the right `imgsz=`.";
         let (of, seen, which) = match self.images_with_objects {
             0 => (self.images, self.images_over_25, "images. Unless most of them are empty, a"),
             labelled => (labelled, self.images_with_objects_over_25, "images with labelled objects. A"),

@@ -52,7 +52,7 @@ pub fn latency(
             session.run(1, pixels).map_err(|error| Error::Model {
                 path: model.path.clone(),
                 found: format!("it cannot be run: {error}"),
-                remedy: "Try --provider cpu, or export the model again.".into(),
+                remedy: "Try `provider=cpu`, or export the model again.".into(),
             })?;
             Ok::<f64, Error>(started.elapsed().as_secs_f64() * 1e3 / images as f64)
         };

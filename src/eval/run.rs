@@ -70,7 +70,7 @@ impl Eval {
     /// Opens and checks everything but the models' arithmetic, which is checked when each is started.
     ///
     /// # Errors
-    /// [`Error::Dataset`] for data without labels, [`Error::Mismatch`] for classes that a model does not know; as [`Inference::open`].
+    /// [`Error::Dataset`] for data without labels, [`Error::Classes`] for classes that a model does not know; as [`Inference::open`].
     pub fn prepare(options: EvalOptions) -> Result<Self> {
         let runtime = detector::runtime::init(options.detector.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
@@ -292,7 +292,7 @@ fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {
         path: options.source.data.clone(),
         found: found + &unread,
         remedy: "Scores need labelled objects. Give a data.yaml, a COCO instances.json or a folder of Pascal VOC XML with them, and the \
-                 --split that has them."
+                 `split=` that has them."
             .into(),
     }
 }
@@ -300,10 +300,10 @@ fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {
 /// Says which of several models it is.
 fn with_model(path: &Path, error: Error) -> Error {
     match error {
-        Error::Mismatch { found, remedy } => Error::Mismatch {
+        Error::Classes { found, remedy } => Error::Classes {
             found: format!("{}: {found}", path.display()),
             remedy: format!(
-                "{remedy} Where the model's own names are wrong: --names FILE. docs/classes.md tells more."
+                "{remedy} Where the model's own names are wrong: `names=FILE`. docs/classes.md tells more."
             ),
         },
         other => other,

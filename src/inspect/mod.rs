@@ -6,7 +6,10 @@ pub use picture::{SHOWN_CONF, draw_image};
 
 use crate::{
     Error, Result,
-    cache::{CacheReader, DatasetInfo, ImageView, Manifest, Settings, Teacher, decode_f32, decode_i32, for_each_image},
+    cache::{
+        CacheReader, DatasetInfo, Folder, ImageView, Manifest, Settings, Teacher, decode_f32, decode_i32,
+        for_each_image,
+    },
     types::{BoxXyxyPx, Failure, ImageSize, LabelBox, Letterbox, ViewChange},
 };
 use schemars::JsonSchema;
@@ -171,7 +174,7 @@ impl Tally {
 
     fn of_mapped(cache: &Path, manifest: &Manifest) -> Result<Self> {
         let mut tally = Self::new(&manifest.teacher.class_names);
-        let reader = CacheReader::with_manifest(cache, manifest.clone())?;
+        let reader = CacheReader::with_manifest(&Folder::new(cache), manifest.clone())?;
         for image in reader.images() {
             let image = image?;
             let p = &image.predictions;
@@ -249,7 +252,7 @@ fn find_view<'a>(reader: &'a CacheReader, wanted: &str, view: i32) -> Result<Ima
     reader.image(image.image_id, view)?.ok_or_else(|| Error::Cache {
         path: reader.folder().to_owned(),
         found: format!("image {} has no view {view}", image.image_id),
-        remedy: format!("Give a --view of 0 to {}.", reader.manifest().settings.views),
+        remedy: format!("Give a `view=` of 0 to {}.", reader.manifest().settings.views),
     })
 }
 

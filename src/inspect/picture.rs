@@ -36,7 +36,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
     if out.canonicalize().is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out)) {
         return Err(Error::Dataset {
             path,
-            found: "this is the image itself; --out would write over it".into(),
+            found: "this is the image itself; `out=` would write over it".into(),
             remedy: "Choose another name for the picture.".into(),
         });
     }
@@ -70,7 +70,7 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
     }
     Err(Error::Mismatch {
         found: format!("{} is not named as a picture (of the kinds {})", out.display(), IMAGE_SUFFIXES.join(", ")),
-        remedy: "Give --out a name that ends with .png.".into(),
+        remedy: "Give `out=` a name that ends with .png.".into(),
     })
 }
 
@@ -80,7 +80,7 @@ fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
     let sample = Sample::of_picture(&root, image.path).map_err(|found| Error::Cache {
         path: reader.folder().to_owned(),
         found,
-        remedy: "Run `logitcache verify`.".into(),
+        remedy: "Run `verify()`.".into(),
     })?;
     Ok(sample.path)
 }
@@ -97,13 +97,13 @@ fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
         return Err(Error::Dataset {
             path: path.to_owned(),
             found,
-            remedy: "Restore the image, or build the cache again with --overwrite.".into(),
+            remedy: "Restore the image, or build the cache again with `overwrite=true`.".into(),
         });
     }
     preprocess::decode(&bytes, &DecodeLimits::default()).map_err(|e| Error::Dataset {
         path: path.to_owned(),
         found: e.to_string(),
-        remedy: "The cache was made by another version of this program; build it again with --overwrite.".into(),
+        remedy: "The cache was made by another version of this program; build it again with `overwrite=true`.".into(),
     })
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn refuse_if_memory_is_short(
             input.width,
             input.height
         ),
-        remedy: "Give a smaller --batch, --jobs or --imgsz.".into(),
+        remedy: "Give a smaller `batch=`, `jobs=` or `imgsz=`.".into(),
     })
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn run<W: Worker>(
     let pool = ThreadPoolBuilder::new().num_threads(jobs.get()).thread_name(|i| format!("decode-{i}")).build();
     let pool = pool.map_err(|e| Error::Runtime {
         found: format!("cannot start {jobs} threads: {e}"),
-        remedy: "Give a smaller --jobs.".into(),
+        remedy: "Give a smaller `jobs=`.".into(),
     })?;
     let pool = &pool;
     let slots = num_slots(workers.len(), jobs);

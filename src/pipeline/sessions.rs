@@ -51,7 +51,7 @@ pub(crate) fn batch_size(model: &Detector, provider: Provider, wanted: Option<No
             (BatchSize::Fixed(fixed), _) if fixed > 1 => {
                 (fixed, "Export it with dynamic=True or a batch of 1, or quantize it statically.")
             }
-            (_, wanted) => (wanted.unwrap_or(1), "Leave --batch out, or quantize the model statically."),
+            (_, wanted) => (wanted.unwrap_or(1), "Leave `batch=` out, or quantize the model statically."),
         };
         return Err(Error::Mismatch {
             found: format!(
@@ -64,13 +64,13 @@ pub(crate) fn batch_size(model: &Detector, provider: Provider, wanted: Option<No
     }
     match (model.batch, wanted) {
         (BatchSize::Fixed(fixed), Some(wanted)) if wanted != fixed => Err(Error::Mismatch {
-            found: format!("--batch {wanted} was asked for, but {} takes exactly {fixed}", model.path.display()),
-            remedy: "Leave --batch out, or export the model with dynamic=True.".into(),
+            found: format!("`batch={wanted}` was asked for, but {} takes exactly {fixed}", model.path.display()),
+            remedy: "Leave `batch=` out, or export the model with dynamic=True.".into(),
         }),
         (BatchSize::Fixed(fixed), _) => Ok(fixed),
         (BatchSize::Dynamic, Some(wanted)) if wanted > MAX_BATCH => Err(Error::Mismatch {
-            found: format!("--batch {wanted} was asked for; supported are 1 to {MAX_BATCH}"),
-            remedy: "Give a smaller --batch; on a CPU 1 is the fastest.".into(),
+            found: format!("`batch={wanted}` was asked for; supported are 1 to {MAX_BATCH}"),
+            remedy: "Give a smaller `batch=`; on a CPU 1 is the fastest.".into(),
         }),
         (BatchSize::Dynamic, Some(wanted)) => Ok(wanted),
         (BatchSize::Dynamic, None) => Ok(match provider {

@@ -187,7 +187,7 @@ fn label_files(dataset: &Dataset) -> Result<Vec<PathBuf>> {
                     picture.display(),
                     file.display()
                 ),
-                remedy: "Rename one of them, or give them one at a time with another --out.".into(),
+                remedy: "Rename one of them, or give them one at a time with another `out=`.".into(),
             });
         }
     }
@@ -213,7 +213,7 @@ fn refuse_folder_with_pictures(path: &Path, dataset: &Dataset) -> Result<()> {
         if places.iter().flatten().any(|place| place.starts_with(&folder)) {
             return Err(Error::Mismatch {
                 found: format!("the picture {} lies in the output folder {}", sample.path.display(), path.display()),
-                remedy: "Choose another --out: pictures and labels there could be written over.".into(),
+                remedy: "Choose another `out=`: pictures and labels there could be written over.".into(),
             });
         }
         pictures.extend(places.into_iter().flatten());
@@ -225,7 +225,7 @@ fn refuse_folder_with_pictures(path: &Path, dataset: &Dataset) -> Result<()> {
         if real.is_some_and(|(parent, name)| pictures.contains(&parent.join(name))) {
             return Err(Error::Mismatch {
                 found: format!("{} would be written over the picture {}", target.display(), sample.path.display()),
-                remedy: "Choose another --out.".into(),
+                remedy: "Choose another `out=`.".into(),
             });
         }
     }
@@ -245,7 +245,7 @@ fn refuse_foreign_files(path: &Path, overwrite: bool) -> Result<()> {
     }
     Err(Error::Mismatch {
         found: format!("{} holds {name} and no {DETECTIONS_FILE} of an earlier run", path.display()),
-        remedy: "Choose a new or empty folder for --out, or write into this one with --overwrite.".into(),
+        remedy: "Choose a new or empty folder for `out=`, or write into this one with `overwrite=true`.".into(),
     })
 }
 

@@ -140,7 +140,7 @@ impl Output {
         let drawers = ThreadPoolBuilder::new().num_threads(jobs.get()).thread_name(|i| format!("draw-{i}")).build();
         let drawers = drawers.map_err(|e| Error::Runtime {
             found: format!("cannot start {jobs} threads: {e}"),
-            remedy: "Give a smaller --jobs.".into(),
+            remedy: "Give a smaller `jobs=`.".into(),
         })?;
         folder.create()?;
         Ok(Self { folder, drawers })

@@ -142,7 +142,7 @@ impl Report {
         }
         if report.options.before.is_none() && report.runs.iter().any(|run| run.model.is_some()) {
             report.notes.push(
-                "the student before distillation is not shown: name its ONNX file with --before (one trained from labels alone, for example)"
+                "the student before distillation is not shown: name its ONNX file with `before=` (one trained from labels alone, for example)"
                     .into(),
             );
         }
@@ -249,12 +249,13 @@ impl Report {
             return Ok(None);
         }
         if !self.options.run_models {
-            self.notes.push("no model was run (--no-models): there are no scores, and no boxes of students".into());
+            self.notes.push("no model was run (`models=false`): there are no scores, and no boxes of students".into());
             return Ok(None);
         }
         let Some(source) = source else {
             self.notes.push(
-                "the models are not scored: no run says what it was validated on. Name the data set with --data".into(),
+                "the models are not scored: no run says what it was validated on. Name the data set with `data=`"
+                    .into(),
             );
             return Ok(None);
         };
@@ -278,7 +279,7 @@ impl Report {
             Err(error) => {
                 let error = error.to_string().replace("\n  ", " ");
                 self.notes.push(format!(
-                    "the models are not scored: {error} (looked for split {} of {}; --data and --split name another)",
+                    "the models are not scored: {error} (looked for split {} of {}; `data=` and `split=` name another)",
                     source.split,
                     source.data.display()
                 ));
@@ -380,7 +381,7 @@ fn neither(folder: &Path) -> Error {
     Error::Run {
         path: folder.to_owned(),
         found: found.into(),
-        remedy: "Name folders that `logitcache train --out` or `logitcache build --out` made.".into(),
+        remedy: "Name folders that `train()` or `build()` made.".into(),
     }
 }
 

@@ -65,7 +65,7 @@ impl RunFolder {
             }
             None => {
                 notes.push(format!(
-                    "{name}: there is no {BEST_ONNX_NAME} (written at the end of a run; `logitcache export` makes one before), so it is \
+                    "{name}: there is no {BEST_ONNX_NAME} (written at the end of a run; `export()` makes one before), so it is \
                      not scored"
                 ));
                 None

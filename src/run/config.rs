@@ -215,7 +215,7 @@ impl RunConfig {
         };
         serde_json::from_str(&text).map(Some).map_err(|e| Error::Trainer {
             found: format!("{}: this is not a run's configuration: {e}", path.display()),
-            remedy: "Choose another --out, or start again with --overwrite.".into(),
+            remedy: "Choose another `out=`, or start again with `overwrite=true`.".into(),
         })
     }
 
@@ -233,7 +233,7 @@ impl RunConfig {
         }
         Err(Error::Mismatch {
             found: format!("{} was made by other settings:\n  {}", run.display(), lines.join("\n  ")),
-            remedy: "Resume with the settings of the run, choose another --out, or start again with --overwrite."
+            remedy: "Resume with the settings of the run, choose another `out=`, or start again with `overwrite=true`."
                 .into(),
         })
     }

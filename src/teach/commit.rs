@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, ImageKey, ImageRecord, Manifest, PartWriter},
+    cache::{CacheReader, Folder, ImageKey, ImageRecord, Manifest, PartWriter},
     detector::HeadSpec,
     eval::TeacherSight,
     fsio::Lock,
@@ -62,7 +62,7 @@ impl Build {
         manifest.complete &= manifest.images() > 0;
         let mut reader = None;
         if manifest.complete {
-            let complete = CacheReader::with_manifest(lock.folder(), manifest.clone())?;
+            let complete = CacheReader::with_manifest(&Folder::new(lock.folder()), manifest.clone())?;
             if manifest.digests.is_none() {
                 manifest.digests = Some(complete.content_digests()?);
                 manifest.save(&lock).map_err(|e| how_to_go_on(e.into()))?;

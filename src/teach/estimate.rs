@@ -19,8 +19,6 @@ const BYTES_PER_PART: u64 = 9_500;
 /// The manifest without its parts and class names, and a name in it.
 const BYTES_OF_MANIFEST: u64 = 2_500;
 const BYTES_PER_CLASS: u64 = 16;
-/// Digests, place and numbers of an image or view in the images' file, beside its path.
-const BYTES_PER_IMAGE: u64 = 420;
 /// Anchors of an image that are kept, and those with class logits, where the teacher could not be asked: means of COCO.
 const TYPICAL: Kept = Kept { rows: 230.0, class_rows: 80.0 };
 
@@ -87,20 +85,17 @@ impl Kept {
             return 0;
         }
         let dfl = match options.store {
-            Store::All => 4 * head.reg_max() as u64,
+            Store::All => 4 * head.reg_max(),
             Store::Cls => 0,
         };
         let logits = if options.profile == Profile::Dense { LogitType::Float16 } else { options.logits };
         let bytes = RowBytes::of(logits, head.num_classes);
-        // The values and some bits of a list's structure.
-        let list = |len: u64, width: u64| (len * width + len.div_ceil(8).min(6)) as f64;
-        let of_rows = self.rows * (bytes.scalars as f64 + list(dfl, bytes.dfl_logit))
-            + self.class_rows * list(head.num_classes as u64, bytes.class_logit);
+        let of_rows = bytes.of_rows(self.rows, self.class_rows, head.num_classes, dfl);
         let path = dataset.samples.iter().map(|sample| sample.relative.len() as u64).sum::<u64>()
             / (dataset.samples.len() as u64).max(1);
         let pictures = images * options.views.per_image() as u64;
         let parts = images.div_ceil(options.images_per_part.get() as u64);
         let manifest = BYTES_OF_MANIFEST + BYTES_PER_CLASS * head.num_classes as u64;
-        manifest + parts * BYTES_PER_PART + pictures * (BYTES_PER_IMAGE + path + of_rows as u64)
+        manifest + parts * BYTES_PER_PART + pictures * (RowBytes::PER_IMAGE + path + of_rows as u64)
     }
 }

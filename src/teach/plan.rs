@@ -66,8 +66,9 @@ impl Plan {
                 HumanBytes(self.estimated_bytes),
                 HumanBytes(self.free_bytes)
             ),
-            remedy: "Free some space, choose another --out, or keep less: --views, --top-k, --min-score, --store cls."
-                .into(),
+            remedy:
+                "Free some space, choose another `out=`, or keep less: `views=`, `top_k=`, `min_score=`, `store=cls`."
+                    .into(),
         })
     }
 }

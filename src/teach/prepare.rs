@@ -4,8 +4,10 @@ use super::{BuildOptions, estimate::Kept, folder, plan::Plan};
 use crate::{
     Error, Result,
     augment::VIEW_RULE,
-    cache::{self, DatasetInfo, LabelsState, Manifest, MissingLabels, Places, Settings, Teacher, columns},
-    dataset::{ClassMap, DataSource, Dataset, paths, refuse_foreign_names},
+    cache::{
+        self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Settings, Storage, Teacher, columns,
+    },
+    dataset::{ClassMap, Dataset, paths, refuse_foreign_names},
     detector::{self, Detector, DetectorOptions, DetectorSession, SelfCheck},
     fsio::{self, Lock},
     pipeline, preprocess,
@@ -47,7 +49,7 @@ impl Build {
         let mut class_map = None;
         if dataset.class_names.is_some() && !options.ignore_labels {
             let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
-            let (map, notes) = found.map_err(|error| with_other_ways(error, &options))?;
+            let (map, notes) = found?;
             dataset.notes.extend(notes);
             class_map = Some(map);
         }
@@ -56,7 +58,7 @@ impl Build {
         let wanted = manifest(&options, &dataset, &model, batch, runtime);
 
         fsio::create_folder(&options.out)?;
-        let lock = Lock::acquire(&options.out)?;
+        let lock = Folder::new(&options.out).lock()?;
         folder::refuse_foreign_files(&options.out)?;
         if options.overwrite {
             cache::clear(&lock)?;
@@ -106,31 +108,6 @@ impl Build {
     /// What [`Build::run`] will do.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-}
-
-/// What can be done where the teacher lacks classes, beside naming them: docs/classes.md.
-fn with_other_ways(error: Error, options: &BuildOptions) -> Error {
-    let Error::Mismatch { found, remedy } = error else { return error };
-    let DataSource { data, images_dir, split } = &options.source;
-    let mut source = format!("--data {}", data.display());
-    if let Some(dir) = images_dir {
-        source += &format!(" --images {}", dir.display());
-    }
-    if split != "train" {
-        source += &format!(" --split {split}");
-    }
-    Error::Mismatch {
-        found,
-        remedy: format!(
-            "{remedy} Where the model's own names are wrong: --names FILE.\n  \
-             Or train a teacher on your labels first, and build with it:\n    \
-             logitcache train --distill none {source} --model yolov8s.pt --out teacher\n    \
-             logitcache build --teacher teacher/best.onnx {source} --out {out}\n  \
-             Or build without labels (--ignore-labels); a student learns from such a cache with --cls-loss bckd.\n  \
-             docs/classes.md tells more.",
-            out = options.out.display()
-        ),
     }
 }
 
@@ -221,7 +198,10 @@ fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lo
         return Err(Error::Cache {
             path: out.to_owned(),
             found: "this cache is an archive; a build cannot go on with it".into(),
-            remedy: format!("{} Or choose another --out, or start again with --overwrite.", found.how_to_unpack(out)),
+            remedy: format!(
+                "{} Or choose another `out=`, or start again with `overwrite=true`.",
+                found.how_to_unpack(out)
+            ),
         });
     }
     let mut differences = found.settings_difference(&wanted);
@@ -243,7 +223,7 @@ fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lo
     lines.extend(differences.iter().map(|d| format!("  {}: {} in the cache, {} now", d.name, d.in_cache, d.wanted)));
     Err(Error::Mismatch {
         found: lines.join("\n"),
-        remedy: "Use the settings of the cache, choose another --out, or start again with --overwrite.".into(),
+        remedy: "Use the settings of the cache, choose another `out=`, or start again with `overwrite=true`.".into(),
     })
 }
 

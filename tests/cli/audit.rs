@@ -3,7 +3,7 @@
 use crate::support::{args, build_args, fixture, logitcache, shapes, teacher};
 use half::f16;
 use logitcache::{
-    cache::{CacheReader, ImageRecord, Manifest, PartWriter},
+    cache::{CacheReader, Folder, ImageRecord, Manifest, PartWriter},
     detector::onnx::proto::ModelProto,
     fsio::Lock,
 };
@@ -58,7 +58,7 @@ fn altered(
     }
     new.add_part(writer.finish().unwrap().unwrap());
     new.complete = true;
-    new.digests = Some(CacheReader::with_manifest(&out, new.clone()).unwrap().content_digests().unwrap());
+    new.digests = Some(CacheReader::with_manifest(&Folder::new(&out), new.clone()).unwrap().content_digests().unwrap());
     new.save(&lock).unwrap();
     out
 }

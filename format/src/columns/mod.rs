@@ -111,6 +111,15 @@ impl RowBytes {
         let logit = |leaf: Leaf| if shape.form_of(leaf) == Form::Codes { 1 } else { 2 };
         Self { scalars, class_logit: logit(Leaf::class_logits), dfl_logit: logit(Leaf::dfl_logits) }
     }
+
+    /// Digests, place and numbers of an image or view in the images' file, beside its path.
+    pub const PER_IMAGE: u64 = 420;
+
+    /// About how many bytes so many rows take in a file, some of them with class logits: values and the structure of their lists.
+    pub fn of_rows(&self, rows: f64, class_rows: f64, class_len: usize, dfl_len: usize) -> f64 {
+        let list = |len: usize, width: u64| (len as u64 * width + len.div_ceil(8).min(6) as u64) as f64;
+        rows * (self.scalars as f64 + list(dfl_len, self.dfl_logit)) + class_rows * list(class_len, self.class_logit)
+    }
 }
 
 /// What decides which columns the files of a cache have and how their values lie there.
@@ -240,7 +249,7 @@ pub fn hidden_by_path(folder: &Path) -> Option<String> {
     (!hidden.is_empty()).then(|| {
         format!(
             "the path of the cache has the part {}: DuckDB takes it for the value of that column in every row; read \
-             with hive_partitioning = false (docs/format.md), or choose another --out",
+             with hive_partitioning = false (docs/format.md), or choose another `out=`",
             hidden.join(", ")
         )
     })

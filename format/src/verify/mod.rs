@@ -13,6 +13,7 @@ mod rules;
 use super::{CacheReader, ContentDigests, Manifest, content_digests, manifest_file::MANIFEST_NAME};
 use crate::{
     Error, Result,
+    storage::Folder,
     types::{ImageSize, ViewChange, Views},
 };
 use rayon::prelude::*;
@@ -172,7 +173,7 @@ fn content_of_mapped(
     manifest: Manifest,
     report: &mut VerifyReport,
 ) -> std::result::Result<ContentDigests, String> {
-    let found = CacheReader::with_manifest(folder, manifest).and_then(|reader| {
+    let found = CacheReader::with_manifest(&Folder::new(folder), manifest).and_then(|reader| {
         for failure in &reader.manifest().failures {
             if reader.image(failure.image_id, 0)?.is_some() {
                 report.problems.push(in_manifest(failed_but_there(failure.image_id)));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ContentHasher, ImageDigests, ImageKey, ImageRecord, PartEntry, checked, columns::Table, digest::to_hex,
-    part::MappedPart,
+    part::MappedPart, storage::Folder,
 };
 use std::path::Path;
 
@@ -39,7 +39,7 @@ fn check_archive(folder: &Path, entry: &PartEntry, rules: &Rules<'_>, problems: 
 }
 
 fn check_content(folder: &Path, entry: &PartEntry, rules: &Rules<'_>, problems: &mut Problems<'_>) {
-    let part = match MappedPart::open(folder, entry, rules.manifest) {
+    let part = match MappedPart::open(&Folder::new(folder), entry, rules.manifest) {
         Ok(part) => part,
         Err(error) => {
             let predictions = entry.predictions_path(folder);

@@ -67,7 +67,7 @@ fn images_dir(json: &Path, source: &DataSource, images: &[Image]) -> Result<Path
         }
         return Err(fault(
             given,
-            "--images is not a folder",
+            "`images=` is not a folder",
             "Give the folder that the file names of the JSON are in.",
         ));
     }
@@ -88,7 +88,7 @@ fn images_dir(json: &Path, source: &DataSource, images: &[Image]) -> Result<Path
     Err(fault(
         json,
         format!("the first picture, {:?}, is in none of: {}", first.file_name, tried.join(", ")),
-        "Say where the pictures are with --images DIR.",
+        "Say where the pictures are with `images=DIR`.",
     ))
 }
 

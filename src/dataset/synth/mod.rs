@@ -164,11 +164,11 @@ impl Totals {
 
 fn check(out: &Path, config: &SynthConfig) -> Result<()> {
     if !(1..=SynthConfig::MAX_IMAGES).contains(&config.images) {
-        let found = format!("--images {} is not between 1 and {}", config.images, SynthConfig::MAX_IMAGES);
+        let found = format!("`images={}` is not between 1 and {}", config.images, SynthConfig::MAX_IMAGES);
         return Err(fault(out, found, "Choose another number of pictures."));
     }
     if !(64..=4096).contains(&config.imgsz) {
-        return Err(fault(out, format!("--imgsz {} is not between 64 and 4096", config.imgsz), "Choose another size."));
+        return Err(fault(out, format!("`imgsz={}` is not between 64 and 4096", config.imgsz), "Choose another size."));
     }
     match outputs::foreign_entry(out, |_| false)? {
         None => Ok(()),
@@ -181,7 +181,7 @@ fn check(out: &Path, config: &SynthConfig) -> Result<()> {
         }
         Some(name) => {
             let remedy = if is_drawn(out) {
-                "Choose another --out, or remove the drawn data set that is there with --overwrite."
+                "Choose another `out=`, or remove the drawn data set that is there with `overwrite=true`."
             } else {
                 "Give a new folder, or empty this one first."
             };

@@ -130,10 +130,10 @@ fn refusals() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     for (config, words) in [
-        (SynthConfig { images: 0, ..CONFIG }, "--images 0 is not between 1 and 999999"),
-        (SynthConfig { images: 1_000_000, ..CONFIG }, "--images 1000000 is not between"),
-        (SynthConfig { imgsz: 63, ..CONFIG }, "--imgsz 63 is not between 64 and 4096"),
-        (SynthConfig { imgsz: 5000, ..CONFIG }, "--imgsz 5000 is not between"),
+        (SynthConfig { images: 0, ..CONFIG }, "`images=0` is not between 1 and 999999"),
+        (SynthConfig { images: 1_000_000, ..CONFIG }, "`images=1000000` is not between"),
+        (SynthConfig { imgsz: 63, ..CONFIG }, "`imgsz=63` is not between 64 and 4096"),
+        (SynthConfig { imgsz: 5000, ..CONFIG }, "`imgsz=5000` is not between"),
     ] {
         let error = synth(&out, &config, &go_on).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");

@@ -69,7 +69,7 @@ impl Description {
         }
         let there: Vec<&str> = filled().filter(|(_, places)| !places.is_empty()).map(|(name, _)| name).collect();
         let there = if there.is_empty() { "it has none".to_owned() } else { format!("it has: {}", there.join(", ")) };
-        let remedy = format!("Choose one with --split, or add `{split}:` ({SPLITS}) to the file.");
+        let remedy = format!("Choose one with `split=`, or add `{split}:` ({SPLITS}) to the file.");
         Err(fault(yaml, format!("the data set has no split {split:?}; {there}"), remedy))
     }
 }
@@ -211,7 +211,7 @@ mod tests {
         let error = description.split(yaml, "test").unwrap_err().to_string();
         assert_eq!(
             error,
-            "data.yaml: the data set has no split \"test\"; it has: train, val\n  Choose one with --split, or add `test:` \
+            "data.yaml: the data set has no split \"test\"; it has: train, val\n  Choose one with `split=`, or add `test:` \
              (train, val or test) to the file."
         );
         let error = parse("names: [a]\ntrain: ''\nval: []").unwrap().split(yaml, "val").unwrap_err().to_string();

@@ -17,7 +17,7 @@ const OLDEST: &str = "1.24";
 
 /// What helps where no library was found.
 const REMEDY: &str = "Run `make setup` in the project's folder, or `pip install onnxruntime` and give its library with \
-    --ort-lib .../site-packages/onnxruntime/capi/libonnxruntime.so.*";
+    `ort_lib=.../site-packages/onnxruntime/capi/libonnxruntime.so.*`";
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
@@ -134,7 +134,7 @@ impl Surroundings {
 }
 
 fn find_and_load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Runtime> {
-    let named = [(explicit, "--ort-lib"), (surroundings.ort_dylib_path.as_deref(), "ORT_DYLIB_PATH")];
+    let named = [(explicit, "`ort_lib=`"), (surroundings.ort_dylib_path.as_deref(), "ORT_DYLIB_PATH")];
     if let Some((path, by)) = named.into_iter().find_map(|(path, by)| path.map(|path| (path, by))) {
         return load_named(path, by);
     }
@@ -295,7 +295,7 @@ mod tests {
 
         let error = message(find_and_load(Some(&absent), &here));
         assert!(
-            error.contains("--ort-lib") && error.contains("absent.so") && error.contains("cannot be opened"),
+            error.contains("`ort_lib=`") && error.contains("absent.so") && error.contains("cannot be opened"),
             "{error}"
         );
         let error = message(find_and_load(Some(dir.path()), &here));

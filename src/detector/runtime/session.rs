@@ -164,7 +164,7 @@ pub(in crate::detector) fn build(
                 provider.as_str()
             ),
             remedy: format!(
-                "Install the wheel that has it (pip install {}) and name its library with --ort-lib, or use --provider cpu.",
+                "Install the wheel that has it (pip install {}) and name its library with `ort_lib=`, or use `provider=cpu`.",
                 provider.wheel()
             ),
         });
@@ -172,7 +172,7 @@ pub(in crate::detector) fn build(
     let mut builder = configure(runtime, options, optimize).map_err(|why| Error::Runtime {
         found: format!("the {} provider of {} cannot be used: {why}.", provider.as_str(), runtime.path.display()),
         remedy: format!(
-            "Install what it needs (pip install {}, its drivers and libraries), or use --provider cpu.",
+            "Install what it needs (pip install {}, its drivers and libraries), or use `provider=cpu`.",
             provider.wheel()
         ),
     })?;
@@ -184,7 +184,7 @@ pub(in crate::detector) fn build(
             provider.as_str(),
             error.message()
         ),
-        remedy: "Try --provider cpu, a newer ONNX Runtime, or export the model again with a lower opset.".to_owned(),
+        remedy: "Try `provider=cpu`, a newer ONNX Runtime, or export the model again with a lower opset.".to_owned(),
     })
 }
 

@@ -96,7 +96,7 @@ impl SoftModel {
         let cannot_run = |error: String| Error::Model {
             path: self.model.path.clone(),
             found: format!("it cannot be run: {error}"),
-            remedy: "Try --provider cpu, or export the model again.".into(),
+            remedy: "Try `provider=cpu`, or export the model again.".into(),
         };
         let heads = self.session.run(1, &pixels).map_err(|error| cannot_run(error.to_string()))?;
         let head = heads.view(0).map_err(cannot_run)?;

@@ -80,9 +80,9 @@ pub fn use_device(device: tch::Device) -> Result<()> {
         "libtorch_cuda.so cannot be loaded".into()
     };
     Err(Error::Trainer {
-        found: format!("--device cuda:{index} cannot be used: {found}"),
+        found: format!("`device=` cuda:{index} cannot be used: {found}"),
         remedy: format!(
-            "Install the driver and the whole of PyTorch {LIBTORCH_VERSION} (pip install torch=={LIBTORCH_VERSION}), or use --device cpu."
+            "Install the driver and the whole of PyTorch {LIBTORCH_VERSION} (pip install torch=={LIBTORCH_VERSION}), or use `device=cpu`."
         ),
     })
 }

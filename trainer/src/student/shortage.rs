@@ -28,7 +28,7 @@ pub fn or_shortage<T>(compute: impl FnOnce() -> T) -> Result<T> {
     outcome.or_else(|panic| match shortage(panic.as_ref()) {
         Some(words) => Err(Error::Trainer {
             found: format!("there is not enough memory: {words}"),
-            remedy: "Give a smaller --batch, --imgsz or --model. What the last checkpoint holds is kept.".into(),
+            remedy: "Give a smaller `batch=`, `imgsz=` or `model=`. What the last checkpoint holds is kept.".into(),
         }),
         None => resume_unwind(panic),
     })
@@ -64,7 +64,7 @@ mod tests {
     fn want_of_memory_is_an_error_and_other_panics_go_on() {
         assert_eq!(or_shortage(|| 7).unwrap(), 7);
         let error = or_shortage(|| tch::Tensor::zeros([1 << 45], tch::kind::FLOAT_CPU)).unwrap_err().to_string();
-        assert!(error.contains("there is not enough memory: ") && error.contains("--batch"), "{error}");
+        assert!(error.contains("there is not enough memory: ") && error.contains("`batch=`"), "{error}");
         let other = catch_unwind(|| or_shortage(|| -> i32 { panic!("another fault") }));
         assert!(other.is_err());
     }

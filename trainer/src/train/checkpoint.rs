@@ -18,7 +18,7 @@ pub const STATE_NAME: &str = "state.safetensors";
 const PROGRESS: &str = "progress";
 const DIGEST: &str = "sha256";
 const REMEDY: &str =
-    "Start again with --overwrite, or from its weights: --model RUN/weights/last.safetensors with another --out.";
+    "Start again with `overwrite=true`, or from its weights: `model=RUN`/weights/last.safetensors with another `out=`.";
 
 /// Where a run stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -203,12 +203,12 @@ mod tests {
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
             let error = load(dir.path()).expect_err(&format!("byte {at}")).to_string();
-            assert!(error.contains(STATE_NAME) && error.contains("--overwrite"), "{error}");
+            assert!(error.contains(STATE_NAME) && error.contains("`overwrite=true`"), "{error}");
         }
         for len in [0, 7, 100, whole.len() - 1] {
             fs::write(&path, &whole[..len]).unwrap();
             let error = load(dir.path()).unwrap_err().to_string();
-            assert!(error.contains(STATE_NAME) && error.contains("--overwrite"), "{error}");
+            assert!(error.contains(STATE_NAME) && error.contains("`overwrite=true`"), "{error}");
         }
     }
 }

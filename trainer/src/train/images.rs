@@ -50,7 +50,7 @@ impl TrainImages {
         (2 * tiny > objects).then(|| {
             format!(
                 "warning: {tiny} of {} ({:.0} %) are under {cell_px} x {cell_px} pixels at {} x {}, too small for the finest cells \
-                 of the student. Train at a larger --imgsz (a cache: build it at that size), or cut the pictures into tiles",
+                 of the student. Train at a larger `imgsz=` (a cache: build it at that size), or cut the pictures into tiles",
                 counted(objects, "object"),
                 100.0 * tiny as f64 / objects as f64,
                 input.width,
@@ -72,7 +72,7 @@ pub type Purpose = (&'static str, &'static str);
 /// See [`Purpose`].
 pub const TRAINED: Purpose = ("train on", "Mend them, or check the data set and its split.");
 /// See [`Purpose`].
-pub const VALIDATED: Purpose = ("validate on", "Mend them, or validate on nothing: --val-split none.");
+pub const VALIDATED: Purpose = ("validate on", "Mend them, or validate on nothing: `val_split=none`.");
 
 /// The refusal where no image is left, with why each was left out.
 pub fn none_left((what, remedy): Purpose, failures: &[Failure]) -> Error {
@@ -132,7 +132,7 @@ pub fn from_cache(
 }
 
 fn damaged(cache: &CacheReader, found: String) -> Error {
-    Error::Cache { path: cache.folder().to_owned(), found, remedy: "Run `logitcache verify`.".into() }
+    Error::Cache { path: cache.folder().to_owned(), found, remedy: "Run `verify()`.".into() }
 }
 
 fn train_image(view: &ImageView<'_>, path: PathBuf, labels: Option<Vec<LabelBox>>) -> TrainImage {
@@ -219,17 +219,17 @@ fn with_labels_of(
 
 /// What can be done where the labels of a data set have classes that the teacher lacks: docs/classes.md.
 fn with_other_ways(error: Error, labels: LabelsState) -> Error {
-    let Error::Mismatch { found, remedy } = error else { return error };
+    let Error::Classes { found, remedy } = error else { return error };
     let without = match labels {
         LabelsState::Stored => "the labels are then the cache's",
         LabelsState::Ignored | LabelsState::Absent => {
-            "the cache holds no labels, and a student learns from the teacher alone with --cls-loss bckd"
+            "the cache holds no labels, and a student learns from the teacher alone with `cls_loss=bckd`"
         }
     };
-    Error::Mismatch {
+    Error::Classes {
         found,
         remedy: format!(
-            "{remedy} Or leave --data out: {without}.\n  Or train a teacher on your labels first. docs/classes.md tells more."
+            "{remedy} Or leave `data=` out: {without}.\n  Or train a teacher on your labels first. docs/classes.md tells more."
         ),
     }
 }
@@ -247,7 +247,7 @@ pub fn from_dataset(dataset: &Dataset, input: ImageSize) -> Result<TrainImages> 
             ),
             remedy: match &dataset.unread_labels {
                 Some(unread) => format!("{unread}."),
-                None => "Give a labelled data set, or a --cache that a teacher filled.".into(),
+                None => "Give a labelled data set, or a `cache=` that a teacher filled.".into(),
             },
         });
     };
@@ -274,7 +274,7 @@ pub fn from_dataset(dataset: &Dataset, input: ImageSize) -> Result<TrainImages> 
         lines.extend(words::reasons(&found.failures, ""));
         return Err(Error::Mismatch {
             found: lines.join("\n"),
-            remedy: "Give a data set with labelled objects, or another --split.".into(),
+            remedy: "Give a data set with labelled objects, or another `split=`.".into(),
         });
     }
     Ok(found)

@@ -87,7 +87,7 @@ pub fn refuse_if_short(net: &StudentNet, input: ImageSize, settings: &Settings, 
             HumanBytes(needed),
             HumanBytes(memory)
         ),
-        remedy: "Give a smaller --batch, --imgsz or --model.".into(),
+        remedy: "Give a smaller `batch=`, `imgsz=` or `model=`.".into(),
     })
 }
 
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!((bytes(64, Precision::Fp32, 7), bytes(128, Precision::Fp32, 1)), (7 * one, 4 * one));
         assert!(refuse_if_short(&net, input(64), &settings(Precision::Fp32, 1), Device::Cpu).is_ok());
         let error = refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), Device::Cpu);
-        assert!(error.unwrap_err().to_string().contains("--batch"));
+        assert!(error.unwrap_err().to_string().contains("`batch=`"));
         assert!(refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), Device::Cuda(0)).is_ok());
     }
 }

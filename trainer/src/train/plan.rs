@@ -76,7 +76,7 @@ impl Plan {
             pixels: match set.pixel_cache() {
                 Some((bytes, true)) => format!("{} decoded by an earlier start, mapped", HumanBytes(bytes)),
                 Some((bytes, false)) => format!("{} decoded once, mapped", HumanBytes(bytes)),
-                None => "decoded at every use (--pixel-cache-gib is too small to keep them)".into(),
+                None => "decoded at every use (`pixel_cache_gib=` is too small to keep them)".into(),
             },
             validation: validator.map_or("none".into(), |v| counted(v.len(), "image")),
             epochs: settings.epochs,

@@ -220,7 +220,7 @@ impl Sources {
             (None, None) => {
                 return Err(Error::Mismatch {
                     found: "there is nothing to learn from: neither a cache nor a data set was given".into(),
-                    remedy: "Give --cache C, or --distill none --data D to learn from labels alone.".into(),
+                    remedy: "Give `cache=C`, or `distill=none` `data=D` to learn from labels alone.".into(),
                 });
             }
         };
@@ -270,11 +270,11 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
     let cache = CacheReader::open(path)?;
     let failures = &cache.manifest().failures;
     if cache.is_empty() && !failures.is_empty() {
-        let reasons = words::reasons(failures, " (`logitcache inspect --json` has all)");
+        let reasons = words::reasons(failures, " (`logitcache inspect `json=`` has all)");
         return Err(Error::Cache {
             path: path.to_owned(),
             found: format!("no image is in it; {} failed when it was built:\n{}", failures.len(), reasons.join("\n")),
-            remedy: "Mend the images or their labels and run the same `logitcache build` again.".into(),
+            remedy: "Mend the images or their labels and run the same `build()` again.".into(),
         });
     }
     if cache.manifest().complete {
@@ -287,7 +287,7 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
             cache.manifest().images(),
             cache.manifest().dataset.samples
         ),
-        remedy: "Run the same `logitcache build` again to finish it.".into(),
+        remedy: "Run the same `build()` again to finish it.".into(),
     })
 }
 
@@ -301,8 +301,9 @@ fn views_shown(cache: &CacheReader) -> Result<Option<String>> {
         return Err(Error::Cache {
             path: cache.folder().to_owned(),
             found,
-            remedy: "Train with the version of logitcache that built it, or on the images as they are: --no-augment."
-                .into(),
+            remedy:
+                "Train with the version of logitcache that built it, or on the images as they are: `augment=false`."
+                    .into(),
         });
     }
     Ok(Some(format!(
@@ -329,9 +330,9 @@ fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32
     }
     match options.imgsz {
         Some(wanted) if wanted != width => refuse(
-            format!("--imgsz {wanted} was asked for, but the cache was built at {width}"),
+            format!("`imgsz={wanted}` was asked for, but the cache was built at {width}"),
             format!(
-                "Leave --imgsz out, or build a cache at {wanted}: its predictions belong to the pixels that the teacher saw."
+                "Leave `imgsz=` out, or build a cache at {wanted}: its predictions belong to the pixels that the teacher saw."
             ),
         ),
         _ => Ok(width),
@@ -374,7 +375,7 @@ fn validation(
                     Ok(Some((dataset, source, classes)))
                 }
                 // Whoever built without labels because of their classes need not hear of them again.
-                Err(Error::Mismatch { found, .. })
+                Err(Error::Classes { found, .. })
                     if options.val_split.is_none()
                         && cache.is_some_and(|c| c.manifest().dataset.labels != LabelsState::Stored) =>
                 {
@@ -386,7 +387,7 @@ fn validation(
         }
         Ok((dataset, _)) if options.val_split.is_some() => Err(Error::Mismatch {
             found: format!("{} has no labels to validate with", dataset.root.display()),
-            remedy: "Name a labelled data set with --data, or validate on nothing: --val-split none.".into(),
+            remedy: "Name a labelled data set with `data=`, or validate on nothing: `val_split=none`.".into(),
         }),
         Err(error) if options.val_split.is_some() => Err(of_val_split(error)),
         Ok((dataset, _)) => {
@@ -402,11 +403,11 @@ fn validation(
 
 /// What can be done where the split to validate on has classes that the student lacks.
 fn of_validation(error: Error, split: &str, has_cache: bool) -> Error {
-    let Error::Mismatch { found, remedy } = error else { return error };
+    let Error::Classes { found, remedy } = error else { return error };
     let remedy = if has_cache { remedy } else { "Name in both splits what the student is to learn.".into() };
-    Error::Mismatch {
+    Error::Classes {
         found: format!("the split {split}, for validation: {found}"),
-        remedy: format!("{remedy} Or validate on nothing: --val-split none."),
+        remedy: format!("{remedy} Or validate on nothing: `val_split=none`."),
     }
 }
 
@@ -414,7 +415,7 @@ fn of_validation(error: Error, split: &str, has_cache: bool) -> Error {
 fn of_val_split(error: Error) -> Error {
     match error {
         Error::Dataset { path, found, remedy } => {
-            Error::Dataset { path, found, remedy: remedy.replace("--split", "--val-split") }
+            Error::Dataset { path, found, remedy: remedy.replace("`split=`", "`val_split=`") }
         }
         other => other,
     }
@@ -436,7 +437,7 @@ fn distill_options(
     let Some(cache) = &sources.cache else {
         return refuse(
             "distilling needs a cache".into(),
-            "Give --cache C, or --distill none to learn from labels alone.",
+            "Give `cache=C`, or `distill=none` to learn from labels alone.",
         );
     };
     let manifest = cache.manifest();
@@ -454,7 +455,7 @@ fn distill_options(
             len => {
                 return refuse(
                     format!("the teacher has {} DFL bins a side, the student {}", len / 4, student.reg_max),
-                    "Distil classes alone: --distill cls.",
+                    "Distil classes alone: `distill=cls`.",
                 );
             }
         }
@@ -463,10 +464,10 @@ fn distill_options(
     if unlabelled > 0 && settings.cls_loss == ClsLoss::SoftmaxKl {
         let remedy = match manifest.dataset.labels {
             LabelsState::Ignored => {
-                "Use --cls-loss bckd or bce. Or give the labels: --data D, with --map NAME=TEACHERS_NAME for classes that the teacher has \
+                "Use `cls_loss=bckd` or bce. Or give the labels: `data=D`, with `map=NAME=TEACHERS_NAME` for classes that the teacher has \
                  under another name (docs/classes.md)."
             }
-            _ => "Use --cls-loss bckd or bce.",
+            _ => "Use `cls_loss=bckd` or bce.",
         };
         return refuse(
             format!(
@@ -481,7 +482,7 @@ fn distill_options(
     if 2 * unlabelled > images && settings.alpha > 0.5 {
         let of_teacher = 1.0 - settings.alpha;
         notes.push(format!(
-            "{unlabelled} of {images} images have no labels and learn from the teacher's {of_teacher:.2} alone; --alpha 0.3 was better with \
+            "{unlabelled} of {images} images have no labels and learn from the teacher's {of_teacher:.2} alone; `alpha=0.3` was better with \
              a quarter of the labels (docs/experiments.md)"
         ));
     }
@@ -490,7 +491,7 @@ fn distill_options(
         notes.push(format!("warning: a temperature of {temperature} is outside 3 to 6, where published results lie"));
     }
     if settings.alpha == 1.0 {
-        notes.push("warning: with --alpha 1 nothing of the teacher is used".into());
+        notes.push("warning: with `alpha=1` nothing of the teacher is used".into());
     }
     Ok(Some(DistillOptions { cls_loss: settings.cls_loss, temperature, parts }))
 }
@@ -508,7 +509,7 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
             let lr = options.settings.lr;
             if lr < USUAL_RANDOM_LR {
                 notes.push(format!(
-                    "a learning rate of {lr} is one for trained weights; random ones usually want --lr {USUAL_RANDOM_LR} or more"
+                    "a learning rate of {lr} is one for trained weights; random ones usually want `lr={USUAL_RANDOM_LR}` or more"
                 ));
             }
             let state = State::random(model.net(class_names.len()), options.settings.seed);
@@ -547,7 +548,7 @@ fn resumed(
     if !resume {
         return Err(Error::Mismatch {
             found: format!("{} holds a run already", folder.path().display()),
-            remedy: "Go on with it: --resume. Start again: --overwrite. Or choose another --out.".into(),
+            remedy: "Go on with it: `resume=true`. Start again: `overwrite=true`. Or choose another `out=`.".into(),
         });
     }
     let Some(found) = RunConfig::load(folder.path())? else {
@@ -556,7 +557,7 @@ fn resumed(
                 "{} holds results of a run, but not the settings that it was made with",
                 folder.path().display()
             ),
-            remedy: "Start again with --overwrite, or choose another --out.".into(),
+            remedy: "Start again with `overwrite=true`, or choose another `out=`.".into(),
         });
     };
     found.refuse_other(config, folder.path())?;

@@ -89,7 +89,7 @@ const PATIENT_VALIDATIONS: usize = 5;
 const NOTHING_FOUND: f64 = 5e-4;
 
 const ROOM_NEEDED: &str =
-    "The last checkpoint is kept. Free some space and run the same command with --resume to go on.";
+    "The last checkpoint is kept. Free some space and run the same command with `resume=true` to go on.";
 
 /// Why an epoch ended.
 enum Ended {
@@ -305,10 +305,10 @@ impl Run {
             return None;
         }
         let Settings { lr, batch, epochs, augment, .. } = &self.config.settings;
-        let augmentation = if *augment { ", --no-augment where objects are few or small" } else { "" };
+        let augmentation = if *augment { ", `augment=false` where objects are few or small" } else { "" };
         Some(format!(
-            "the student finds nothing yet (mAP@0.5 is 0 after {}). What usually helps: a higher rate from random weights (--lr 0.001 to \
-             0.01, now {lr}) or trained weights to start from, a smaller batch and so more steps (--batch 4, now {batch}), more epochs \
+            "the student finds nothing yet (mAP@0.5 is 0 after {}). What usually helps: a higher rate from random weights (`lr=0.001` to \
+             0.01, now {lr}) or trained weights to start from, a smaller batch and so more steps (`batch=4`, now {batch}), more epochs \
              (now {epochs}){augmentation}",
             counted(scores.len(), "validation")
         ))
@@ -325,7 +325,7 @@ impl Run {
         rises.then(|| {
             format!(
                 "warning: the losses rose, from {first:.3} in the first epoch to {last:.3} in the last, and nothing was validated. \
-                 A lower --lr (now {}) usually helps",
+                 A lower `lr=` (now {}) usually helps",
                 self.config.settings.lr
             )
         })
@@ -361,7 +361,7 @@ impl Run {
                 self.progress.batch + 1,
                 images.join(", ")
             ),
-            remedy: format!("{kept}. Lower --lr, raise --warmup-epochs, or use --precision fp32."),
+            remedy: format!("{kept}. Lower `lr=`, raise `warmup_epochs=`, or use `precision=fp32`."),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Validator {
             let detections =
                 head.and_then(|head| detect(head, plan, &NmsOptions::SCORING)).map_err(|found| Error::Trainer {
                     found: format!("validating {}: {found}", image.relative),
-                    remedy: "The student has diverged: lower --lr, or raise --warmup-epochs.".into(),
+                    remedy: "The student has diverged: lower `lr=`, or raise `warmup_epochs=`.".into(),
                 })?;
             Ok(ScoredImage { image_id: image.image_id, truth: truth.clone(), detections })
         };

@@ -38,7 +38,7 @@ pub fn grid(size: ImageSize, tensors: &HeadTensors, metadata: &Metadata) -> Resu
                 "an input of {} x {} pixels (height x width) is not a multiple of the coarsest stride, {last}.",
                 size.height, size.width
             ),
-            format!("Use an --imgsz that is a multiple of {last}."),
+            format!("Use an `imgsz=` that is a multiple of {last}."),
         ));
     }
     match fitting.find(|strides| divides(strides) && as_declared(strides)) {

@@ -44,7 +44,7 @@ pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) 
     if size == 0 || !size.is_multiple_of(coarsest) || size > MAX_SIZE {
         return Err(Error::Mismatch {
             found: format!("an ONNX model for images of {size} x {size} pixels is not possible"),
-            remedy: format!("Give a multiple of {coarsest} from {coarsest} to {MAX_SIZE} as --imgsz, such as 640."),
+            remedy: format!("Give a multiple of {coarsest} from {coarsest} to {MAX_SIZE} as `imgsz=`, such as 640."),
         });
     }
     Ok(fsio::write_atomic(path.as_ref(), &model(state, description).encode_to_vec())?)
@@ -67,7 +67,7 @@ pub fn export_file(
     let class_names =
         class_names.or_else(|| start.description.map(|own| own.class_names)).ok_or_else(|| Error::Mismatch {
             found: format!("{} does not name its classes", path.display()),
-            remedy: "Give their names in the order of the class ids: --names.".to_owned(),
+            remedy: "Give their names in the order of the class ids: `names=`.".to_owned(),
         })?;
     let classes = start.state.net().num_classes;
     if class_names.len() != classes {

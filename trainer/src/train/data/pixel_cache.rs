@@ -220,7 +220,7 @@ fn changed_images(names: &[&str]) -> Error {
     };
     Error::Mismatch {
         found: format!("{count} changed since the cache was built:{list}"),
-        remedy: "Restore the files, or build the cache again with --overwrite.".into(),
+        remedy: "Restore the files, or build the cache again with `overwrite=true`.".into(),
     }
 }
 

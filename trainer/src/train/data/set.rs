@@ -360,7 +360,7 @@ impl CachedTeacher {
         self.reader.image(image_id, view)?.ok_or_else(|| Error::Cache {
             path: self.reader.folder().to_owned(),
             found: format!("image {image_id} has no view {view}"),
-            remedy: "Run `logitcache verify`; build again with --overwrite.".into(),
+            remedy: "Run `verify()`; build again with `overwrite=true`.".into(),
         })
     }
 }
