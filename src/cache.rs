@@ -42,8 +42,8 @@ pub fn views_cannot_be_drawn(settings: &Settings) -> Option<String> {
     let (rule, decoder) = (&settings.view_rule, &settings.decoder);
     (rule != VIEW_RULE || decoder != DECODER).then(|| {
         format!(
-            "its views were drawn by the rule `{rule}` on pictures of `{decoder}`; this program knows `{VIEW_RULE}` and \
-             `{DECODER}`"
+            "its views were made by the rule `{rule}` from images decoded by `{decoder}`; this program supports \
+             `{VIEW_RULE}` and `{DECODER}`"
         )
     })
 }

@@ -72,13 +72,13 @@ pub fn refuse_foreign_file(path: &Path, kind: OutputFile, overwrite: bool) -> Re
     };
     let foreign = || {
         refused(
-            "is there already, and this program did not write it",
+            "already exists, and this program did not write it",
             "Choose another `out=`, or replace it with `overwrite=true`.",
         )
     };
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => refused("is a folder", "Give `out=` the name of a file."),
-        Ok(meta) if !meta.is_file() => refused("is no ordinary file", "Give `out=` the name of a file."),
+        Ok(meta) if !meta.is_file() => refused("is not a regular file", "Give `out=` the name of a file."),
         Ok(_) if overwrite => Ok(()),
         Ok(_) => {
             let mut head = Vec::new();
@@ -119,8 +119,8 @@ pub fn refuse_foreign_entries(folder: &Path, what: &str, own: impl Fn(&str) -> b
     match foreign_entry(folder, own)? {
         None => Ok(()),
         Some(name) => Err(Error::Mismatch {
-            found: format!("{} holds {name}, which is no part of a {what}", folder.display()),
-            remedy: "Choose a new or an empty folder, or move that away.".to_owned(),
+            found: format!("{} holds {name}, which does not belong to a {what}", folder.display()),
+            remedy: "Choose a new or empty folder, or move it away.".to_owned(),
         }),
     }
 }
@@ -150,7 +150,7 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         assert!(refused(false).unwrap_err().contains("did not write it"));
         refused(true).unwrap();
-        for (place, says) in [(dir.path(), "is a folder"), (Path::new("/dev/null"), "no ordinary file")] {
+        for (place, says) in [(dir.path(), "is a folder"), (Path::new("/dev/null"), "not a regular file")] {
             let error = refuse_foreign_file(place, OutputFile::Onnx, true).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(foreign_entry(dir.path(), own).unwrap(), None);
         fs::write(dir.path().join("thesis.tex"), "").unwrap();
         let error = refuse_foreign_entries(dir.path(), "cache", own).unwrap_err().to_string();
-        assert!(error.contains("holds thesis.tex, which is no part of a cache"), "{error}");
+        assert!(error.contains("holds thesis.tex, which does not belong to a cache"), "{error}");
     }
 }

@@ -46,7 +46,7 @@ pub fn decode_xml(bytes: &[u8]) -> Result<Cow<'_, str>, String> {
         // .NET's string writer declares UTF-16 whatever it is saved as.
         "" | "utf-8" | "utf8" | "utf-16" | "us-ascii" | "ascii" => decode(bytes),
         "iso-8859-1" | "latin1" | "latin-1" => Ok(rest.iter().map(|&byte| char::from(byte)).collect()),
-        other => Err(format!("its encoding is {other:?}, which is not read; save it as UTF-8")),
+        other => Err(format!("its encoding is {other:?}, which is not supported; save it as UTF-8")),
     }
 }
 
@@ -114,7 +114,7 @@ fn encoding_of(bytes: &[u8]) -> Result<(Encoding, &[u8]), String> {
 
 fn utf8<'a>(bytes: &[u8], rest: &'a [u8]) -> Result<&'a str, String> {
     let mark = bytes.len() - rest.len();
-    std::str::from_utf8(rest).map_err(|e| format!("no UTF-8 at byte {}", mark + e.valid_up_to()))
+    std::str::from_utf8(rest).map_err(|e| format!("invalid UTF-8 at byte {}", mark + e.valid_up_to()))
 }
 
 fn utf16(bytes: &[u8], encoding: Encoding) -> Result<String, String> {
@@ -125,7 +125,7 @@ fn utf16(bytes: &[u8], encoding: Encoding) -> Result<String, String> {
     let text: Option<String> = char::decode_utf16(units).map(Result::ok).collect();
     match text {
         Some(text) if bytes.len().is_multiple_of(2) => Ok(text),
-        _ => Err("its mark says UTF-16, but it is damaged; save it as UTF-8".into()),
+        _ => Err("its byte order mark is that of UTF-16, but the text is damaged; save it as UTF-8".into()),
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
         let bare = [utf16_of("0 .5", u16::to_le_bytes), utf16_of("<annotation>", u16::to_be_bytes)];
         let utf32 = [b"\xff\xfe\0\x000\0\0\0".to_vec(), b"\0\0\xfe\xff\0\0\x000".to_vec()];
         let damaged = [b"\xff\xfe0".to_vec(), b"\xff\xfe\0\xd8\0\xd8".to_vec(), b"\xfe\xff\xdc\0".to_vec()];
-        let words = ["UTF-16 without a byte order mark", "UTF-32", "UTF-16, but it is damaged"];
+        let words = ["UTF-16 without a byte order mark", "UTF-32", "UTF-16, but the text is damaged"];
         for (cases, words) in [&bare[..], &utf32, &damaged].into_iter().zip(words) {
             for bytes in cases {
                 for found in [decode(bytes).map(drop), decode_xml(bytes).map(drop), decode_paths(bytes).map(drop)] {
@@ -192,8 +192,8 @@ mod tests {
                 assert!(read(bytes).unwrap_err().to_string().contains(words), "{bytes:?}");
             }
         }
-        assert_eq!(decode(b"0 .5 \xff").unwrap_err(), "no UTF-8 at byte 5");
-        assert_eq!(decode(b"\xef\xbb\xbf\xff").unwrap_err(), "no UTF-8 at byte 3");
+        assert_eq!(decode(b"0 .5 \xff").unwrap_err(), "invalid UTF-8 at byte 5");
+        assert_eq!(decode(b"\xef\xbb\xbf\xff").unwrap_err(), "invalid UTF-8 at byte 3");
     }
 
     #[test]
@@ -205,9 +205,9 @@ mod tests {
         assert!(decode_xml(&declared("utf-16", "café".as_bytes())).unwrap().ends_with("café"));
         assert!(decode_xml(&declared("GB2312", b"cat")).unwrap().ends_with("cat"), "ASCII is ASCII");
         let refused = decode_xml(&declared("GB2312", b"\xc1\xaa\xcd\xa8")).unwrap_err();
-        assert_eq!(refused, "its encoding is \"gb2312\", which is not read; save it as UTF-8");
-        assert!(decode_xml(&declared("utf-8", b"caf\xe9")).unwrap_err().contains("no UTF-8 at byte"));
-        assert!(decode_xml(b"<a>caf\xe9</a>").unwrap_err().contains("no UTF-8 at byte 6"));
+        assert_eq!(refused, "its encoding is \"gb2312\", which is not supported; save it as UTF-8");
+        assert!(decode_xml(&declared("utf-8", b"caf\xe9")).unwrap_err().contains("invalid UTF-8 at byte"));
+        assert!(decode_xml(b"<a>caf\xe9</a>").unwrap_err().contains("invalid UTF-8 at byte 6"));
     }
 
     #[test]

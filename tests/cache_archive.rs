@@ -239,18 +239,18 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
         "x",
         &["the archive of a mapped cache and cannot become a dense one", "`profile=mapped`"],
     );
-    refused("unfinished", Target::Archive, "x", &["not finished: it has 1 of 12 images", "goes on where it stopped"]);
+    refused("unfinished", Target::Archive, "x", &["not finished: it has 1 of 12 images", "resumes where it stopped"]);
     refused("none", Target::Archive, "x", &["there is no such folder, so it is not a cache"]);
-    refused("mapped", Target::Archive, "archive", &["there is a finished cache already", "`overwrite=true`"]);
-    refused("mapped", Target::Archive, "unfinished", &["there is the unfinished cache of another command already"]);
-    refused("mapped", Target::Archive, "mapped", &["lie in each other"]);
-    refused("mapped", Target::Archive, "mapped/images/deeper", &["lie in each other"]);
+    refused("mapped", Target::Archive, "archive", &["it already holds a finished cache", "`overwrite=true`"]);
+    refused("mapped", Target::Archive, "unfinished", &["it already holds the unfinished cache of another command"]);
+    refused("mapped", Target::Archive, "mapped", &["is inside the other"]);
+    refused("mapped", Target::Archive, "mapped/images/deeper", &["is inside the other"]);
     fs::create_dir(at("full")).unwrap();
     fs::write(at("full/notes.txt"), "mine").unwrap();
-    refused("mapped", Target::Archive, "full", &["notes.txt, which is no part of a cache"]);
+    refused("mapped", Target::Archive, "full", &["notes.txt, which does not belong to a cache"]);
     std::os::unix::fs::symlink(at("mapped"), at("link")).unwrap();
     let error = convert(&at("mapped"), Target::Archive, &at("link")).unwrap_err().to_string();
-    assert!(error.contains("lie in each other"), "{error}");
+    assert!(error.contains("is inside the other"), "{error}");
     assert_eq!(Manifest::load(&at("mapped")).unwrap(), m);
     assert_sound(&at("mapped"));
 }

@@ -136,7 +136,10 @@ fn every_byte_of_the_manifest_is_covered() {
         bad[at] ^= 1 << (at % 8);
         fs::write(&path, &bad).unwrap();
         let error = Manifest::load(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("it was changed since") || error.contains("line of its own digest"), "{at}: {error}");
+        assert!(
+            error.contains("it was changed afterwards") || error.contains("line of its own digest"),
+            "{at}: {error}"
+        );
     }
     for length in [0, 1, 80, 90, good.len() - 1] {
         fs::write(&path, &good[..length]).unwrap();
@@ -204,8 +207,8 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     refused(|m| m["teacher"]["reg_max"] = json!(0), "it declares 0 DFL bins");
     refused(|m| m["teacher"]["strides"] = json!([8, 0]), "with strides [8, 0]");
     refused(|m| m["teacher"]["queries"] = json!(7), "and 7 queries");
-    refused(|m| m["task"] = json!("segment"), "of the task `segment`; this program knows detect");
-    refused(|m| m["teacher"]["head"] = json!("yolov99"), "of the head `yolov99`; this program knows yolov8-dfl");
+    refused(|m| m["task"] = json!("segment"), "of the task `segment`; this program supports detect");
+    refused(|m| m["teacher"]["head"] = json!("yolov99"), "of the head `yolov99`; this program supports yolov8-dfl");
     refused(|m| m["teacher"]["input_width"] = json!(4_000_000_000u32), "4000000000 x 64 pixels");
     refused(|m| m["parts"][0]["rows"] = json!(-1), "it is not a cache's manifest");
 }
@@ -284,7 +287,7 @@ fn swapped_parts_and_files_of_another_cache_are_named() {
     let path = part_path(folder.path(), "predictions", 0);
     fs::copy(part_path(other.path(), "predictions", 0), &path).unwrap();
     sign_files(folder.path());
-    assert_damaged(folder.path(), &path, "it is of another cache", "it is of another cache");
+    assert_damaged(folder.path(), &path, "it belongs to another cache", "it belongs to another cache");
 }
 
 /// Rewrites a file of the cache with the values it has, by the `arrow` writer with other properties.
@@ -352,7 +355,7 @@ mod rewritten {
             refused(pages, true, "it is not one PLAIN data page of version 2");
             let old_pages = as_specified().set_writer_version(WriterVersion::PARQUET_1_0);
             refused(old_pages, true, "it is not one PLAIN data page of version 2");
-            refused(as_specified(), false, "its footer does not say which cache it is of");
+            refused(as_specified(), false, "its footer does not name the cache that it belongs to");
             let uncounted =
                 if table == "images" { "does not declare the length of its text" } else { "level counts do not fit" };
             refused(as_specified().set_statistics_enabled(EnabledStatistics::None), true, uncounted);
@@ -463,10 +466,10 @@ fn every_rule_between_values_is_checked() {
     breaks("dropped_score_sum is", |r| r.dropped_score_sum = 1e6);
     breaks("its anchors are not in increasing order", |r| r.predictions.anchor.swap(0, 1));
     breaks("its anchors are not in increasing order", |r| r.predictions.anchor[1] = r.predictions.anchor[0]);
-    breaks("anchor 125 is said to be of stride 16, expected Some(32)", |r| r.predictions.anchor[4] = 125);
-    breaks("is said to be of stride 64", |r| r.predictions.stride[2] = 64);
-    breaks("anchor -1 is said to be of stride", |r| r.predictions.anchor[0] = -1);
-    breaks("anchor 126 is said to be of stride", |r| r.predictions.anchor[4] = 126);
+    breaks("anchor 125 has the stride 16, expected Some(32)", |r| r.predictions.anchor[4] = 125);
+    breaks("has the stride 64", |r| r.predictions.stride[2] = 64);
+    breaks("anchor -1 has the stride", |r| r.predictions.anchor[0] = -1);
+    breaks("anchor 126 has the stride", |r| r.predictions.anchor[4] = 126);
     breaks("a logit is not finite", |r| r.predictions.class_logits[3] = f16::NAN);
     breaks("a logit is not finite", |r| r.predictions.dfl_logits[70] = f16::INFINITY);
     breaks("the highest is", |r| r.predictions.class_id[2] = (r.predictions.class_id[2] + 1) % 3);
@@ -517,8 +520,8 @@ fn every_rule_of_8_bits_and_of_left_out_class_logits_is_checked() {
         let row = rows_with_class_logits(&r.predictions.score, 3).iter().position(|has| !has).unwrap();
         r.predictions.class_id[row] = 3;
     });
-    assert!(problems.iter().any(|p| p.contains("class_id 3 is none of the teacher's")), "{problems:#?}");
-    breaks("its score -0.5 is no probability", |r| {
+    assert!(problems.iter().any(|p| p.contains("class_id 3 is not one of the teacher's")), "{problems:#?}");
+    breaks("its score -0.5 is not a probability", |r| {
         let row = rows_with_class_logits(&r.predictions.score, 3).iter().position(|has| !has).unwrap();
         r.predictions.score[row] = -0.5;
     });
@@ -535,7 +538,7 @@ fn a_logit_outside_of_the_codebook_is_not_written() {
     let mut record = record(&m, 11, 0, 5, None);
     record.predictions.dfl_logits[3] = f16::from_f32(-0.01);
     let error = PartWriter::create(folder.path(), &m).unwrap().push(&record).unwrap_err().to_string();
-    assert!(error.contains("the logit -0.0100") && error.contains("none of the 256"), "{error}");
+    assert!(error.contains("the logit -0.0100") && error.contains("not one of the 256"), "{error}");
 }
 
 /// A cache of two images with two views each and `change` made to its records; what verify says of it.
@@ -579,11 +582,11 @@ fn every_rule_of_views_is_checked() {
     breaks("image 1 does not have all of its views 0 to 2", |r| drop(r.pop()));
     breaks("image 1 does not have all of its views 0 to 2", |r| drop(r.remove(3)));
     breaks("image 0 does not have all of its views 0 to 2", |r| drop(r.remove(2)));
-    breaks("it is not the view of the same picture that follows view 0", |r| drop(r.remove(1)));
-    breaks("it is not the view of the same picture", |r| r[2].path.push('x'));
-    breaks("it is not the view of the same picture", |r| r[2].file_sha256[0] ^= 1);
-    breaks("it is not the view of the same picture", |r| r[1].labels = None);
-    breaks("it is not the view of the same picture", |r| r[1].letterbox.pad_left += 1.0);
+    breaks("it is not the view of the same image that follows view 0", |r| drop(r.remove(1)));
+    breaks("it is not the view of the same image", |r| r[2].path.push('x'));
+    breaks("it is not the view of the same image", |r| r[2].file_sha256[0] ^= 1);
+    breaks("it is not the view of the same image", |r| r[1].labels = None);
+    breaks("it is not the view of the same image", |r| r[1].letterbox.pad_left += 1.0);
 
     // Views of a rule that this program does not know: no number is expected, but impossible ones are told.
     let other_rule = |change: fn(&mut ViewChange)| {
@@ -811,22 +814,22 @@ mod archive {
         let path = part_path(archive.path(), "predictions", 0);
         fs::copy(part_path(cache.path(), "predictions", 0), &path).unwrap();
         sign_files(archive.path());
-        assert_archive_damaged(archive.path(), &path, "it is of another cache");
+        assert_archive_damaged(archive.path(), &path, "it belongs to another cache");
         let path = part_path(cache.path(), "predictions", 0);
         fs::copy(part_path(copy_of_archive().path(), "predictions", 0), &path).unwrap();
         sign_files(cache.path());
-        assert_damaged(cache.path(), &path, "it is of another cache", "it is of another cache");
+        assert_damaged(cache.path(), &path, "it belongs to another cache", "it belongs to another cache");
         // A mapped cache that calls itself an archive, files and all, is none.
         let cache = copy_of_fixture();
         edit(cache.path(), |m| m["format"]["reader_features"] = json!(["archive"]));
         for part in 0..2 {
             let path = part_path(cache.path(), "images", part);
             let file = path.strip_prefix(cache.path()).unwrap().to_str().unwrap();
-            assert_reported(&verify(cache.path()).unwrap(), file, "it is of another cache");
+            assert_reported(&verify(cache.path()).unwrap(), file, "it belongs to another cache");
         }
         // Parts are converted side by side: either may be refused first.
         for error in [unpack(cache.path()).unwrap_err(), inspect::summary(cache.path()).unwrap_err()] {
-            assert!(error.to_string().contains("it is of another cache"), "{error}");
+            assert!(error.to_string().contains("it belongs to another cache"), "{error}");
         }
     }
 
@@ -905,9 +908,9 @@ mod archive {
 #[test]
 fn anchors_and_classes_that_the_head_lacks_are_refused_when_an_image_is_read() {
     for (change, words) in [
-        ((|p| p.anchor[0] = 5000) as fn(&mut Predictions), "its anchor 5000 is none of the head's 126"),
-        (|p| p.anchor[0] = -3, "its anchor -3 is none of the head's 126"),
-        (|p| p.class_id[1] = 3, "its class_id 3 is none of the teacher's 3 classes"),
+        ((|p| p.anchor[0] = 5000) as fn(&mut Predictions), "its anchor 5000 is not one of the head's 126"),
+        (|p| p.anchor[0] = -3, "its anchor -3 is not one of the head's 126"),
+        (|p| p.class_id[1] = 3, "its class_id 3 is not one of the teacher's 3 classes"),
     ] {
         let m = manifest(3, 4, Store::All, 1);
         let mut record = record(&m, 5, 0, 7, None);

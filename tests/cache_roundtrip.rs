@@ -103,7 +103,7 @@ fn a_head_and_its_places_must_fit() {
 fn views_of_another_rule_or_decoder_are_told() {
     let mut settings = manifest_with_views(3, 12).settings;
     let found = views_cannot_be_drawn(&settings).unwrap();
-    assert!(found.contains("on pictures of `test`"), "{found}");
+    assert!(found.contains("from images decoded by `test`"), "{found}");
     settings.decoder = DECODER.into();
     assert_eq!(views_cannot_be_drawn(&settings), None);
     settings.view_rule = "another 1".into();

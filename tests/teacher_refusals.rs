@@ -42,10 +42,10 @@ fn files_that_are_no_models() {
     let whole = fs::read(models().join("yolov8-static.onnx")).unwrap();
     let cases: [(&str, &[u8], &str); 5] = [
         ("empty.onnx", b"", "it is empty"),
-        ("text.onnx", b"this is no model, only words in a file\n", "not a whole ONNX model"),
+        ("text.onnx", b"this is no model, only words in a file\n", "not a complete ONNX model"),
         ("checkpoint.onnx", b"PK\x03\x04 and so on", "PyTorch checkpoints"),
-        ("half.onnx", &whole[..whole.len() / 2], "not a whole ONNX model"),
-        ("zeros.onnx", &[0; 4096], "not a whole ONNX model"),
+        ("half.onnx", &whole[..whole.len() / 2], "not a complete ONNX model"),
+        ("zeros.onnx", &[0; 4096], "not a complete ONNX model"),
     ];
     for (name, bytes, says) in cases {
         let path = dir.path().join(name);
@@ -56,7 +56,7 @@ fn files_that_are_no_models() {
     }
     assert!(matches!(Detector::load(dir.path().join("absent.onnx"), &options()), Err(Error::Io { .. })));
     let folder = Detector::load(dir.path(), &options()).unwrap_err();
-    assert!(matches!(&folder, Error::Model { .. }) && folder.to_string().contains("no file"), "{folder}");
+    assert!(matches!(&folder, Error::Model { .. }) && folder.to_string().contains("not a file"), "{folder}");
 }
 
 #[cfg(unix)]

@@ -247,14 +247,15 @@ fn check_file_metadata(path: &Path, file: &FileMetaData, table: Table, manifest:
         return Err(describe_schema_difference(file, &expected));
     }
     let entry = file.key_value_metadata().and_then(|list| list.iter().find(|kv| kv.key == INFO_KEY));
-    let text = entry.and_then(|kv| kv.value.as_deref()).ok_or("its footer does not say which cache it is of")?;
+    let text =
+        entry.and_then(|kv| kv.value.as_deref()).ok_or("its footer does not name the cache that it belongs to")?;
     let info: FileInfo = serde_json::from_str(text).map_err(|e| format!("its footer's description: {e}"))?;
     check_format(path, &info.format).map_err(|e| e.to_string())?;
     let ours = FileInfo::new(manifest, table);
     let features = |f: &FileInfo| f.format.reader_features.clone();
     let same = info.table == ours.table && info.teacher == ours.teacher && info.settings == ours.settings;
     if !same || features(&info) != features(&ours) {
-        return Err("it says that it is of another cache (other teacher or settings) or of the other table".to_owned());
+        return Err("it belongs to another cache (other teacher or settings) or to the other table".to_owned());
     }
     Ok(())
 }

@@ -230,7 +230,7 @@ impl Lock {
         Error::Cache {
             path,
             found: format!("{holder} is writing to this folder and holds its lock"),
-            remedy: "Wait until it has finished, or stop it; the lock goes with the process.".to_owned(),
+            remedy: "Wait until it has finished, or stop it; the lock ends with the process.".to_owned(),
         }
     }
 }

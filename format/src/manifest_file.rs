@@ -127,8 +127,8 @@ impl Manifest {
     /// What [`Manifest::load`] would refuse is refused before anything is written with it.
     pub(super) fn check(&self) -> Result<()> {
         check_content(self).map_err(|found| Error::Mismatch {
-            found: format!("the cache's manifest contradicts itself: {found}"),
-            remedy: "This is a fault of the program that makes the cache; please report it.".to_owned(),
+            found: format!("the cache's manifest is not consistent: {found}"),
+            remedy: "This is a bug in the program that writes the cache; please report it.".to_owned(),
         })
     }
 
@@ -217,7 +217,7 @@ fn check_digest(path: &Path, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     let found = format!(
-        "its bytes have the SHA-256 {}, but it was written with {}: it was changed since",
+        "its bytes have the SHA-256 {}, but it was written with {}: it was changed afterwards",
         to_hex(&found),
         to_hex(&stated)
     );
@@ -250,7 +250,7 @@ fn check_known(path: &Path, what: &str, found: &str, known: impl Iterator<Item =
     let known = known.collect::<Vec<_>>().join(", ");
     Err(Error::Cache {
         path: path.to_path_buf(),
-        found: format!("the cache is of the {what} `{found}`; this program knows {known}"),
+        found: format!("the cache has the {what} `{found}`; this program supports {known}"),
         remedy: "Use the version of logitcache that wrote it, or a newer one.".to_owned(),
     })
 }
@@ -260,7 +260,7 @@ fn check_features(path: &Path, role: &str, features: &[String]) -> Result<()> {
         None => Ok(()),
         Some(unknown) => Err(Error::Cache {
             path: path.to_path_buf(),
-            found: format!("the cache needs the {role} feature `{unknown}`, which this program does not know"),
+            found: format!("the cache needs the {role} feature `{unknown}`, which this program does not support"),
             remedy: "Use the version of logitcache that wrote it, or a newer one.".to_owned(),
         }),
     }

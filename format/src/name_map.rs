@@ -21,8 +21,8 @@ impl NameMap {
             match map.insert(own.clone(), models.clone()) {
                 Some(other) if other != models => {
                     return Err(Error::Mismatch {
-                        found: format!("`map=` says that {own:?} is {other:?} and that it is {models:?}"),
-                        remedy: "A class is one class of the model: leave one of the two out.".into(),
+                        found: format!("`map=` maps {own:?} to {other:?} and also to {models:?}"),
+                        remedy: "A class is mapped to one class of the model: leave one of the two out.".into(),
                     });
                 }
                 _ => {}
@@ -86,6 +86,6 @@ mod tests {
         let pair = |models: &str| ("raccoon".to_owned(), models.to_owned());
         assert!(NameMap::new([pair("cat"), pair("cat")]).is_ok());
         let error = NameMap::new([pair("cat"), pair("dog")]).unwrap_err().to_string();
-        assert!(error.contains("\"raccoon\" is \"cat\" and that it is \"dog\""), "{error}");
+        assert!(error.contains("\"raccoon\" to \"cat\" and also to \"dog\""), "{error}");
     }
 }

@@ -253,11 +253,11 @@ impl MappedPart {
         // Cheap, and nothing after it can tell: a value that was changed in place shows nowhere else without `verify`.
         let is_anchor = |anchor: &i32| u64::try_from(*anchor).is_ok_and(|anchor| anchor < self.total_anchors);
         if let Some(anchor) = decode_i32(columns.anchors).find(|anchor| !is_anchor(anchor)) {
-            return Err(format!("its anchor {anchor} is none of the head's {}", self.total_anchors));
+            return Err(format!("its anchor {anchor} is not one of the head's {}", self.total_anchors));
         }
         let is_class = |class: &i32| usize::try_from(*class).is_ok_and(|class| class < self.shape.class_len);
         if let Some(class) = decode_i32(columns.class_ids).find(|class| !is_class(class)) {
-            return Err(format!("its class_id {class} is none of the teacher's {} classes", self.shape.class_len));
+            return Err(format!("its class_id {class} is not one of the teacher's {} classes", self.shape.class_len));
         }
         if self.shape.dfl_len > 0 {
             columns.dfl_logits = Some(self.lists(group, Leaf::dfl_logits, self.shape.dfl_len, start, count)?);

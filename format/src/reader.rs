@@ -43,7 +43,7 @@ impl CacheReader {
         let manifest = Manifest::load_from(storage)?.ok_or_else(|| Error::Cache {
             path: storage.folder().to_owned(),
             found: format!("there is no {MANIFEST_NAME}, so it is not a cache"),
-            remedy: "Check the place: give the one that a build wrote to.".to_owned(),
+            remedy: "Check the location: give the one that a build wrote to.".to_owned(),
         })?;
         Self::with_manifest(storage, manifest)
     }

@@ -68,14 +68,14 @@ impl PartWriter {
     pub fn push(&mut self, record: &ImageRecord) -> Result<()> {
         let fault = |found: String| Error::Mismatch {
             found: format!("image {} ({}): {found}", record.image_id, record.path),
-            remedy: "This is a fault of the program that makes the cache, not of the image; please report it."
+            remedy: "This is a bug in the program that writes the cache, not a fault of the image; please report it."
                 .to_owned(),
         };
         self.check(record).map_err(fault)?;
         let digests = ImageDigests::of(record, &self.shape);
         self.images.push(record, &digests, self.rows, self.shape.class_len);
         let pushed = self.predictions.push(record, self.shape.class_len);
-        pushed.map_err(|logit| fault(format!("the logit {logit} is none of the 256 that 8 bits can have")))?;
+        pushed.map_err(|logit| fault(format!("the logit {logit} is not one of the 256 that 8 bits can have")))?;
         self.content.push(&digests);
         self.first_image_id.get_or_insert(record.image_id);
         self.last = Some((record.image_id, record.view));
@@ -173,7 +173,7 @@ impl PartWriter {
         if self.shape.logits != LogitType::Float16 {
             let is_class = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < self.shape.class_len);
             if let Some(id) = p.class_id.iter().find(|id| !is_class(id)) {
-                return Err(format!("class_id {id} is none of {} classes", self.shape.class_len));
+                return Err(format!("class_id {id} is not one of {} classes", self.shape.class_len));
             }
         }
         let labels = record.labels.as_deref().unwrap_or_default();

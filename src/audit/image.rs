@@ -354,7 +354,8 @@ impl Comparison<'_> {
         if let Some((a, score)) = missing(view, cached, live) {
             let most = view.dropped_max_score;
             faults.push(format!(
-                "anchor {a} of score {score:.4} is not in the cache, which says that no dropped one is over {most:.4}"
+                "anchor {a} of score {score:.4} is not in the cache, whose highest score of a dropped anchor is \
+                 {most:.4}"
             ));
         }
         faults

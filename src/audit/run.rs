@@ -264,7 +264,7 @@ fn students(
 /// The anchors of a head that stands on a grid: the losses of a student without one are not known.
 fn anchors_of(model: &Detector) -> Result<Anchors> {
     model.head.places.grid().cloned().map(Anchors::new).ok_or_else(|| Error::Mismatch {
-        found: format!("{} has a head of queries, which have no place on a student's grid", model.path.display()),
+        found: format!("{} has a head of queries, which have no position on a student's grid", model.path.display()),
         remedy: "Audit a cache whose teacher has anchors.".into(),
     })
 }
@@ -277,7 +277,7 @@ fn samples(reader: &CacheReader, options: &AuditOptions) -> Result<(Vec<Sample>,
     if count == 0 {
         return Err(Error::Cache {
             path: options.cache.clone(),
-            found: "there is no image in it".to_owned(),
+            found: "the cache holds no images".to_owned(),
             remedy: "Finish the build first.".to_owned(),
         });
     }

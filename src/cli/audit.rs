@@ -93,13 +93,13 @@ fn show(report: &AuditReport, settings: &Settings) -> String {
     ));
     if report.blank.images > 0 {
         lines.push(format!(
-            "blank     {} of which nothing is kept, with {:.4} % of the weights: in \"as one batch\" only",
+            "blank     {} without any kept anchor, with {:.4} % of the weights: counted in \"as one batch\" only",
             counted(report.blank.images, "image"),
             100.0 * report.blank.weight
         ));
     }
     let drift = &report.drift;
-    lines.push(format!("rounding  moves a logit by {:.4} at most", drift.max_rounding_error));
+    lines.push(format!("rounding  changes a logit by {:.4} at most", drift.max_rounding_error));
     lines.push(format!(
         "drift     {:.4} % of {} kept logits equal; at most {:.4} (logit), {:.5} (score), {:.3} px (box)",
         100.0 * drift.equal,
@@ -140,7 +140,7 @@ fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec
     let lost = &term.lost;
     let causes = [
         (lost.dropped_anchors, "anchors that were dropped", more_anchors(report, settings)),
-        (lost.missing_class_logits, "class logits that kept anchors lack", "build with --class-coverage 1".to_owned()),
+        (lost.missing_class_logits, "class logits missing in kept anchors", "build with --class-coverage 1".to_owned()),
         (lost.rounding, "rounding", finer_logits(&term.term, settings)),
     ];
     // What would fail by itself or nearly so, and in any case the largest.
@@ -155,8 +155,10 @@ fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec
     );
     if term.term == "box" && report.student == "untrained" && counts(lost.dropped_anchors) {
         lines.push(
-            "    an untrained student's boxes are all alike, and so are a young teacher's where it sees nothing; these many anchors weigh\n    \
-             as much as the objects until the student has its first boxes: see how it is after some epochs with --student"
+            "    the boxes of an untrained student are nearly the same everywhere, and so are those of a barely\n    \
+             trained teacher where it finds nothing; together these many anchors weigh as much as the objects\n    \
+             until the student predicts its first boxes. Give a student that was trained for some epochs with \
+             --student"
                 .to_owned(),
         );
     }
@@ -188,7 +190,8 @@ fn finer_logits(term: &str, settings: &Settings) -> String {
     match settings.logits {
         LogitType::Bits8 if of_classes => "build with --logits 8bit-dfl".to_owned(),
         LogitType::Bits8 | LogitType::Bits8Dfl if !of_classes => "build with --logits float16".to_owned(),
-        _ => "the student says all but the same as the teacher, and nothing finer than float16 is stored".to_owned(),
+        _ => "the student predicts almost the same as the teacher, and float16 is the finest type that can be stored"
+            .to_owned(),
     }
 }
 
@@ -202,7 +205,8 @@ fn verdict(report: &AuditReport) -> String {
         [] if report.findings.is_empty() => {
             let images = counted(report.failures.len(), "image");
             format!(
-                "failed: {images} could not be compared, see the reasons above; restore the pictures, or name their place with --data"
+                "failed: {images} could not be compared, see the reasons above; restore the images, or give their \
+                 location with --data"
             )
         }
         [] => {

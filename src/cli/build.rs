@@ -48,10 +48,13 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     if report.images == 0 {
         return Err(Error::Dataset {
             path: args.data.clone(),
-            found: format!("none of {} images could be used; the cache holds none and is not complete", report.samples),
+            found: format!(
+                "none of {} images could be used; the cache holds no images and is not complete",
+                report.samples
+            ),
             remedy:
-                "Each is named above (with --json: among the failures) with its reason. Mend them and run the same \
-                     command again."
+                "The reason for each image is shown above (with --json: among the failures). Fix the images or their \
+                     labels, then run the same command again."
                     .into(),
         });
     }
@@ -76,7 +79,7 @@ fn with_other_ways(error: Error, args: &BuildArgs) -> Error {
              logitcache train --distill none {source} --model yolov8s.pt --out teacher\n    \
              logitcache build --teacher teacher/best.onnx {source} --out {out}\n  \
              Or build without labels (--ignore-labels); a student learns from such a cache with --cls-loss bckd.\n  \
-             docs/classes.md tells more.",
+             See docs/classes.md.",
             out = args.out.display()
         ),
     }
@@ -186,8 +189,8 @@ fn seen(teacher: &TeacherSight) -> Vec<String> {
     lines.extend(teacher.map_50.map(|map_50| {
         let labelled = counted(teacher.labelled_images, "labelled image");
         format!(
-            "          mAP@0.5 of the cached predictions, by the labels of {labelled}: {map_50:.3} (an \
-             upper bound where the teacher was trained on them)"
+            "          mAP@0.5 of the cached predictions, against the labels of {labelled}: {map_50:.3} (an upper \
+             bound if the teacher was trained on them)"
         )
     }));
     lines.extend(teacher.warning.iter().map(|warning| format!("warning: {warning}")));

@@ -56,7 +56,10 @@ fn summary(report: &ConvertReport) -> String {
     )];
     lines.push(format!("content sha256 {}, as before", report.content_sha256));
     if report.failures > 0 {
-        lines.push(format!("{} failed when the cache was built and are in neither", counted(report.failures, "image")));
+        lines.push(format!(
+            "{} failed when the cache was built and are in neither cache",
+            counted(report.failures, "image")
+        ));
     }
     lines.join("\n")
 }

@@ -26,7 +26,7 @@ const FOLDERS: [&str; 4] = ["shapes", "cache", "labels-only", "distilled"];
 const STEPS: [(&str, &str); 6] = [
     ("A data set of drawn shapes", "synth --out DIR/shapes --images IMAGES --imgsz 128 --seed SEED"),
     (
-        "What the teacher says of every training image, once",
+        "The teacher's predictions on every training image, computed once",
         "build --teacher DIR/teacher.onnx --data DIR/shapes/data.yaml --out DIR/cache",
     ),
     (
@@ -40,7 +40,7 @@ const STEPS: [(&str, &str); 6] = [
          --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
     ),
     (
-        "All of it on one page",
+        "A report of all results on one page",
         "report DIR/labels-only DIR/distilled DIR/cache --data DIR/shapes/data.yaml --out DIR/report.html",
     ),
     (
@@ -87,7 +87,7 @@ fn prepare(args: &DemoArgs) -> Result<()> {
     fsio::create_folder(&args.dir)?;
     let teacher = args.dir.join(TEACHER);
     fsio::write_atomic(&teacher, EMBEDDED)?;
-    print(&format!("{}: a small detector that comes with the program and knows drawn shapes", teacher.display()))
+    print(&format!("{}: a small detector that comes with the program and detects drawn shapes", teacher.display()))
 }
 
 /// Nothing is removed that no demonstration made, and an earlier one only where the user says so.

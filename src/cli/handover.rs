@@ -30,7 +30,7 @@ pub fn trainer() -> Result<PathBuf> {
         return Ok(trainer);
     }
     Err(Error::Trainer {
-        found: format!("{} is not there", trainer.display()),
+        found: format!("{} was not found", trainer.display()),
         remedy: "Build it: `make setup`, then `cargo build --release`.".into(),
     })
 }

@@ -38,7 +38,9 @@ fn show_cache(s: &CacheSummary) -> String {
     let (t, set) = (&s.teacher, &s.settings);
     let state = match (s.complete, s.images, s.failures.len()) {
         (true, ..) => "complete",
-        (false, 0, 1..) => "not complete: no image could be used. Mend them and run the same build again",
+        (false, 0, 1..) => {
+            "not complete: no image could be used. Fix the images or their labels, then run the same build again"
+        }
         _ => "unfinished: run the same build to go on",
     };
     let kept = s.settings.profile.as_str();

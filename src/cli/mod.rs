@@ -107,7 +107,7 @@ pub fn stop_on_ctrl_c() -> &'static AtomicBool {
         }
     });
     if handler.is_err() {
-        output::note("note: Ctrl-C will end this at once; what is finished is kept in any case");
+        output::note("note: Ctrl-C will stop this at once; finished work is kept in any case");
     }
     &STOP
 }

@@ -76,7 +76,7 @@ pub fn passed_over(passed_over: &PassedOver) -> Option<String> {
     let more = if passed_over.files.len() > shown.len() { ", ... (--json has all)" } else { "" };
     (passed_over.count > 0).then(|| {
         format!(
-            "passed over: {} of kinds that are not decoded: {}{more}",
+            "passed over: {} of formats that are not supported: {}{more}",
             words::counted(passed_over.count, "file"),
             shown.join(", ")
         )

@@ -42,14 +42,15 @@ pub fn run(args: &PredictArgs, quiet: bool) -> Result<Status> {
     }
     if stop.load(Ordering::Relaxed) && !report.complete {
         let seen = report.images.len() + report.failures.len();
-        let remedy = format!("{seen} of {} pictures were looked at", report.samples);
+        let remedy = format!("{seen} of {} images were processed", report.samples);
         return Err(Error::Interrupted { remedy });
     }
     if report.images.is_empty() && !report.failures.is_empty() {
         return Err(Error::Dataset {
             path: args.pictures.first().cloned().unwrap_or_default(),
-            found: format!("none of {} pictures could be looked at", report.samples),
-            remedy: "Each is named above (with --json: among the failures) with its reason. Mend them, or name others."
+            found: format!("none of {} images could be processed", report.samples),
+            remedy: "The reason for each image is shown above (with --json: among the failures). Fix the images, or \
+                give others."
                 .into(),
         });
     }

@@ -54,7 +54,7 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::Mismatch {
-        found: format!("{} is not named as a page", out.display()),
+        found: format!("{} is not the name of an HTML file", out.display()),
         remedy: "Give --out a name that ends with .html.".into(),
     })
 }

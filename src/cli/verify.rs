@@ -37,7 +37,7 @@ fn show(report: &VerifyReport) -> String {
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     if report.is_sound() {
         lines.push(format!(
-            "sound: {}{}, {}, {} in {}; every byte and every rule of the format checked",
+            "valid: {}{}, {}, {} in {}; every byte and every rule of the format checked",
             counted(report.images, "image"),
             with_views(report.views),
             counted(report.rows, "prediction"),

@@ -38,8 +38,8 @@ impl Conversion {
         let (from, to) = (real(cache), real(out));
         if to.starts_with(&from) || from.starts_with(&to) {
             return Err(Error::Mismatch {
-                found: format!("{} and {} lie in each other", out.display(), cache.display()),
-                remedy: "Choose a folder of its own for `out=`.".into(),
+                found: format!("one of {} and {} is inside the other", out.display(), cache.display()),
+                remedy: "Choose a separate folder for `out=`.".into(),
             });
         }
         if out.exists() {
@@ -137,8 +137,8 @@ fn refuse_impossible(cache: &Path, source: &Manifest, target: Target) -> Result<
             source.teacher.total_anchors()
         ),
         (Profile::Dense, _) => {
-            "what a mapped cache says of the anchors that it drops comes from the teacher's own numbers, and a dense cache \
-             has them rounded to half precision"
+            "a mapped cache holds statistics of the anchors that it drops, computed from the teacher's exact outputs, \
+             and a dense cache has these rounded to half precision"
                 .to_owned()
         }
     };
@@ -158,7 +158,7 @@ fn refuse_impossible(cache: &Path, source: &Manifest, target: Target) -> Result<
 fn same_already(cache: &Path, what: &str) -> Error {
     Error::Mismatch {
         found: format!("{} is {what} already", cache.display()),
-        remedy: "Copy its folder where you need it twice; the files do not depend on their place.".into(),
+        remedy: "If you need it twice, copy its folder; the files do not depend on their location.".into(),
     }
 }
 
@@ -173,7 +173,7 @@ fn refuse_unfinished(cache: &Path, source: &Manifest) -> Result<()> {
             source.images() + source.failures.len() as u64,
             source.dataset.samples
         ),
-        remedy: "Run the command that made it again; it goes on where it stopped.".into(),
+        remedy: "Run the command that made it again; it resumes where it stopped.".into(),
     })
 }
 
@@ -181,7 +181,7 @@ fn refuse_unfinished(cache: &Path, source: &Manifest) -> Result<()> {
 fn parts_to_keep(out: &Path, found: Manifest, wanted: &Manifest, source: &Manifest) -> Result<Vec<PartEntry>> {
     let refused = |what: &str| Error::Cache {
         path: out.to_owned(),
-        found: format!("there is {what} already"),
+        found: format!("it already holds {what}"),
         remedy: "Choose another `out=`, or replace it with `overwrite=true`.".into(),
     };
     if found.complete {

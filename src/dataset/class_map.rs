@@ -47,14 +47,14 @@ impl ClassMap {
             if !model_names.iter().any(|name| name == models) {
                 return Err(Error::Classes {
                     found: format!(
-                        "`map={:?}`: the model has no class {models:?}\n  the model's are: {}",
+                        "`map={:?}`: the model has no class {models:?}\n  the model's classes are: {}",
                         format!("{own}={models}"),
                         listed_names(model_names)
                     ),
                     remedy: "Write the data set's name before the `=` and the model's after it.".into(),
                 });
             }
-            notes.push(format!("the class {own:?} is taken for the model's {models:?}"));
+            notes.push(format!("the class {own:?} is mapped to the model's class {models:?}"));
         }
         let map = Self::look_up(names, &renames.renamed(names), model_names)?;
         let lacking = map.lacking();
@@ -69,7 +69,7 @@ impl ClassMap {
         let names: Vec<&str> = lacking.iter().filter_map(|&id| map.name(id)).collect();
         let (classes, are) = if names.len() == 1 { ("class", "is") } else { ("classes", "are") };
         notes.push(format!(
-            "{} {classes} that no label uses {are} not among the model's: {}",
+            "{} {classes} that no label uses {are} not among the model's classes: {}",
             names.len(),
             listed_names(&names)
         ));
@@ -122,7 +122,7 @@ impl ClassMap {
     /// Why [`ClassMap::apply`] gives nothing.
     pub fn why_unknown(&self, class_id: u32) -> String {
         match self.name(class_id) {
-            Some(name) => format!("the class {name:?} is not among the model's"),
+            Some(name) => format!("the class {name:?} is not among the model's classes"),
             None => format!("class id {class_id} is not among the data set's names"),
         }
     }
@@ -143,17 +143,17 @@ impl ClassMap {
         if names.len() > MAPS_SHOWN {
             maps.push("...".into());
         }
-        let (are, they) = if names.len() == 1 { ("is", "it is") } else { ("are", "they are") };
+        let (are, they) = if names.len() == 1 { ("is", "it") } else { ("are", "each of them") };
         Error::Classes {
             found: format!(
-                "{} of the data set's {} {are} not among the model's {}: {}\n  the model's are: {}",
+                "{} of the data set's {} {are} not among the model's {}: {}\n  the model's classes are: {}",
                 names.len(),
                 counted(self.names.len(), "class"),
                 model_names.len(),
                 listed(described, names.len()),
                 listed_names(model_names),
             ),
-            remedy: format!("Say which of the model's classes {they}: {}.", maps.join(" ")),
+            remedy: format!("Map {they} to one of the model's classes: {}.", maps.join(" ")),
         }
     }
 }
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(
             error,
             "2 of the data set's 3 classes are not among the model's 3: \"Traffic_Light\" (the model has \"traffic \
-             light\"), \"RBC\"\n  the model's are: \"person\", \"traffic light\", \"cup\"\n  Say which of the model's \
-             classes they are: `map=\"Traffic_Light=traffic light\"` `map=\"RBC=NAME\"`."
+             light\"), \"RBC\"\n  the model's classes are: \"person\", \"traffic light\", \"cup\"\n  Map each of \
+             them to one of the model's classes: `map=\"Traffic_Light=traffic light\"` `map=\"RBC=NAME\"`."
         );
         let many: Vec<String> = (0..2000).map(|i| format!("class {i}")).collect();
         let error = ClassMap::new(&many, &model).unwrap_err().to_string();

@@ -121,11 +121,11 @@ pub(super) struct Found {
 
 /// Why a picture of another kind was passed over.
 pub(super) fn not_decoded(path: &Path) -> String {
-    format!("a .{} picture: {DECODED}", suffix(path))
+    format!("a .{} image: {DECODED}", suffix(path))
 }
 
 /// What is decoded, in words.
-pub(super) const DECODED: &str = "JPEG, PNG, BMP, TIFF and WebP are decoded";
+pub(super) const DECODED: &str = "JPEG, PNG, BMP, TIFF and WebP are supported";
 
 /// Walks a folder and everything below it, links followed, hidden names (`.x`) skipped as Ultralytics' glob does.
 ///
@@ -141,13 +141,14 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
         "link leads back to a folder above it and was not followed",
         "links lead back to folders above them and were not followed",
     );
-    let mut unreadable = Note::new("place could not be read", "places could not be read");
+    let mut unreadable = Note::new("path could not be read", "paths could not be read");
     let mut unsupported =
-        Note::new("picture is of a kind that is not decoded", "pictures are of kinds that are not decoded");
-    let mut special = Note::new("thing named as a picture is no file", "things named as pictures are no files");
+        Note::new("image is in a format that is not supported", "images are in formats that are not supported");
+    let mut special =
+        Note::new("entry is named like an image but is not a file", "entries are named like images but are not files");
     let mut by_bytes = Note::new(
-        "file is not named as a picture that is decoded, but is one by its first bytes, and was taken",
-        "files are not named as pictures that are decoded, but are some by their first bytes, and were taken",
+        "file is not named like a supported image, but begins like one and was used",
+        "files are not named like supported images, but begin like such images and were used",
     );
     let walker = WalkDir::new(dir).follow_links(true).sort_by_file_name().into_iter();
     for entry in walker.filter_entry(|e| e.depth() == 0 || !e.file_name().as_encoded_bytes().starts_with(b".")) {
@@ -169,7 +170,7 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
                 }
                 (Kind::Image, false) => {
                     special.add(entry.path().display());
-                    found.passed_over.push((entry.into_path(), "named as a picture, but no file".to_owned()));
+                    found.passed_over.push((entry.into_path(), "named like an image, but not a file".to_owned()));
                 }
                 _ => {}
             },
@@ -211,9 +212,7 @@ pub(super) fn read_capped(path: &Path, cap_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(cap_bytes)).unwrap_or_default());
     File::open(path)?.take(cap_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > cap_bytes {
-        return Err(io::Error::other(format!(
-            "it is larger than {cap_bytes} bytes, the most that is read of such a file"
-        )));
+        return Err(io::Error::other(format!("it is larger than {cap_bytes} bytes, the limit for such a file")));
     }
     Ok(bytes)
 }

@@ -31,7 +31,7 @@ impl Dataset {
     pub fn of_pictures(places: &[PathBuf]) -> Result<Self> {
         let (mut found, mut notes) = (Found::default(), Vec::new());
         let mut unsupported =
-            Note::new("picture is of a kind that is not decoded", "pictures are of kinds that are not decoded");
+            Note::new("image is in a format that is not supported", "images are in formats that are not supported");
         let mut root: Option<PathBuf> = None;
         for place in places {
             let path = paths::absolute(place);
@@ -56,8 +56,8 @@ impl Dataset {
                 _ => {
                     let kinds = super::IMAGE_SUFFIXES.join(", ");
                     let found =
-                        format!("this is not named as a picture (of the kinds {kinds}) and does not begin as one");
-                    return Err(fault(place, found, "Give pictures, or folders that hold some."));
+                        format!("this is not named like an image (supported: {kinds}) and does not begin like one");
+                    return Err(fault(place, found, "Give images, or folders of images."));
                 }
             }
         }

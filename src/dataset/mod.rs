@@ -49,8 +49,8 @@ use std::{
 use truth::TruthSource;
 use without_area::WithoutArea;
 
-const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with `images=DIR`, a folder of Pascal \
-                     VOC XML (with `images=DIR` where the pictures lie elsewhere), a plain folder of images.";
+const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with `images=DIR`, a folder of \
+                     Pascal VOC XML (with `images=DIR` if the images are elsewhere), a plain folder of images.";
 
 /// What the user pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,10 +214,10 @@ impl Dataset {
     /// Sorts, removes duplicates, refuses an empty list.
     fn finish(&mut self, data: &Path) -> Result<()> {
         if self.samples.is_empty() {
-            let found = format!("no pictures found (of the kinds {})", IMAGE_SUFFIXES.join(", "));
+            let found = format!("no images found (supported: {})", IMAGE_SUFFIXES.join(", "));
             let told = self.notes.iter().fold(String::new(), |told, note| told + "\n  note: " + note);
             let remedy = if data.is_dir() {
-                "Give the folder that holds the pictures, or one above it."
+                "Give the folder that holds the images, or a folder above it."
             } else {
                 "Check the folders that it names."
             };
@@ -298,7 +298,7 @@ fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
         return Ok(dataset.with_passed_over(found.passed_over));
     }
     if source.images_dir.is_some() {
-        let found = "`images=` was given, but this folder holds no Pascal VOC XML that it could belong to";
+        let found = "`images=` was given, but this folder holds no Pascal VOC XML files";
         return Err(fault(&source.data, found, FORMS));
     }
     let descriptions = yolo::descriptions(data);
@@ -316,9 +316,8 @@ fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
 fn or_the_pictures_alone(error: Error) -> Error {
     match error {
         Error::Dataset { path, found, remedy } => {
-            let remedy = format!(
-                "{remedy} Or give the folder of the pictures alone, without this file, to take them without labels."
-            );
+            let remedy =
+                format!("{remedy} Or give only the folder of the images, not this file, to use them without labels.");
             Error::Dataset { path, found, remedy }
         }
         other => other,
@@ -330,7 +329,7 @@ fn refuse_images_dir(source: &DataSource) -> Result<&str> {
         None => Ok(&source.split),
         Some(_) => Err(fault(
             &source.data,
-            "a data.yaml names its own image folders, so `images=` does not go with it",
+            "a data.yaml names its own image folders, so `images=` cannot be used with it",
             "Leave `images=` out, or change train, val and test in the file.",
         )),
     }

@@ -21,11 +21,11 @@ pub fn refuse_if_moved<'a>(root: &Path, pictures: impl IntoIterator<Item = &'a P
     }
     let Some(first) = first else { return Ok(()) };
     let found = format!(
-        "the data set of this cache is not here any more: of {} none is there, the first {}",
-        counted(missing, "picture"),
+        "the data set of this cache has moved or was removed: of {} none exists, the first is {}",
+        counted(missing, "image"),
         first.display()
     );
-    let remedy =
-        "Give its place with `data=` (COCO and VOC: and `images=`), or move it back. The cache itself is as it was.";
+    let remedy = "Give its new location with `data=` (for COCO and VOC also `images=`), or move it back. The cache \
+                  itself is unchanged.";
     Err(fault(root, found, remedy))
 }

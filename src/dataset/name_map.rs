@@ -13,7 +13,7 @@ pub fn refuse_foreign_names(map: &NameMap, dataset: &Dataset) -> Result<()> {
     let Some((own, models)) = map.pairs().find(|(own, _)| !names.iter().any(|name| name == own)) else { return Ok(()) };
     let classes = match &dataset.class_names {
         Some(names) => format!("its classes are: {}", listed_names(names)),
-        None => "it carries no labels".into(),
+        None => "it has no labels".into(),
     };
     Err(Error::Mismatch {
         found: format!("`map={:?}`: the data set has no class {own:?}; {classes}", format!("{own}={models}")),

@@ -189,7 +189,7 @@ fn yolo_folders_lists_and_mixtures() {
     assert_eq!(
         train.notes.iter().map(|n| made.shown(n)).collect::<Vec<_>>(),
         [
-            "1 picture is of a kind that is not decoded: DIR/set/images/train/new.heic",
+            "1 image is in a format that is not supported: DIR/set/images/train/new.heic",
             "1 label file has no image: DIR/set/labels/train/lonely.txt",
         ]
     );
@@ -199,7 +199,7 @@ fn yolo_folders_lists_and_mixtures() {
     assert_eq!(
         val.notes.iter().map(|n| made.shown(n)).collect::<Vec<_>>(),
         [
-            "1 listed file is no picture that is decoded: readme.md",
+            "1 listed file is not a supported image: readme.md",
             "3 images have no label file: DIR/set/images/more/c.webp, DIR/set/images/more/c.webp, DIR/set/images/none.jpg",
             "2 entries repeat an image and were dropped: images/more/c.webp, images/train/b.jpg",
         ]
@@ -273,7 +273,7 @@ fn yolo_bad_label_files_are_failures_of_their_image() {
         reason(b"0 .5 .5 .1 .1\n2 .5 .5 .1 .1\n"),
         "DIR/labels/a.txt line 2: class \"2\" does not exist: the data set's classes are 0 to 1"
     );
-    assert_eq!(reason(b"0 .5 \xff"), "DIR/labels/a.txt: the label file is not text: no UTF-8 at byte 5");
+    assert_eq!(reason(b"0 .5 \xff"), "DIR/labels/a.txt: the label file is not text: invalid UTF-8 at byte 5");
     assert!(reason(&vec![b'\n'; (8 << 20) + 1]).contains("it is larger than 8388608 bytes"));
     fs::remove_file(made.path("labels/a.txt")).unwrap();
     assert_eq!(sample.labels(SIZE), Ok(Truth::Missing));
@@ -300,22 +300,20 @@ fn yolo_errors_say_what_and_where() {
     );
     assert_eq!(
         made.error("nowhere.yaml"),
-        "DIR/nowhere.yaml: `path: gone` leads to DIR/gone, which is not a folder\n  `path` is absolute or relative to the \
-         folder of this file; without it, that folder is taken."
+        "DIR/nowhere.yaml: `path: gone` leads to DIR/gone, which is not a folder\n  `path` is absolute or relative to \
+         the folder of this file; without it, that folder is used."
     );
     assert_eq!(
         made.error("missing.yaml"),
         "DIR/missing.yaml: `train: images/train` leads to DIR/images/train, which cannot be opened: No such file or \
          directory (os error 2)\n  `train` is a folder or a list file, relative to DIR; change it or `path`."
     );
-    assert!(made.error("empty.yaml").contains("no pictures found (of the kinds bmp, jpeg, jpg, png, tif, tiff, webp,"));
-    assert!(
-        made.error("picture.yaml").contains("is a picture; a folder or a text file that lists pictures is expected")
-    );
+    assert!(made.error("empty.yaml").contains("no images found (supported: bmp, jpeg, jpg, png, tif, tiff, webp,"));
+    assert!(made.error("picture.yaml").contains("is an image; a folder or a text file that lists images is expected"));
     let tabs = made.error("tabs.yaml");
     assert!(tabs.contains("line 3") && tabs.contains("indent with spaces, not tabs"), "{tabs}");
     let with_images = open(made.path("split.yaml"), Some(made.path("images")), "val").unwrap_err().to_string();
-    assert!(with_images.contains("`images=` does not go with it"), "{with_images}");
+    assert!(with_images.contains("`images=` cannot be used with it"), "{with_images}");
 }
 
 // ---- COCO ----
@@ -350,14 +348,14 @@ fn coco_boxes_ids_and_guessed_folder() {
     let expected = [(1, [10.0, 20.5, 40.0, 50.0]), (0, [0.0, 10.0, 5.0, 20.0])];
     assert_eq!(boxes(&dataset.samples[0], SIZE), expected, "clipped; no crowd; no box without area");
     assert_eq!(dataset.samples[1].labels(SIZE), Ok(Truth::Labelled(vec![])), "no annotation means background");
-    assert_eq!(dataset.notes, ["1 crowd region is not taken for an object, in image id: 9"]);
+    assert_eq!(dataset.notes, ["1 crowd region is not used as an object, in image id: 9"]);
     let given = open(made.path(INSTANCES), Some(made.path("images/part")), "val").unwrap();
     assert_eq!(relatives(&given), relatives(&dataset));
     let turned = dataset.samples[0].labels(ImageSize { width: 50, height: 100 }).unwrap_err();
     assert_eq!(
         made.shown(turned),
-        "DIR/annotations/instances_part.json, image id 9: the labels are for a picture of 100 x 50, but this one is \
-         50 x 100 (width and height are swapped; an EXIF orientation was applied if it has one)"
+        "DIR/annotations/instances_part.json, image id 9: the labels are for an image of 100 x 50, but this one is 50 \
+         x 100 (width and height are swapped; an EXIF orientation was applied if it has one)"
     );
 }
 
@@ -389,12 +387,12 @@ fn coco_errors_name_the_ids() {
         (
             "\"file_name\": \"b.jpg\"",
             "\"file_name\": 5",
-            "entry number 0 (counted from 0) of `images`: `file_name` is 5; a text is needed at line 3",
+            "entry number 0 (counted from 0) of `images`: `file_name` is 5; a string is needed at line 3",
         ),
         (
             "{\"id\": 4,",
             "{\"id\": 7.5,",
-            "entry number 1 (counted from 0) of `images`: `id` is 7.5; a whole number or a text is",
+            "entry number 1 (counted from 0) of `images`: `id` is 7.5; a whole number or a string is",
         ),
         ("{\"id\": 4,", "{\"id\": NaN,", "entry number 1 (counted from 0) of `images`: `id` is NaN; a whole"),
         ("{\"id\": 4,", "{", "entry number 1 (counted from 0) of `images`: `id` is missing"),
@@ -402,7 +400,7 @@ fn coco_errors_name_the_ids() {
         (
             "\"name\": \"cat\"",
             "\"name\": NaN",
-            "entry number 1 (counted from 0) of `categories`: `name` is NaN; a text",
+            "entry number 1 (counted from 0) of `categories`: `name` is NaN; a string",
         ),
         (
             "\"id\": 3, \"image_id\": 9",
@@ -411,11 +409,15 @@ fn coco_errors_name_the_ids() {
         ),
         ("\"category_id\": 90", "\"category_id\": 90.5", "of `annotations`: `category_id` is 90.5; a whole number"),
         ("[{\"id\": 9,", "[7, {\"id\": 9,", "invalid type: integer `7`, expected an object (an entry of `images`)"),
-        ("sub/a.jpg", "./b.jpg", "images 9 and 4 have the file_names \"b.jpg\" and \"./b.jpg\", which are one file"),
+        (
+            "sub/a.jpg",
+            "./b.jpg",
+            "images 9 and 4 have the file_names \"b.jpg\" and \"./b.jpg\", which are the same file",
+        ),
         (
             "\"b.jpg\"",
             "\"c.jpg\"",
-            "the first picture, \"c.jpg\", is in none of: DIR/annotations, DIR/annotations/images, ",
+            "the first image, \"c.jpg\", was not found in any of: DIR/annotations, DIR/annotations/images, ",
         ),
     ] {
         assert!(COCO.contains(find), "{find}");
@@ -440,12 +442,12 @@ fn coco_bad_boxes_are_failures_of_their_image() {
         ("[1, 2, 3]", "annotation id 1: bbox has 3 numbers instead of x, y, width, height"),
         ("[1, 2, -3, 4]", "annotation id 1: bbox has the width -3 and the height 4"),
         ("null", "annotation id 1: bbox is missing"),
-        ("\"big\"", "annotation id 1: bbox is the text \"big\" instead of x, y, width, height"),
+        ("\"big\"", "annotation id 1: bbox is the string \"big\" instead of x, y, width, height"),
         ("[1, 2, NaN, 4]", "annotation id 1: bbox has NaN where a number is needed"),
         ("[1, -Infinity, 3, 4]", "annotation id 1: bbox has -Infinity where a number is needed"),
         (
             "[1, 2, 3, 4], \"iscrowd\": \"no\", \"x\": [1]",
-            "annotation id 1: iscrowd is the text \"no\"; 0 or 1 is needed",
+            "annotation id 1: iscrowd is the string \"no\"; 0 or 1 is needed",
         ),
     ] {
         let made = coco(&COCO.replacen("[10, 20.5, 30, 40]", bbox, 1).replacen(", \"iscrowd\": 0", "", 1));
@@ -495,7 +497,7 @@ fn coco_sizes_and_areas_that_are_no_numbers() {
     for (width, words) in [
         ("NaN", "image id 9: width is NaN; a number is needed"),
         ("100.5", "image id 9: width is 100.5; a whole number of pixels is needed"),
-        ("\"wide\"", "image id 9: width is the text \"wide\"; a number is needed"),
+        ("\"wide\"", "image id 9: width is the string \"wide\"; a number is needed"),
     ] {
         let made = coco(&COCO.replace("\"width\": 100", &format!("\"width\": {width}")));
         let dataset = made.open(INSTANCES).unwrap();
@@ -503,7 +505,8 @@ fn coco_sizes_and_areas_that_are_no_numbers() {
         assert!(dataset.samples[1].labels(SIZE).is_ok());
     }
     let dataset = coco(&COCO.replace("\"area\": 5", "\"area\": NaN")).open(INSTANCES).unwrap();
-    let note = "1 annotation has an area that is no number; that of its box is taken: annotation id 1 (area is NaN; a number is needed)";
+    let note = "1 annotation has an area that is not a number; the area of its box is used: annotation id 1 (area is \
+        NaN; a number is needed)";
     assert_eq!(dataset.notes.last().map(String::as_str), Some(note));
     let Truth::Labelled(truth) = dataset.samples[0].truth_boxes(SIZE).unwrap() else { panic!() };
     assert_eq!(truth[0].area_px2, 30.0 * 29.5);
@@ -531,7 +534,7 @@ fn coco_classes_are_those_that_are_no_groups() {
     // Roboflow's, with a group that is called like its one class.
     let (names, notes) = file(&of(&[("0", "cats", "none"), ("1", "cats", "cats")]), &["1"]);
     assert_eq!(names, "cats");
-    let note = "1 category only groups others and has no annotation; it is not taken for a class: \"cats\"";
+    let note = "1 category only groups others and has no annotation; it is not used as a class: \"cats\"";
     assert_eq!(notes, [note]);
     // Without any annotation the class still is one.
     assert_eq!(file(&of(&[("0", "pets", "none"), ("1", "cat", "pets")]), &[]).0, "cat");
@@ -539,7 +542,7 @@ fn coco_classes_are_those_that_are_no_groups() {
     let (names, notes) = file(&nested, &["4"]);
     assert_eq!(names, "cat dog");
     assert_eq!(notes.len(), 1, "{notes:?}");
-    assert!(notes[0].ends_with("are not taken for classes: \"all\", \"pets\""), "{notes:?}");
+    assert!(notes[0].ends_with("are not used as classes: \"all\", \"pets\""), "{notes:?}");
     // Used, or named by nobody else: classes.
     assert_eq!(file(&of(&[("1", "pets", "none"), ("2", "cat", "pets")]), &["1", "2"]), ("pets cat".into(), vec![]));
     assert_eq!(file(&of(&[("1", "person", "person"), ("2", "cat", "animal")]), &["2"]), ("person cat".into(), vec![]));
@@ -567,7 +570,7 @@ fn backslashes_of_other_systems() {
     assert_eq!(relatives(&made.open("coco.json").unwrap()), expected);
     let twice = r#"{"images": [{"id": 1, "file_name": "pics\\night\\left.png"}, {"id": 2, "file_name": "pics/night/left.png"}]}"#;
     made.write("twice.json", twice);
-    assert!(made.error("twice.json").contains("which are one file"), "{}", made.error("twice.json"));
+    assert!(made.error("twice.json").contains("which are the same file"), "{}", made.error("twice.json"));
 
     made.write(
         "list.txt",
@@ -639,12 +642,9 @@ fn voc_finds_pictures_and_names() {
     let broken = made.shown(dataset.samples[1].labels(SIZE).unwrap_err());
     assert!(broken.starts_with("DIR/beside/broken.xml: the XML cannot be parsed"), "{broken}");
     let other_size = dataset.samples[0].labels(ImageSize { width: 99, height: 50 }).unwrap_err();
-    assert!(other_size.contains("for a picture of 100 x 50, but this one is 99 x 50"), "{other_size}");
+    assert!(other_size.contains("for an image of 100 x 50, but this one is 99 x 50"), "{other_size}");
     let notes = dataset.notes.join("\n");
-    assert!(
-        notes.contains("2 pictures have no XML file and were left out: ") && notes.contains("unused.jpg"),
-        "{notes}"
-    );
+    assert!(notes.contains("2 images have no XML file and were left out: ") && notes.contains("unused.jpg"), "{notes}");
 }
 
 #[test]
@@ -686,7 +686,7 @@ fn voc_errors() {
     assert!(error.contains("`images=` was given, but this folder holds no Pascal VOC XML"), "{error}");
     let mixed = made.open("mixed").unwrap();
     assert_eq!(mixed.format, DatasetFormat::Folder, "pictures with other XML beside are a plain folder");
-    assert!(mixed.notes[0].starts_with("1 XML file is no Pascal VOC annotation: "), "{:?}", mixed.notes);
+    assert!(mixed.notes[0].starts_with("1 XML file is not a Pascal VOC annotation: "), "{:?}", mixed.notes);
 }
 
 #[test]
@@ -712,8 +712,8 @@ fn voc_xml_that_cannot_be_parsed_is_no_reason_to_forget_labels() {
     let declared = b"<?xml version='1.0' encoding='big5'?>\n<annotation><filename>\xa4\xa4.jpg</filename></annotation>";
     for (content, words) in [
         (utf16(&voc_xml("a.jpg", &[])), "the file is not text: it looks like UTF-16 without a byte order mark"),
-        (declared.to_vec(), "its encoding is \"big5\", which is not read"),
-        (b"<annotation>\xff</annotation>".to_vec(), "no UTF-8 at byte 12"),
+        (declared.to_vec(), "its encoding is \"big5\", which is not supported"),
+        (b"<annotation>\xff</annotation>".to_vec(), "invalid UTF-8 at byte 12"),
         (b"<annotation><object>".to_vec(), "the XML cannot be parsed"),
         (b" \n".to_vec(), "the XML cannot be parsed"),
     ] {
@@ -751,7 +751,7 @@ fn classes_must_be_known_where_labels_use_them() {
     let (map, notes) = ClassMap::of(&dataset, &names(&["raccoon", "cat"]), &none).unwrap();
     assert_eq!([map.apply(0), map.apply(1), map.apply(2)], [Some(1), None, Some(0)]);
     assert_eq!(map.inverse(2), [Some(2), Some(0)]);
-    assert_eq!(notes, ["1 class that no label uses is not among the model's: \"dog\""]);
+    assert_eq!(notes, ["1 class that no label uses is not among the model's classes: \"dog\""]);
     assert_eq!(map.why_unknown(1), "the class \"dog\" is not among the model's");
     let error = ClassMap::of(&dataset, &names(&["cat"]), &none).unwrap_err().to_string();
     assert!(error.contains("1 of the data set's 3 classes is not among the model's 1: \"raccoon\"\n"), "{error}");
@@ -793,7 +793,7 @@ fn link_loops_end_and_are_named() {
         notes,
         [
             "1 link leads back to a folder above it and was not followed: DIR/deep/back",
-            "1 place could not be read: DIR/dangling_folder (No such file or directory (os error 2))",
+            "1 path could not be read: DIR/dangling_folder (No such file or directory (os error 2))",
         ]
     );
 }
@@ -826,7 +826,7 @@ fn other_things_are_refused_with_the_forms() {
             .starts_with("DIR/gone: there is no such file or folder\n  DATA is one of: an Ultralytics data.yaml")
     );
     assert!(made.error("a.jpg").contains("neither a .yaml nor a .json file\n  DATA is one of"));
-    assert!(made.error("empty").contains("no pictures found"));
+    assert!(made.error("empty").contains("no images found"));
 }
 
 #[test]
@@ -856,7 +856,7 @@ fn named_pictures_keep_what_their_paths_do_not_share() {
     assert_eq!(relatives(&listed(&["a/b/y.PNG", "a"]).unwrap()), ["b/y.PNG", "x.jpg"]);
     let error = |places: &[&str]| listed(places).unwrap_err();
     assert!(error(&["a", "none"]).starts_with("DIR/none: there is no such file"), "{}", error(&["a", "none"]));
-    assert!(error(&["c/notes.txt"]).contains("not named as a picture"), "{}", error(&["c/notes.txt"]));
+    assert!(error(&["c/notes.txt"]).contains("not named like an image"), "{}", error(&["c/notes.txt"]));
     made.write("d/e.txt", "");
-    assert!(error(&["d"]).contains("no pictures"), "{}", error(&["d"]));
+    assert!(error(&["d"]).contains("no images"), "{}", error(&["d"]));
 }

@@ -92,7 +92,7 @@ impl Parsed {
                 ""
             };
             return Err(format!(
-                "{}: the labels are for a picture of {} x {}, but this one is {} x {}{hint}",
+                "{}: the labels are for an image of {} x {}, but this one is {} x {}{hint}",
                 place(),
                 declared.width,
                 declared.height,

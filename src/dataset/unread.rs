@@ -76,7 +76,8 @@ pub(super) fn elsewhere(root: &Path, unlabelled: &[&Path], used: &HashSet<PathBu
     }
     if any(&texts, is_rows) {
         return Some(format!(
-            "{}, named as such images: the labels of {} are looked for in {}, or beside it",
+            "{}, although named like images without labels: the labels of {} are expected in {}, or beside \
+             the image",
             not_read(&texts, "text file"),
             first.display(),
             label_path(first).display()
@@ -84,7 +85,8 @@ pub(super) fn elsewhere(root: &Path, unlabelled: &[&Path], used: &HashSet<PathBu
     }
     any(&xml, |head| head.contains("<annotation")).then(|| {
         format!(
-            "{}, named as such images; give that folder as `data=`, with `images={}`, for Pascal VOC labels",
+            "{}, although named like images without labels; give that folder as `data=`, with `images={}`, \
+             for Pascal VOC labels",
             not_read(&xml, "XML file"),
             files::folder_of(unlabelled.iter().copied()).display()
         )
@@ -167,8 +169,8 @@ fn rows(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     };
     let (line, rest) = description(&home, found, &class_names);
     Some(format!(
-        "{not_read}: no data.yaml says what their classes are{there}. {place}rite {} with the line `{line}`{rest} \
-         and give it as `data=`",
+        "{not_read}: no data.yaml names their classes{there}. {place}rite {} with the line `{line}`{rest} and give it \
+         as `data=`",
         home.join("data.yaml").display()
     ))
 }
@@ -192,7 +194,7 @@ fn description(home: &Path, found: &Found, class_names: &[String]) -> (String, &
         }
     };
     let (names, rest) = if class_names.is_empty() || class_names.len() > MOST_NAMES {
-        ("...".to_owned(), ", the names of the classes in the order of their ids in place of the dots,")
+        ("...".to_owned(), ", with the class names in the order of their ids in place of the dots,")
     } else {
         (class_names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "), "")
     };
@@ -281,11 +283,11 @@ fn json(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     if let Some(first) = coco.first() {
         return Some(match coco.len() {
             1 => format!(
-                "{first} looks like a COCO file and was not read; give it as `data=`, with `images=DIR` for its pictures"
+                "{first} looks like a COCO file and was not read; give it as `data=`, with `images=DIR` for its images"
             ),
             count => format!(
                 "{count} files look like COCO files and were not read, one is {first}; give one as `data=`, with \
-                 `images=DIR` for its pictures"
+                 `images=DIR` for its images"
             ),
         });
     }
@@ -293,7 +295,7 @@ fn json(data: &Path, found: &Found, names: &Names<'_>) -> Option<String> {
     let of_pictures: Vec<PathBuf> = of_pictures.into_iter().cloned().collect();
     any(&of_pictures, labels).then(|| {
         format!(
-            "{}: of JSON only COCO files are read; convert them to one of those, or to YOLO labels",
+            "{}: the only JSON files that can be read are COCO files; convert them to COCO, or to YOLO labels",
             not_read(&of_pictures, "JSON file")
         )
     })
@@ -330,8 +332,8 @@ fn head(path: &Path) -> String {
 fn not_read(files: &[PathBuf], what: &str) -> String {
     let folder = files::folder_of(files.iter().map(PathBuf::as_path));
     match files {
-        [_] => format!("1 {what} lies in {} and was not read", folder.display()),
-        _ => format!("{} {what}s lie in {} and were not read", files.len(), folder.display()),
+        [_] => format!("1 {what} is in {} and was not read", folder.display()),
+        _ => format!("{} {what}s are in {} and were not read", files.len(), folder.display()),
     }
 }
 

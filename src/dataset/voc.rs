@@ -52,9 +52,9 @@ pub(super) fn open(
             && (found.images.is_empty() || source.images_dir.is_some())
         {
             let words = format!("none of {} XML files is a Pascal VOC annotation; this one: {reason}", read.len());
-            return Err(fault(path, words, "Mend the XML files, or give another folder."));
+            return Err(fault(path, words, "Fix the XML files, or give another folder."));
         }
-        let mut note = Note::new("XML file is no Pascal VOC annotation", "XML files are no Pascal VOC annotations");
+        let mut note = Note::new("XML file is not a Pascal VOC annotation", "XML files are not Pascal VOC annotations");
         read.iter().for_each(|(path, _)| note.add(path.display()));
         note.finish(notes);
         return Ok(None);
@@ -74,7 +74,7 @@ pub(super) fn open(
         None => data.to_path_buf(),
         Some(given) if files::is_dir(given) => paths::absolute(given),
         Some(given) => {
-            return Err(fault(given, "`images=` is not a folder", "Give the folder that holds the pictures."));
+            return Err(fault(given, "`images=` is not a folder", "Give the folder that holds the images."));
         }
     };
 
@@ -172,15 +172,11 @@ fn chosen_stems(data: &Path, split: &str) -> Result<Option<HashSet<OsString>>> {
             .collect();
         there.sort();
         let found = format!("the data set has no split {split:?}; ImageSets/Main has: {}", there.join(", "));
-        return Err(fault(
-            data,
-            found,
-            "Choose one with `split=`, or give the Annotations folder to take every image.",
-        ));
+        return Err(fault(data, found, "Choose one with `split=`, or give the Annotations folder to use every image."));
     }
     let bytes = files::read_capped(&list, LIST_CAP_BYTES).map_err(|e| Error::io(&list, "read", e))?;
     let text = text::decode_paths(&bytes)
-        .map_err(|found| fault(&list, format!("this is no list of images: {found}"), "Save it as UTF-8."))?;
+        .map_err(|found| fault(&list, format!("this is not a list of images: {found}"), "Save it as UTF-8."))?;
     let first_words = text::lines(&text).filter_map(|line| line.split(u8::is_ascii_whitespace).next());
     Ok(Some(first_words.map(|stem| OsStr::from_bytes(stem).to_owned()).collect()))
 }
@@ -271,8 +267,7 @@ impl Pictures {
     fn note_unused(&self, samples: &[Sample], notes: &mut Vec<String>) {
         let used: HashSet<&Path> = samples.iter().map(|s| s.path.as_path()).collect();
         let folders: BTreeSet<&Path> = used.iter().filter_map(|path| path.parent()).collect();
-        let mut note =
-            Note::new("picture has no XML file and was left out", "pictures have no XML file and were left out");
+        let mut note = Note::new("image has no XML file and was left out", "images have no XML file and were left out");
         for folder in folders {
             let mut names: Vec<&OsString> =
                 self.folders.get(folder).into_iter().flat_map(|l| l.values().flatten()).collect();

@@ -81,7 +81,7 @@ impl Detector {
         let shape = [batch, 3, self.input.height as usize, self.input.width as usize];
         let picture = noise(shape.iter().product());
         let refuse = |why: String| refused(&self.path, self.not_as_found(&why));
-        let said = |error: ort::Error| refuse(format!("ONNX Runtime says {}", error.message()));
+        let said = |error: ort::Error| refuse(format!("ONNX Runtime reports: {}", error.message()));
         let input = TensorRef::from_array_view((shape, picture.as_slice())).map_err(said)?;
         let started = Instant::now();
         let outputs = session.run(ort::inputs![input]).map_err(said)?;
@@ -91,7 +91,7 @@ impl Detector {
         let channels = [self.head.num_classes, self.head.boxes.channels()];
         let own = self.taps.own.len();
         if outputs.len() != channels.len() + own + self.taps.float.len() {
-            return Err(refuse(format!("it gives {} tensors", outputs.len())));
+            return Err(refuse(format!("it returns {} tensors", outputs.len())));
         }
         let mut images: Vec<&[f32]> = Vec::new();
         for i in 0..outputs.len() {
@@ -141,12 +141,13 @@ impl Detector {
         match &self.quantized {
             Some(how) => Refusal::new(
                 format!(
-                    "this model is quantized ({how}), and its head, as found in the graph, does not behave as one: {why}."
+                    "this model is quantized ({how}), and its head, as found in the graph, does not behave like a \
+                     detection head: {why}."
                 ),
                 USE_FLOAT,
             ),
             None => Refusal::new(
-                format!("this model's head was found in the graph but does not behave as such a head: {why}."),
+                format!("this model's head was found in the graph but does not behave like a detection head: {why}."),
                 EXPORT_AGAIN,
             ),
         }

@@ -184,7 +184,9 @@ fn compare(
                     let best = reference.best(anchor);
                     let allowed = tolerance.map(|t| t.score_absolute + t.score_relative * best);
                     if allowed.is_some_and(|allowed| !within(best - score, allowed)) {
-                        return Err(format!("anchor {anchor} has {own} as its best class, its logits say another"));
+                        return Err(format!(
+                            "anchor {anchor} has {own} as its best class, but its logits give another"
+                        ));
                     }
                 }
             }
@@ -202,7 +204,7 @@ fn compare_score(
     let error = (score - own).abs();
     let allowed = tolerance.map(|t| t.score_absolute + t.score_relative * own.abs());
     match allowed {
-        Some(allowed) if !within(error, allowed) => Err(format!("{} {own}, its logit gives {score}", what())),
+        Some(allowed) if !within(error, allowed) => Err(format!("{} {own}, but its logit gives {score}", what())),
         _ => Ok(error),
     }
 }
@@ -238,7 +240,7 @@ impl Ending {
                 let rounded = t.steps.dfl * stride + t.steps.others / 2.0 * (stride + own.abs() / stride);
                 if !within(error, t.box_absolute_px + t.box_relative * own.abs() + rounded) {
                     return Err(format!(
-                        "the box of anchor {anchor} has the {side} {own} px, its DFL logits give {expected} px"
+                        "the box of anchor {anchor} has the {side} {own} px, but its DFL logits give {expected} px"
                     ));
                 }
             }

@@ -134,7 +134,7 @@ impl Detector {
         let metadata = fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
         if !metadata.is_file() {
             let remedy = "Give the .onnx file itself (yolo export model=... format=onnx makes one).";
-            return Err(refused(path, Refusal::new("this is no file.", remedy)));
+            return Err(refused(path, Refusal::new("this is not a file.", remedy)));
         }
         let size = metadata.len();
         let too_large = || {
@@ -172,9 +172,9 @@ impl Detector {
             _ => "every probability is 0 in it".to_owned(),
         };
         Some(format!(
-            "{} is quantized ({how}), and its own output is rounded to nothing: it has steps of {step:.3}, so {lost}. \
-             The class logits from before that rounding are used instead. Programs that read the output need the file quantized \
-             anew, its convolutions only.",
+            "{} is quantized ({how}), and its own output is rounded too coarsely to be useful: it has steps of \
+             {step:.3}, so {lost}. The class logits from before that rounding are used instead. Programs that read the \
+             output need the file quantized again, with only the convolutions quantized.",
             self.path.display()
         ))
     }
@@ -184,8 +184,9 @@ impl Detector {
         let (how, rounding) = (self.quantized.as_ref()?, check.rounding?);
         (rounding.max_box_px >= 0.01 || rounding.max_score >= 1e-4).then(|| {
             format!(
-                "{} is quantized ({how}). Scores and boxes follow from its logits without more rounding; its own outputs, rounded on the \
-                 way, are up to {:.2} px and {:.4} in a probability away (on the picture of the self-check).",
+                "{} is quantized ({how}). Scores and boxes are computed from its logits without more rounding; its own \
+                 outputs, which are rounded in between, differ by up to {:.2} px and {:.4} in a probability (on the \
+                 image of the self-check).",
                 self.path.display(),
                 rounding.max_box_px,
                 rounding.max_score

@@ -49,7 +49,7 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Re
     let (family, tensors) = families::find(&index, &metadata)?;
     if tensors.boxes == BoxRule::CentreSizePx && options.store == Store::All {
         return Err(Refusal::new(
-            "this model's head has no DFL (reg_max = 1, as YOLO26 has it), so there are no DFL logits to store.",
+            "this model's head has no DFL (reg_max = 1, as in YOLO26), so there are no DFL logits to store.",
             "Build with `store=cls`, which stores class logits and boxes, or use a teacher with DFL (v8, v9, 10, 11, 12).",
         ));
     }
@@ -105,7 +105,7 @@ fn parse(bytes: Bytes) -> Result<ModelProto, Refusal> {
 
 fn not_onnx(why: &str) -> Refusal {
     Refusal::new(
-        format!("this is not a whole ONNX model: {why}."),
+        format!("this is not a complete ONNX model: {why}."),
         "Give an ONNX export (yolo export model=... format=onnx), or export or copy it again.",
     )
 }
@@ -120,7 +120,7 @@ fn no_external_data(graph: &GraphProto) -> Result<(), Refusal> {
         .find(|entry| entry.key() == "location")
         .map_or("another file", |entry| entry.value());
     Err(Refusal::new(
-        format!("its weights lie outside the file (in {file:?}); supported are models in one file."),
+        format!("its weights are stored outside the file (in {file:?}); supported are models in one file."),
         "Save it as one file: python -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one-file.onnx')\".",
     ))
 }

@@ -104,12 +104,15 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
             match &index.quantized {
                 Some(how) => Refusal::new(
                     format!(
-                        "this model is quantized ({how}), and its head cannot be seen through: {why}; its outputs are {outputs}{form}. {SUPPORTED}"
+                        "this model is quantized ({how}), and its head was not recognised: {why}; its outputs are \
+                         {outputs}{form}. {SUPPORTED}"
                     ),
                     USE_FLOAT,
                 ),
                 None => Refusal::new(
-                    format!("this model's head is not understood: {why}; its outputs are {outputs}{form}. {SUPPORTED}"),
+                    format!(
+                        "this model's head was not recognised: {why}; its outputs are {outputs}{form}. {SUPPORTED}"
+                    ),
                     EXPORT_AGAIN,
                 ),
             }
@@ -129,7 +132,8 @@ fn end_to_end(outputs: &str) -> Refusal {
 fn rt_detr(outputs: &str) -> Refusal {
     Refusal::new(
         format!(
-            "this is an RT-DETR model with outputs {outputs}: its queries are no anchors, so a student's anchors cannot be matched to them. {SUPPORTED}"
+            "this is an RT-DETR model with outputs {outputs}: its queries are not anchors, so a student's anchors \
+             cannot be matched to them. {SUPPORTED}"
         ),
         "Use a v8, v9, 10, 11 or 12 model as the teacher.",
     )

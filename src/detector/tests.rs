@@ -255,7 +255,7 @@ fn other_families_are_named() {
     refusal(&chain(&["Conv", "NonMaxSuppression"], &[1, 300, 6]), &["nms=True"]);
     refusal(
         &chain(&["Conv", "Relu"], &[1, 84, 8400]),
-        &["not understood", "[1, 84, 8400]", "Supported are detection exports"],
+        &["not recognised", "[1, 84, 8400]", "Supported are detection exports"],
     );
     for (task, says) in [
         ("pose", "pose estimation"),
@@ -595,7 +595,7 @@ fn endings_that_do_not_follow_from_the_raw_tensors_are_refused() {
                 .filter(|node| node.op_type() == "Softmax")
                 .for_each(|node| node.op_type = Some("Exp".into()))
         },
-        &["not understood", "neither a Softmax over bins"],
+        &["not recognised", "neither a Softmax over bins"],
     );
 }
 
@@ -636,7 +636,10 @@ fn quantized_heads_are_seen_through() {
         assert!(check.max_score_error < 1e-6 && check.rounding.is_some(), "{name}: {check:?}");
         assert_eq!(model.warning().is_some(), coarse, "{name}");
         if let Some(warning) = model.warning() {
-            assert!(warning.contains("rounded to nothing") && warning.contains(&format!("INT8, {form}")), "{warning}");
+            assert!(
+                warning.contains("rounded too coarsely") && warning.contains(&format!("INT8, {form}")),
+                "{warning}"
+            );
         }
         let note = model.quantization_note(&check);
         assert!(note.is_none_or(|note| note.contains(&format!("INT8, {form}"))), "{name}");
@@ -679,7 +682,7 @@ fn a_quantized_head_that_is_not_understood_is_called_quantized() {
                 }
             }
             let error = load(&model).unwrap_err().to_string();
-            for part in [&format!("quantized ({form})"), "cannot be seen through", "float export", "['Conv']"] {
+            for part in [&format!("quantized ({form})"), "was not recognised", "float export", "['Conv']"] {
                 assert!(error.contains(part), "{part:?} is missing in: {error}");
             }
             for part in ["no DFL", "fp32", "corners", "YOLO26"] {

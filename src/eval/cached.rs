@@ -153,14 +153,14 @@ impl TeacherSight {
         };
         if (seen as f64) < SEES_LITTLE * of as f64 {
             return Some(format!(
-                "the teacher sees next to nothing: its highest score is over {SEEN} on {seen} of {of} {which} \
-                 student learns next to nothing from it. {REMEDY}"
+                "the teacher finds almost nothing: its highest score is over {SEEN} on {seen} of {of} {which} student \
+                 learns almost nothing from it. {REMEDY}"
             ));
         }
         let map_50 = self.map_50.filter(|&map| map < FINDS_LITTLE)?;
         Some(format!(
-            "by the labels the teacher finds next to nothing: mAP@0.5 is {map_50:.3} on these images. A student learns \
-             little from it. {REMEDY}"
+            "compared with the labels, the teacher finds almost nothing: mAP@0.5 is {map_50:.3} on these images. A \
+             student learns little from it. {REMEDY}"
         ))
     }
 }

@@ -75,7 +75,7 @@ impl Eval {
         let runtime = detector::runtime::init(options.detector.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
         let Some(names) = dataset.class_names.clone() else {
-            return Err(no_labels(&options, &dataset, "this data set carries no labels".into()));
+            return Err(no_labels(&options, &dataset, "this data set has no labels".into()));
         };
         // Classes that are the same to the models are one class of the scores.
         let renamed = options.class_map.renamed(&names);
@@ -266,7 +266,7 @@ impl Eval {
         Error::Dataset {
             path: self.options.source.data.clone(),
             found: format!("{} of {} failed:\n{reasons}", failures.len(), counted(samples, "image")),
-            remedy: "Nothing is left to be scored. Repair the images or their labels.".into(),
+            remedy: "There is no image left to score. Fix the images or their labels.".into(),
         }
     }
 }
@@ -302,9 +302,7 @@ fn with_model(path: &Path, error: Error) -> Error {
     match error {
         Error::Classes { found, remedy } => Error::Classes {
             found: format!("{}: {found}", path.display()),
-            remedy: format!(
-                "{remedy} Where the model's own names are wrong: `names=FILE`. docs/classes.md tells more."
-            ),
+            remedy: format!("{remedy} Where the model's own names are wrong: `names=FILE`. See docs/classes.md."),
         },
         other => other,
     }

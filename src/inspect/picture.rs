@@ -36,7 +36,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
     if out.canonicalize().is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out)) {
         return Err(Error::Dataset {
             path,
-            found: "this is the image itself; `out=` would write over it".into(),
+            found: "this is the image itself; `out=` would overwrite it".into(),
             remedy: "Choose another name for the picture.".into(),
         });
     }
@@ -69,7 +69,7 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::Mismatch {
-        found: format!("{} is not named as a picture (of the kinds {})", out.display(), IMAGE_SUFFIXES.join(", ")),
+        found: format!("{} is not the name of an image (supported: {})", out.display(), IMAGE_SUFFIXES.join(", ")),
         remedy: "Give `out=` a name that ends with .png.".into(),
     })
 }
@@ -89,8 +89,8 @@ fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
 fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
     let bytes = read_file(path).map_err(|found| Error::Mismatch {
         found,
-        remedy: "The cache expects its data set there. Move it back, or run the same build again from where it is now: that tells \
-                 the cache the new place."
+        remedy: "The cache expects its data set there. Move it back, or run the same build again with its new \
+                 location: that updates the location in the cache."
             .into(),
     })?;
     if let Some(found) = changed_since(&image.file_sha256, &Sha256::digest(&bytes).into()) {
@@ -126,7 +126,7 @@ fn refuse_other_rules(reader: &CacheReader) -> Result<()> {
         Err(Error::Cache {
             path: reader.folder().to_owned(),
             found,
-            remedy: "Use the version of logitcache that built it; predictions as a table need no pictures.".into(),
+            remedy: "Use the version of logitcache that built it; the table of predictions needs no images.".into(),
         })
     })
 }

@@ -55,8 +55,8 @@ pub(crate) fn batch_size(model: &Detector, provider: Provider, wanted: Option<No
         };
         return Err(Error::Mismatch {
             found: format!(
-                "{} measures the scales of its integers over all images of a run (dynamic quantization): with {images} in a run, \
-                 the result of an image would depend on the others",
+                "{} computes its quantization scales over all images of a batch (dynamic quantization): with {images} \
+                 in a batch, the result of an image would depend on the others",
                 model.path.display()
             ),
             remedy: remedy.into(),

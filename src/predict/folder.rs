@@ -116,7 +116,7 @@ fn drawn(sample: &Sample, found: &DetectedImage, class_names: &[String], target:
     let bytes = read_file(&sample.path)?;
     let mut picture = preprocess::decode(&bytes, &DecodeLimits::default()).map_err(|e| e.to_string())?;
     if picture.size != found.size {
-        return Err("the picture changed while it was looked at".into());
+        return Err("the image changed while it was processed".into());
     }
     let marks: Vec<Mark> = found.detections.iter().map(|d| Mark::detection(d, class_names)).collect();
     draw::draw(&mut picture, &marks);
@@ -212,8 +212,8 @@ fn refuse_folder_with_pictures(path: &Path, dataset: &Dataset) -> Result<()> {
         let places = [named, sample.path.canonicalize().ok()];
         if places.iter().flatten().any(|place| place.starts_with(&folder)) {
             return Err(Error::Mismatch {
-                found: format!("the picture {} lies in the output folder {}", sample.path.display(), path.display()),
-                remedy: "Choose another `out=`: pictures and labels there could be written over.".into(),
+                found: format!("the image {} is in the output folder {}", sample.path.display(), path.display()),
+                remedy: "Choose another `out=`: images and labels there could be overwritten.".into(),
             });
         }
         pictures.extend(places.into_iter().flatten());
@@ -224,7 +224,7 @@ fn refuse_folder_with_pictures(path: &Path, dataset: &Dataset) -> Result<()> {
         let real = target.parent().and_then(|parent| parent.canonicalize().ok()).zip(target.file_name());
         if real.is_some_and(|(parent, name)| pictures.contains(&parent.join(name))) {
             return Err(Error::Mismatch {
-                found: format!("{} would be written over the picture {}", target.display(), sample.path.display()),
+                found: format!("{} would overwrite the image {}", target.display(), sample.path.display()),
                 remedy: "Choose another `out=`.".into(),
             });
         }

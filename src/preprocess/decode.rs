@@ -112,9 +112,7 @@ pub enum DecodeError {
     #[error("the file is empty")]
     Empty,
     /// The first bytes are those of no known format.
-    #[error(
-        "not a picture that can be read: it begins with {first_bytes}; JPEG, PNG, BMP, TIFF and WebP are supported"
-    )]
+    #[error("not an image that can be read: it begins with {first_bytes}; JPEG, PNG, BMP, TIFF and WebP are supported")]
     UnknownFormat {
         /// The first bytes, made printable.
         first_bytes: String,

@@ -237,7 +237,7 @@ impl<'a> Page<'a> {
     /// A strip or tile with the tables that the file holds once, as a JPEG of its own. Its colours
     /// are those that TIFF tells: libtiff does not heed what the JPEG says of them.
     fn joined(&self, tables: &[u8], piece: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let Some(scan) = first_scan(piece) else { return Err("it is no JPEG with pixels") };
+        let Some(scan) = first_scan(piece) else { return Err("it is not a JPEG with pixels") };
         let mut file = Vec::with_capacity(tables.len() + piece.len() + 32);
         file.extend([0xFF, 0xD8]);
         for marker in before_pixels(tables).chain(before_pixels(piece)) {

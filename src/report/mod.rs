@@ -142,7 +142,8 @@ impl Report {
         }
         if report.options.before.is_none() && report.runs.iter().any(|run| run.model.is_some()) {
             report.notes.push(
-                "the student before distillation is not shown: name its ONNX file with `before=` (one trained from labels alone, for example)"
+                "the student before distillation is not shown: give its ONNX file with `before=` (one trained from \
+                 labels alone, for example)"
                     .into(),
             );
         }
@@ -181,8 +182,8 @@ impl Report {
         let bare = page(&Pictures::default(), &self.notes)?.len();
         if bare > MAX_BYTES {
             return Err(Error::Mismatch {
-                found: format!("the page would have {bare} bytes without a single picture, more than {MAX_BYTES}"),
-                remedy: "Name fewer runs and caches, and make several pages.".into(),
+                found: format!("the page would have {bare} bytes without any picture, more than {MAX_BYTES}"),
+                remedy: "Give fewer runs and caches, and make several pages.".into(),
             });
         }
         let candidates = std::mem::take(&mut self.candidates);
@@ -254,7 +255,7 @@ impl Report {
         }
         let Some(source) = source else {
             self.notes.push(
-                "the models are not scored: no run says what it was validated on. Name the data set with `data=`"
+                "the models are not scored: no run records its validation data set. Give the data set with `data=`"
                     .into(),
             );
             return Ok(None);
@@ -279,7 +280,8 @@ impl Report {
             Err(error) => {
                 let error = error.to_string().replace("\n  ", " ");
                 self.notes.push(format!(
-                    "the models are not scored: {error} (looked for split {} of {}; `data=` and `split=` name another)",
+                    "the models are not scored: {error} (looked for the split {} of {}; choose another with `data=` \
+                     and `split=`)",
                     source.split,
                     source.data.display()
                 ));
@@ -299,8 +301,8 @@ impl Report {
         let seen = dataset.samples.iter().filter(|sample| cached.contains(&sample.path)).count();
         if seen > 0 {
             self.notes.push(format!(
-                "{seen} of the {} images scored on are in a cache: a student that was trained from it knows them, and the scores say \
-                 less of new images",
+                "{seen} of the {} images used for scoring are in a cache: a student that was trained from it has seen \
+                 them, so its scores on new images may be lower",
                 dataset.samples.len()
             ));
         }
@@ -347,7 +349,7 @@ fn open_folders(folders: &[PathBuf], notes: &mut Vec<String>) -> Result<(Vec<Run
     for (folder, name) in folders.iter().zip(names) {
         let place = paths::absolute(folder);
         if seen.contains(&place) {
-            notes.push(format!("{} was named twice and is shown once", folder.display()));
+            notes.push(format!("{} was given twice and is shown once", folder.display()));
             continue;
         }
         seen.push(place);
@@ -381,7 +383,7 @@ fn neither(folder: &Path) -> Error {
     Error::Run {
         path: folder.to_owned(),
         found: found.into(),
-        remedy: "Name folders that `train()` or `build()` made.".into(),
+        remedy: "Give folders that `train()` or `build()` made.".into(),
     }
 }
 

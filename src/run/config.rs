@@ -232,7 +232,7 @@ impl RunConfig {
             return Ok(());
         }
         Err(Error::Mismatch {
-            found: format!("{} was made by other settings:\n  {}", run.display(), lines.join("\n  ")),
+            found: format!("{} was made with other settings:\n  {}", run.display(), lines.join("\n  ")),
             remedy: "Resume with the settings of the run, choose another `out=`, or start again with `overwrite=true`."
                 .into(),
         })

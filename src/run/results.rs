@@ -142,7 +142,7 @@ impl Results {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
         let columns: Vec<String> = reader.headers().map_err(|e| e.to_string())?.iter().map(str::to_owned).collect();
         if !columns.iter().any(|column| column == EPOCH) {
-            return Err(format!("its first line names no column {EPOCH:?}"));
+            return Err(format!("its first line has no column {EPOCH:?}"));
         }
         let mut rows = Vec::new();
         for record in reader.records() {
@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn what_is_no_table_of_numbers_is_named_by_its_line() {
         for (text, words) in [
-            ("", "names no column"),
-            ("a,b\n1,2\n", "names no column"),
+            ("", "has no column"),
+            ("a,b\n1,2\n", "has no column"),
             ("epoch,time\n1,2\n3\n", "line 3 has 1 fields, expected 2"),
             ("epoch,time\n1,soon\n", "line 2: \"soon\" is not a number"),
         ] {

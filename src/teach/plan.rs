@@ -51,8 +51,8 @@ impl Plan {
         if self.estimated_bytes / 4 * 3 <= self.free_bytes {
             if self.most_bytes > self.free_bytes {
                 self.notes.push(format!(
-                    "warning: at most {} could be needed, more than the {} that are free; a build that runs out of space goes on \
-                     with the same command",
+                    "warning: at most {} could be needed, more than the {} that are free; if the build runs out of \
+                     space, run the same command again to resume",
                     HumanBytes(self.most_bytes),
                     HumanBytes(self.free_bytes)
                 ));

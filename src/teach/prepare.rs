@@ -197,7 +197,7 @@ fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lo
     if found.is_archive() {
         return Err(Error::Cache {
             path: out.to_owned(),
-            found: "this cache is an archive; a build cannot go on with it".into(),
+            found: "this cache is an archive; a build cannot be resumed from it".into(),
             remedy: format!(
                 "{} Or choose another `out=`, or start again with `overwrite=true`.",
                 found.how_to_unpack(out)
@@ -213,7 +213,7 @@ fn continued(mut found: Manifest, wanted: Manifest, dataset: &Dataset, lock: &Lo
         }
         return Ok(found);
     }
-    let mut lines = vec![format!("{} was made by other settings:", out.display())];
+    let mut lines = vec![format!("{} was made with other settings:", out.display())];
     if differences.iter().any(|d| d.name.starts_with("dataset.samples")) {
         if let Some(sample) = folder::first_other_sample(out, &found, dataset)? {
             lines.push(format!("  the data set's list of images: {sample}"));

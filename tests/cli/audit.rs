@@ -158,7 +158,7 @@ fn a_failed_part_says_what_it_means_and_what_mends_it() {
     assert!(told.contains("the DFL part of `train --distill all`"), "{few}");
     assert!(told.contains("lost with anchors that were dropped: build with --coverage 0.9, or"), "{few}");
     assert!(of(&few, "bce").contains("the class part of `train --cls-loss bce`"), "{few}");
-    assert!(of(&few, "box").contains("until the student has its first boxes"), "{few}");
+    assert!(of(&few, "box").contains("until the student predicts its first boxes"), "{few}");
     assert!(!few.contains("--class-coverage") && !few.contains("--logits"), "{few}");
     run("enough", &[("--coverage", "0.9999999")], &[]).expect(0);
 
@@ -168,7 +168,7 @@ fn a_failed_part_says_what_it_means_and_what_mends_it() {
     assert!(of(&cut, "dfl").contains("build with --min-score below 0.5,"), "{cut}");
 
     let classes = run("classes", &[("--class-coverage", "0.3")], &[]).expect(1).stdout;
-    assert!(of(&classes, "softmax-kl").contains("class logits that kept anchors lack: build with --class-coverage 1"));
+    assert!(of(&classes, "softmax-kl").contains("class logits missing in kept anchors: build with --class-coverage 1"));
     assert!(of(&classes, "dfl").is_empty(), "{classes}");
 
     // The teacher as its own student learns from rounding alone.
@@ -178,7 +178,7 @@ fn a_failed_part_says_what_it_means_and_what_mends_it() {
     assert!(of(&coarse, "bce").contains("lost with rounding: build with --logits 8bit-dfl"), "{coarse}");
     assert!(of(&coarse, "dfl").contains("lost with rounding: build with --logits float16"), "{coarse}");
     let fine = run("fine", &[], &own).expect(1).stdout;
-    assert!(of(&fine, "dfl").contains("nothing finer than float16 is stored"), "{fine}");
+    assert!(of(&fine, "dfl").contains("float16 is the finest type"), "{fine}");
     assert!(!of(&fine, "box").contains("first boxes"), "{fine}");
 }
 
@@ -255,7 +255,7 @@ fn anchors_that_are_missing_are_named() {
         },
     );
     let run = audit(&without, &teacher(), &[]).expect(1);
-    assert!(run.stdout.contains("is not in the cache, which says that no dropped one is over"), "{}", run.stdout);
+    assert!(run.stdout.contains("is not in the cache, whose highest score of a dropped anchor is"), "{}", run.stdout);
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn changed_and_missing_images_are_told() {
     // Moved as a whole, the data set is found with --data.
     let moved = dir.path().join("moved-data");
     fs::rename(dir.path().join("shapes"), &moved).unwrap();
-    audit(&cache, &teacher(), &[]).refused(&["not here any more", "--data"]);
+    audit(&cache, &teacher(), &[]).refused(&["has moved or was removed", "--data"]);
     let yaml = moved.join("data.yaml");
     let lost = paths[2].file_name().unwrap().to_str().unwrap();
     audit(&cache, &teacher(), &[("--data", yaml.to_str().unwrap())]).refused(&[

@@ -82,7 +82,7 @@ fn what_needs_a_map_refuses_an_archive_with_the_command_to_run() {
     let command = format!("`logitcache convert {} --profile mapped --out NEW_FOLDER`", archive.display());
     let image = [&args(["inspect", "--image", "0"], &[], &[])[..], &[archive.clone().into()]].concat();
     logitcache(&image).refused(&["is an archive, which cannot be mapped", &command]);
-    build(&data, &archive, &[]).refused(&["a build cannot go on with it", &command, "--overwrite"]);
+    build(&data, &archive, &[]).refused(&["a build cannot be resumed from it", &command, "--overwrite"]);
     verify(&archive).expect(0);
     build(&data, &archive, &[("--overwrite", "")]).expect(0);
     let build_archive = build(&data, &dir.path().join("x"), &[("--profile", "archive")]);
@@ -109,7 +109,7 @@ fn killed_at_ten_moments_it_goes_on_to_the_same_files() {
         let done = fs::read_to_string(out.join("manifest.json")).is_ok_and(|text| text.contains("\"complete\": true"));
         let again = convert(&cache, "archive", &out);
         if done {
-            again.refused(&["there is a finished cache already"])
+            again.refused(&["it already holds a finished cache"])
         } else {
             again.expect(0)
         };

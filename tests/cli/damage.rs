@@ -131,6 +131,6 @@ fn files_too_many_are_mentioned_and_harm_nothing() {
     for name in extra {
         assert!(run.stdout.contains(&format!("note: {name}: ")), "{name}: {run:?}");
     }
-    assert!(run.stdout.contains("sound: "), "{run:?}");
+    assert!(run.stdout.contains("valid: "), "{run:?}");
     assert_inspect_survives(&cache, "files too many");
 }

@@ -15,7 +15,7 @@ fn a_folder_with_other_things_is_left_alone() {
         let mut words = args(["demo"], &[("--dir", dir.path())], &[]);
         words.extend(overwrite.iter().map(Into::into));
         logitcache(&words)
-            .refused(&["holds thesis.txt, which is no part of a demonstration", "new or an empty folder"]);
+            .refused(&["holds thesis.txt, which does not belong to a demonstration", "new or empty folder"]);
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was written");
 }

@@ -103,7 +103,7 @@ fn an_image_that_cannot_be_read_is_named_and_left_out() {
     for entry in fs::read_dir(&images).unwrap() {
         fs::write(entry.unwrap().path(), "no picture").unwrap();
     }
-    eval(&[&teacher()], &data, &[]).refused(&["4 of 4 images failed:", name, "Nothing is left to be scored"]);
+    eval(&[&teacher()], &data, &[]).refused(&["4 of 4 images failed:", name, "There is no image left to score"]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn data_without_labels() {
     let dir = tempfile::tempdir().unwrap();
     let data = shapes(dir.path(), 10);
     let root = data.parent().unwrap();
-    eval(&[&teacher()], &root.join("images/val"), &[]).refused(&["carries no labels", "data.yaml"]);
+    eval(&[&teacher()], &root.join("images/val"), &[]).refused(&["has no labels", "data.yaml"]);
     fs::remove_dir_all(root.join("labels/val")).unwrap();
     eval(&[&teacher()], &data, &[]).refused(&["show no object"]);
     eval(&[&teacher()], &data, &[("--missing-labels", "unlabelled")]).refused(&["none of", "has labels"]);

@@ -130,14 +130,14 @@ fn pictures_are_read_under_every_name_of_their_format() {
     ];
     assert_eq!(paths(&report), [&read[..], &["m", "n.heic", "o.jpg_large", "p.gif"]].concat());
     assert_eq!(passed_over(&report), ["q.gif", "r.HEIC", "s.dng"]);
-    assert!(report["passed_over"]["files"][1]["reason"].as_str().unwrap().contains(".heic picture"));
-    for words in ["3 pictures are of kinds that are not decoded", "4 files are not named as pictures"] {
+    assert!(report["passed_over"]["files"][1]["reason"].as_str().unwrap().contains(".heic image"));
+    for words in ["3 images are in formats that are not supported", "4 files are not named like supported images"] {
         assert!(notes(&report).contains(words), "{}", notes(&report));
     }
 
     let run = made.predict(&["in"], &["--quiet"]).expect(0);
     assert!(
-        run.stdout.contains("passed over: 3 files of kinds that are not decoded: q.gif, r.HEIC, s.dng"),
+        run.stdout.contains("passed over: 3 files of formats that are not supported: q.gif, r.HEIC, s.dng"),
         "{}",
         run.stdout
     );
@@ -164,8 +164,8 @@ fn a_picture_named_alone_is_judged_by_its_bytes() {
     // a mistake.
     let report = made.predict(&["good.jpg", "real.heic"], &["--json"]).expect(0).json();
     assert_eq!((paths(&report), passed_over(&report)), (vec!["good.jpg"], vec!["real.heic"]));
-    made.predict(&["real.heic"], &[]).refused(&["no pictures found", "real.heic", "not decoded"]);
-    made.predict(&["notes.txt"], &[]).refused(&["notes.txt", "not named as a picture", "does not begin as one"]);
+    made.predict(&["real.heic"], &[]).refused(&["no images found", "real.heic", "not supported"]);
+    made.predict(&["notes.txt"], &[]).refused(&["notes.txt", "not named like an image", "does not begin like one"]);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_voc_picture_that_is_not_decoded_fails_as_what_it_is() {
     made.write("voc/c.gif", "GIF89a");
     let report = build(&made.path("voc"), &made.path("cache"), &[("--json", "")]).expect(1).json();
     assert_eq!(report["failures"][0]["path"], "b.heic");
-    assert!(report["failures"][0]["reason"].as_str().unwrap().contains("not a picture that can be read"), "{report}");
+    assert!(report["failures"][0]["reason"].as_str().unwrap().contains("not an image that can be read"), "{report}");
     assert_eq!(passed_over(&report), ["c.gif"], "a failure is not counted twice");
 }
 
@@ -294,16 +294,16 @@ fn labels_beside_their_pictures_are_read_and_said_so() {
         assert_eq!(classes, [json!("star"), json!("cross"), Value::Null, json!("square"), json!("triangle")]);
         let notes = notes(&report);
         for words in [
-            format!("2 label files lie beside their pictures in {}", images.display()),
+            format!("2 label files are beside their images in {}", images.display()),
             format!(
-                "1 label file beside its picture was not read, since another lies in `labels`: {}",
+                "1 label file beside its image was not read, because another is in `labels`: {}",
                 images.join("d.txt").display()
             ),
             format!("1 image has no label file: {}", images.join("e.jpg").display()),
         ] {
             assert!(notes.contains(&words), "{words}\n{notes}");
         }
-        let run = made.eval(data, &[]).expect(0).says(&["2 label files lie beside their pictures"]);
+        let run = made.eval(data, &[]).expect(0).says(&["2 label files are beside their images"]);
         assert!(run.stdout.contains("5 images, 4 objects"), "{}", run.stdout);
     }
     // One that is no label file fails by name; it does not make a background image.
@@ -351,7 +351,7 @@ fn the_cases_of_labels_beside_pictures() {
         let data = case.join(set).join("data.yaml");
         let (_dir, report) = of_case(&data);
         assert_eq!(labels(&report), expected);
-        let words = format!("{count} label files lie beside their pictures in ");
+        let words = format!("{count} label files are beside their images in ");
         let notes = notes(&report);
         assert!(notes.contains(&words) && notes.contains(&format!("{folder},")), "{notes}");
         eval(&data, &[]).expect(0).says(&[&words]);
@@ -375,9 +375,9 @@ fn labels_in_another_place_are_told_of() {
         .write("both/data.yaml", format!("train: images\n{names}"));
     for (set, folder) in [("flat", "labels"), ("name", "label"), ("both", "labels")] {
         let report = made.build(&format!("{set}/data.yaml"));
-        let words = format!("1 text file lies in {}", made.path(set).join(folder).display());
+        let words = format!("1 text file is in {}", made.path(set).join(folder).display());
         let notes = notes(&report);
-        assert!(notes.contains(&words) && notes.contains("are looked for in"), "{notes}");
+        assert!(notes.contains(&words) && notes.contains("are expected in"), "{notes}");
         made.eval(&format!("{set}/data.yaml"), &["--quiet"]).refused(&["show no object", &words]);
     }
     made.jpeg("splits/images/train/a.jpg")
@@ -391,7 +391,7 @@ fn labels_in_another_place_are_told_of() {
         .write("xml/Annotations/a.xml", "<annotation></annotation>")
         .write("xml/data.yaml", format!("train: images\n{names}"));
     let report = made.build("xml/data.yaml");
-    assert!(notes(&report).contains("1 XML file lies in") && notes(&report).contains("Pascal VOC"), "{report}");
+    assert!(notes(&report).contains("1 XML file is in") && notes(&report).contains("Pascal VOC"), "{report}");
 }
 
 /// The `data.yaml` that a note says to write.
@@ -447,7 +447,7 @@ fn label_files_without_a_description_are_told_of_with_the_line_to_write() {
         let report = made.build(data);
         let notes = notes(&report);
         assert!(notes.contains(" not read: ") && notes.contains(there), "{notes}");
-        made.eval(data, &["--quiet"]).refused(&["carries no labels", " not read: ", there]);
+        made.eval(data, &["--quiet"]).refused(&["has no labels", " not read: ", there]);
         let (place, line) = line_of(&notes);
         fs::write(&place, line + "\n").unwrap();
         assert_eq!(place, made.path("d/data.yaml"));
@@ -500,7 +500,11 @@ fn a_description_of_another_name_is_read() {
     made.eval("kit", &["--quiet"]).refused(&["2 files describe this folder", "dataset.yaml", "other.YAML"]);
     // A stale one stops the build: its labels would be missed.
     made.jpeg("stale/a.jpg").write("stale/my.yaml", "path: /gone\ntrain: images\nnames: [ring]\n");
-    build(&made.path("stale"), &made.path("stale_cache"), &[]).refused(&["my.yaml", "/gone", "pictures alone"]);
+    build(&made.path("stale"), &made.path("stale_cache"), &[]).refused(&[
+        "my.yaml",
+        "/gone",
+        "only the folder of the images",
+    ]);
 }
 
 #[test]
@@ -515,12 +519,12 @@ fn other_labels_in_a_plain_folder_are_told_of() {
     for (data, words) in [
         ("inside", "_annotations.coco.json looks like a COCO file and was not read; give it as --data"),
         ("outside/train2017", "instances_train2017.json looks like a COCO file"),
-        ("me", "1 JSON file lies in"),
-        ("VOC/JPEGImages", "1 XML file lies in"),
+        ("me", "1 JSON file is in"),
+        ("VOC/JPEGImages", "1 XML file is in"),
     ] {
         let report = made.build(data);
         assert!(notes(&report).contains(words), "{report}");
-        made.eval(data, &["--quiet"]).refused(&["carries no labels", words]);
+        made.eval(data, &["--quiet"]).refused(&["has no labels", words]);
     }
     made.jpeg("takeout/a.jpg").write("takeout/a.jpg.json", r#"{"title": "a.jpg"}"#).write("takeout/print.json", "{}");
     assert_eq!(made.build("takeout")["notes"], json!([]));
@@ -535,7 +539,7 @@ fn the_cases_of_folders_without_a_data_yaml() {
         ("flat", 2, "flat", "classes.txt"),
         ("darknet", 2, "darknet/obj_train_data", "obj.data"),
     ] {
-        let words = format!("{count} label files lie in {}", case.join(folder).canonicalize().unwrap().display());
+        let words = format!("{count} label files are in {}", case.join(folder).canonicalize().unwrap().display());
         let data = case.join(set).canonicalize().unwrap();
         let (_dir, report) = of_case(&data);
         assert!(notes(&report).contains(&words) && notes(&report).contains(there), "{report}");
@@ -575,7 +579,7 @@ fn shared_label_files_are_named() {
     made.write("set/data.yaml", "train: images\nval: list.txt\nnames: [triangle, ring]\n");
     let report = made.build("set/data.yaml");
     let words = format!(
-        "2 label files are shared by pictures of the same name: {} by 2 pictures, {} by 3 pictures",
+        "2 label files are shared by images of the same name: {} by 2 images, {} by 3 images",
         made.path("set/images/c/z.txt").display(),
         made.path("set/labels/a/x.txt").display()
     );
@@ -590,7 +594,7 @@ fn shared_label_files_are_named() {
     let (_dir, report) = of_case(&case.join("set/data.yaml"));
     let notes = notes(&report);
     assert!(
-        notes.contains("labels/cam_a/0007.txt by 2 pictures") && notes.contains("labels/cam_c/x.txt by 3 pictures"),
+        notes.contains("labels/cam_a/0007.txt by 2 images") && notes.contains("labels/cam_c/x.txt by 3 images"),
         "{notes}"
     );
     assert!(!notes.contains("cam_b"), "{notes}");
@@ -607,7 +611,7 @@ fn a_build_of_which_every_image_fails_is_not_complete() {
         .write("pics/b.png", "<html><head>")
         .write("pics/c.jpg", fs::read(fixture("images/bad/truncated_baseline.jpg")).unwrap());
     let (data, cache) = (made.path("pics"), made.path("cache"));
-    let reasons = ["a.jpg: the file is empty", "b.png: not a picture", "c.jpg: "];
+    let reasons = ["a.jpg: the file is empty", "b.png: not an image", "c.jpg: "];
     let run = build(&data, &cache, &[("--quiet", "")]).expect(2).says(&[
         "error: ",
         "none of 3 images",
@@ -626,7 +630,7 @@ fn a_build_of_which_every_image_fails_is_not_complete() {
         "{inspect}"
     );
     let verified = verify(&cache).expect(0).stdout;
-    assert!(verified.contains("not complete: it holds no image, 3 failed"), "{verified}");
+    assert!(verified.contains("not complete: it holds no images, 3 failed"), "{verified}");
     for command in ["inspect", "verify"] {
         let report = logitcache(&[command.as_ref(), cache.as_os_str(), "--json".as_ref()]).expect(0).json();
         assert_eq!(report["complete"], false, "{report}");
@@ -676,7 +680,7 @@ fn labels_and_missing_pictures_can_fail_every_image_too() {
 fn a_prediction_of_which_every_picture_fails_exits_2() {
     let made = Made::new();
     made.write("pics/a.jpg", "").write("pics/b.png", "<html>");
-    let run = made.predict(&["pics"], &["--quiet"]).expect(2).says(&["none of 2 pictures could be looked at"]);
+    let run = made.predict(&["pics"], &["--quiet"]).expect(2).says(&["none of 2 images could be processed"]);
     assert!(
         run.stdout.contains("a.jpg: failed, the file is empty") && run.stdout.contains("failed: 2 of 2 images"),
         "{}",
@@ -732,7 +736,7 @@ fn a_teacher_that_sees_nothing_is_told_of() {
     // Random weights.
     let blind = dir.path().join("blind");
     let run = build(&data, &blind, &[("--quiet", "")]).expect(0);
-    assert!(run.stdout.contains("warning: the teacher sees next to nothing"), "{}", run.stdout);
+    assert!(run.stdout.contains("warning: the teacher finds almost nothing"), "{}", run.stdout);
     let report = build(&data, &blind, &[("--json", "")]).expect(0).json();
     let sight = &report["teacher"];
     assert!(sight["map_50"].as_f64().unwrap() < 0.05 && sight["images_over_25"] == 0, "{sight}");

@@ -89,7 +89,7 @@ fn a_quantized_teacher_is_called_int8_everywhere() {
     let pictures = dir.path().join("shapes/images/train");
     for name in ["full", "qoperator"] {
         let form = if name == "full" { "INT8, QDQ" } else { "INT8, QOperator" };
-        let says = [form, "rounded to nothing", "every probability is 0", "logits"];
+        let says = [form, "rounded too coarsely", "every probability is 0", "logits"];
         let out = dir.path().join(name);
         build(&model(name), &data, &out, &[]).expect(0).says(&says);
         let words = ["predict", "--quiet", "--json", pictures.to_str().unwrap()];
@@ -113,7 +113,8 @@ fn an_int8_student_is_scored() {
         ["yolov8-int8-dynamic-shape", "yolov8-dynamic"].map(|name| fixture("models").join(format!("{name}.onnx")));
     let paths = [("--model", &*models[0]), ("--model", &*models[1]), ("--data", &*data)];
     let values = [("--latency-runs", "0"), ("--split", "train"), ("--imgsz", "64")];
-    let run = logitcache(&args(["eval", "--quiet", "--json"], &paths, &values)).expect(0).says(&["rounded to nothing"]);
+    let run =
+        logitcache(&args(["eval", "--quiet", "--json"], &paths, &values)).expect(0).says(&["rounded too coarsely"]);
     let report = run.json();
     let of = |i: usize, what: &str| report["models"][i][what].clone();
     assert_eq!((of(0, "precision"), of(1, "precision")), ("int8".into(), "fp32".into()));
@@ -148,7 +149,7 @@ fn int8_exports_of_the_field() {
         let words = ["predict", "--quiet", "--jobs", "1", pictures.to_str().unwrap()];
         let run = logitcache(&args(words, &[("--model", &*model)], &[("--conf", "0.001")])).expect(0);
         assert!(!run.stdout.contains("birds.jpg: nothing"), "{name}: {}", run.stdout);
-        assert_eq!(run.stderr.contains("rounded to nothing"), name == "p2_full", "{}", run.stderr);
+        assert_eq!(run.stderr.contains("rounded too coarsely"), name == "p2_full", "{}", run.stderr);
     }
 }
 

@@ -204,7 +204,9 @@ fn only_what_labels_use_must_be_known() {
     fs::write(&more, text.trim_end().to_owned() + "\n  6: hexagon\n").unwrap();
     let (plain, cache) = (dir.path("plain"), dir.path("cache"));
     build(&data, &plain, &[]).expect(0);
-    build(&more, &cache, &[]).expect(0).says(&["1 class that no label uses is not among the model's: \"hexagon\""]);
+    build(&more, &cache, &[])
+        .expect(0)
+        .says(&["1 class that no label uses is not among the model's classes: \"hexagon\""]);
     assert_eq!(content(&cache), content(&plain));
     let eval = |data: &Path| {
         let model = teacher();
@@ -253,7 +255,7 @@ fn classes_of_other_names_are_mapped() {
     };
     let of_build = crate::support::build_args(&other, &cache, &[]);
     let both = ["Tri_angle=triangle", "raccoon = star"];
-    maps(&both, &of_build).expect(0).says(&["the class \"raccoon\" is taken for the model's \"star\""]);
+    maps(&both, &of_build).expect(0).says(&["the class \"raccoon\" is mapped to the model's class \"star\""]);
     assert_eq!(content(&cache), content(&plain), "the same labels, in the teacher's ids");
     assert_eq!(inspect(&cache, &[])["dataset"]["class_map"], json!({"Tri_angle": "triangle", "raccoon": "star"}));
     // It goes on only as it began.
@@ -263,7 +265,7 @@ fn classes_of_other_names_are_mapped() {
     maps(&["Tri_angle=tringle", "raccoon=star"], &of_build)
         .refused(&["the model has no class \"tringle\"", "\"cross\""]);
     maps(&["racoon=star"], &of_build).refused(&["the data set has no class \"racoon\"", "\"raccoon\""]);
-    maps(&["raccoon=star", "raccoon=ring"], &of_build).refused(&["\"raccoon\" is \"star\" and that it is \"ring\""]);
+    maps(&["raccoon=star", "raccoon=ring"], &of_build).refused(&["\"raccoon\" to \"star\" and also to \"ring\""]);
     for wrong in ["raccoon", "raccoon=", "=star"] {
         maps(&[wrong], &of_build).expect(2).says(&["two class names"]);
     }
@@ -292,7 +294,7 @@ fn classes_of_other_names_are_mapped() {
 fn a_folder_without_labels_has_nothing_to_map() {
     let dir = Folder::new();
     dir.picture("a.png");
-    build(&dir.path(""), &dir.path("cache"), &[("--map", "a=star")]).refused(&["no class \"a\"", "carries no labels"]);
+    build(&dir.path(""), &dir.path("cache"), &[("--map", "a=star")]).refused(&["no class \"a\"", "has no labels"]);
 }
 
 // ---- the cases beside the project, where they are there ----

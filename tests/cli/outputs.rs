@@ -103,7 +103,7 @@ fn folders_of_others_stay() {
     predict(&[&out, &"--overwrite"]).expect(0);
     predict(&[&out]).expect(0);
     // Insisting does not go as far as the pictures themselves.
-    predict(&[&images, &"--overwrite"]).refused(&["lies in the output folder"]);
+    predict(&[&images, &"--overwrite"]).refused(&["is in the output folder"]);
 
     let drawn = dir.path().join("drawn");
     let synth = |more: &[&dyn AsRef<OsStr>]| {
@@ -207,7 +207,7 @@ fn a_path_that_is_no_cache_is_told_for_what_it_is() {
     // A data set that has moved is no fault of the cache.
     fs::rename(data.parent().unwrap(), dir.path().join("moved")).unwrap();
     let audit = args(["audit"], &[("--teacher", &teacher())], &[]).into_iter().chain([cache.into()]);
-    let run = logitcache(&audit.collect::<Vec<_>>()).refused(&["not here any more", "none is there", "--data"]);
+    let run = logitcache(&audit.collect::<Vec<_>>()).refused(&["has moved or was removed", "none exists", "--data"]);
     assert!(!run.stderr.contains("--overwrite"), "{run:?}");
 }
 

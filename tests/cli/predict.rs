@@ -206,8 +206,8 @@ fn places_that_results_could_damage_are_refused() {
     // The pictures' own folder, a folder above it (whose labels/ holds the ground truth), and links to both.
     symlink(data, dir.path().join("link")).unwrap();
     for out in [&images, &one.parent().unwrap().to_owned(), &data.to_owned(), &dir.path().join("link")] {
-        predict(&[&images, &"--out", out]).refused(&["lies in the output folder", "--out"]);
-        predict(&[&one, &"--out", out]).refused(&["lies in the output folder", "--out"]);
+        predict(&[&images, &"--out", out]).refused(&["is in the output folder", "--out"]);
+        predict(&[&one, &"--out", out]).refused(&["is in the output folder", "--out"]);
     }
     // A folder of something else, even without pictures.
     let thesis = dir.path().join("thesis");
@@ -220,7 +220,7 @@ fn places_that_results_could_damage_are_refused() {
     fs::create_dir(&out).unwrap();
     fs::write(out.join("detections.json"), "[]").unwrap();
     symlink(images.join("train"), out.join("train")).unwrap();
-    predict(&[&images, &"--out", &out]).refused(&["would be written over"]);
+    predict(&[&images, &"--out", &out]).refused(&["would overwrite"]);
     assert_eq!(tree(data), before);
     assert_eq!(tree(&thesis).len(), 1);
 }
@@ -234,8 +234,8 @@ fn what_cannot_be_predicted_is_refused_before_anything_is_written() {
     fs::create_dir(&empty).unwrap();
     predict(&[&"--out", &out]).refused(&["IMAGE|FOLDER"]);
     predict(&[&images, &dir.path().join("none.jpg"), &"--out", &out]).refused(&["none.jpg", "no such file"]);
-    predict(&[&teacher(), &"--out", &out]).refused(&["yolov8-dynamic.onnx", "not named as a picture", "jpg"]);
-    predict(&[&empty, &"--out", &out]).refused(&["empty", "no pictures"]);
+    predict(&[&teacher(), &"--out", &out]).refused(&["yolov8-dynamic.onnx", "not named like an image", "jpg"]);
+    predict(&[&empty, &"--out", &out]).refused(&["empty", "no images"]);
     predict(&[&images, &"--iou", &"1.5", &"--out", &out]).refused(&["--iou", "0 to 1"]);
     predict(&[&images, &"--iou=-1", &"--out", &out]).refused(&["--iou", "0 to 1"]);
     let names = dir.path().join("names.txt");
@@ -289,7 +289,7 @@ fn interrupted_it_keeps_what_is_done() {
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     stdout.read_to_string(&mut text).unwrap();
-    let run = finished(child.wait_with_output().unwrap()).expect(130).says(&["interrupted", "of 3000 pictures"]);
+    let run = finished(child.wait_with_output().unwrap()).expect(130).says(&["interrupted", "of 3000 images"]);
     assert!(run.stderr.starts_with("error: interrupted"), "{}", run.stderr);
     let done = text.lines().filter(|line| line.contains(".jpg: ")).count();
     assert!(done > 0 && done < COPIES, "{done}");
@@ -340,10 +340,10 @@ fn inspect_draws_only_on_the_image_that_was_cached() {
     inspect(&cache, &[&"--image", &"99", &"--out", &out]).refused(&["99"]);
     inspect(&cache, &[&"--image", &"0", &"--out", &dir.path().join("a.txt")]).refused(&["a.txt", "png"]);
     inspect(&cache, &[&"--image", &"0", &"--out", &dir.path().join("none/a.png")]).refused(&["none"]);
-    inspect(&cache, &[&"--image", &"0", &"--out", &path]).refused(&["write over it", path.to_str().unwrap()]);
+    inspect(&cache, &[&"--image", &"0", &"--out", &path]).refused(&["overwrite it", path.to_str().unwrap()]);
     let link = dir.path().join("link.png");
     symlink(&path, &link).unwrap();
-    inspect(&cache, &[&"--image", &"0", &"--out", &link]).refused(&["write over it"]);
+    inspect(&cache, &[&"--image", &"0", &"--out", &link]).refused(&["overwrite it"]);
     assert_eq!(fs::read(&path).unwrap(), bytes);
 
     fs::copy(fixture("images/good/baseline_444.jpg"), &path).unwrap();

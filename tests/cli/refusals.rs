@@ -174,12 +174,12 @@ fn a_build_typed_wrongly() {
     let checkpoint = dir.path().join("yolov8s.pt");
     fs::write(&checkpoint, b"PK\x03\x04 and so on").unwrap();
     with_teacher(&checkpoint, &data, &out).refused(&["yolov8s.pt", "PyTorch", "yolo export", "format=onnx"]);
-    with_teacher(&fixture("models"), &data, &out).refused(&["fixtures/models", "no file", ".onnx"]);
-    with_teacher(&data, &data, &out).refused(&["data.yaml", "not a whole ONNX model"]);
+    with_teacher(&fixture("models"), &data, &out).refused(&["fixtures/models", "not a file", ".onnx"]);
+    with_teacher(&data, &data, &out).refused(&["data.yaml", "not a complete ONNX model"]);
 
     let empty = dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    build(&empty, &out, &[]).refused(&["empty", "no pictures", "jpg"]);
+    build(&empty, &out, &[]).refused(&["empty", "no images", "jpg"]);
     build(&teacher(), &out, &[]).refused(&["yolov8-dynamic.onnx", "data.yaml", "folder of images"]);
     build(&data, &out, &[("--split", "tset")]).refused(&["tset", "it has: train, val", "--split"]);
     build(&data, &out, &[("--split", "test")]).refused(&["test", "it has: train, val", "--split"]);
@@ -247,7 +247,7 @@ fn a_batch_that_does_not_fit() {
     // Its scales are measured over all images of a run.
     let measured = fixture("models/yolov8-int8-dynamic-batch.onnx");
     let measured = [("--teacher", measured.to_str().unwrap()), ("--imgsz", "64")];
-    let words = ["yolov8-int8-dynamic-batch.onnx", "with 4 in a run", "would depend on the others", "--batch"];
+    let words = ["yolov8-int8-dynamic-batch.onnx", "with 4 in a batch", "would depend on the others", "--batch"];
     build(&data, &other, &[&measured[..], &[("--batch", "4")]].concat()).refused(&words);
     assert!(!other.exists());
     build(&data, &other, &measured).expect(0);

@@ -204,7 +204,7 @@ fn a_cache_alone_needs_no_model() {
     let page = setup.page();
     let elements = well_formed(&page);
     assert_eq!(elements.iter().filter(|e| *e == "img").count(), 4, "labels and teacher of two images");
-    assert!(page.contains("No run was named") && page.contains("No model was scored"));
+    assert!(page.contains("No run was given") && page.contains("No model was scored"));
     // Every kept anchor after suppression is in a bin.
     let bins = page.split("The bins in numbers").nth(1).unwrap();
     let counts = bins.split("<tr><th scope=\"row\">").skip(1).map(|row| {
@@ -241,14 +241,14 @@ fn what_is_missing_is_told() {
 
     // Where it was validated is not known, then known from the configuration, then gone.
     let whole = setup.run("whole", 0.7, json!({}));
-    setup.report(&[&whole], &[]).expect(0).says(&["no run says what it was validated on", "--data", "--before"]);
+    setup.report(&[&whole], &[]).expect(0).says(&["no run records its validation data set", "--data", "--before"]);
     let places =
         json!({"cache": "../cache", "val_source": "../shapes/data.yaml", "val_images_dir": null, "val_split": "val"});
     let whole = setup.run("whole", 0.7, places);
     setup
         .report(&[&whole], &[("--max-pictures", "1")])
         .expect(0)
-        .says(&["the pictures are images that were trained on"]);
+        .says(&["the pictures show images that were trained on"]);
     let page = setup.page();
     assert!(page.contains("teacher (cache)") && page.contains("student after (whole)"));
     assert!(!page.contains("No model was scored"), "the recorded data set was found");

@@ -538,7 +538,7 @@ fn unreadable_images_are_left_out_and_named_also_when_the_pixels_are_found() {
         let failures: Vec<_> = set.failures().iter().map(|f| (f.image_id, f.path.as_str(), f.stage)).collect();
         let expected = [(1, "images/000001.png", FailureStage::Read), (3, "images/000003.png", FailureStage::Decode)];
         assert_eq!(failures, expected);
-        assert!(set.failures()[1].reason.contains("not a picture"));
+        assert!(set.failures()[1].reason.contains("not an image"));
         assert_eq!(set.images().iter().map(|i| i.image_id).collect::<Vec<_>>(), [0, 2, 4]);
         let set = Arc::new(set);
         let options = LoaderOptions { shuffle: false, epochs: 1, ..options(Augment::none()) };

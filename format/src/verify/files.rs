@@ -39,7 +39,8 @@ pub fn notes(folder: &Path, manifest: &Manifest) -> Vec<String> {
     match (manifest.complete, manifest.images(), manifest.failures.len()) {
         (true, ..) => {}
         (false, 0, failed @ 1..) => notes.push(format!(
-            "The cache is not complete: it holds no image, {failed} failed. Mend them and run the same command again."
+            "The cache is not complete: it holds no images, {failed} failed. Fix the images or their labels, then run \
+             the same command again."
         )),
         _ => notes.push("The build is not finished; run the same command again to go on.".to_owned()),
     }
@@ -47,7 +48,7 @@ pub fn notes(folder: &Path, manifest: &Manifest) -> Vec<String> {
     for name in names_in(folder) {
         match name.as_str() {
             MANIFEST_NAME | "images" | "predictions" => {}
-            Lock::FILE_NAME => notes.push(format!("{name}: a build is at work here, or one was killed.")),
+            Lock::FILE_NAME => notes.push(format!("{name}: a build is running here, or was killed.")),
             other => notes.push(foreign("", other)),
         }
     }

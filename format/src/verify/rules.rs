@@ -173,10 +173,10 @@ impl<'a> Rules<'a> {
         let outside = || Some(format!("its box {edges:?} is not inside the image"));
         let Some(logits) = logits else {
             if u32::try_from(class_id).map_or(true, |id| id >= self.manifest.teacher.num_classes) {
-                return Some(format!("class_id {class_id} is none of the teacher's"));
+                return Some(format!("class_id {class_id} is not one of the teacher's"));
             }
             if !(0.0..=1.0).contains(&score) {
-                return Some(format!("its score {score} is no probability"));
+                return Some(format!("its score {score} is not a probability"));
             }
             return if is_inside(edges, record.size) { None } else { outside() };
         };
@@ -202,7 +202,7 @@ impl<'a> Rules<'a> {
         let expected = level.map(|level| level.stride);
         let fits = expected.is_some() && expected == stride.and_then(|stride| u32::try_from(stride).ok());
         let shown = stride.map_or_else(|| "none".to_owned(), |stride| stride.to_string());
-        (!fits).then(|| format!("anchor {anchor} is said to be of stride {shown}, expected {expected:?}"))
+        (!fits).then(|| format!("anchor {anchor} has the stride {shown}, expected {expected:?}"))
     }
 
     /// What is wrong with the logits of a row by themselves.
@@ -219,7 +219,7 @@ impl<'a> Rules<'a> {
         };
         let logit = unknown(class, Codebook::of_class(kind)).or_else(|| unknown(dfl, Codebook::of_dfl(kind)));
         if let Some(logit) = logit {
-            return Some(format!("the logit {logit} is none of the 256 that 8 bits can have"));
+            return Some(format!("the logit {logit} is not one of the 256 that 8 bits can have"));
         }
         let highest_is_0 = |side: &[f16]| side.iter().any(|v| v.to_f32() == 0.0);
         let sides_fit = dfl.chunks((dfl.len() / 4).max(1)).all(highest_is_0);
@@ -250,7 +250,7 @@ pub fn of_views(before: Option<&ImageRecord>, record: Option<&ImageRecord>, view
             let same = (&a.path, a.size, a.file_sha256, &a.labels) == (&b.path, b.size, b.file_sha256, &b.labels)
                 && a.letterbox == b.letterbox;
             let next = a.view.checked_add(1) == Some(b.view);
-            (!same || !next).then(|| format!("it is not the view of the same picture that follows view {}", a.view))
+            (!same || !next).then(|| format!("it is not the view of the same image that follows view {}", a.view))
         }
         (before, after) => {
             let incomplete = before.filter(|r| !last(r));
@@ -300,7 +300,7 @@ pub fn of_manifest(manifest: &Manifest) -> Vec<String> {
     let accounted = manifest.images().saturating_add(failures.len() as u64);
     if manifest.complete && (accounted != samples || manifest.digests.is_none()) {
         broken.push(format!(
-            "it says that it is complete, but {} images and {} failures are not {samples} samples with digests",
+            "it is marked as complete, but {} images and {} failures are not {samples} samples with digests",
             manifest.images(),
             failures.len()
         ));

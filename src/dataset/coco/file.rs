@@ -80,7 +80,7 @@ pub(super) fn read(json: &Path) -> Result<CocoFile> {
         let needed = "It needs the lists `images` (id, file_name), `annotations` (image_id, category_id, bbox) and `categories` (id, name).";
         let remedy = match e.to_string() {
             words if words.contains("invalid unicode") => "Save it as UTF-8.",
-            _ if e.is_eof() => "It is cut short: write or download it again.",
+            _ if e.is_eof() => "It is incomplete: write or download it again.",
             _ if e.is_syntax() => "Correct that place, or write the file again with a JSON library.",
             words if words.contains(COUNTED) => "Correct the entry.",
             _ => needed,

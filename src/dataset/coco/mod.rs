@@ -34,7 +34,7 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
 
     let Some(annotations) = content.annotations else {
         let samples = pictures.into_iter().map(|path| Sample::new(&root, path, TruthSource::NoLabels)).collect();
-        notes.push("the file has no `annotations` list, so the data set carries no labels".into());
+        notes.push("the file has no `annotations` list, so the data set has no labels".into());
         return Ok(Dataset::new(root, DatasetFormat::Coco, None, samples, notes));
     };
     let used: HashSet<&Id> = annotations.iter().map(|annotation| &annotation.category_id).collect();
@@ -87,8 +87,8 @@ fn images_dir(json: &Path, source: &DataSource, images: &[Image]) -> Result<Path
     let tried: Vec<String> = tried.iter().map(|dir| dir.display().to_string()).collect();
     Err(fault(
         json,
-        format!("the first picture, {:?}, is in none of: {}", first.file_name, tried.join(", ")),
-        "Say where the pictures are with `images=DIR`.",
+        format!("the first image, {:?}, was not found in any of: {}", first.file_name, tried.join(", ")),
+        "Give the folder of the images with `images=DIR`.",
     ))
 }
 
@@ -105,11 +105,11 @@ fn refuse_doubles(json: &Path, images: &[Image], pictures: &[PathBuf]) -> Result
             let found = match &other.file_name == file_name {
                 true => format!("images {} and {id} both have the file_name {file_name:?}", other.id),
                 false => format!(
-                    "images {} and {id} have the file_names {:?} and {file_name:?}, which are one file",
+                    "images {} and {id} have the file_names {:?} and {file_name:?}, which are the same file",
                     other.id, other.file_name
                 ),
             };
-            return Err(fault(json, found, "Keep one entry for each picture and move the annotations to it."));
+            return Err(fault(json, found, "Keep one entry for each image and move the annotations to it."));
         }
     }
     Ok(())
@@ -146,8 +146,8 @@ fn classes(
         !used.contains(&category.id) && members.iter().any(|&id| id != &category.id)
     };
     let mut groups = Note::new(
-        "category only groups others and has no annotation; it is not taken for a class",
-        "categories only group others and have no annotations; they are not taken for classes",
+        "category only groups others and has no annotation; it is not used as a class",
+        "categories only group others and have no annotations; they are not used as classes",
     );
     by_id.values().filter(is_group).for_each(|category| groups.add(format_args!("{:?}", category.name)));
     groups.finish(notes);
@@ -167,18 +167,18 @@ fn boxes_by_image(
 ) -> Result<HashMap<Id, Boxes>> {
     let mut boxes: HashMap<Id, Boxes> = images.iter().map(|image| (image.id.clone(), Ok(Vec::new()))).collect();
     let mut crowds = Note::new(
-        "crowd region is not taken for an object, in image id",
-        "crowd regions are not taken for objects, in image ids",
+        "crowd region is not used as an object, in image id",
+        "crowd regions are not used as objects, in image ids",
     );
     let mut areas = Note::new(
-        "annotation has an area that is no number; that of its box is taken",
-        "annotations have areas that are no numbers; those of their boxes are taken",
+        "annotation has an area that is not a number; the area of its box is used",
+        "annotations have areas that are not numbers; the areas of their boxes are used",
     );
     for (position, annotation) in annotations.into_iter().enumerate() {
         let Annotation { id, image_id, category_id, shape, area } = annotation;
         let name = || entry_name("annotation", id.as_ref(), position);
         let unknown = |kind: &str, id: &Id, list: &str| {
-            let found = format!("{} is of {kind} id {id}, which is not in `{list}`", name());
+            let found = format!("{} refers to {kind} id {id}, which is not in `{list}`", name());
             fault(json, found, format!("Add the {kind} to `{list}`, or remove its annotations."))
         };
         let Some(of_image) = boxes.get_mut(&image_id) else {

@@ -24,7 +24,7 @@ impl Id {
     /// # Errors
     /// What it is instead.
     pub(super) fn of(value: &Value) -> Result<Option<Self>, String> {
-        let expected = || Err(format!("is {}; a whole number or a text is needed", shown(value)));
+        let expected = || Err(format!("is {}; a whole number or a string is needed", shown(value)));
         match value {
             Value::Null => Ok(None),
             Value::Number(number) => match (number.as_i64(), number.as_f64()) {
@@ -35,7 +35,7 @@ impl Id {
                 // Above what fits: as the text of the same digits, which the other lists may have as well.
                 _ if number.is_u64() => Ok(Some(Self::Text(number.to_string().into()))),
                 (_, Some(float)) if float.fract() == 0.0 => {
-                    Err(format!("is {}, too large to be exact; write it as a text", shown(value)))
+                    Err(format!("is {}, too large to be exact; write it as a string", shown(value)))
                 }
                 _ => expected(),
             },
@@ -115,7 +115,7 @@ pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) if !is_no_number(&text) => Ok(text),
         Value::Null => Err("is missing or null".into()),
-        other => Err(format!("is {}; a text is needed", shown(&other))),
+        other => Err(format!("is {}; a string is needed", shown(&other))),
     }
 }
 
@@ -152,7 +152,7 @@ fn is_no_number(text: &str) -> bool {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if is_no_number(text) => text.clone(),
-        Value::String(text) => format!("the text {}", quoted(text)),
+        Value::String(text) => format!("the string {}", quoted(text)),
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
         other => other.to_string(),
@@ -198,23 +198,23 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_told() {
         for (value, words) in [
-            (json!(7.5), "is 7.5; a whole number or a text is needed"),
-            (json!("NaN"), "is NaN; a whole number or a text is needed"),
+            (json!(7.5), "is 7.5; a whole number or a string is needed"),
+            (json!("NaN"), "is NaN; a whole number or a string is needed"),
             (json!(true), "is true; a whole"),
             (json!([1]), "is a list; a whole"),
             (json!({"a": 1}), "is an object; a whole"),
-            (json!(1e20), "is 1e+20, too large to be exact; write it as a text"),
+            (json!(1e20), "is 1e+20, too large to be exact; write it as a string"),
         ] {
             let reason = Id::of(&value).unwrap_err();
             assert!(reason.contains(words), "{value}: {reason}");
         }
-        assert_eq!(number(&json!("many")).unwrap_err(), "is the text \"many\"; a number is needed");
+        assert_eq!(number(&json!("many")).unwrap_err(), "is the string \"many\"; a number is needed");
         assert_eq!(number(&json!("-Infinity")).unwrap_err(), "is -Infinity; a number is needed");
         assert_eq!(side(&json!(120.5)).unwrap_err(), "is 120.5; a whole number of pixels is needed");
         assert_eq!(side(&json!(-1)).unwrap_err(), "is -1; a whole number of pixels is needed");
-        assert_eq!(flag(&json!("no")).unwrap_err(), "is the text \"no\"; 0 or 1 is needed");
-        assert_eq!(text(json!(5)).unwrap_err(), "is 5; a text is needed");
-        assert_eq!(text(json!("NaN")).unwrap_err(), "is NaN; a text is needed");
+        assert_eq!(flag(&json!("no")).unwrap_err(), "is the string \"no\"; 0 or 1 is needed");
+        assert_eq!(text(json!(5)).unwrap_err(), "is 5; a string is needed");
+        assert_eq!(text(json!("NaN")).unwrap_err(), "is NaN; a string is needed");
         assert!(text(json!("x".repeat(10_000))).is_ok());
         assert!(number(&json!("x".repeat(10_000))).unwrap_err().len() < 100, "a message stays short");
     }
@@ -237,8 +237,8 @@ mod tests {
             (json!([1, 2, -3, 4]), "bbox has the width -3 and the height 4"),
             (json!([1, "NaN", 3, 4]), "bbox has NaN where a number is needed"),
             (json!([1, 2, 3, null]), "bbox has null where a number is needed"),
-            (json!([1, 2, 3, "x"]), "bbox has the text \"x\" where"),
-            (json!("[1, 2, 3, 4]"), "bbox is the text \"[1, 2, 3, 4]\" instead of"),
+            (json!([1, 2, 3, "x"]), "bbox has the string \"x\" where"),
+            (json!("[1, 2, 3, 4]"), "bbox is the string \"[1, 2, 3, 4]\" instead of"),
             (Value::Null, "bbox is missing or null"),
         ] {
             assert!(corners(&bbox).unwrap_err().contains(words), "{bbox}");

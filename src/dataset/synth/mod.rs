@@ -165,7 +165,7 @@ impl Totals {
 fn check(out: &Path, config: &SynthConfig) -> Result<()> {
     if !(1..=SynthConfig::MAX_IMAGES).contains(&config.images) {
         let found = format!("`images={}` is not between 1 and {}", config.images, SynthConfig::MAX_IMAGES);
-        return Err(fault(out, found, "Choose another number of pictures."));
+        return Err(fault(out, found, "Choose another number of images."));
     }
     if !(64..=4096).contains(&config.imgsz) {
         return Err(fault(out, format!("`imgsz={}` is not between 64 and 4096", config.imgsz), "Choose another size."));
@@ -196,7 +196,7 @@ fn is_drawn(out: &Path) -> bool {
 }
 
 fn interrupted() -> Error {
-    Error::Interrupted { remedy: "what was drawn is removed; run the same command again.".into() }
+    Error::Interrupted { remedy: "the drawn images were removed; run the same command again.".into() }
 }
 
 /// Every fifth picture, whatever their number: the split of an image never changes.

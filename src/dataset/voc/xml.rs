@@ -74,7 +74,7 @@ impl Object {
         let side = |tag: &str| {
             let text = text_of(bounds, tag).ok_or_else(|| format!("its <bndbox> has no <{tag}>"))?;
             let value = text.parse::<f64>().ok().filter(|v| v.is_finite());
-            value.ok_or_else(|| format!("<{tag}> is {:?}, which is no number", short(text)))
+            value.ok_or_else(|| format!("<{tag}> is {:?}, which is not a number", short(text)))
         };
         let xyxy_px @ [x1, y1, x2, y2] = [side("xmin")?, side("ymin")?, side("xmax")?, side("ymax")?];
         if x2 < x1 || y2 < y1 {
@@ -150,11 +150,11 @@ mod tests {
             (with_object("<name>a</name><bndbox><xmin>1</xmin></bndbox>"), "its <bndbox> has no <ymin>"),
             (
                 with_object(&format!("<name>a</name>{}", BOX.replace("2.5", "two"))),
-                "<ymin> is \"two\", which is no number",
+                "<ymin> is \"two\", which is not a number",
             ),
             (
                 with_object(&format!("<name>a</name>{}", BOX.replace("2.5", "NaN"))),
-                "<ymin> is \"NaN\", which is no number",
+                "<ymin> is \"NaN\", which is not a number",
             ),
             (
                 with_object(&format!("<name>a</name>{}", BOX.replace('4', "1"))),

@@ -67,7 +67,7 @@ fn root(yaml: &Path, description: &Description) -> Result<PathBuf> {
     Err(fault(
         yaml,
         format!("`path: {path}` leads to {}, which is not a folder", root.display()),
-        "`path` is absolute or relative to the folder of this file; without it, that folder is taken.",
+        "`path` is absolute or relative to the folder of this file; without it, that folder is used.",
     ))
 }
 
@@ -124,7 +124,7 @@ impl Pictures {
             self.add_folder(&place, notes)
         } else if files::is_named_as_image(&place) {
             let found =
-                format!("`{split}: {entry}` is a picture; a folder or a text file that lists pictures is expected");
+                format!("`{split}: {entry}` is an image; a folder or a text file that lists images is expected");
             Err(fault(yaml, found, format!("Name the folder in `{split}`.")))
         } else {
             self.chosen = true;
@@ -152,11 +152,10 @@ impl Pictures {
         let bytes =
             files::read_capped(list, LIST_CAP_BYTES).map_err(|e| Error::io(list, "read the list of images", e))?;
         let here = list.parent().unwrap_or(root);
-        let mut others =
-            Note::new("listed file is no picture that is decoded", "listed files are no pictures that are decoded");
+        let mut others = Note::new("listed file is not a supported image", "listed files are not supported images");
         let mut base = None;
         let text = text::decode_paths(&bytes)
-            .map_err(|found| fault(list, format!("this is no list of images: {found}"), "Save it as UTF-8."))?;
+            .map_err(|found| fault(list, format!("this is not a list of images: {found}"), "Save it as UTF-8."))?;
         for line in text::lines(&text) {
             let entry = Path::new(OsStr::from_bytes(line));
             let is_fixed = line.starts_with(b"./") || line.starts_with(b".\\") || entry.is_absolute();
@@ -170,7 +169,7 @@ impl Pictures {
                 let reason = match files::kind(&path) {
                     Kind::Image => None,
                     Kind::UnreadableImage => Some(files::not_decoded(&path)),
-                    _ => Some(format!("listed, but no picture by its name or its first bytes: {}", files::DECODED)),
+                    _ => Some(format!("listed, but not an image by its name or its first bytes: {}", files::DECODED)),
                 };
                 if let Some(reason) = reason {
                     others.add(entry.display());
@@ -196,8 +195,8 @@ impl Pictures {
         let beside = texts_in(self.list.iter().filter_map(|p| p.path.parent()));
         let mut taken = BTreeSet::new();
         let mut left = Note::new(
-            "label file beside its picture was not read, since another lies in `labels`",
-            "label files beside their pictures were not read, since others lie in `labels`",
+            "label file beside its image was not read, because another is in `labels`",
+            "label files beside their images were not read, because others are in `labels`",
         );
         for picture in &mut self.list {
             let own = picture.path.with_extension("txt");
@@ -213,11 +212,8 @@ impl Pictures {
         }
         if !taken.is_empty() {
             let folder = files::folder_of(taken.iter().map(PathBuf::as_path));
-            let words = if taken.len() == 1 {
-                "label file lies beside its picture"
-            } else {
-                "label files lie beside their pictures"
-            };
+            let words =
+                if taken.len() == 1 { "label file is beside its image" } else { "label files are beside their images" };
             notes.push(format!(
                 "{} {words} in {}, not in `labels`, and will be read there",
                 taken.len(),
@@ -261,11 +257,11 @@ impl Pictures {
             owners.entry(&picture.label).or_default().insert(&picture.path);
         }
         let mut note = Note::new(
-            "label file is shared by pictures of the same name",
-            "label files are shared by pictures of the same name",
+            "label file is shared by images of the same name",
+            "label files are shared by images of the same name",
         );
         for (label, pictures) in owners.iter().filter(|(_, pictures)| pictures.len() > 1) {
-            note.add(format_args!("{} by {} pictures", label.display(), pictures.len()));
+            note.add(format_args!("{} by {} images", label.display(), pictures.len()));
         }
         note.finish(notes);
     }

@@ -124,7 +124,7 @@ fn parse_row(line: &str, polygon: bool, num_classes: usize) -> Result<(Row, Vec<
         [("cx", row.cx, -TOLERANCE), ("cy", row.cy, -TOLERANCE), ("width", row.w, 0.0), ("height", row.h, 0.0)]
     {
         if !(low..=1.0 + TOLERANCE).contains(&value) {
-            return Err(format!("{name} is {value}, outside 0 to 1; coordinates are divided by the picture's size"));
+            return Err(format!("{name} is {value}, outside 0 to 1; coordinates are divided by the image's size"));
         }
     }
     // Adding zero makes -0 the same as 0.

@@ -77,5 +77,5 @@ pub(super) fn find(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(&'sta
             Err(why) => refusal = refusal.or(Some(why)),
         }
     }
-    Err(refusal.unwrap_or_else(|| refuse::outputs(index, "it is of no family that is known")))
+    Err(refusal.unwrap_or_else(|| refuse::outputs(index, "it belongs to no known family of models")))
 }

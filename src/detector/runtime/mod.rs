@@ -171,7 +171,7 @@ fn load_named(path: &Path, by: &str) -> Result<Runtime> {
     };
     let absolute = fs::canonicalize(path).map_err(|error| wrong(format!("cannot be opened: {error}")))?;
     if !absolute.is_file() {
-        return Err(wrong("is no file".to_owned()));
+        return Err(wrong("is not a file".to_owned()));
     }
     load(&absolute).map_err(|why| wrong(format!("cannot be used: {why}")))
 }
@@ -179,10 +179,10 @@ fn load_named(path: &Path, by: &str) -> Result<Runtime> {
 fn load(path: &Path) -> Result<Runtime, String> {
     use ort::LoadDynamicError as Load;
     let builder = ort::init_from(path).map_err(|error| match error {
-        Load::Dlopen { error, .. } => format!("it is no library that can be loaded here ({error})"),
+        Load::Dlopen { error, .. } => format!("it is not a library that can be loaded here ({error})"),
         Load::MissingApi { .. } => "it is a library, but not ONNX Runtime".to_owned(),
         Load::BadVersion { version_str, .. } => format!("it is version {version_str}; {OLDEST} or newer is needed"),
-        Load::InvalidVersionString => "it does not tell its version".to_owned(),
+        Load::InvalidVersionString => "it does not report its version".to_owned(),
     })?;
     let environment = builder
         .with_name("logitcache")
@@ -299,9 +299,9 @@ mod tests {
             "{error}"
         );
         let error = message(find_and_load(Some(dir.path()), &here));
-        assert!(error.contains("is no file"), "{error}");
+        assert!(error.contains("is not a file"), "{error}");
         let error = message(find_and_load(None, &here));
-        assert!(error.contains("ORT_DYLIB_PATH") && error.contains("no library that can be loaded"), "{error}");
+        assert!(error.contains("ORT_DYLIB_PATH") && error.contains("not a library that can be loaded"), "{error}");
     }
 
     #[cfg(target_os = "linux")]
@@ -336,7 +336,7 @@ mod tests {
         for part in [
             "beside the executable",
             "project/.venv",
-            "libonnxruntime.so.1.30.0: it is no library",
+            "libonnxruntime.so.1.30.0: it is not a library",
             "conda",
             "system",
             "make setup",

@@ -19,7 +19,7 @@ const MAX_CLASSES: usize = 20;
 pub(super) fn caches(content: &Content<'_>) -> Result<Markup> {
     if content.caches.is_empty() {
         return Ok(nothing(
-            "There is no cache: none was named, and no run says which one it learned from. Name its folder beside the runs.",
+            "There is no cache: none was given, and no run records the cache that it was trained from. Give the cache's folder together with the runs.",
         ));
     }
     let caches = content.caches.iter().enumerate();
@@ -71,7 +71,7 @@ fn one(cache: &CacheFolder, series: usize) -> Result<Markup> {
         dl.facts { @for (name, value) in facts { dt { (name) } dd { (value) } } }
         @match &cache.teacher {
             Some(teacher) => (calibration(teacher, series)?),
-            None => (nothing("Its images carry no labels with objects, so there is nothing to hold the teacher's scores against.")),
+            None => (nothing("Its images have no labels with objects, so there is nothing to compare the teacher's scores with.")),
         }
     })
 }
@@ -104,8 +104,8 @@ fn calibration(teacher: &TeacherScores, series: usize) -> Result<Markup> {
         }
         div.three {
             (figure(&reliability(calibration, series)?, html! {
-                "Reliability of the scores. Bars: the share of detections of a score that are right; dots: the same over their mean score; "
-                "dashes: where they would be if scores were probabilities. Below: how many there are."
+                "Reliability of the scores. Bars: the fraction of detections with a score in this bin that are correct; dots: the same at their mean score; "
+                "dashed line: where they would be if the scores were probabilities. Below: the number of detections."
             }))
             (figure(&line_chart(&chart)?, html! { "Mean over the classes with objects." }))
             (figure(&bars(&per_class)?, html! {
@@ -114,10 +114,10 @@ fn calibration(teacher: &TeacherScores, series: usize) -> Result<Markup> {
             }))
         }
         p.caption {
-            "Counted are the cache's kept anchors, each with its best class, after suppression of doubles (IoU 0.7, 300 an image). A detection is "
-            "right where it is matched with an object of its class at IoU 0.5 or more: the highest score chooses first, an object is found "
-            "once, and at most 100 detections of a class on an image count (the rule of COCO). The expected calibration error is the mean difference "
-            "between score and share of right ones over ten bins, weighted by their counts."
+            "Counted are the cache's kept anchors, each with its best class, after non-maximum suppression (IoU 0.7, at most 300 an image). A detection is "
+            "correct if it is matched to an object of its class at IoU 0.5 or more: detections are matched in the order of their scores, each object at most "
+            "once, and at most 100 detections of a class on an image count (as in COCO). The expected calibration error is the mean difference "
+            "between score and fraction of correct detections over ten bins, weighted by their counts."
         }
         details {
             summary { "The bins in numbers" }
@@ -129,7 +129,7 @@ fn calibration(teacher: &TeacherScores, series: usize) -> Result<Markup> {
 fn bins(calibration: &Calibration) -> Markup {
     html! {
         table {
-            thead { tr { th { "score" } th.n { "detections" } th.n { "right" } th.n { "mean score" } th.n { "share right" } } }
+            thead { tr { th { "score" } th.n { "detections" } th.n { "right" } th.n { "mean score" } th.n { "fraction correct" } } }
             tbody {
                 @for bin in &calibration.bins {
                     tr {

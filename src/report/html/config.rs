@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 pub(super) fn configuration(content: &Content<'_>) -> Markup {
     if content.runs.iter().all(|run| run.config.is_none()) {
-        return nothing("No run says how it was made.");
+        return nothing("No run has recorded its settings.");
     }
     let runs = content.runs.iter().enumerate().filter(|(_, run)| run.config.is_some());
     html! {

@@ -29,7 +29,7 @@ pub(super) fn notes(content: &Content<'_>) -> Markup {
     html! {
         @if !content.notes.is_empty() {
             aside.notes {
-                h2 { "To know" }
+                h2 { "Notes" }
                 ul { @for note in content.notes { li { (note) } } }
             }
         }
@@ -39,7 +39,7 @@ pub(super) fn notes(content: &Content<'_>) -> Markup {
 pub(super) fn comparison(content: &Content<'_>) -> Markup {
     let comparison = content.comparison;
     let Some(first) = comparison.runs.first() else {
-        return nothing("No run was named: this report is about caches alone.");
+        return nothing("No run was given: this report shows only caches.");
     };
     html! {
         div.scroll {
@@ -76,7 +76,7 @@ fn settings(content: &Content<'_>) -> Markup {
     html! {
         h3 { "Settings that differ" }
         @if comparison.settings.is_empty() {
-            p.caption { "None that was recorded. All settings are at the end of the page." }
+            p.caption { "No recorded setting differs. All settings are at the end of the page." }
         } @else {
             div.scroll {
                 table.settings {

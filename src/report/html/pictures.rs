@@ -14,18 +14,17 @@ pub(super) fn pictures(content: &Content<'_>) -> Markup {
     if pictures.rows.is_empty() {
         return nothing(match pictures.candidates {
             0 => "There are no pictures: they need a cache, or a data set and a run with a best.onnx.",
-            _ => {
-                "There are no pictures: on no image do the boxes disagree, or none of the images can be read where it was."
-            }
+            _ => "There are no pictures: the boxes agree on every image, or no image can be read from its path.",
         });
     }
     html! {
         p.caption {
             "Of " (HumanCount(pictures.candidates as u64))
             @if pictures.candidates < pictures.available { " (evenly spaced among " (HumanCount(pictures.available as u64)) ")" }
-            " images those whose boxes disagree most. Compared are the labels, the teacher and the student after, each pair: boxes without a "
-            "partner (same class, IoU 0.5 or more) weigh with their scores (a label's is 1), divided by 1 plus the sum of all scores; the mean over the pairs "
-            "is an image's disagreement. Boxes are those with a score over 0.25, doubles suppressed (IoU 0.7)."
+            " images, these are the ones whose boxes disagree most. The labels, the teacher and the student after distillation are compared in pairs: boxes without a "
+            "partner (same class, IoU 0.5 or more) are summed with their scores as weights (1 for a label), divided by 1 plus the sum of all scores; the mean over the pairs "
+            "is an image's disagreement. Only boxes with a score over 0.25 are used, after non-maximum suppression \
+             (IoU 0.7)."
         }
         @if pictures.rows.iter().any(|row| !row.boxes.is_empty()) { (key(pictures)) }
         @for (i, row) in pictures.rows.iter().enumerate() { (one(i + 1, row, pictures)) }
@@ -36,8 +35,8 @@ pub(super) fn pictures(content: &Content<'_>) -> Markup {
 fn key(pictures: &Pictures) -> Markup {
     html! {
         p.caption {
-            "Below the pictures: the teacher's " (TOP_CLASSES) " most probable classes at the anchor of a box that carries its number, each "
-            "class's own probability (a sigmoid: they need not sum to 1)"
+            "Below the pictures: the teacher's " (TOP_CLASSES) " most probable classes at the anchor of the box with the same number, each with the "
+            "class's own probability (from a sigmoid: they need not sum to 1)"
             @if pictures.soft_models.is_empty() { "." } @else {
                 "; shown are the boxes where the last model's probability of the teacher's class is furthest from the teacher's."
             }

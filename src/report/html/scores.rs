@@ -19,7 +19,7 @@ const MAX_MODELS: usize = 4;
 
 pub(super) fn scores(content: &Content<'_>) -> Result<Markup> {
     let Some(scored) = content.scored else {
-        return Ok(nothing("No model was scored for this report; the notes at the top say why."));
+        return Ok(nothing("No model was scored for this report; the reason is in the notes at the top."));
     };
     let report = &scored.report;
     let (head, rows) = report.table();
@@ -116,6 +116,6 @@ fn class_table(scored: &Scored, classes: &[&ClassScores]) -> Markup {
                 }
             }
         }
-        p.caption { "Precision and recall at the one confidence where a model's mean F1 is highest." }
+        p.caption { "Precision and recall at the single confidence where a model's mean F1 is highest." }
     }
 }

@@ -91,7 +91,9 @@ impl Candidates {
             placed.retain(|(path, _)| validation.contains(path));
         } else if !validation.is_empty() {
             notes.push(
-                "the cache holds no image of the validation split: the pictures are images that were trained on".into(),
+                "the cache holds no image of the validation split: the pictures show images that were trained \
+                 on"
+                .into(),
             );
         }
         let available = placed.len();
@@ -181,7 +183,7 @@ impl Candidates {
             }
             if let Some(first) = failed.first() {
                 self.notes.push(format!(
-                    "{} could not be looked at for the pictures, the first {first}",
+                    "{} could not be processed for the pictures, the first {first}",
                     counted(failed.len(), "image")
                 ));
             }

@@ -31,7 +31,7 @@ pub fn reliability(calibration: &Calibration, series: usize) -> Result<String> {
             .map_err(words)?;
         context
             .configure_mesh()
-            .y_desc("share that is right")
+            .y_desc("fraction correct")
             .x_labels(6)
             .y_labels(6)
             .x_label_formatter(&|v| short(*v))

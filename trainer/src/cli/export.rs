@@ -43,15 +43,16 @@ fn weights_of(source: &Path) -> Result<PathBuf> {
     match weights {
         Some(weights) => Ok(weights),
         None if source.join(MANIFEST_NAME).is_file() => refuse(
-            "this is a cache: it holds what a teacher said, and no weights",
+            "this is a cache: it holds a teacher's outputs, not weights",
             "Train a student from it (`logitcache train --cache`), and export that run.",
         ),
         None if source.join(CONFIG_NAME).is_file() => refuse(
             "no epoch of this run is finished, so there are no weights yet",
-            "Go on with it: `logitcache train --resume`.",
+            "Resume the run: `logitcache train --resume`.",
         ),
-        None => {
-            refuse("this folder is no run of `logitcache train`", "Give a run's folder, or a .safetensors or .pt file.")
-        }
+        None => refuse(
+            "this folder is not a run of `logitcache train`",
+            "Give a run's folder, or a .safetensors or .pt file.",
+        ),
     }
 }

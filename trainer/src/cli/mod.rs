@@ -26,8 +26,8 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args, quiet),
         Command::Export(args) => export::run(&args, quiet),
         _ => Err(Error::Mismatch {
-            found: "logitcache-train knows only `train` and `export`".into(),
-            remedy: "Run `logitcache` with the same arguments: it hands over what is meant for here.".into(),
+            found: "logitcache-train has only the commands `train` and `export`".into(),
+            remedy: "Run `logitcache` with the same arguments: it starts logitcache-train where needed.".into(),
         }),
     })
 }

@@ -79,7 +79,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
     let distill = args.distill;
     if distill == Distill::None && args.cache.is_some() {
         return Err(Error::Mismatch {
-            found: "a cache was given, but --distill none uses nothing of it".into(),
+            found: "a cache was given, but --distill none does not use it".into(),
             remedy: "Leave --cache out and name the labels with --data, or distil: --distill all.".into(),
         });
     }

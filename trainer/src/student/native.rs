@@ -51,7 +51,7 @@ pub fn init() -> Result<()> {
         return Ok(());
     }
     Err(Error::Trainer {
-        found: format!("libtorch {version} was loaded; this program works with {LIBTORCH_VERSION} alone"),
+        found: format!("libtorch {version} was loaded; this program works only with {LIBTORCH_VERSION}"),
         remedy: "Run `make setup`, and leave LD_PRELOAD and LD_LIBRARY_PATH unset.".into(),
     })
 }
@@ -75,7 +75,7 @@ pub fn use_device(device: tch::Device) -> Result<()> {
         return Ok(());
     }
     let found = if loaded {
-        format!("libtorch sees {}", counted(usize::try_from(count).unwrap_or(0), "CUDA device"))
+        format!("libtorch finds {}", counted(usize::try_from(count).unwrap_or(0), "CUDA device"))
     } else {
         "libtorch_cuda.so cannot be loaded".into()
     };

@@ -113,7 +113,7 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, Progress), String> {
     let mut views = file.tensors();
     views.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     if digest(progress, views.iter().map(|(name, v)| (name.as_str(), v.dtype(), v.shape(), v.data()))) != *expected {
-        return Err("its content is not what was written (another SHA-256)".into());
+        return Err("its content has changed since it was written (another SHA-256)".into());
     }
     let mut tensors = BTreeMap::new();
     for (name, view) in views {
@@ -153,11 +153,19 @@ fn bytes_of(tensor: &Tensor) -> Result<Bytes, String> {
 const KINDS: [(Kind, Dtype); 3] = [(Kind::Float, Dtype::F32), (Kind::Double, Dtype::F64), (Kind::Int64, Dtype::I64)];
 
 fn dtype_of(kind: Kind) -> Result<Dtype, String> {
-    KINDS.iter().find(|(k, _)| *k == kind).map(|(_, d)| *d).ok_or_else(|| format!("tensors of {kind:?} are not kept"))
+    KINDS
+        .iter()
+        .find(|(k, _)| *k == kind)
+        .map(|(_, d)| *d)
+        .ok_or_else(|| format!("tensors of the type {kind:?} cannot be stored"))
 }
 
 fn kind_of(dtype: Dtype) -> Result<Kind, String> {
-    KINDS.iter().find(|(_, d)| *d == dtype).map(|(k, _)| *k).ok_or_else(|| format!("it holds tensors of {dtype:?}"))
+    KINDS
+        .iter()
+        .find(|(_, d)| *d == dtype)
+        .map(|(k, _)| *k)
+        .ok_or_else(|| format!("it holds tensors of the type {dtype:?}"))
 }
 
 #[cfg(test)]

@@ -49,8 +49,9 @@ impl TrainImages {
         let tiny = self.object_sides_px.iter().filter(|&&side| side < cell_px as f32).count();
         (2 * tiny > objects).then(|| {
             format!(
-                "warning: {tiny} of {} ({:.0} %) are under {cell_px} x {cell_px} pixels at {} x {}, too small for the finest cells \
-                 of the student. Train at a larger `imgsz=` (a cache: build it at that size), or cut the pictures into tiles",
+                "warning: {tiny} of {} ({:.0} %) are under {cell_px} x {cell_px} pixels at {} x {}, too small for the \
+                 finest cells of the student. Train at a larger `imgsz=` (a cache: build it at that size), or cut the \
+                 images into tiles",
                 counted(objects, "object"),
                 100.0 * tiny as f64 / objects as f64,
                 input.width,
@@ -70,9 +71,10 @@ impl TrainImages {
 /// What images are for, and what helps where none is left.
 pub type Purpose = (&'static str, &'static str);
 /// See [`Purpose`].
-pub const TRAINED: Purpose = ("train on", "Mend them, or check the data set and its split.");
+pub const TRAINED: Purpose = ("train on", "Fix the images or their labels, or check the data set and its split.");
 /// See [`Purpose`].
-pub const VALIDATED: Purpose = ("validate on", "Mend them, or validate on nothing: `val_split=none`.");
+pub const VALIDATED: Purpose =
+    ("validate on", "Fix the images or their labels, or turn off validation: `val_split=none`.");
 
 /// The refusal where no image is left, with why each was left out.
 pub fn none_left((what, remedy): Purpose, failures: &[Failure]) -> Error {
@@ -229,7 +231,7 @@ fn with_other_ways(error: Error, labels: LabelsState) -> Error {
     Error::Classes {
         found,
         remedy: format!(
-            "{remedy} Or leave `data=` out: {without}.\n  Or train a teacher on your labels first. docs/classes.md tells more."
+            "{remedy} Or leave `data=` out: {without}.\n  Or train a teacher on your labels first. See docs/classes.md."
         ),
     }
 }
@@ -242,12 +244,12 @@ pub fn from_dataset(dataset: &Dataset, input: ImageSize) -> Result<TrainImages> 
     let Some(names) = &dataset.class_names else {
         return Err(Error::Mismatch {
             found: format!(
-                "{} carries no labels, and without a cache there is nothing else to learn from",
+                "{} has no labels, and without a cache there is nothing else to learn from",
                 dataset.root.display()
             ),
             remedy: match &dataset.unread_labels {
                 Some(unread) => format!("{unread}."),
-                None => "Give a labelled data set, or a `cache=` that a teacher filled.".into(),
+                None => "Give a labelled data set, or the cache of a teacher with `cache=`.".into(),
             },
         });
     };
@@ -270,7 +272,7 @@ pub fn from_dataset(dataset: &Dataset, input: ImageSize) -> Result<TrainImages> 
         }
     }
     if names.is_empty() {
-        let mut lines = vec![format!("{}: its labels name no class", dataset.root.display())];
+        let mut lines = vec![format!("{}: its labels use no class", dataset.root.display())];
         lines.extend(words::reasons(&found.failures, ""));
         return Err(Error::Mismatch {
             found: lines.join("\n"),

@@ -273,8 +273,12 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
         let reasons = words::reasons(failures, " (`logitcache inspect `json=`` has all)");
         return Err(Error::Cache {
             path: path.to_owned(),
-            found: format!("no image is in it; {} failed when it was built:\n{}", failures.len(), reasons.join("\n")),
-            remedy: "Mend the images or their labels and run the same `build()` again.".into(),
+            found: format!(
+                "the cache holds no images; {} failed when it was built:\n{}",
+                failures.len(),
+                reasons.join("\n")
+            ),
+            remedy: "Fix the images or their labels, then run the same `build()` again.".into(),
         });
     }
     if cache.manifest().complete {
@@ -283,7 +287,7 @@ fn open_cache(path: &Path) -> Result<CacheReader> {
     Err(Error::Cache {
         path: path.to_owned(),
         found: format!(
-            "{} of {} images are in it: it is unfinished",
+            "the cache holds {} of {} images: it is unfinished",
             cache.manifest().images(),
             cache.manifest().dataset.samples
         ),
@@ -301,13 +305,13 @@ fn views_shown(cache: &CacheReader) -> Result<Option<String>> {
         return Err(Error::Cache {
             path: cache.folder().to_owned(),
             found,
-            remedy:
-                "Train with the version of logitcache that built it, or on the images as they are: `augment=false`."
-                    .into(),
+            remedy: "Train with the version of logitcache that built it, or on the unchanged images: `augment=false`."
+                .into(),
         });
     }
     Ok(Some(format!(
-        "each epoch shows the next of the {} cached views of each image, as the teacher saw it: no mosaic, no other changes",
+        "each epoch uses the next of the {} cached views of each image, exactly as the teacher saw it: no mosaic, no \
+         other augmentation",
         settings.views
     )))
 }
@@ -367,7 +371,11 @@ fn validation(
         Ok((dataset, source)) if dataset.class_names.is_some() => {
             let trained = images.images.iter().map(|i| &i.path);
             if dataset.samples.iter().map(|s| &s.path).eq(trained) {
-                notes.push("the validation images are the training images: scores say nothing of new ones".into());
+                notes.push(
+                    "the validation images are the training images: the scores do not show how good the student is on \
+                     new images"
+                        .into(),
+                );
             }
             match ClassMap::of(&dataset, student.names, student.map) {
                 Ok((classes, found)) => {
@@ -387,7 +395,7 @@ fn validation(
         }
         Ok((dataset, _)) if options.val_split.is_some() => Err(Error::Mismatch {
             found: format!("{} has no labels to validate with", dataset.root.display()),
-            remedy: "Name a labelled data set with `data=`, or validate on nothing: `val_split=none`.".into(),
+            remedy: "Name a labelled data set with `data=`, or turn off validation: `val_split=none`.".into(),
         }),
         Err(error) if options.val_split.is_some() => Err(of_val_split(error)),
         Ok((dataset, _)) => {
@@ -404,10 +412,10 @@ fn validation(
 /// What can be done where the split to validate on has classes that the student lacks.
 fn of_validation(error: Error, split: &str, has_cache: bool) -> Error {
     let Error::Classes { found, remedy } = error else { return error };
-    let remedy = if has_cache { remedy } else { "Name in both splits what the student is to learn.".into() };
+    let remedy = if has_cache { remedy } else { "Use the same class names in both splits.".into() };
     Error::Classes {
         found: format!("the split {split}, for validation: {found}"),
-        remedy: format!("{remedy} Or validate on nothing: `val_split=none`."),
+        remedy: format!("{remedy} Or turn off validation: `val_split=none`."),
     }
 }
 
@@ -471,8 +479,8 @@ fn distill_options(
         };
         return refuse(
             format!(
-                "{unlabelled} of {} images have no labels, and softmax-kl alone cannot teach scores: a softmax does not see the \
-                 level of its logits, and YOLOv8 has no background class",
+                "{unlabelled} of {} images have no labels, and softmax-kl alone cannot train scores: a softmax does \
+                 not change when all its logits change by the same amount, and YOLOv8 has no background class",
                 sources.images.images.len()
             ),
             remedy,
@@ -482,8 +490,8 @@ fn distill_options(
     if 2 * unlabelled > images && settings.alpha > 0.5 {
         let of_teacher = 1.0 - settings.alpha;
         notes.push(format!(
-            "{unlabelled} of {images} images have no labels and learn from the teacher's {of_teacher:.2} alone; `alpha=0.3` was better with \
-             a quarter of the labels (docs/experiments.md)"
+            "{unlabelled} of {images} images have no labels; for them only the teacher's part of the loss (weight \
+             {of_teacher:.2}) is used; `alpha=0.3` was better with a quarter of the labels (docs/experiments.md)"
         ));
     }
     let temperature = settings.temperature;
@@ -491,7 +499,7 @@ fn distill_options(
         notes.push(format!("warning: a temperature of {temperature} is outside 3 to 6, where published results lie"));
     }
     if settings.alpha == 1.0 {
-        notes.push("warning: with `alpha=1` nothing of the teacher is used".into());
+        notes.push("warning: with `alpha=1` the teacher is not used".into());
     }
     Ok(Some(DistillOptions { cls_loss: settings.cls_loss, temperature, parts }))
 }
@@ -509,7 +517,8 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
             let lr = options.settings.lr;
             if lr < USUAL_RANDOM_LR {
                 notes.push(format!(
-                    "a learning rate of {lr} is one for trained weights; random ones usually want `lr={USUAL_RANDOM_LR}` or more"
+                    "a learning rate of {lr} is meant for trained weights; random weights usually need \
+                     `lr={USUAL_RANDOM_LR}` or more"
                 ));
             }
             let state = State::random(model.net(class_names.len()), options.settings.seed);
@@ -547,8 +556,8 @@ fn resumed(
     }
     if !resume {
         return Err(Error::Mismatch {
-            found: format!("{} holds a run already", folder.path().display()),
-            remedy: "Go on with it: `resume=true`. Start again: `overwrite=true`. Or choose another `out=`.".into(),
+            found: format!("{} already holds a run", folder.path().display()),
+            remedy: "Resume it: `resume=true`. Start again: `overwrite=true`. Or choose another `out=`.".into(),
         });
     }
     let Some(found) = RunConfig::load(folder.path())? else {

@@ -51,7 +51,8 @@ fn a_map_leads_from_build_to_report() {
     let setup = Setup::new();
     setup.build("cache", &MAPS).expect(0);
     let run = setup.train("cache", "run", &[]).expect(0);
-    let run = run.says(&["validate  3 images", "validation: the class \"raccoon\" is taken for the model's \"star\""]);
+    let run =
+        run.says(&["validate  3 images", "validation: the class \"raccoon\" is mapped to the model's class \"star\""]);
     assert!(run.json()["last"]["cls_loss"].as_f64().unwrap() > 0.0);
     let config: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(setup.path("run/config.json")).unwrap()).unwrap();
@@ -65,7 +66,7 @@ fn a_map_leads_from_build_to_report() {
     setup
         .train("cache", "other", &other)
         .expect(0)
-        .says(&["\"raccoon\" is taken for the model's \"ring\"", "other labels"]);
+        .says(&["\"raccoon\" is mapped to the model's class \"ring\"", "other labels"]);
 
     let page = setup.path("page.html");
     let words = [OsString::from("report"), setup.path("run").into(), "--out".into(), (&page).into()];

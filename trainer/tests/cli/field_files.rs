@@ -20,7 +20,7 @@ fn a_cache_without_images_says_why() {
     fs::write(pics.join("b.png"), "<html>").unwrap();
     build(&pics, &cache, &[]).expect(2);
     let reasons =
-        ["no image is in it; 2 failed", "a.jpg: the file is empty", "b.png: not a picture", "logitcache build"];
+        ["the cache holds no images; 2 failed", "a.jpg: the file is empty", "b.png: not an image", "logitcache build"];
     train([("--cache", &cache)], &run, ["", ""]).refused(&reasons);
     assert!(!run.exists());
 }
@@ -35,7 +35,7 @@ fn labels_that_are_not_read_are_named() {
     fs::copy(fixture("images/good/baseline_444.jpg"), data.join("images/a.jpg")).unwrap();
     fs::write(data.join("labels/a.txt"), "0 .5 .5 .5 .5\n").unwrap();
     fs::write(data.join("classes.txt"), "circle\n").unwrap();
-    let words = ["carries no labels", "1 label file lies in", "classes.txt is there", "data.yaml with the line"];
+    let words = ["has no labels", "1 label file is in", "classes.txt is there", "data.yaml with the line"];
     train([("--data", &data)], &run, ["--distill", "none"]).refused(&words);
     assert!(!run.exists());
 }

@@ -179,7 +179,7 @@ fn what_an_earlier_start_left_does_not_block() {
     plain(&data, &out, &[]).expect(0);
     assert!(!out.join(".lock").exists() && out.join("best.onnx").is_file());
     // A run that has results does.
-    plain(&data, &out, &[]).refused(&["holds a run already", "--resume", "--overwrite"]);
+    plain(&data, &out, &[]).refused(&["already holds a run", "--resume", "--overwrite"]);
     fs::remove_file(out.join("config.json")).unwrap();
     plain(&data, &out, &[("--resume", "")]).refused(&["not the settings", "--overwrite"]);
     // A folder that was there and empty stays, and stays empty.
@@ -263,7 +263,7 @@ fn a_cache_whose_data_set_has_moved() {
         let fixed = [("--model", "yolov8f"), ("--epochs", "1"), ("--threads", "1"), ("--val-split", "none")];
         args(["train"], &[("--cache", &cache), ("--out", &out)], &[&fixed, more].concat())
     };
-    logitcache(&words(&[])).refused(&["not here any more", "4 pictures", "--data"]);
+    logitcache(&words(&[])).refused(&["has moved or was removed", "4 images", "--data"]);
     assert!(!out.exists());
     logitcache(&words(&[("--data", moved.join("data.yaml").to_str().unwrap())])).expect(0);
     let manifest = cache.join("manifest.json");
@@ -300,6 +300,6 @@ fn what_is_exported_and_what_cannot_be() {
     build(&data, &cache, &[("--imgsz", "64")]).expect(0);
     export(&cache, &[]).refused(&["this is a cache", "logitcache train"]);
     export(&fixture("models/yolov8-dynamic.onnx"), &[]).refused(&["an ONNX file already"]);
-    export(data.parent().unwrap(), &[]).refused(&["no run of `logitcache train`"]);
+    export(data.parent().unwrap(), &[]).refused(&["not a run of `logitcache train`"]);
     export(&run, &["--imgsz", "100"]).refused(&["--imgsz", "multiple of 32"]);
 }

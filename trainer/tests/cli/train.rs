@@ -130,7 +130,7 @@ fn killed_or_interrupted_it_goes_on_to_the_same_bits() {
     // A complete run has nothing left to do, and its settings are its own.
     train(&setup.cache, &out, &[("--resume", "")]).expect(0);
     assert!(weights(&out) == weights(&whole));
-    train(&setup.cache, &out, &[]).refused(&["holds a run already", "--resume", "--overwrite"]);
+    train(&setup.cache, &out, &[]).refused(&["already holds a run", "--resume", "--overwrite"]);
     let other = train(&setup.cache, &out, &[("--resume", ""), ("--lr", "5e-4"), ("--alpha", "0.5")]);
     other.refused(&["settings.lr: 0.001 in the run, 0.0005 now", "settings.alpha: 0.7 in the run, 0.5 now"]);
 
@@ -217,7 +217,7 @@ fn what_does_not_belong_together_is_refused() {
         train(&setup.cache, &out, &all)
     };
     quick(&[("--imgsz", "96")]).refused(&["--imgsz 96", "built at 64"]);
-    quick(&[("--distill", "none")]).refused(&["--distill none uses nothing"]);
+    quick(&[("--distill", "none")]).refused(&["--distill none does not use it"]);
     quick(&[("--model", "yolov9q")]).refused(&["yolov9q", "yolov8n"]);
     quick(&[("--device", "tpu")]).refused(&["tpu", "cuda"]);
     quick(&[("--device", "cuda:0")]).refused(&["cuda:0", "--device cpu"]);

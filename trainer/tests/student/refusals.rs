@@ -68,7 +68,7 @@ fn missing_and_misshapen_tensors_are_named_with_the_shapes() {
     changed(
         |entries| entries.push(("model.23.conv.weight".into(), Dtype::F32, vec![1], vec![0; 4])),
         None,
-        &["no YOLOv8 detector", "yolov8n has no tensor model.23.conv.weight"],
+        &["not a YOLOv8 detector", "yolov8n has no tensor model.23.conv.weight"],
     );
     changed(
         |entries| entry(entries, "model.22.cv3.0.2.weight").2 = vec![2 * 64, 1, 1, 1, 1],
@@ -129,13 +129,13 @@ fn a_fused_model_and_other_tasks_are_refused_with_the_reason() {
     changed(
         |entries| entries.retain(|entry| !entry.0.starts_with("model.22.")),
         None,
-        &["no YOLOv8 detector", "model.22.cv3.0.2.weight"],
+        &["not a YOLOv8 detector", "model.22.cv3.0.2.weight"],
     );
 }
 
 #[test]
 fn files_of_other_kinds_are_refused() {
-    refused(&fixture("dict.pt"), &["no YOLOv8 model", "weights.fc.weight", "yolov8n"]);
+    refused(&fixture("dict.pt"), &["not a YOLOv8 model", "weights.fc.weight", "yolov8n"]);
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -144,10 +144,10 @@ fn files_of_other_kinds_are_refused() {
     };
     refused(&write("a.onnx", b"\x08\x08"), &["ONNX export", "fused", ".safetensors"]);
     refused(&write("a.bin", b"x"), &["type \"bin\"", ".pt"]);
-    refused(&write("a.pt", b"not a checkpoint"), &["no whole PyTorch checkpoint"]);
-    refused(&write("empty.pt", b""), &["no whole PyTorch checkpoint"]);
-    refused(&write("a.safetensors", b"short"), &["no whole safetensors file"]);
-    refused(folder.path(), &["no file"]);
+    refused(&write("a.pt", b"not a checkpoint"), &["not a complete PyTorch checkpoint"]);
+    refused(&write("empty.pt", b""), &["not a complete PyTorch checkpoint"]);
+    refused(&write("a.safetensors", b"short"), &["not a complete safetensors file"]);
+    refused(folder.path(), &["not a file"]);
     let missing = load(folder.path().join("missing.pt"), None, 0).unwrap_err();
     assert!(matches!(missing, Error::Io { .. }), "{missing:?}");
 }
@@ -162,7 +162,7 @@ fn cut_files_are_refused_wherever_they_are_cut() {
         let cut = folder.path().join("cut").with_extension(source.extension().unwrap());
         for share in [1, 10, 50, 90, 99] {
             std::fs::write(&cut, &bytes[..bytes.len() * share / 100]).unwrap();
-            refused(&cut, &["no whole"]);
+            refused(&cut, &["not a complete"]);
         }
     }
 }

@@ -160,7 +160,7 @@ fn num_classes<'g>(index: &GraphIndex<'g>, class_logits: &'g str, join: Option<&
             ),
         )),
         (Some(classes @ 1..), _) | (None, Some(classes @ 1..)) => Ok(classes),
-        _ => Err(refuse::outputs(index, "the number of classes cannot be told")),
+        _ => Err(refuse::outputs(index, "the number of classes cannot be determined")),
     }
 }
 
@@ -190,7 +190,7 @@ fn dfl<'g>(index: &GraphIndex<'g>, behind: &[&'g NodeProto]) -> Result<Option<(&
             Err(unknown(&format!("the box branch has 4 x {b} channels, but its DFL weighs {a} bins")))
         }
         (Some(bins @ 2..=MAX_BINS), _) | (None, Some(bins @ 2..=MAX_BINS)) => Ok(Some((logits, bins))),
-        _ => Err(unknown("the number of DFL bins cannot be told")),
+        _ => Err(unknown("the number of DFL bins cannot be determined")),
     }
 }
 
@@ -228,7 +228,7 @@ fn decoded_boxes<'g>(
     });
     match boxes.collect::<Vec<_>>().as_slice() {
         [boxes] => Ok(boxes.name()),
-        _ => Err(refuse::outputs(index, "its head has no DFL, and no tensor is its boxes [batch, 4, anchors]")),
+        _ => Err(refuse::outputs(index, "its head has no DFL, and no tensor holds its boxes [batch, 4, anchors]")),
     }
 }
 

@@ -51,7 +51,7 @@ impl FromStr for StudentModel {
     /// Reads a name, in any case.
     fn from_str(text: &str) -> Result<Self, String> {
         let scale = Scale::ALL.into_iter().find(|scale| scale.as_str().eq_ignore_ascii_case(text));
-        scale.map(Self::YoloV8).ok_or_else(|| format!("{text:?} is none of {}", Self::names()))
+        scale.map(Self::YoloV8).ok_or_else(|| format!("{text:?} is not one of {}", Self::names()))
     }
 }
 

@@ -59,7 +59,7 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
     };
     let size = fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
     if !size.is_file() || size.len() > MAX_FILE_BYTES {
-        return Err(refuse(Refusal::new(format!("this is no file of at most {MAX_FILE_BYTES} bytes"))));
+        return Err(refuse(Refusal::new(format!("this is not a file of at most {MAX_FILE_BYTES} bytes"))));
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let (state, description) = match extension.as_str() {
@@ -110,7 +110,7 @@ fn state(entries: &Entries<'_>) -> Result<State, Refusal> {
     let params = net.params();
     if let Some(other) = entries.names().find(|name| params.iter().all(|param| param.name != *name)) {
         return Err(Refusal::new(format!(
-            "this is no YOLOv8 detector: {} has no tensor {other}, which the file holds",
+            "this is not a YOLOv8 detector: {} has no tensor {other}, which the file holds",
             net.model
         )));
     }

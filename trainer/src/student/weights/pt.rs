@@ -12,7 +12,7 @@ use super::{
 /// Parses the file's pickle; no code in it is run.
 pub(super) fn open(path: &Path) -> Result<Entries<'static>, Refusal> {
     let reader = PytorchReader::new(path).map_err(|error| {
-        Refusal::new(format!("this is no whole PyTorch checkpoint: {}.", error.to_string().trim_end_matches('.')))
+        Refusal::new(format!("this is not a complete PyTorch checkpoint: {}.", error.to_string().trim_end_matches('.')))
     })?;
     let tensors = reader.into_tensors();
     // The module's own layers are in its attribute `model`; a bare state dict has `model.0.conv.weight` at once.

@@ -34,8 +34,9 @@ pub(super) fn read(
     bytes: &[u8],
     state: impl FnOnce(&Entries<'_>) -> Result<State, Refusal>,
 ) -> Result<(State, Option<Description>), Refusal> {
-    let damaged =
-        |error: safetensors::SafeTensorError| Refusal::new(format!("this is no whole safetensors file: {error}."));
+    let damaged = |error: safetensors::SafeTensorError| {
+        Refusal::new(format!("this is not a complete safetensors file: {error}."))
+    };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let entries = file.iter().map(|(name, view)| {

@@ -121,7 +121,7 @@ impl Loader {
         if options.cached_views && set.views().count == 0 {
             return Err(Error::Mismatch {
                 found: "there is no cache with views".into(),
-                remedy: "Build one with `views=`, or let the changes be drawn.".into(),
+                remedy: "Build a cache with `views=`, or train with random augmentation.".into(),
             });
         }
         if set.has_teacher() && options.augment.geometry != Geometry::Grid {

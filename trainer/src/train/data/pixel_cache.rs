@@ -70,8 +70,9 @@ impl PixelCache {
         }
         make(&path, folder, images, input, list_sha256.clone(), progress, stop)?;
         Self::open(&path, &list_sha256, images.len(), input)?.ok_or_else(|| Error::Mismatch {
-            found: format!("{}: it was just written and is another file now", path.display()),
-            remedy: "Another training has its pixels there at the same time: give each its own folder.".into(),
+            found: format!("{}: it was replaced by another file right after it was written", path.display()),
+            remedy: "Another training run keeps its pixels there at the same time: give each run its own folder."
+                .into(),
         })
     }
 

@@ -346,7 +346,7 @@ impl CachedTeacher {
         }
         let Some(grid) = teacher.places().grid().cloned() else {
             return mismatch(
-                "the teacher's predictions are answers to queries, which have no place on the student's grid".into(),
+                "the teacher's predictions belong to queries, which have no position on the student's grid".into(),
                 "Use a cache of a teacher with anchors.",
             );
         };

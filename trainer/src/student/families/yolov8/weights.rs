@@ -21,7 +21,7 @@ pub fn of_weights(entries: &Entries<'_>) -> Result<StudentNet, Refusal> {
             Some(name) => format!("{} tensors, the first {name:?}", entries.len()),
             None => "no tensors".to_owned(),
         };
-        return Err(Refusal::new(format!("this is no YOLOv8 model: it has no {FIRST}; found: {found}.")));
+        return Err(Refusal::new(format!("this is not a YOLOv8 model: it has no {FIRST}; found: {found}.")));
     };
     if entries.names().any(|name| name.starts_with(&format!("{HEAD}.cv4."))) {
         return Err(Refusal::new(format!(
@@ -42,7 +42,7 @@ pub fn of_weights(entries: &Entries<'_>) -> Result<StudentNet, Refusal> {
     })?;
     let Some(last) = entries.get(&last_name) else {
         return Err(Refusal::new(format!(
-            "this is no YOLOv8 detector: it has no {last_name}, which tells the number of classes"
+            "this is not a YOLOv8 detector: it has no {last_name}, which gives the number of classes"
         )));
     };
     match last.shape.as_slice() {
