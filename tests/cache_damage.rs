@@ -207,8 +207,8 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     refused(|m| m["teacher"]["reg_max"] = json!(0), "it declares 0 DFL bins");
     refused(|m| m["teacher"]["strides"] = json!([8, 0]), "with strides [8, 0]");
     refused(|m| m["teacher"]["queries"] = json!(7), "and 7 queries");
-    refused(|m| m["task"] = json!("segment"), "of the task `segment`; this program supports detect");
-    refused(|m| m["teacher"]["head"] = json!("yolov99"), "of the head `yolov99`; this program supports yolov8-dfl");
+    refused(|m| m["task"] = json!("segment"), "the task `segment`; this program supports detect");
+    refused(|m| m["teacher"]["head"] = json!("yolov99"), "the head `yolov99`; this program supports yolov8-dfl");
     refused(|m| m["teacher"]["input_width"] = json!(4_000_000_000u32), "4000000000 x 64 pixels");
     refused(|m| m["parts"][0]["rows"] = json!(-1), "it is not a cache's manifest");
 }

@@ -109,7 +109,10 @@ pub fn create_folder(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
+    fs::create_dir_all(path).map_err(|e| {
+        let e = if path.is_file() { io::Error::other("it is a file, not a folder") } else { e };
+        Error::io(path, "create the folder", e)
+    })?;
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
         _ => Ok(()),

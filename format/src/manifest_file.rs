@@ -58,6 +58,10 @@ impl Manifest {
                 "Check the path: give the folder that a build made.",
             );
         }
+        if folder.join("config.json").is_file() && folder.join("weights").is_dir() {
+            let remedy = "Give the folder that a build made.";
+            return fault(folder, "this is the folder of a training run, not a cache", remedy);
+        }
         let found = "there is no such file, so this folder is not a cache";
         let remedy = "Check the path. A build writes the manifest with its first finished part; run it again.";
         fault(&manifest_path(folder), found, remedy)

@@ -123,7 +123,10 @@ fn show(report: &AuditReport, settings: &Settings) -> String {
     }
     lines.extend(output::failures(&report.failures, "could not be compared"));
     lines.push(verdict(report));
-    lines.extend(report.terms.iter().flat_map(|term| advice(term, report, settings)));
+    // Of another teacher's values, or of damaged ones, no option makes more.
+    if report.findings.is_empty() {
+        lines.extend(report.terms.iter().flat_map(|term| advice(term, report, settings)));
+    }
     lines.join("\n")
 }
 
@@ -139,7 +142,7 @@ fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec
     };
     let lost = &term.lost;
     let causes = [
-        (lost.dropped_anchors, "anchors that were dropped", more_anchors(report, settings)),
+        (lost.dropped_anchors, "anchors that were dropped", more_anchors(report, settings, lost.dropped_anchors)),
         (lost.missing_class_logits, "class logits missing in kept anchors", "build with --class-coverage 1".to_owned()),
         (lost.rounding, "rounding", finer_logits(&term.term, settings)),
     ];
@@ -151,7 +154,7 @@ fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec
         causes
             .iter()
             .filter(|(lost, ..)| counts(*lost))
-            .map(|(lost, cause, remedy)| format!("    {lost:.4} is lost with {cause}: {remedy}")),
+            .map(|(lost, cause, remedy)| format!("    {:.4} is lost with {cause}: {remedy}", lost.max(0.0))),
     );
     if term.term == "box" && report.student == "untrained" && counts(lost.dropped_anchors) {
         lines.push(
@@ -166,22 +169,25 @@ fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec
 }
 
 /// What keeps more anchors: the setting that ended the list on most images.
-fn more_anchors(report: &AuditReport, settings: &Settings) -> String {
+fn more_anchors(report: &AuditReport, settings: &Settings, lost: f64) -> String {
     let limits = report.dropped.limits;
     let option = if limits.top_k > limits.coverage.max(limits.min_score) {
         format!("build with --top-k above {}", settings.top_k)
     } else if limits.min_score > limits.coverage {
         format!("build with --min-score below {}", settings.min_score)
     } else {
-        format!("build with --coverage {}", closer_to_1(settings.coverage))
+        // What is lost falls about as the share that is missing does: half of what may be lost.
+        let less = (0.5 * (1.0 - report.min_cosine) / lost.max(1e-9)).min(0.2);
+        format!("build with --coverage {}", closer_to_1(settings.coverage, less))
     };
     format!("{option}, or keep every anchor with --profile dense")
 }
 
-/// A share of which a fifth as much is missing.
-fn closer_to_1(share: f64) -> String {
-    let digits = (-(1.0 - share).max(1e-9).log10()).ceil() as usize + 1;
-    let shown = format!("{:.digits$}", 1.0 - (1.0 - share) / 5.0);
+/// A share of which `less` times as much is missing, at most 1.
+fn closer_to_1(share: f64, less: f64) -> String {
+    let missing = (1.0 - share) * less;
+    let digits = (-missing.max(1e-9).log10()).ceil() as usize + 1;
+    let shown = format!("{:.digits$}", 1.0 - missing);
     shown.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -223,7 +229,7 @@ mod tests {
     #[test]
     fn the_next_share_leaves_a_fifth_of_the_rest() {
         assert_eq!(
-            [0.9998, 0.99, 0.5, 0.0, 1.0].map(closer_to_1),
+            [0.9998, 0.99, 0.5, 0.0, 1.0].map(|share| closer_to_1(share, 0.2)),
             ["0.99996", "0.998", "0.9", "0.8", "1"].map(str::to_owned)
         );
     }

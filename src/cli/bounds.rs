@@ -163,7 +163,12 @@ pub fn part_of_epochs(text: &str) -> Parsed<f64> {
     number(text, |v| (0.0..=MAX_EPOCHS as f64).contains(&v), &format!("a number from 0 to {MAX_EPOCHS}"))
 }
 
-/// `--alpha`, `--coverage`, `--min-cosine`
+/// `--coverage`: at 0 nothing would be kept.
+pub fn share(text: &str) -> Parsed<f64> {
+    number(text, |v| v > 0.0 && v <= 1.0, "a number above 0, up to 1")
+}
+
+/// `--class-coverage`, `--alpha`, `--min-cosine`
 pub fn fraction(text: &str) -> Parsed<f64> {
     number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")
 }

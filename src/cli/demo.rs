@@ -3,13 +3,21 @@
 use super::embedded::EMBEDDED;
 use super::{Status, args::DemoArgs, handover, output, print, stop_on_ctrl_c};
 use crate::{Error, Result, fsio, outputs};
+use rustix::process::{Pid, Signal};
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io,
+    os::unix::process::CommandExt,
     path::Path,
-    process::Command,
-    sync::atomic::Ordering,
+    process::{Command, ExitStatus},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
+
+/// Time between two looks at whether a step has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 const TEACHER: &str = "teacher.onnx";
 const REPORT: &str = "report.html";
@@ -61,8 +69,7 @@ pub fn run(args: &DemoArgs, quiet: bool) -> Result<Status> {
         print(&format!("\n{number}. {what}\n$ logitcache {}", shown(&words)))?;
         let mut command = Command::new(&program);
         command.args(quiet.then_some("--quiet")).args(&words);
-        // Ctrl-C reaches the command as well; it ends what is in flight by itself.
-        let status = command.status().map_err(|e| Error::io(&program, "run", e))?;
+        let status = run_until(stop, &mut command).map_err(|e| Error::io(&program, "run", e))?;
         if stop.load(Ordering::Relaxed) || status.code() == Some(Status::Interrupted as i32) {
             return Err(Error::Interrupted { remedy: "run the same command with --overwrite to start again".into() });
         }
@@ -73,6 +80,23 @@ pub fn run(args: &DemoArgs, quiet: bool) -> Result<Status> {
     }
     print(&format!("\nThe report is {}: open it in a browser.", args.dir.join(REPORT).display()))?;
     Ok(Status::Done)
+}
+
+/// Runs a step to its end. It is in a process group of its own, so that of Ctrl-C and of a signal to this program alone it gets the
+/// same: one SIGTERM, after which it finishes what is in flight.
+fn run_until(stop: &AtomicBool, command: &mut Command) -> io::Result<ExitStatus> {
+    let mut child = command.process_group(0).spawn()?;
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if stop.load(Ordering::Relaxed) && !told {
+            rustix::process::kill_process(Pid::from_child(&child), Signal::TERM)?;
+            told = true;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Makes the folder ready and puts the teacher into it.

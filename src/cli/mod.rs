@@ -100,10 +100,15 @@ fn status_of(error: &Error) -> Status {
 /// A flag that the first Ctrl-C (or SIGTERM) raises: a long command then finishes what is in flight. A second one ends the
 /// program at once, which costs no more than the unfinished part.
 pub fn stop_on_ctrl_c() -> &'static AtomicBool {
+    stop_on_ctrl_c_with(process::exit)
+}
+
+/// As [`stop_on_ctrl_c`], where `exit` ends the program at the second signal.
+pub fn stop_on_ctrl_c_with(exit: fn(i32) -> !) -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
-    let handler = ctrlc::set_handler(|| {
+    let handler = ctrlc::set_handler(move || {
         if STOP.swap(true, Ordering::Relaxed) {
-            process::exit(Status::Interrupted as i32);
+            exit(Status::Interrupted as i32);
         }
     });
     if handler.is_err() {

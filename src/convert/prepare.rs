@@ -133,7 +133,7 @@ fn refuse_impossible(cache: &Path, source: &Manifest, target: Target) -> Result<
         (a, b) if a == b => return Err(same_already(cache, &format!("a {} cache", a.as_str()))),
         (Profile::Mapped, _) => format!(
             "it keeps at most {} of the teacher's {} anchors of an image, and a dense cache has them all",
-            source.settings.top_k,
+            u64::from(source.settings.top_k).min(source.teacher.total_anchors()),
             source.teacher.total_anchors()
         ),
         (Profile::Dense, _) => {

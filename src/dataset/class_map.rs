@@ -5,7 +5,7 @@ use super::{
     name_map::{NameMap, listed, listed_names},
 };
 use crate::{Error, Result, words::counted};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How many `--map` a remedy spells out.
 const MAPS_SHOWN: usize = 3;
@@ -56,6 +56,7 @@ impl ClassMap {
             }
             notes.push(format!("the class {own:?} is mapped to the model's class {models:?}"));
         }
+        notes.extend(repeated(names));
         let map = Self::look_up(names, &renames.renamed(names), model_names)?;
         let lacking = map.lacking();
         if lacking.is_empty() {
@@ -156,6 +157,17 @@ impl ClassMap {
             remedy: format!("Map {they} to one of the model's classes: {}.", maps.join(" ")),
         }
     }
+}
+
+/// That classes of the data set have the same name: they become one class.
+fn repeated(names: &[String]) -> Option<String> {
+    let mut ids: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    names.iter().enumerate().for_each(|(id, name)| ids.entry(name).or_default().push(id));
+    let twice: Vec<String> =
+        ids.iter().filter(|(_, ids)| ids.len() > 1).map(|(name, ids)| format!("{name:?} (classes {ids:?})")).collect();
+    (!twice.is_empty()).then(|| {
+        format!("warning: classes of the data set have the same name and are treated as one: {}", twice.join(", "))
+    })
 }
 
 fn ambiguous(name: &str, ids: &[u32]) -> Error {

@@ -36,6 +36,7 @@ use crate::{
     types::{ImageSize, PassedOver, PassedOverFile, TruthBox},
 };
 use files::{Found, Skipped};
+use logitcache_format::MissingLabels;
 use notes::Note;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -138,7 +139,7 @@ impl Dataset {
         } else {
             match data.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase().as_str() {
                 "yaml" | "yml" => yolo::open(&data, refuse_images_dir(source)?),
-                "json" => coco::open(&data, source),
+                "json" => refuse_unknown_split(source).and_then(|()| coco::open(&data, source)),
                 _ => Err(fault(&source.data, "this file is neither a .yaml nor a .json file", FORMS)),
             }
         }?;
@@ -281,6 +282,19 @@ impl Sample {
     }
 }
 
+/// Refuses a folder that this program made for another purpose.
+fn refuse_other_folders(data: &Path) -> Result<()> {
+    let has = |name: &str| data.join(name).is_file();
+    let what = if has(logitcache_format::MANIFEST_NAME) && data.join("predictions").is_dir() {
+        "a cache"
+    } else if has("config.json") && data.join("weights").is_dir() {
+        "a training run"
+    } else {
+        return Ok(());
+    };
+    Err(fault(data, format!("this is the folder of {what}, not a data set"), FORMS))
+}
+
 /// A folder is what its content says: a `data.yaml` at its top, VOC XML somewhere below, the one
 /// file at its top that is a `data.yaml` under another name, or just pictures.
 fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
@@ -292,6 +306,7 @@ fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
             return Ok(dataset);
         }
     }
+    refuse_other_folders(data)?;
     let mut notes = Vec::new();
     let found = files::walk(data, &mut notes)?;
     if let Some(dataset) = voc::open(data, source, &found, &mut notes)? {
@@ -307,6 +322,7 @@ fn open_folder(data: &Path, source: &DataSource) -> Result<Dataset> {
         dataset.notes.push(format!("{} describes this folder and was read", yaml.display()));
         return Ok(dataset);
     }
+    refuse_unknown_split(source)?;
     let unread = unread::of_folder(data, &found, &descriptions);
     Ok(folder::open(data, found, notes).with_unread_labels(unread))
 }
@@ -333,6 +349,38 @@ fn refuse_images_dir(source: &DataSource) -> Result<&str> {
             "Leave `images=` out, or change train, val and test in the file.",
         )),
     }
+}
+
+/// The names of splits that everybody uses. A format without splits takes any of them for the whole.
+const USUAL_SPLITS: [&str; 3] = ["train", "val", "test"];
+
+/// Refuses a misspelled split where the data set has none to choose from: the results would carry its name.
+fn refuse_unknown_split(source: &DataSource) -> Result<()> {
+    if source.split.is_empty() || USUAL_SPLITS.contains(&source.split.as_str()) {
+        return Ok(());
+    }
+    let found =
+        format!("there is no split {:?}: this data set has no splits, all of its images are used", source.split);
+    Err(fault(&source.data, found, "Leave `split=` out, or give the file or folder that holds the images you want."))
+}
+
+/// Refuses a meaning for missing label files where the format has no label files.
+///
+/// # Errors
+/// [`Error::Mismatch`].
+pub fn refuse_meaning_without_label_files(dataset: &Dataset, meaning: MissingLabels) -> Result<()> {
+    if meaning == MissingLabels::Background || dataset.format == DatasetFormat::Yolo {
+        return Ok(());
+    }
+    let what = match dataset.format {
+        DatasetFormat::Coco => "a COCO file: an image without annotations is a background image",
+        DatasetFormat::Voc => "Pascal VOC: an image without an XML file is not part of the data set",
+        DatasetFormat::Yolo | DatasetFormat::Folder => "a folder of images: none of them has labels",
+    };
+    Err(Error::Mismatch {
+        found: format!("`missing_labels=unlabelled` is about label files, and this data set is {what}"),
+        remedy: "Leave it out.".into(),
+    })
 }
 
 /// [`Error::Dataset`] in one line.

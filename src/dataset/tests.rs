@@ -373,12 +373,12 @@ fn coco_errors_name_the_ids() {
         (
             "\"image_id\": 9, \"category_id\": 90",
             "\"image_id\": 7, \"category_id\": 90",
-            "annotation id 1 is of image id 7, which is not in `images`",
+            "annotation id 1 refers to image id 7, which is not in `images`",
         ),
         (
             "\"image_id\": 9, \"category_id\": 90",
             "\"image_id\": 9, \"category_id\": 91",
-            "annotation id 1 is of category id 91, which is not in `categories`",
+            "annotation id 1 refers to category id 91, which is not in `categories`",
         ),
         ("{\"id\": 4,", "{\"id\": 9,", "image id 9 occurs twice in `images`"),
         ("sub/a.jpg", "b.jpg", "images 9 and 4 both have the file_name \"b.jpg\""),
@@ -752,7 +752,7 @@ fn classes_must_be_known_where_labels_use_them() {
     assert_eq!([map.apply(0), map.apply(1), map.apply(2)], [Some(1), None, Some(0)]);
     assert_eq!(map.inverse(2), [Some(2), Some(0)]);
     assert_eq!(notes, ["1 class that no label uses is not among the model's classes: \"dog\""]);
-    assert_eq!(map.why_unknown(1), "the class \"dog\" is not among the model's");
+    assert_eq!(map.why_unknown(1), "the class \"dog\" is not among the model's classes");
     let error = ClassMap::of(&dataset, &names(&["cat"]), &none).unwrap_err().to_string();
     assert!(error.contains("1 of the data set's 3 classes is not among the model's 1: \"raccoon\"\n"), "{error}");
 

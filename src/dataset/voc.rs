@@ -9,7 +9,7 @@ use super::{
     DataSource, Dataset, DatasetFormat, Sample, fault,
     files::{self, Found, Kind},
     notes::Note,
-    paths,
+    paths, refuse_unknown_split,
     truth::{Parsed, RawBox, TruthSource},
 };
 use crate::{Error, Result, text};
@@ -60,6 +60,9 @@ pub(super) fn open(
         return Ok(None);
     }
     let chosen = chosen_stems(data, &source.split)?;
+    if chosen.is_none() {
+        refuse_unknown_split(source)?;
+    }
     let read: Vec<Read> = match &chosen {
         Some(stems) => choose(read, stems, notes),
         None => read,

@@ -105,6 +105,8 @@ pub struct Detector {
     pub precision: Precision,
     /// What comes out.
     pub head: HeadSpec,
+    /// That the names which the user gave differ from the model's own, in words.
+    pub replaced_names: Option<String>,
     /// Quantized with scales that are measured over all images of a run: only alone does an image always have the same result.
     pub one_image_a_run: bool,
     /// How it is quantized, for messages: `INT8, QDQ`.

@@ -59,6 +59,7 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Re
     let places = family.places(input_size, &tensors, &metadata)?;
     let inner_float16 = elem_type == DataType::Float16 || uses_float16(graph);
     let precision = if form.is_none() && inner_float16 { Precision::Fp16 } else { precision };
+    let replaced_names = replaced_names(metadata.names.as_ref(), options);
     let class_names = class_names(metadata.names, tensors.num_classes, options)?;
     let ends = Ends {
         input: input.name().to_owned(),
@@ -81,6 +82,7 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Re
         input_rule: family.input_rule(),
         family,
         one_image_a_run,
+        replaced_names,
         quantized,
         taps,
         ends,
@@ -181,7 +183,7 @@ fn input_size(shape: &[Dim], options: &DetectorOptions) -> Result<ImageSize, Ref
     if let Some(wanted) = wanted.filter(|wanted| (size.height, size.width) != (*wanted, *wanted)) {
         return Err(Refusal::new(
             format!(
-                "this model takes images of {} x {} pixels (height x width) and no others; `imgsz=` asks for {wanted}.",
+                "this model takes images of {} x {} pixels (height x width) and no others, so not of {wanted} x {wanted}.",
                 size.height, size.width
             ),
             format!("Leave `imgsz=` out, or export the model again with imgsz={wanted} or dynamic=True."),
@@ -208,6 +210,24 @@ fn uses_float16(graph: &GraphProto) -> bool {
             attribute.t.as_ref().is_some_and(|tensor| tensor.data_type == Some(FLOAT16))
                 || (attribute.name() == "to" && attribute.i == Some(i64::from(FLOAT16)))
         })
+}
+
+/// That the user's class names differ from those of the model itself.
+fn replaced_names(own: Option<&Result<Vec<String>, String>>, options: &DetectorOptions) -> Option<String> {
+    let (own, given) = (own?.as_ref().ok()?, options.names.as_ref()?);
+    let differ: Vec<String> = own
+        .iter()
+        .zip(given)
+        .filter(|(own, given)| own != given)
+        .map(|(own, given)| format!("{own:?} is {given:?}"))
+        .collect();
+    let more = if differ.len() > 3 { ", ..." } else { "" };
+    (!differ.is_empty()).then(|| {
+        format!(
+            "class names of the model were replaced by those given: {}{more}",
+            differ[..differ.len().min(3)].join(", ")
+        )
+    })
 }
 
 fn class_names(

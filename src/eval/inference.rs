@@ -89,8 +89,8 @@ impl Inference {
     }
 
     /// What a user should know of the model.
-    pub fn note(&self) -> Option<String> {
-        self.model.quantization_note(&self.check)
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        self.model.quantization_note(&self.check).into_iter().chain(self.model.replaced_names.clone())
     }
 
     /// The model input of the first of `samples` that can be read, `[3, H, W]`.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     cache::{self, MissingLabels},
-    dataset::{ClassMap, DataSource, Dataset, NameMap},
+    dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_meaning_without_label_files},
     detector::{self, Detector},
     types::{Failure, FailureStage},
     words::{self, counted},
@@ -77,6 +77,7 @@ impl Eval {
         let Some(names) = dataset.class_names.clone() else {
             return Err(no_labels(&options, &dataset, "this data set has no labels".into()));
         };
+        refuse_meaning_without_label_files(&dataset, options.missing_labels)?;
         // Classes that are the same to the models are one class of the scores.
         let renamed = options.class_map.renamed(&names);
         let mut class_names = renamed.clone();
@@ -91,6 +92,7 @@ impl Eval {
             let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
             let (class_map, found) = found.map_err(|error| with_model(path, error))?;
             notes.extend(found);
+            notes.extend(model.replaced_names.iter().map(|note| format!("{}: {note}", path.display())));
             let file_bytes = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.len();
             let of_model = class_map.inverse(model.class_names.len());
             let to_scored = of_model.into_iter().map(|id| to_scored.apply(id?)).collect();

@@ -26,12 +26,16 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
 };
+use walkdir::WalkDir;
 
 /// Name of the COCO results in the folder; a folder that holds one was made by an earlier run and is written to again.
 pub const DETECTIONS_FILE: &str = "detections.json";
 
 /// Folder of the label files.
 pub const LABELS_FOLDER: &str = "labels";
+
+/// It is there while results are being written: a folder that an interrupted run left is known by it.
+const UNFINISHED_FILE: &str = ".predict-unfinished";
 
 /// A folder that may be written to: nothing in it is lost but results of an earlier run.
 pub(super) struct Folder {
@@ -55,7 +59,8 @@ impl Folder {
     }
 
     pub(super) fn create(&self) -> Result<()> {
-        Ok(fsio::create_folder(&self.path.join(LABELS_FOLDER))?)
+        fsio::create_folder(&self.path.join(LABELS_FOLDER))?;
+        Ok(fsio::write_atomic(&self.path.join(UNFINISHED_FILE), b"")?)
     }
 
     /// Draws a picture with its boxes and writes its label file. The picture is decoded anew: keeping all decoded pictures
@@ -95,7 +100,8 @@ impl Folder {
         let path = self.path.join(DETECTIONS_FILE);
         let results: Vec<_> = images.iter().flat_map(coco_results).collect();
         let text = serde_json::to_vec(&results).map_err(|e| Error::io(&path, "encode", io::Error::other(e)))?;
-        Ok(fsio::write_atomic(&path, &text)?)
+        fsio::write_atomic(&path, &text)?;
+        Ok(fsio::remove_file(&self.path.join(UNFINISHED_FILE))?)
     }
 }
 
@@ -240,13 +246,40 @@ fn refuse_foreign_files(path: &Path, overwrite: bool) -> Result<()> {
         let length = file.take(head.len() as u64).read(&mut head).unwrap_or(0);
         is_ours(&head[..length])
     });
-    if earlier || overwrite {
+    if overwrite {
         return Ok(());
+    }
+    if earlier || path.join(UNFINISHED_FILE).is_file() {
+        return match foreign_file(path) {
+            None => Ok(()),
+            Some(foreign) => Err(Error::Mismatch {
+                found: format!("{} holds {}, which no earlier run wrote", path.display(), foreign.display()),
+                remedy: "Choose a new or empty folder for `out=`, or write into this one with `overwrite=true`.".into(),
+            }),
+        };
     }
     Err(Error::Mismatch {
         found: format!("{} holds {name} and no {DETECTIONS_FILE} of an earlier run", path.display()),
         remedy: "Choose a new or empty folder for `out=`, or write into this one with `overwrite=true`.".into(),
     })
+}
+
+/// A file that cannot be a result: neither an image, nor text below the folder of labels, nor one of the two files at the top.
+fn foreign_file(path: &Path) -> Option<PathBuf> {
+    let labels = path.join(LABELS_FOLDER);
+    let is_result = |file: &Path| {
+        let suffix = file.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default().to_ascii_lowercase();
+        match file.strip_prefix(&labels) {
+            Ok(_) => suffix == "txt",
+            Err(_) => {
+                [DETECTIONS_FILE, UNFINISHED_FILE].iter().any(|name| file == path.join(name))
+                    || IMAGE_SUFFIXES.contains(&suffix.as_str())
+            }
+        }
+    };
+    let files = WalkDir::new(path).sort_by_file_name().into_iter().filter_map(Result::ok);
+    let mut files = files.filter(|entry| !entry.file_type().is_dir()).map(walkdir::DirEntry::into_path);
+    files.find(|file| !is_result(file)).map(|file| file.strip_prefix(path).map_or(file.clone(), Path::to_owned))
 }
 
 /// COCO results of others have no `file_name` behind the id; an empty list has no author.

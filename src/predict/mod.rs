@@ -62,7 +62,7 @@ impl Predict {
         let mut dataset = Dataset::of_pictures(&options.pictures)?;
         let folder = options.out.as_deref().map(|out| Folder::check(out, &dataset, &options)).transpose()?;
         let detector = Inference::open(options.detector.clone())?;
-        dataset.notes.extend(detector.note());
+        dataset.notes.extend(detector.notes());
         let output = folder.map(|folder| Output::new(folder, &options)).transpose()?;
         Ok(Self { options, dataset, detector, output })
     }

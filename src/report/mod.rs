@@ -124,6 +124,9 @@ impl Report {
         let before = options.before.as_ref().map(|path| DrawnModel { title: TITLE_BEFORE.into(), path: path.clone() });
         let mut report =
             Self { options, runs, caches, scoring: None, drawn: Vec::new(), candidates: Candidates::default(), notes };
+        if report.runs.is_empty() && report.options.data.is_some() {
+            report.notes.push("no run was given, so no model is scored and `data=` is not used".into());
+        }
         let source = report.source();
         let dataset = report.prepare_scoring(source.as_ref())?;
         if report.options.run_models {
@@ -278,7 +281,7 @@ impl Report {
             }
             Err(error) if self.options.data.is_some() => Err(error),
             Err(error) => {
-                let error = error.to_string().replace("\n  ", " ");
+                let error = error.to_string().replace("\n  ", ". ");
                 self.notes.push(format!(
                     "the models are not scored: {error} (looked for the split {} of {}; choose another with `data=` \
                      and `split=`)",
@@ -366,7 +369,7 @@ fn open_folders(folders: &[PathBuf], notes: &mut Vec<String>) -> Result<(Vec<Run
         match CacheFolder::open(&place, name_of(&place)) {
             Ok(cache) => caches.push(cache),
             Err(error) => {
-                let error = error.to_string().replace("\n  ", " ");
+                let error = error.to_string().replace("\n  ", ". ");
                 notes.push(format!("the cache of {} cannot be shown: {error}", run.name));
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     cache::{
         self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Settings, Storage, Teacher, columns,
     },
-    dataset::{ClassMap, Dataset, paths, refuse_foreign_names},
+    dataset::{ClassMap, Dataset, paths, refuse_foreign_names, refuse_meaning_without_label_files},
     detector::{self, Detector, DetectorOptions, DetectorSession, SelfCheck},
     fsio::{self, Lock},
     pipeline, preprocess,
@@ -46,6 +46,7 @@ impl Build {
         let model = Detector::load(&options.teacher, &teacher_options)?;
         let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
         refuse_foreign_names(&options.class_map, &dataset)?;
+        refuse_meaning_without_label_files(&dataset, options.missing_labels)?;
         let mut class_map = None;
         if dataset.class_names.is_some() && !options.ignore_labels {
             let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
@@ -99,6 +100,7 @@ impl Build {
             notes: (dataset.notes.iter().cloned())
                 .chain(columns::hidden_by_path(&paths::absolute(&options.out)))
                 .chain(model.quantization_note(&check))
+                .chain(model.replaced_names.clone())
                 .collect(),
         };
         plan.refuse_if_it_cannot_fit()?;

@@ -15,6 +15,7 @@ mod failures;
 mod field_files;
 mod field_graphs;
 mod field_text;
+mod ignored;
 mod interruption;
 mod json;
 mod outputs;

@@ -170,7 +170,7 @@ fn numbers_out_of_bounds_are_refused_with_the_bounds() {
         (&build, "--top-k", "0", "from 1 to"),
         (&build, "--images-per-part", "18446744073709551615", "from 1 to 1000000"),
         (&build, "--views", "100000", "from 0 to"),
-        (&build, "--coverage", "1.1", "from 0 to 1"),
+        (&build, "--coverage", "1.1", "above 0, up to 1"),
         (&eval, "--imgsz", "33", "a multiple of 32"),
         (&eval, "--latency-runs", "1000000", "from 0 to 100000"),
         (&eval, "--conf", "2", "from 0 to 1"),

@@ -353,3 +353,25 @@ fn inspect_draws_only_on_the_image_that_was_cached() {
     inspect(&cache, &[&"--image", &"0", &"--out", &out]).refused(&[path.to_str().unwrap(), "data set", "same build"]);
     assert!(!out.exists());
 }
+
+#[test]
+fn a_folder_of_results_is_written_to_again_unless_it_holds_other_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = pictures(dir.path());
+    let out = dir.path().join("out");
+    let words: [&dyn AsRef<OsStr>; 3] = [&images, &"--out", &out];
+    predict(&words).expect(0);
+    predict(&words).expect(0);
+    // What an interrupted run leaves: some results, no list of all.
+    fs::remove_file(out.join("detections.json")).unwrap();
+    fs::write(out.join(".predict-unfinished"), "").unwrap();
+    predict(&words).expect(0);
+    assert!(!out.join(".predict-unfinished").exists());
+    for name in ["notes.txt", "labels/list.csv"] {
+        fs::write(out.join(name), "mine").unwrap();
+        predict(&words).refused(&[name, "which no earlier run wrote", "--overwrite"]);
+        assert_eq!(fs::read(out.join(name)).unwrap(), b"mine");
+        fs::remove_file(out.join(name)).unwrap();
+    }
+    predict(&words).expect(0);
+}

@@ -36,12 +36,12 @@ pub struct BuildArgs {
     #[arg(long, conflicts_with = "map", help_heading = heading::CLASSES)]
     pub ignore_labels: bool,
     /// What an image without a label file means.
-    #[arg(long, value_name = "MEANING", default_value = MissingLabels::Background.as_str(), value_parser = choices::missing_labels(), help_heading = heading::CLASSES)]
+    #[arg(long, value_name = "MEANING", default_value = MissingLabels::Background.as_str(), value_parser = choices::missing_labels(), conflicts_with = "ignore_labels", help_heading = heading::CLASSES)]
     pub missing_labels: MissingLabels,
     /// Keep anchors until they hold this fraction of the image's total squared score; 1: keep all [default: 0.9998].
     ///
     /// Anchors are taken from the highest score down. --top-k and --min-score can end the list earlier.
-    #[arg(long, value_name = "FRACTION", value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::SELECTION)]
+    #[arg(long, value_name = "FRACTION", value_parser = bounds::share, allow_negative_numbers = true, help_heading = heading::SELECTION)]
     pub coverage: Option<f64>,
     /// Store class logits of the best anchors, up to this fraction of the total squared score [default: 1 up to 32 classes, else 0.998].
     ///
@@ -67,7 +67,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = bounds::views, help_heading = heading::VIEWS)]
     pub views: u32,
     /// Random seed for --views.
-    #[arg(long, default_value_t = 0, help_heading = heading::VIEWS)]
+    #[arg(long, default_value_t = 0, requires = "views", help_heading = heading::VIEWS)]
     pub seed: u64,
     /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
     #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]

@@ -139,7 +139,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "M.onnx", help_heading = heading::DATA)]
     pub before: Option<PathBuf>,
     /// Do not run models: no scores, and no student boxes on the images.
-    #[arg(long, help_heading = heading::RUNTIME)]
+    #[arg(long, conflicts_with_all = ["data", "split", "before"], help_heading = heading::RUNTIME)]
     pub no_models: bool,
     /// How the models run.
     #[command(flatten)]

@@ -21,10 +21,10 @@ pub struct TrainArgs {
     #[arg(long, help_heading = heading::DATA)]
     pub data: Option<PathBuf>,
     /// Folder of the images (COCO and VOC, if they are not beside the labels).
-    #[arg(long, value_name = "DIR", help_heading = heading::DATA)]
+    #[arg(long, value_name = "DIR", requires = "data", help_heading = heading::DATA)]
     pub images: Option<PathBuf>,
-    /// Split to train on, without a cache.
-    #[arg(long, default_value = "train", help_heading = heading::DATA)]
+    /// Split of --data to train on.
+    #[arg(long, default_value = "train", requires = "data", help_heading = heading::DATA)]
     pub split: String,
     /// Treat a class of the data set as this class of the cache's teacher; repeat for each class [default: as in the build].
     #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names, requires = "cache", help_heading = heading::DATA)]
@@ -35,15 +35,15 @@ pub struct TrainArgs {
     /// What is distilled from the teacher.
     #[arg(long, value_name = "WHAT", default_value = Distill::All.as_str(), value_parser = choices::distill(), help_heading = heading::DISTILLATION)]
     pub distill: Distill,
-    /// Loss between the classes of student and teacher.
-    #[arg(long, value_name = "LOSS", default_value = ClsLoss::SoftmaxKl.as_str(), value_parser = choices::cls_loss(), help_heading = heading::DISTILLATION)]
-    pub cls_loss: ClsLoss,
-    /// Weight of the label loss; the distillation loss has 1 - alpha.
-    #[arg(long, default_value_t = 0.7, value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::DISTILLATION)]
-    pub alpha: f64,
-    /// Temperature of softmax-kl and of the DFL loss; 3 to 6 is sensible.
-    #[arg(long, default_value_t = 4.0, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::DISTILLATION)]
-    pub temperature: f64,
+    /// Loss between the classes of student and teacher [default: softmax-kl].
+    #[arg(long, value_name = "LOSS", value_parser = choices::cls_loss(), help_heading = heading::DISTILLATION)]
+    pub cls_loss: Option<ClsLoss>,
+    /// Weight of the label loss; the distillation loss has 1 - alpha [default: 0.7].
+    #[arg(long, value_parser = bounds::fraction, allow_negative_numbers = true, help_heading = heading::DISTILLATION)]
+    pub alpha: Option<f64>,
+    /// Temperature of softmax-kl and of the DFL loss; 3 to 6 is sensible [default: 4].
+    #[arg(long, value_parser = bounds::positive, allow_negative_numbers = true, help_heading = heading::DISTILLATION)]
+    pub temperature: Option<f64>,
     /// Passes over the training images.
     #[arg(long, value_name = "N", default_value = "100", value_parser = bounds::epochs, help_heading = heading::OPTIMIZATION)]
     pub epochs: NonZeroUsize,
@@ -84,17 +84,17 @@ pub struct TrainArgs {
     #[arg(long, help_heading = heading::AUGMENTATION)]
     pub no_augment: bool,
     /// Number of last epochs without mosaic.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = bounds::epochs_or_none, help_heading = heading::AUGMENTATION)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = bounds::epochs_or_none, conflicts_with = "no_augment", help_heading = heading::AUGMENTATION)]
     pub close_mosaic: usize,
     /// Split to validate on; `none`: do not validate [default: val, if the data set has it].
     #[arg(long, value_name = "SPLIT", help_heading = heading::VALIDATION)]
     pub val_split: Option<String>,
-    /// Validate every N epochs and after the last one.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = bounds::epochs, help_heading = heading::VALIDATION)]
-    pub val_every: NonZeroUsize,
-    /// Stop after N epochs without a better mAP@0.5:0.95; 0: never.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = bounds::epochs_or_none, help_heading = heading::VALIDATION)]
-    pub patience: usize,
+    /// Validate every N epochs and after the last one [default: 1].
+    #[arg(long, value_name = "N", value_parser = bounds::epochs, help_heading = heading::VALIDATION)]
+    pub val_every: Option<NonZeroUsize>,
+    /// Stop after N epochs without a better mAP@0.5:0.95; 0: never [default: 50].
+    #[arg(long, value_name = "N", value_parser = bounds::epochs_or_none, help_heading = heading::VALIDATION)]
+    pub patience: Option<usize>,
     /// Folder of the run.
     #[arg(long, value_name = "RUN", help_heading = heading::OUTPUT)]
     pub out: PathBuf,

@@ -4,8 +4,8 @@ use super::progress::TrainProgress;
 use crate::{
     Error, Result,
     dataset::{DataSource, NameMap},
-    student::StudentModel,
-    train::{Distill, EpochRow, Event, Run, Settings, Start, TrainOptions, TrainReport, default_precision},
+    student::{StudentModel, native},
+    train::{ClsLoss, Distill, EpochRow, Event, Run, Settings, Start, TrainOptions, TrainReport, default_precision},
     words::counted,
 };
 use logitcache::cli::{
@@ -13,22 +13,29 @@ use logitcache::cli::{
     args::TrainArgs,
     output, print, print_json,
     progress::{Progress, Unit},
-    stop_on_ctrl_c,
+    stop_on_ctrl_c_with,
 };
 use std::{
     cell::RefCell,
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 use tch::Device;
 
+/// As in the article that the project began with.
+const DEFAULT_ALPHA: f64 = 0.7;
+const DEFAULT_TEMPERATURE: f64 = 4.0;
+/// Epochs.
+const DEFAULT_PATIENCE: usize = 50;
 /// `--val-split` of nothing.
 const NO_VALIDATION: &str = "none";
 const BYTES_PER_GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 pub fn run(args: &TrainArgs, quiet: bool) -> Result<Status> {
     let options = options(args)?;
-    let stop = stop_on_ctrl_c();
+    // Libtorch's threads do not survive the destructors that an ordinary exit runs beside them.
+    let stop = stop_on_ctrl_c_with(native::exit_at_once);
     let decoding: Mutex<Option<Progress>> = Mutex::new(None);
     let lock = || decoding.lock().unwrap_or_else(PoisonError::into_inner);
     let run = Run::prepare(
@@ -83,6 +90,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
             remedy: "Leave --cache out and name the labels with --data, or distil: --distill all.".into(),
         });
     }
+    refuse_what_would_be_ignored(args)?;
     let settings = Settings {
         epochs: args.epochs.get(),
         batch: args.batch.get(),
@@ -91,16 +99,16 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         warmup_lr: args.warmup_lr,
         warmup_epochs: args.warmup_epochs,
         decay: args.decay,
-        temperature: args.temperature,
-        alpha: args.alpha,
-        cls_loss: args.cls_loss,
+        temperature: args.temperature.unwrap_or(DEFAULT_TEMPERATURE),
+        alpha: args.alpha.unwrap_or(DEFAULT_ALPHA),
+        cls_loss: args.cls_loss.unwrap_or(ClsLoss::SoftmaxKl),
         distill,
         precision: args.precision.unwrap_or_else(|| default_precision(device)),
         seed: args.seed,
         augment: !args.no_augment,
         close_mosaic: args.close_mosaic,
-        patience: args.patience,
-        val_every: args.val_every.get(),
+        patience: args.patience.unwrap_or(DEFAULT_PATIENCE),
+        val_every: args.val_every.map_or(1, NonZeroUsize::get),
     };
     let split = args.split.clone();
     let data = args.data.clone().map(|data| DataSource { data, images_dir: args.images.clone(), split });
@@ -120,6 +128,32 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         overwrite: args.overwrite,
         settings,
     })
+}
+
+/// An option that has no effect beside the others was meant to have one.
+fn refuse_what_would_be_ignored(args: &TrainArgs) -> Result<()> {
+    let distills = args.distill != Distill::None;
+    let softens = args.distill == Distill::All || args.cls_loss.is_none_or(|loss| loss == ClsLoss::SoftmaxKl);
+    let validates = args.val_split.as_deref() != Some(NO_VALIDATION);
+    let cases = [
+        (args.alpha.is_some() && !distills, "--alpha", "--distill none uses nothing of a teacher"),
+        (args.cls_loss.is_some() && !distills, "--cls-loss", "--distill none uses nothing of a teacher"),
+        (args.temperature.is_some() && !distills, "--temperature", "--distill none uses nothing of a teacher"),
+        (
+            args.temperature.is_some() && distills && !softens,
+            "--temperature",
+            "neither softmax-kl nor the DFL loss is used",
+        ),
+        (args.patience.is_some() && !validates, "--patience", "--val-split none validates nothing"),
+        (args.val_every.is_some() && !validates, "--val-every", "--val-split none validates nothing"),
+    ];
+    match cases.into_iter().find(|(ignored, ..)| *ignored) {
+        None => Ok(()),
+        Some((_, option, why)) => Err(Error::Mismatch {
+            found: format!("{option} was given, but {why}"),
+            remedy: format!("Leave {option} out, or change the other option."),
+        }),
+    }
 }
 
 /// A scale by name, or a file.

@@ -6,7 +6,7 @@
 
 use crate::{Error, Result, words::counted};
 use std::{
-    ffi::{CStr, c_char},
+    ffi::{CStr, c_char, c_int},
     sync::{Once, OnceLock},
 };
 
@@ -19,6 +19,14 @@ unsafe extern "C" {
     fn logitcache_autocast_clear();
     fn logitcache_keep_freed_memory() -> bool;
     fn logitcache_load(library: *const c_char) -> bool;
+    /// The system's own: ends the process, and nothing runs before it does.
+    fn _exit(code: c_int) -> !;
+}
+
+/// Ends the process without destructors, whatever its threads are doing.
+pub fn exit_at_once(code: i32) -> ! {
+    // SAFETY: takes a plain value and does not come back.
+    unsafe { _exit(code) }
 }
 
 /// What libtorch says of its own build.

@@ -2,12 +2,15 @@
 
 use crate::{
     common,
-    support::{Run, args, build, fixture, logitcache, shapes},
+    support::{Run, args, build, command, fixture, logitcache, shapes},
 };
 use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::Duration,
 };
 
 /// `train` from the labels alone: the smallest student, one epoch.
@@ -302,4 +305,49 @@ fn what_is_exported_and_what_cannot_be() {
     export(&fixture("models/yolov8-dynamic.onnx"), &[]).refused(&["an ONNX file already"]);
     export(data.parent().unwrap(), &[]).refused(&["not a run of `logitcache train`"]);
     export(&run, &["--imgsz", "100"]).refused(&["--imgsz", "multiple of 32"]);
+}
+
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 5);
+    let (out, cache) = (dir.path().join("run"), dir.path().join("cache"));
+    for (option, value) in
+        [("--alpha", "0.5"), ("--temperature", "3"), ("--cls-loss", "bce"), ("--patience", "3"), ("--val-every", "2")]
+    {
+        plain(&data, &out, &[(option, value)]).refused(&[option, "was given, but", "Leave"]);
+    }
+    let mut words = plain_args(&data, &out, &[("--close-mosaic", "3")]);
+    words.push("--no-augment".into());
+    logitcache(&words).refused(&["--close-mosaic", "--no-augment"]);
+    build(&data, &cache, &[("--imgsz", "64")]).expect(0);
+    let of_cache = |more: &[(&str, &str)]| {
+        let values = [&[("--model", "yolov8f"), ("--epochs", "1"), ("--threads", "1")], more].concat();
+        logitcache(&args(["train"], &[("--cache", &cache), ("--out", &out)], &values))
+    };
+    of_cache(&[("--split", "val")]).refused(&["--data"]);
+    of_cache(&[("--images", "x")]).refused(&["--data"]);
+    let bckd = [("--cls-loss", "bckd"), ("--distill", "cls"), ("--temperature", "3")];
+    of_cache(&bckd).refused(&["--temperature", "neither softmax-kl nor the DFL loss"]);
+    assert!(!out.exists());
+}
+
+/// Two signals end a training at once, whatever libtorch's threads are doing.
+#[test]
+fn a_second_signal_ends_it_with_130() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 40);
+    let out = dir.path().join("run");
+    let words = plain_args(&data, &out, &[("--epochs", "1000"), ("--threads", "2"), ("--batch", "4")]);
+    let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
+    // The first epoch's file is there: it trains.
+    while !out.join("results.csv").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        thread::sleep(Duration::from_millis(10));
+    }
+    for _ in 0..2 {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+        thread::sleep(Duration::from_millis(30));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

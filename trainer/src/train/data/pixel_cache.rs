@@ -231,7 +231,7 @@ fn disk_error(path: &Path, source: io::Error) -> Error {
             path: path.to_path_buf(),
             action: "write decoded pixels to",
             source,
-            remedy: "Free some space, or train without the pixel cache: images are then decoded each time.".into(),
+            remedy: "Free some space, or train without the pixel cache (`pixel_cache_gib=0`): images are then decoded each time.".into(),
         },
         _ => Error::io(path, "write to", source),
     }
