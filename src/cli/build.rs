@@ -120,10 +120,10 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
 /// A dense cache holds every anchor as it is: an option that says otherwise would be ignored.
 fn refuse_selection_of_every_anchor(args: &BuildArgs) -> Result<()> {
     let given = [
-        ("--coverage", args.coverage.is_some()),
-        ("--class-coverage", args.class_coverage.is_some()),
+        ("--coverage", args.coverage.is_some_and(|share| share < 1.0)),
+        ("--class-coverage", args.class_coverage.is_some_and(|share| share < 1.0)),
         ("--top-k", args.top_k.is_some()),
-        ("--min-score", args.min_score.is_some()),
+        ("--min-score", args.min_score.is_some_and(|score| score > 0.0)),
         ("--logits", args.logits.is_some_and(|logits| logits != LogitType::Float16)),
     ];
     match given.into_iter().find(|(_, given)| *given) {

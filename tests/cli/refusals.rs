@@ -215,7 +215,7 @@ fn numbers_out_of_range() {
         ("--coverage", "0.9"),
         ("--class-coverage", "0.9"),
         ("--top-k", "5"),
-        ("--min-score", "0"),
+        ("--min-score", "0.1"),
         ("--logits", "8bit"),
     ] {
         let words = [option, "--profile dense keeps every anchor"];
