@@ -178,6 +178,7 @@ fn kept(policy: &Policy, live: &Targets, order: &[usize], of: &Anchors, image: &
         dfl_logits: Vec::new(),
         boxes_xyxy_cells: Vec::new(),
         floor_prob: 0.0,
+        dropped_score_sum: live.weights.iter().sum::<f32>() - anchors.iter().map(|&a| live.weights[a]).sum::<f32>(),
     };
     for &a in &anchors {
         let mut row = class_row(a).to_vec();

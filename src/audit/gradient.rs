@@ -2,16 +2,16 @@
 //!
 //! The losses are those of the trainer (`docs/pipeline.md`, "Train"), written out anew from their definitions so that comparing caches
 //! needs no libtorch; a test holds both against each other. With `w` the teacher's score of an anchor, `bckd` and `bce` of an image are
-//! `sum(loss) / max(sum(w), 1)` over all anchors, the others `sum(w * loss) / sum(w)` over those with a target.
+//! `sum(loss) / max(sum(w), 1)` over all anchors, dropped ones included, the others `sum(w * loss) / sum(w)` over those with a target.
 
 use super::ciou::ciou_with_gradient;
 use crate::{
-    augment::Scene,
+    augment::{Picture, Scene},
     cache::{Grid, HeadKind, ImageView},
     detector::{HeadSpec, HeadView},
     preprocess::LetterboxPlan,
     targets::{Anchors, TeacherBatch},
-    types::BoxXyxyPx,
+    types::{BoxXyxyPx, ViewChange},
 };
 
 /// One term of the distillation loss.
@@ -157,6 +157,8 @@ pub struct Targets {
     pub boxes_xyxy_cells: Vec<[f32; 4]>,
     /// Target of `bckd` and `bce` for every class of every other anchor: their mean class probability.
     pub floor_prob: f32,
+    /// Sum of the other anchors' weights.
+    pub dropped_score_sum: f32,
 }
 
 impl Targets {
@@ -175,33 +177,37 @@ impl Targets {
             dfl_logits: rows.dfl_logits.clone(),
             boxes_xyxy_cells: (0..n).map(|a| in_cells(head.box_xyxy_input_px(a), grid.cell(a).stride)).collect(),
             floor_prob: 0.0,
+            dropped_score_sum: 0.0,
         }
     }
 
-    /// The same of these anchors alone, where the others have the target `floor_prob`. `self` is of every anchor.
-    pub(super) fn only(&self, anchors: &[usize], floor_prob: f32) -> Self {
-        let n = self.anchors.len().max(1);
+    /// The same of the anchors of `kept` alone; of the others what `kept` has of them. `self` is of every anchor.
+    pub(super) fn only(&self, kept: &Self) -> Self {
+        let (n, anchors) = (self.anchors.len().max(1), &kept.anchors);
         let (classes, bins) = (self.class_logits.len() / n, self.dfl_logits.len() / n);
         let rows = |values: &[f32], len: usize| anchors.iter().flat_map(|&a| row(values, len, a).to_vec()).collect();
         Self {
             kind: self.kind,
-            anchors: anchors.to_vec(),
+            anchors: anchors.clone(),
             weights: anchors.iter().map(|&a| self.weights[a]).collect(),
             class_logits: rows(&self.class_logits, classes),
             dfl_logits: rows(&self.dfl_logits, bins),
             boxes_xyxy_cells: anchors.iter().map(|&a| self.boxes_xyxy_cells[a]).collect(),
-            floor_prob,
+            floor_prob: kept.floor_prob,
+            dropped_score_sum: kept.dropped_score_sum,
         }
     }
 
     /// What a cache holds of the image, as `train` uses it ([`crate::targets`]).
     pub fn cached(view: &ImageView<'_>, plan: &LetterboxPlan, anchors: &Anchors, kind: HeadKind) -> Self {
         let columns = &view.predictions;
-        let scene = Scene::of_view(&view.change, 0, plan.input);
+        // The view as it is: neither moved nor mirrored.
+        let picture = Picture::new(0, *plan, view.change);
+        let scene = Scene::of_view(&ViewChange::NONE, 0, plan.input);
         let mut batch = TeacherBatch::default();
         batch.start(1, columns.class_len, columns.dfl_len, anchors.grid().num_anchors());
         for tile in &scene.tiles {
-            batch.push_view(0, &scene, tile, view, plan, anchors);
+            batch.push(0, &scene, tile, view, &picture, anchors);
         }
         Self { floor_prob: view.dropped_mean_prob, ..Self::of_row(&batch, 0, anchors.grid(), kind) }
     }
@@ -229,6 +235,7 @@ impl Targets {
                 .map(|&i| boxes[i].map(|v| v / grid.cell(anchor(i)).stride as f32))
                 .collect(),
             floor_prob: 0.0,
+            dropped_score_sum: batch.dropped_score_sum.get(row).copied().unwrap_or_default(),
         }
     }
 }
@@ -294,7 +301,7 @@ pub fn gradient(
             for a in (0..dropped.len()).filter(|&a| dropped[a]) {
                 student.binary(term, a, std::iter::repeat(targets.floor_prob), row_mut(out, len, a));
             }
-            kept.max(1.0)
+            (kept + f64::from(targets.dropped_score_sum)).max(1.0)
         }
     }
 }
@@ -473,6 +480,7 @@ mod tests {
                 [0.2, 0.1, 0.8, 0.9],
             ],
             floor_prob: 0.01,
+            dropped_score_sum: 0.2,
             anchors,
         }
     }
@@ -533,7 +541,9 @@ mod tests {
         let (student, targets, mut out) = (student(), targets(), Vec::new());
         for term in Term::ALL {
             let weight = gradient(term, &student, &targets, &grid(), 4.0, &mut out);
-            assert!((weight - 1.95).abs() < 1e-6, "{term:?}: {weight}");
+            // The dropped anchors count in the losses over all anchors.
+            let expected = if matches!(term, Term::Bce | Term::Bckd) { 2.15 } else { 1.95 };
+            assert!((weight - expected).abs() < 1e-6, "{term:?}: {weight}");
             let of_classes = !matches!(term, Term::Dfl | Term::Box);
             for at in (0..out.len()).step_by(if of_classes { 1 } else { 7 }) {
                 let step = 1e-3;

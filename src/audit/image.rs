@@ -238,7 +238,7 @@ impl Comparison<'_> {
 
     fn terms(&self, student: &Student, view: &ImageView<'_>, cached: &Targets, live: &Targets) -> Vec<TermAudit> {
         let (mut from_cache, mut from_teacher) = (Vec::new(), Vec::new());
-        let kept = live.only(&cached.anchors, cached.floor_prob);
+        let kept = live.only(cached);
         let unrounded = without_class_logits(&kept, view, cached);
         let has_bins = student.rows().dfl_len > 0;
         let known = |term: &Term| match term {

@@ -3,8 +3,11 @@
 //! Source of the rules and defaults: Ultralytics 8.4.190, `data/augment.py` (`Mosaic`, `RandomPerspective`, `RandomHSV`,
 //! `RandomFlip`) and `cfg/default.yaml`.
 
-use super::geometry::{AxisMap, Rect, Scene, Tile};
-use crate::{preprocess::LetterboxPlan, types::ImageSize};
+use super::{
+    geometry::{AxisMap, Rect, Scene, Tile},
+    picture::Picture,
+};
+use crate::types::ImageSize;
 use rand::RngExt as _;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
@@ -34,8 +37,8 @@ pub enum Geometry {
     /// cached predictions.
     ///
     /// A mosaic's four pictures meet at a point of the grid anywhere in the window (Ultralytics' centre, seen through its
-    /// unscaled window), each with its corner there. A tile is the part of the letterbox that holds the picture, outward to
-    /// the grid: up to 31 grey pixels lie between pictures. A mosaic is not shifted, its centre is random already.
+    /// unscaled window), each with its corner there. A tile is the part of the picture that shows the image, outward to
+    /// the grid: up to 31 grey pixels lie between images. A mosaic is not shifted, its centre is random already.
     Grid,
     /// Any shift, and a scale drawn uniformly from `1 - scale_gain ..= 1 + scale_gain`, as Ultralytics does: a mosaic on a
     /// canvas of twice the side, its middle in the window, bilinear.
@@ -74,13 +77,13 @@ impl Augment {
     }
 
     /// The scene of one picture, or of four: top left, top right, bottom left, bottom right of the point where they meet.
-    pub fn scene(&self, draws: &Draws, pictures: &[(usize, LetterboxPlan)], input: ImageSize) -> Scene {
+    pub fn scene(&self, draws: &Draws, pictures: &[Picture], input: ImageSize) -> Scene {
         let sides = [f64::from(input.width), f64::from(input.height)];
         let flip = draws.flip < self.flip_prob;
         let mosaic = pictures.len() == 4;
         let whole = |shift| {
             let tile =
-                |&(image, _): &(usize, LetterboxPlan)| Tile { image, shift, area: Rect::of_size(input).shifted(shift) };
+                |picture: &Picture| Tile { image: picture.image, shift, area: Rect::of_size(input).shifted(shift) };
             pictures.iter().take(1).map(tile).collect::<Vec<_>>()
         };
         match self.geometry {
@@ -129,10 +132,9 @@ impl Augment {
 }
 
 /// Four pictures around a point, each with the corner of `part` (of its rectangle in its letterbox) there.
-fn around(centre: [i32; 2], pictures: &[(usize, LetterboxPlan)], part: impl Fn(Rect) -> Rect) -> Vec<Tile> {
-    let tile = |(place, &(image, plan)): (usize, &(usize, LetterboxPlan))| {
-        let (left, top) = plan.origin();
-        let picture = part(Rect::of_size(plan.resized).shifted([left as i32, top as i32]));
+fn around(centre: [i32; 2], pictures: &[Picture], part: impl Fn(Rect) -> Rect) -> Vec<Tile> {
+    let tile = |(place, picture): (usize, &Picture)| {
+        let (image, picture) = (picture.image, part(picture.area()));
         let (at_left, at_top) = (place % 2 == 0, place / 2 == 0);
         let shift = [
             centre[0] - if at_left { picture.x2 } else { picture.x1 },

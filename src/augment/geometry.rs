@@ -61,7 +61,7 @@ impl Rect {
 pub struct Tile {
     /// Position of the image in the training set.
     pub image: usize,
-    /// Pixel (x, y) of the letterboxed picture lies at (x, y) + shift on the canvas.
+    /// Pixel (x, y) of the picture lies at (x, y) + shift on the canvas.
     pub shift: [i32; 2],
     /// What of the canvas the picture covers. Tiles do not overlap; where none is, the canvas is grey.
     pub area: Rect,
@@ -86,7 +86,7 @@ impl AxisMap {
 pub struct Scene {
     /// The window: the student's input.
     pub input: ImageSize,
-    /// One tile, or the four of a mosaic.
+    /// One tile, or the four of a mosaic; one for each picture.
     pub tiles: Vec<Tile>,
     /// Left to right.
     pub x: AxisMap,

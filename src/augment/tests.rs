@@ -4,6 +4,7 @@ use super::{
     Augment,
     draws::{Draws, shuffled},
     geometry::{AxisMap, Rect, Scene, Tile, mirror_box},
+    picture::Picture,
     render::Renderer,
 };
 use crate::{
@@ -82,12 +83,12 @@ fn free_scenes_equal_ultralytics() {
     for (number, (golden, expected)) in goldens.scenes.iter().zip(goldens.pictures()).enumerate() {
         let made: Vec<_> =
             (0..).zip(&golden.sizes).map(|(i, &[width, height])| picture(width, height, i, square(SIDE))).collect();
-        let plans: Vec<_> = made.iter().enumerate().map(|(i, (plan, _))| (i, *plan)).collect();
+        let pictures: Vec<_> = made.iter().enumerate().map(|(i, (plan, _))| Picture::letterboxed(i, *plan)).collect();
         let levels: Vec<&[u8]> = made.iter().map(|(_, levels)| &levels[..]).collect();
         let u = &golden.u;
         let draws =
             Draws { centre: u.centre, scale: u.scale, translate: u.translate, flip: u.flip, ..Draws::new(0, 0, 0) };
-        let scene = Augment::free().scene(&draws, &plans, square(SIDE));
+        let scene = Augment::free().scene(&draws, &pictures, square(SIDE));
 
         let mut found = vec![0; PICTURE];
         Renderer::default().render(&scene, &levels, &mut found);
@@ -100,9 +101,9 @@ fn free_scenes_equal_ultralytics() {
         assert!(off * 20 < PICTURE, "scene {number}: {off} of {PICTURE} values are off by one");
 
         let mut labels = Vec::new();
-        for (tile, (own, (_, plan))) in scene.tiles.iter().zip(golden.boxes.iter().zip(&plans)) {
+        for (tile, (own, picture)) in scene.tiles.iter().zip(golden.boxes.iter().zip(&pictures)) {
             for &[class, x1, y1, x2, y2] in own {
-                let placed = scene.place_label(tile, plan.to_input(BoxXyxyPx { x1, y1, x2, y2 }));
+                let placed = scene.place_label(tile, picture.to_picture(BoxXyxyPx { x1, y1, x2, y2 }));
                 labels.extend(placed.map(|b| [class, b.x1, b.y1, b.x2, b.y2]));
             }
         }
@@ -144,9 +145,9 @@ proptest! {
     #[test]
     fn grid_scenes_show_the_pixels_of_their_pictures((input, sizes, draws) in grid_scenes()) {
         let made: Vec<_> = (0..).zip(&sizes).map(|(i, &(w, h))| picture(w, h, i, input)).collect();
-        let plans: Vec<_> = made.iter().enumerate().map(|(i, (plan, _))| (i, *plan)).collect();
+        let pictures: Vec<_> = made.iter().enumerate().map(|(i, (plan, _))| Picture::letterboxed(i, *plan)).collect();
         let levels: Vec<&[u8]> = made.iter().map(|(_, levels)| &levels[..]).collect();
-        let scene = Augment { translate: 0.7, ..Augment::grid() }.scene(&draws, &plans, input);
+        let scene = Augment { translate: 0.7, ..Augment::grid() }.scene(&draws, &pictures, input);
         prop_assert!(scene.keeps_grid());
         prop_assert_eq!(scene.tiles.len(), sizes.len());
         for tile in &scene.tiles {
@@ -175,7 +176,7 @@ proptest! {
     #[test]
     fn resampling_without_scale_is_copying((input, sizes, draws) in grid_scenes(), dx in -40i32..40, dy in -40i32..40) {
         let (plan, levels) = picture(sizes[0].0, sizes[0].1, 0, input);
-        let mut scene = Augment::grid().scene(&draws, &[(0, plan)], input);
+        let mut scene = Augment::grid().scene(&draws, &[Picture::letterboxed(0, plan)], input);
         scene.tiles[0].shift = [dx, dy];
         scene.tiles[0].area = Rect::of_size(input).shifted([dx, dy]);
         let (mut copied, mut resampled) = (vec![0; levels.len()], vec![1; levels.len()]);
@@ -192,14 +193,15 @@ proptest! {
     fn kept_labels_lie_in_the_window_and_are_no_slivers(
         (input, sizes, draws) in grid_scenes(), free: bool, corners in prop::array::uniform4(0f32..1.0),
     ) {
-        let plans: Vec<_> = (0..).zip(&sizes).map(|(i, &(w, h))| (i, picture(w, h, 0, input).0)).collect();
-        let scene = if free { Augment::free() } else { Augment::grid() }.scene(&draws, &plans, input);
-        for (tile, (_, plan)) in scene.tiles.iter().zip(&plans) {
-            let (w, h) = (plan.image.width as f32, plan.image.height as f32);
+        let pictures: Vec<_> =
+            (0..).zip(&sizes).map(|(i, &(w, h))| Picture::letterboxed(i, picture(w, h, 0, input).0)).collect();
+        let scene = if free { Augment::free() } else { Augment::grid() }.scene(&draws, &pictures, input);
+        for (tile, shown) in scene.tiles.iter().zip(&pictures) {
+            let (w, h) = (shown.plan.image.width as f32, shown.plan.image.height as f32);
             let [a, b, c, d] = corners;
             let b = BoxXyxyPx { x1: w * a.min(b), y1: h * c.min(d), x2: w * a.max(b), y2: h * c.max(d) };
-            let placed = scene.place(tile, plan.to_input(b));
-            if let Some(label) = scene.place_label(tile, plan.to_input(b)) {
+            let placed = scene.place(tile, shown.to_picture(b));
+            if let Some(label) = scene.place_label(tile, shown.to_picture(b)) {
                 let (width, height) = (input.width as f32, input.height as f32);
                 prop_assert!(0.0 <= label.x1 && label.x1 + 2.0 < label.x2 && label.x2 <= width, "{:?}", label);
                 prop_assert!(0.0 <= label.y1 && label.y1 + 2.0 < label.y2 && label.y2 <= height, "{:?}", label);
@@ -235,11 +237,11 @@ fn the_middle_of_a_shift_is_none_and_the_ends_are_two_cells_at_640() {
     let plan = LetterboxPlan::fit(square(640), 640, 640);
     let shift = |u: f64| {
         let draws = Draws { translate: [u, 0.5], ..Draws::new(0, 0, 0) };
-        Augment::grid().scene(&draws, &[(0, plan)], input).tiles[0].shift
+        Augment::grid().scene(&draws, &[Picture::letterboxed(0, plan)], input).tiles[0].shift
     };
     assert_eq!([shift(0.0), shift(0.5), shift(0.999)], [[-64, 0], [0, 0], [64, 0]]);
     let draws = Draws::new(0, 0, 0);
-    let plain = Augment::none().scene(&draws, &[(0, plan)], input);
+    let plain = Augment::none().scene(&draws, &[Picture::letterboxed(0, plan)], input);
     assert_eq!((plain.tiles[0].shift, plain.flip), ([0, 0], false));
     assert!(Augment::none().colour_changes(&draws).is_none() && Augment::none().partners(&draws, &[0]).is_none());
 }

@@ -7,6 +7,7 @@ use super::{
     draws::{Augment, Draws, below, stream},
     geometry::{AxisMap, Rect, Scene, Tile},
     hsv::HsvChange,
+    picture::Picture,
     render::Renderer,
 };
 use crate::{
@@ -37,7 +38,8 @@ impl DrawViews for Views {
         let augment = Augment::free().without_mosaic();
         let draws = Draws::of_view(self.seed, image_id, view);
         // One picture fills the canvas, whatever image lies in it.
-        let scene = augment.scene(&draws, &[(0, LetterboxPlan::fit(input, input.height, input.width))], input);
+        let whole = LetterboxPlan::fit(input, input.height, input.width);
+        let scene = augment.scene(&draws, &[Picture::letterboxed(0, whole)], input);
         let [hue, saturation, value] = augment.colour_changes(&draws).unwrap_or_default().map(|change| change as f32);
         ViewChange {
             scale: scene.x.scale as f32,

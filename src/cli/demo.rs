@@ -2,7 +2,7 @@
 
 use super::embedded::EMBEDDED;
 use super::{Status, args::DemoArgs, handover, output, print, stop_on_ctrl_c};
-use crate::{Error, Result, fsio, outputs};
+use crate::{Error, Result, dataset::synth::SynthConfig, fsio, outputs};
 use rustix::process::{Pid, Signal};
 use std::{
     env,
@@ -26,26 +26,36 @@ const REPORT: &str = "report.html";
 const FILES: [&str; 2] = [TEACHER, REPORT];
 const FOLDERS: [&str; 4] = ["shapes", "cache", "labels-only", "distilled"];
 
-/// The steps: what for, and the command. `DIR`, `IMAGES`, `EPOCHS` and `SEED` stand for what the user said.
+/// One training image in so many has labels.
+const LABELLED_OF: u32 = 40;
+/// Images of a step, as `--batch` in [`STEPS`].
+const BATCH: u32 = 8;
+
+/// The steps: what for, and the command. `DIR`, `IMAGES`, `LABELLED`, `EPOCHS`, `MORE` and `SEED` stand for what follows from the
+/// arguments.
 ///
-/// Both students start from the same random weights (the seed decides them) and see the same labelled images for the same number of
-/// steps, each with the usual augmentation of its kind (docs/training-data.md). One thread each: sums of several threads round
-/// differently, and so small a network gains little from them.
+/// Both students start from the same random weights (the seed decides them) and are trained for the same number of steps of the same
+/// number of images. Each has the augmentation that is better for it (docs/demo.md): few images that are seen often need it, many
+/// that are seen four times do not. One thread each: sums of several threads round differently, and so small a network gains little
+/// from them.
 const STEPS: [(&str, &str); 6] = [
-    ("A data set of drawn shapes", "synth --out DIR/shapes --images IMAGES --imgsz 128 --seed SEED"),
+    (
+        "A data set of drawn shapes; few of the images have labels",
+        "synth --out DIR/shapes --images IMAGES --imgsz 128 --labelled LABELLED --seed SEED",
+    ),
     (
         "The teacher's predictions on every training image, computed once",
-        "build --teacher DIR/teacher.onnx --data DIR/shapes/data.yaml --out DIR/cache",
+        "build --teacher DIR/teacher.onnx --data DIR/shapes/data.yaml --missing-labels unlabelled --out DIR/cache",
     ),
     (
         "A student from the labels alone",
-        "train --distill none --data DIR/shapes/data.yaml --out DIR/labels-only --model yolov8f --imgsz 160 --epochs EPOCHS \
-         --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
+        "train --distill none --data DIR/shapes/labelled.yaml --out DIR/labels-only --model yolov8f --imgsz 160 \
+         --epochs MORE --batch 8 --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
     ),
     (
         "The same student for the same number of steps with the cache; the teacher is not loaded",
-        "train --cache DIR/cache --alpha 0.5 --out DIR/distilled --model yolov8f --epochs EPOCHS \
-         --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
+        "train --cache DIR/cache --cls-loss bce --alpha 0.2 --out DIR/distilled --model yolov8f --epochs EPOCHS \
+         --warmup-epochs 0.1 --no-augment --batch 8 --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
     ),
     (
         "A report of all results on one page",
@@ -129,10 +139,15 @@ fn refuse_what_is_there(dir: &Path, overwrite: bool) -> Result<()> {
 
 /// The arguments of a step.
 fn words(template: &str, args: &DemoArgs) -> Vec<OsString> {
+    let train_images = SynthConfig::train_images(args.images.get());
+    let labelled = (train_images / LABELLED_OF).max(1);
+    let steps = |images: u32| images.div_ceil(BATCH).max(1) as usize;
     let word = |word: &str| match (word, word.strip_prefix("DIR/")) {
         (_, Some(name)) => args.dir.join(name).into(),
         ("IMAGES", _) => args.images.to_string().into(),
+        ("LABELLED", _) => labelled.to_string().into(),
         ("EPOCHS", _) => args.epochs.to_string().into(),
+        ("MORE", _) => (args.epochs.get() * steps(train_images) / steps(labelled)).to_string().into(),
         ("SEED", _) => args.seed.to_string().into(),
         (word, _) => word.into(),
     };
@@ -168,15 +183,20 @@ mod tests {
         for (_, template) in STEPS {
             let words = words(template, &args);
             Cli::try_parse_from(["logitcache".into()].into_iter().chain(words.clone())).unwrap();
-            assert!(words.iter().all(|word| !["DIR", "IMAGES", "EPOCHS", "SEED"].iter().any(|left| word == left)));
+            assert!(
+                words.iter().all(|word| !["DIR", "IMAGES", "LABELLED", "EPOCHS", "MORE", "SEED"]
+                    .iter()
+                    .any(|left| word == left))
+            );
         }
         let [first, ..] = STEPS;
-        assert_eq!(shown(&words(first.1, &args)), r"synth --out 'a b/it'\''s/shapes' --images 7 --imgsz 128 --seed 11");
+        let expected = r"synth --out 'a b/it'\''s/shapes' --images 7 --imgsz 128 --labelled 1 --seed 11";
+        assert_eq!(shown(&words(first.1, &args)), expected);
     }
 
     #[test]
     fn both_students_are_trained_alike() {
-        let args = demo(&[]);
+        let args = demo(&["--images", "2000", "--epochs", "4"]);
         let trained: Vec<_> = STEPS
             .iter()
             .filter_map(|(_, template)| {
@@ -189,8 +209,15 @@ mod tests {
             .collect();
         let settings = |i: usize| {
             let t = &trained[i];
-            (&t.model, t.epochs, t.batch, t.lr, t.warmup_epochs, t.seed, t.threads, t.precision, t.no_augment)
+            (&t.model, t.batch, t.lr, t.seed, t.threads, t.precision)
         };
         assert_eq!((trained.len(), settings(0)), (2, settings(1)));
+        // Steps of 40 images with labels, and of all 1,600; of the warm-up as well, about.
+        let [alone, cached] = [(&trained[0], 40), (&trained[1], 1600)].map(|(t, images)| {
+            let per_epoch = (images as f64 / f64::from(BATCH)).ceil();
+            (t.batch.get(), t.epochs.get() as f64 * per_epoch, (t.warmup_epochs * per_epoch).round() as u32)
+        });
+        assert_eq!((alone.0, alone.1, cached.1), (BATCH as usize, 800.0, 800.0));
+        assert!(alone.2.abs_diff(cached.2) <= 5, "{} {}", alone.2, cached.2);
     }
 }

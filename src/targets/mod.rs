@@ -1,9 +1,9 @@
 //! From cached views to training targets: where each kept anchor comes to lie, and which box trains the student. The trainer,
 //! `audit` and the benchmarks all ask here.
 //!
-//! The teacher saw the whole letterboxed picture. What it gave at an anchor is taken to hold wherever that anchor's cell is
-//! moved to: in a mosaic or beside a shifted picture the student sees other surroundings than the teacher did, which is the price
-//! of not running it again. Views that the teacher saw itself need none of it: their predictions stay at their anchors.
+//! The teacher saw each cached view as a whole, view 0 (the letterboxed image) or another. Its outputs at an anchor are taken
+//! to hold wherever the anchor's cell is moved to: in a mosaic, or beside a shifted picture, the student sees other
+//! surroundings than the teacher saw, which is the price of not running the teacher again.
 
 mod anchors;
 #[cfg(test)]
@@ -12,9 +12,8 @@ mod tests;
 pub use anchors::Anchors;
 
 use crate::{
-    augment::{Scene, Tile},
+    augment::{Picture, Scene, Tile},
     cache::{Cell, ImageView, decode_f32, decode_i32},
-    preprocess::LetterboxPlan,
     types::{BoxXyxyPx, ImageSize},
 };
 
@@ -41,6 +40,9 @@ pub struct TeacherBatch {
     /// target of a loss over the anchors that are not among the `N`. NaN where no image lies under the anchor (grey beside
     /// shifted images): no target, weight 0.
     pub floor_prob: Vec<f32>,
+    /// `[B]` sum of the highest class probabilities of the anchors that the cache dropped from each image. Together with the
+    /// sum of `score` it is what the live teacher's scores sum to.
+    pub dropped_score_sum: Vec<f32>,
     /// `C`.
     pub num_classes: usize,
     /// `4 * reg_max`, 0 where the cache has no DFL logits.
@@ -75,60 +77,57 @@ impl TeacherBatch {
         }
         self.floor_prob.clear();
         self.floor_prob.resize(images * num_anchors, f32::NAN);
+        self.dropped_score_sum.clear();
+        self.dropped_score_sum.resize(images, 0.0);
         (self.num_classes, self.dfl_len, self.num_anchors) = (num_classes, dfl_len, num_anchors);
     }
 
-    /// Adds what the teacher said of one tile of the image at `batch_index`. `plan` is the picture's letterbox.
+    /// Adds the predictions of one tile of the image at `batch_index`. `view` is the cached view that `picture` shows.
+    ///
+    /// # Panics
+    /// If the batch was started for fewer images or for another grid.
     pub fn push(
         &mut self,
         batch_index: usize,
         scene: &Scene,
         tile: &Tile,
         view: &ImageView<'_>,
-        plan: &LetterboxPlan,
+        picture: &Picture,
         anchors: &Anchors,
     ) {
-        let floor = &mut self.floor_prob
-            [batch_index * anchors.grid().num_anchors()..(batch_index + 1) * anchors.grid().num_anchors()];
-        anchors.for_each_run(tile, scene.flip, |run| floor[run].fill(view.dropped_mean_prob));
-        let moved = |anchor| anchors.moved(anchor, tile, scene.flip);
-        self.push_rows(batch_index, view, anchors, moved, |b| scene.place(tile, plan.to_input(b)), scene.flip);
+        let total = anchors.grid().num_anchors();
+        let floor = &mut self.floor_prob[batch_index * total..(batch_index + 1) * total];
+        let mut shown = 0;
+        anchors.for_each_run(tile, scene.flip, |run| {
+            shown += run.len();
+            floor[run].fill(view.dropped_mean_prob);
+        });
+        let before = self.len();
+        self.push_rows(batch_index, scene, tile, view, picture, anchors);
+        // Which dropped anchors had which score is not known: a tile is taken to hold its share of the sum.
+        let dropped = total.saturating_sub(view.predictions.len());
+        let dropped_here = shown.saturating_sub(self.len() - before);
+        if dropped > 0 {
+            self.dropped_score_sum[batch_index] += view.dropped_score_sum * dropped_here as f32 / dropped as f32;
+        }
     }
 
-    /// Adds what the teacher said of a view that it saw itself: every anchor is where it was, and has the view's own floor,
-    /// grey or not. `scene` is the view's.
-    pub fn push_view(
+    /// The rows of a tile: each at its anchor of the window, where it has one, with its box there.
+    fn push_rows(
         &mut self,
         batch_index: usize,
         scene: &Scene,
         tile: &Tile,
         view: &ImageView<'_>,
-        plan: &LetterboxPlan,
+        picture: &Picture,
         anchors: &Anchors,
-    ) {
-        let total = anchors.grid().num_anchors();
-        self.floor_prob[batch_index * total..(batch_index + 1) * total].fill(view.dropped_mean_prob);
-        let here = |anchor| (anchor < total).then_some(anchor);
-        self.push_rows(batch_index, view, anchors, here, |b| scene.place(tile, plan.to_input(b)), false);
-    }
-
-    /// The rows of an image: each at its anchor of the window, where it has one, with its box there. `mirrored`: the logits were
-    /// said of the picture before a mirror.
-    #[allow(clippy::too_many_arguments)]
-    fn push_rows(
-        &mut self,
-        batch_index: usize,
-        view: &ImageView<'_>,
-        anchors: &Anchors,
-        anchor_in_window: impl Fn(usize) -> Option<usize>,
-        box_in_window: impl Fn(BoxXyxyPx) -> BoxXyxyPx,
-        mirrored: bool,
     ) {
         let columns = &view.predictions;
         let (class_logits, dfl_logits) = (columns.all_class_logits(), columns.dfl_logits.unwrap_or_default().to_f32());
         let small = decode_f32(columns.scores).zip(decode_i32(columns.class_ids)).zip(columns.boxes_xyxy_px());
         for (row, (anchor, ((score, class_id), box_px))) in decode_i32(columns.anchors).zip(small).enumerate() {
-            let Some(anchor) = usize::try_from(anchor).ok().and_then(&anchor_in_window) else { continue };
+            let anchor = usize::try_from(anchor).ok().and_then(|anchor| anchors.moved(anchor, tile, scene.flip));
+            let Some(anchor) = anchor else { continue };
             self.batch_index.push(batch_index as i64);
             self.anchor.push(anchor as i64);
             self.score.push(score);
@@ -138,12 +137,13 @@ impl TeacherBatch {
             if let Some(out) = &mut self.dfl_logits {
                 let start = out.len();
                 out.extend(dfl_logits.get(of_row(self.dfl_len)).unwrap_or_default());
-                if mirrored {
+                if scene.flip {
                     swap_left_right(&mut out[start..]);
                 }
             }
             let bins = self.dfl_logits.as_ref().map(|logits| &logits[logits.len() - self.dfl_len..]);
-            let b = training_box(box_px, view.size, bins, anchors.grid().cell(anchor), &box_in_window);
+            let in_window = |b| scene.place(tile, picture.to_picture(b));
+            let b = training_box(box_px, view.size, bins, anchors.grid().cell(anchor), in_window);
             self.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
         }
     }

@@ -108,6 +108,7 @@ fn batch(with_teacher: bool) -> Batch {
         dfl_logits: Some((0..rows * 64).map(|i| 6.0 * noise(i) - 3.0).collect()),
         boxes_xyxy_input_px: boxes(rows, 77),
         floor_prob: vec![1e-4; BATCH * ANCHORS],
+        dropped_score_sum: vec![1.0; BATCH],
         num_classes: CLASSES,
         dfl_len: 64,
         num_anchors: ANCHORS,

@@ -13,7 +13,7 @@ use logitcache::{
     dataset::{DataSource, Dataset},
     pipeline::{ImageSource, Scratch},
     preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
-    types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store},
+    types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store, Views},
 };
 use logitcache_train::train::data::{
     Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet, pixel_cache_bytes,
@@ -67,16 +67,20 @@ impl Case {
             let path = folder.path().join(&record.path);
             image::RgbImage::from_raw(size.width, size.height, pixels).unwrap().save(&path).unwrap();
             record.file_sha256 = Sha256::digest(fs::read(path).unwrap()).into();
-            // No two anchors say the same, so that a row of a batch tells where it comes from.
-            for (row, logits) in record.predictions.class_logits.chunks_mut(CLASSES).enumerate() {
-                logits[0] = half::f16::from_f32((id * 40 + row as i64) as f32);
-            }
             // Some boxes end at the image's edge.
             record.predictions.boxes_xyxy_px.iter_mut().step_by(3).for_each(|b| b.x1 = 0.0);
-            record.dropped_mean_prob = 0.001 * (id + 1) as f32;
             records.push(record);
         }
-        let views = with_views(&manifest, 5, &records);
+        let mut views = with_views(&manifest, 5, &records);
+        for record in &mut views {
+            // A row of a batch tells which image and row it comes from, and the floor under it which view.
+            for (row, logits) in record.predictions.class_logits.chunks_mut(CLASSES).enumerate() {
+                logits[0] = half::f16::from_f32((record.image_id * 40 + row as i64) as f32);
+            }
+            record.dropped_mean_prob = 0.001 * (record.image_id + 1) as f32 + 0.0001 * record.view as f32;
+            record.dropped_score_sum = 0.1 * (record.image_id + 1) as f32;
+        }
+        let records = views.iter().filter(|record| record.view == 0).cloned().collect();
         let manifest = write_cache(&folder.path().join("cache"), manifest, std::slice::from_ref(&views));
         Self { folder, manifest, records, views }
     }
@@ -106,6 +110,31 @@ impl Case {
 
     fn open(&self, pixels: Option<&PixelCacheOptions>) -> logitcache::Result<TrainSet> {
         TrainSet::open(self.images(), INPUT, pixels, Some(self.reader()), &|_| (), &AtomicBool::new(false))
+    }
+
+    /// The levels that `build` gives the teacher of a view, `[H, W, 3]`.
+    fn view_levels(&self, record: &ImageRecord) -> Vec<u8> {
+        let source = DataSource { data: self.path("images"), images_dir: None, split: String::new() };
+        let dataset = Dataset::open(&source).unwrap();
+        let source = ImageSource {
+            samples: &dataset.samples,
+            input: ImageSize { height: INPUT.height, width: INPUT.width },
+            class_map: None,
+            missing_labels: MissingLabels::Unlabelled,
+            views: self.manifest.settings.views(),
+        };
+        let area = (INPUT.width * INPUT.height) as usize;
+        let mut tensor = vec![f32::NAN; 3 * area];
+        let key = (record.image_id, record.view);
+        assert_eq!(source.prepare(key, &mut Scratch::new(), &mut tensor).unwrap().change, record.change);
+        (0..3 * area).map(|i| (tensor[i % 3 * area + i / 3] * 255.0).round() as u8).collect()
+    }
+
+    /// The view of an image that is shown in an epoch.
+    fn shown(&self, options: &LoaderOptions, epoch: usize, image_id: i64) -> &ImageRecord {
+        let views = if options.cached_views { self.manifest.settings.views() } else { Views::default() };
+        let view = views.shown(options.seed, epoch, image_id);
+        self.views.iter().find(|record| (record.image_id, record.view) == (image_id, view)).unwrap()
     }
 
     /// The letterboxed picture of an image, in another way than the trainer gets it.
@@ -165,6 +194,7 @@ fn fingerprint(batch: &Batch) -> Vec<u8> {
         &dfl_logits,
         &teacher.boxes_xyxy_input_px,
         &teacher.floor_prob,
+        &teacher.dropped_score_sum,
     ] {
         bytes.extend(numbers.iter().flat_map(|n| n.to_bits().to_le_bytes()));
     }
@@ -181,6 +211,14 @@ fn close(a: BoxXyxyPx, b: BoxXyxyPx) -> bool {
 
 fn to_input(record: &ImageRecord, box_px: BoxXyxyPx) -> BoxXyxyPx {
     LetterboxPlan::fit(record.size, INPUT.height, INPUT.width).to_input(box_px)
+}
+
+/// Where a box of the image lies in a view, by hand.
+fn in_view(record: &ImageRecord, box_px: BoxXyxyPx) -> BoxXyxyPx {
+    let (b, c) = (to_input(record, box_px), record.change);
+    let x = |v: f32| v * c.scale + c.offset_x;
+    let (x1, x2) = if c.flip { (96.0 - x(b.x2), 96.0 - x(b.x1)) } else { (x(b.x1), x(b.x2)) };
+    BoxXyxyPx { x1, y1: b.y1 * c.scale + c.offset_y, x2, y2: b.y2 * c.scale + c.offset_y }
 }
 
 #[test]
@@ -273,21 +311,27 @@ fn whole_box(
 
 #[test]
 fn under_every_moved_anchor_lie_the_pixels_that_the_teacher_saw() {
-    follow_every_anchor(Store::All);
+    follow_every_anchor(&Case::new(9, Store::All), Store::All);
 }
 
 #[test]
 fn stored_boxes_follow_their_anchors_where_there_are_no_bins() {
-    follow_every_anchor(Store::Cls);
+    follow_every_anchor(&Case::new(9, Store::Cls), Store::Cls);
+}
+
+#[test]
+fn mosaics_of_views_show_what_the_teacher_saw_of_each_view() {
+    follow_every_anchor(&Case::of(9, manifest_with_views(4, 9)), Store::All);
 }
 
 /// A row of a batch comes from one anchor of one record, told by its first logit. Whatever was drawn: the pixels of its cell,
-/// the logits, the box and the floor must be those that the teacher saw and said there.
-fn follow_every_anchor(store: Store) {
-    let case = Case::new(9, store);
+/// the logits, the box and the floor must be those that the teacher saw and gave there.
+fn follow_every_anchor(case: &Case, store: Store) {
     let set = Arc::new(case.open(Some(&case.pixels())).unwrap());
     let grid = Grid::new(INPUT, &[8, 16, 32]);
-    let pictures: Vec<Vec<u8>> = case.records.iter().map(|record| case.letterboxed(record)).collect();
+    let pictures: HashMap<(i64, i32), Vec<u8>> =
+        case.views.iter().map(|record| ((record.image_id, record.view), case.view_levels(record))).collect();
+    let cached_views = case.manifest.settings.views > 0;
     let (mut rows, mut moved, mut mixed, mut grey) = (0, 0, 0, 0);
     for flip in [false, true] {
         let augment = Augment {
@@ -297,9 +341,10 @@ fn follow_every_anchor(store: Store) {
             translate: 0.5,
             ..Augment::grid()
         };
-        let options = LoaderOptions { epochs: 6, ..options(augment) };
+        let options = LoaderOptions { epochs: 6, cached_views, ..options(augment) };
         for batch in batches(&set, options, Position::default()) {
             let teacher = batch.teacher.as_ref().unwrap();
+            assert_dropped_scores(case, &options, &batch);
             let dfl = teacher.dfl_logits.as_ref();
             assert_eq!(dfl.is_some(), store == Store::All);
             let size = batch.pixels.len() / batch.len();
@@ -309,7 +354,7 @@ fn follow_every_anchor(store: Store) {
                 let anchor = teacher.anchor[row] as usize;
                 assert!(seen.insert((place, anchor), ()).is_none(), "an anchor twice");
                 let number = teacher.class_logits[row * CLASSES] as usize;
-                let (record, at) = (&case.records[number / 40], number % 40);
+                let (record, at) = (case.shown(&options, batch.epoch, number as i64 / 40), number % 40);
                 let p = &record.predictions;
                 let own = &case.records[batch.indices[place]];
                 assert_eq!(record.labels.is_some(), own.labels.is_some(), "mosaics are of one kind");
@@ -319,7 +364,7 @@ fn follow_every_anchor(store: Store) {
                 let (from, to) = (grid.cell(p.anchor[at] as usize), grid.cell(anchor));
                 assert_eq!(from.stride, to.stride);
                 let window = &batch.pixels[place * size..(place + 1) * size];
-                assert_same_pixels(&pictures[number / 40], from, window, to, flip);
+                assert_same_pixels(&pictures[&(record.image_id, record.view)], from, window, to, flip);
                 moved += usize::from(from != to);
 
                 let follow = |b: BoxXyxyPx| follow(b, from, to, flip);
@@ -334,7 +379,7 @@ fn follow_every_anchor(store: Store) {
                     };
                     assert_eq!(found, expected);
                 }
-                let whole = whole_box(record, at, before.as_deref(), |b| to_input(record, b));
+                let whole = whole_box(record, at, before.as_deref(), |b| in_view(record, b));
                 assert!(close(found_box, follow(whole)));
                 assert_eq!(teacher.floor_prob[place * teacher.num_anchors + anchor], record.dropped_mean_prob);
                 rows += 1;
@@ -343,6 +388,28 @@ fn follow_every_anchor(store: Store) {
         }
     }
     assert!(rows > 500 && moved > 300 && mixed > 100 && grey > 100, "{rows} {moved} {mixed} {grey}");
+}
+
+/// Each image of a window has the share of its dropped scores that its share of the dropped anchors is.
+fn assert_dropped_scores(case: &Case, options: &LoaderOptions, batch: &Batch) {
+    let teacher = batch.teacher.as_ref().unwrap();
+    for place in 0..batch.len() {
+        let floors = &teacher.floor_prob[place * teacher.num_anchors..][..teacher.num_anchors];
+        let expected: f32 = (0..case.records.len() as i64)
+            .map(|id| {
+                let record = case.shown(options, batch.epoch, id);
+                let shown = floors.iter().filter(|&&floor| floor == record.dropped_mean_prob).count();
+                let of_record = |row: &usize| {
+                    teacher.batch_index[*row] == place as i64 && teacher.class_logits[row * CLASSES] as i64 / 40 == id
+                };
+                let kept = (0..teacher.len()).filter(of_record).count();
+                let dropped = teacher.num_anchors - record.predictions.len();
+                record.dropped_score_sum * (shown - kept) as f32 / dropped as f32
+            })
+            .sum();
+        let found = teacher.dropped_score_sum[place];
+        assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+    }
 }
 
 /// Where a box goes when its anchor's cell goes from one place to another.
@@ -663,19 +730,8 @@ fn free_changes_do_not_depend_on_the_source_of_pixels() {
 #[test]
 fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() {
     let case = Case::of(9, manifest_with_views(3, 9));
-    let source = DataSource { data: case.path("images"), images_dir: None, split: String::new() };
-    let dataset = Dataset::open(&source).unwrap();
-    let views = case.manifest.settings.views();
-    let source = ImageSource {
-        samples: &dataset.samples,
-        input: ImageSize { height: INPUT.height, width: INPUT.width },
-        class_map: None,
-        missing_labels: MissingLabels::Unlabelled,
-        views,
-    };
-    let area = (INPUT.width * INPUT.height) as usize;
-    let (mut scratch, mut tensor) = (Scratch::new(), vec![f32::NAN; 3 * area]);
-    let with_cache = LoaderOptions { cached_views: true, ..options(Augment::grid()) };
+    let still = Augment { mosaic_prob: 0.0, flip_prob: 0.0, translate: 0.0, ..Augment::grid() };
+    let with_cache = LoaderOptions { cached_views: true, ..options(still) };
     let sets = [Some(&case.pixels()), None].map(|pixels| Arc::new(case.open(pixels).unwrap()));
     let [mapped, decoded] = sets.each_ref().map(|set| batches(set, with_cache, Position::default()));
     assert!(mapped.iter().map(fingerprint).eq(decoded.iter().map(fingerprint)));
@@ -689,26 +745,13 @@ fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() 
         assert_eq!(batch.sources, batch.indices, "no mosaics");
         let (mut row, mut label) = (0, 0);
         for (place, &index) in batch.indices.iter().enumerate() {
-            let view = views.shown(with_cache.seed, batch.epoch, index as i64);
-            let record = case.views.iter().find(|r| (r.image_id, r.view) == (index as i64, view)).unwrap();
+            let record = case.shown(&with_cache, batch.epoch, index as i64);
+            let view = record.view;
             shown.entry(index).or_insert_with(Vec::new).push(view);
-            let prepared = source.prepare((index as i64, view), &mut scratch, &mut tensor).unwrap();
-            assert_eq!(prepared.change, record.change);
-            let levels = (0..3 * area).map(|i| (tensor[i % 3 * area + i / 3] * 255.0).round() as u8);
-            assert!(
-                levels.eq(batch.pixels[place * 3 * area..][..3 * area].iter().copied()),
-                "image {index}, view {view}"
-            );
-
-            // Where a box of the image lies in the view, by hand.
-            let c = record.change;
-            mirrored += usize::from(c.flip);
-            let in_view = |b: BoxXyxyPx| {
-                let b = to_input(record, b);
-                let x = |v: f32| v * c.scale + c.offset_x;
-                let (x1, x2) = if c.flip { (96.0 - x(b.x2), 96.0 - x(b.x1)) } else { (x(b.x1), x(b.x2)) };
-                BoxXyxyPx { x1, y1: b.y1 * c.scale + c.offset_y, x2, y2: b.y2 * c.scale + c.offset_y }
-            };
+            let size = batch.pixels.len() / batch.len();
+            assert!(case.view_levels(record) == batch.pixels[place * size..][..size], "image {index}, view {view}");
+            mirrored += usize::from(record.change.flip);
+            let in_view = |b: BoxXyxyPx| in_view(record, b);
             let p = &record.predictions;
             for at in 0..p.len() {
                 assert_eq!((teacher.batch_index[row], teacher.anchor[row]), (place as i64, i64::from(p.anchor[at])));
@@ -724,6 +767,7 @@ fn a_view_has_the_pixels_that_build_gives_the_teacher_and_its_own_predictions() 
             }
             let floor = &teacher.floor_prob[place * teacher.num_anchors..][..teacher.num_anchors];
             assert!(floor.iter().all(|&f| f == record.dropped_mean_prob));
+            assert_eq!(teacher.dropped_score_sum[place], record.dropped_score_sum);
             // Labels in their order, each clipped to the window or, where too little is left, not there.
             for l in record.labels.iter().flatten() {
                 let b = in_view(l.box_xyxy_px);

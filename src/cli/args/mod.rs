@@ -104,6 +104,12 @@ pub struct SynthArgs {
     /// Longest side of an image in pixels, approximately.
     #[arg(long, default_value_t = 320, value_parser = bounds::drawn_side)]
     pub imgsz: u32,
+    /// Only the first N training images have labels [default: all].
+    ///
+    /// The others lie in images/unlabelled, without label files. data.yaml has all of them, labelled.yaml only the
+    /// images with labels.
+    #[arg(long, value_name = "N", value_parser = bounds::drawn_images)]
+    pub labelled: Option<NonZeroU32>,
     /// Random seed: the same seed gives the same files.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -121,11 +127,11 @@ pub struct DemoArgs {
     /// Random seed for images and weights.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Number of images to draw; one in five is kept for scoring.
-    #[arg(long, default_value = "250", value_parser = bounds::demo_images)]
+    /// Number of images to draw; one in five is kept for scoring, and one in forty of the others has labels.
+    #[arg(long, default_value = "2000", value_parser = bounds::demo_images)]
     pub images: NonZeroU32,
-    /// Training epochs of each student.
-    #[arg(long, default_value = "30", value_parser = bounds::epochs)]
+    /// Training epochs with the cache; from the labels alone there are as many steps.
+    #[arg(long, default_value = "4", value_parser = bounds::epochs)]
     pub epochs: NonZeroUsize,
 }
 

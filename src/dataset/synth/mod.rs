@@ -31,6 +31,8 @@ use std::{
 
 /// What a drawn data set consists of; the description is written last and begins with the command.
 const DATA_YAML: &str = "data.yaml";
+/// Where some training images have no labels: the data set of those that have.
+const LABELLED_YAML: &str = "labelled.yaml";
 const FOLDERS: [&str; 2] = ["images", "labels"];
 const DRAWN_BY: &str = "# Drawn by: logitcache synth";
 /// One image in this many is for validation.
@@ -47,19 +49,26 @@ pub struct SynthConfig {
     pub imgsz: u32,
     /// The same seed gives the same bytes (on the same kind of machine).
     pub seed: u64,
+    /// Only so many training images have labels, the first ones; the others lie in `images/unlabelled`. `None`: all.
+    pub labelled: Option<u32>,
     /// Whether a drawn data set that is there is removed first.
     pub overwrite: bool,
 }
 
 impl Default for SynthConfig {
     fn default() -> Self {
-        Self { images: 200, imgsz: 640, seed: 0, overwrite: false }
+        Self { images: 200, imgsz: 640, seed: 0, labelled: None, overwrite: false }
     }
 }
 
 impl SynthConfig {
     /// The most pictures of one data set.
     pub const MAX_IMAGES: u32 = 999_999;
+
+    /// How many of so many pictures are for training.
+    pub fn train_images(images: u32) -> u32 {
+        images - val_images_before(images)
+    }
 }
 
 /// What was written.
@@ -67,8 +76,12 @@ impl SynthConfig {
 pub struct SynthSummary {
     /// The description to hand to `--data`.
     pub data_yaml: PathBuf,
+    /// The description of the labelled images alone, where some have no labels.
+    pub labelled_yaml: Option<PathBuf>,
     /// Pictures of the split `train`.
     pub train_images: u64,
+    /// Of these, pictures without labels.
+    pub unlabelled_images: u64,
     /// Pictures of the split `val`.
     pub val_images: u64,
     /// Labelled objects by class, in the order of class ids.
@@ -89,7 +102,7 @@ pub struct ClassCount {
 }
 
 /// Draws a data set into `out`, which must be an empty folder, not exist, or (to be written over) hold a drawn one: `images/{train,val}`, `labels/{train,val}`
-/// and, written last, `data.yaml`. `progress` is called with the number of finished pictures, from several threads, and
+/// and, written last, `data.yaml`. With [`SynthConfig::labelled`] also `images/unlabelled` and `labelled.yaml`. `progress` is called with the number of finished pictures, from several threads, and
 /// may stop the work.
 ///
 /// # Errors
@@ -101,7 +114,8 @@ pub fn synth(
     progress: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
 ) -> Result<SynthSummary> {
     check(out, config)?;
-    for folder in ["images/train", "images/val", "labels/train", "labels/val"] {
+    let unlabelled = config.labelled.map(|_| "images/unlabelled");
+    for folder in ["images/train", "images/val", "labels/train", "labels/val"].into_iter().chain(unlabelled) {
         let path = out.join(folder);
         fs::create_dir_all(&path).map_err(|e| Error::io(&path, "create the folder", e))?;
     }
@@ -130,13 +144,20 @@ pub fn synth(
             return Err(error);
         }
     };
+    let train = if unlabelled.is_some() { "[images/train, images/unlabelled]" } else { "images/train" };
+    let labelled_yaml = unlabelled.map(|_| out.join(LABELLED_YAML));
+    if let Some(path) = &labelled_yaml {
+        write_file(path, description(config, "images/train").as_bytes())?;
+    }
     let data_yaml = out.join(DATA_YAML);
-    write_file(&data_yaml, description(config).as_bytes())?;
-    let val_images = (0..config.images).filter(|&index| is_val(index)).count() as u64;
+    write_file(&data_yaml, description(config, train).as_bytes())?;
+    let val_images = u64::from(val_images_before(config.images));
     let count = |class: ShapeClass| ClassCount { name: class.name().into(), objects: totals.by_class[class.id()] };
     Ok(SynthSummary {
         data_yaml,
+        labelled_yaml,
         train_images: totals.images - val_images,
+        unlabelled_images: totals.unlabelled,
         val_images,
         objects: ShapeClass::ALL.map(count).into(),
         small_objects: totals.small,
@@ -147,6 +168,7 @@ pub fn synth(
 #[derive(Default)]
 struct Totals {
     images: u64,
+    unlabelled: u64,
     by_class: [u64; ShapeClass::ALL.len()],
     small: u64,
     bytes: u64,
@@ -155,6 +177,7 @@ struct Totals {
 impl Totals {
     fn plus(mut self, other: Self) -> Self {
         self.images += other.images;
+        self.unlabelled += other.unlabelled;
         self.small += other.small;
         self.bytes += other.bytes;
         self.by_class.iter_mut().zip(other.by_class).for_each(|(sum, more)| *sum += more);
@@ -174,9 +197,10 @@ fn check(out: &Path, config: &SynthConfig) -> Result<()> {
         None => Ok(()),
         Some(_) if config.overwrite && is_drawn(out) => {
             outputs::refuse_foreign_entries(out, "drawn data set", |name| {
-                name == DATA_YAML || FOLDERS.contains(&name)
+                [DATA_YAML, LABELLED_YAML].contains(&name) || FOLDERS.contains(&name)
             })?;
             fsio::remove_file(&out.join(DATA_YAML))?;
+            fsio::remove_file(&out.join(LABELLED_YAML))?;
             Ok(FOLDERS.iter().try_for_each(|folder| fsio::remove_folder(&out.join(folder)))?)
         }
         Some(name) => {
@@ -204,16 +228,34 @@ fn is_val(index: u32) -> bool {
     index % VAL_EVERY == 1
 }
 
+/// How many of the first `index` pictures are for validation.
+fn val_images_before(index: u32) -> u32 {
+    (index + VAL_EVERY - 2) / VAL_EVERY
+}
+
+/// Where a picture belongs: every fifth to `val`, of the others the first to `train`, the rest to `unlabelled`.
+fn split_of(config: &SynthConfig, index: u32) -> &'static str {
+    let among_train = SynthConfig::train_images(index);
+    match config.labelled {
+        _ if is_val(index) => "val",
+        Some(labelled) if among_train >= labelled => "unlabelled",
+        _ => "train",
+    }
+}
+
 fn write_one(out: &Path, config: &SynthConfig, index: u32) -> Result<Totals> {
     let drawn = draw(config.seed, index, config.imgsz);
-    let split = if is_val(index) { "val" } else { "train" };
+    let split = split_of(config, index);
     let suffix = if drawn.jpeg_quality.is_some() { "jpg" } else { "png" };
     let path = out.join(format!("images/{split}/{index:06}.{suffix}"));
     let bytes =
         encode(&drawn.image, drawn.jpeg_quality).map_err(|e| Error::io(&path, "encode", std::io::Error::other(e)))?;
     write_file(&path, &bytes)?;
-    write_file(&out.join(format!("labels/{split}/{index:06}.txt")), label_text(&drawn).as_bytes())?;
     let mut totals = Totals { images: 1, bytes: bytes.len() as u64, ..Totals::default() };
+    if split == "unlabelled" {
+        return Ok(Totals { unlabelled: 1, ..totals });
+    }
+    write_file(&out.join(format!("labels/{split}/{index:06}.txt")), label_text(&drawn).as_bytes())?;
     for object in &drawn.objects {
         totals.by_class[object.class.id()] += 1;
         let [x1, y1, x2, y2] = object.xyxy_px.map(u64::from);
@@ -253,12 +295,13 @@ fn label_text(drawn: &Drawn) -> String {
     })
 }
 
-fn description(config: &SynthConfig) -> String {
+fn description(config: &SynthConfig, train: &str) -> String {
     let SynthConfig { images, imgsz, seed, .. } = config;
+    let labelled = config.labelled.map(|labelled| format!(" --labelled {labelled}")).unwrap_or_default();
     let names: String = ShapeClass::ALL.iter().map(|class| format!("  {}: {}\n", class.id(), class.name())).collect();
     format!(
-        "{DRAWN_BY} --images {images} --imgsz {imgsz} --seed {seed}\n\
-         train: images/train\nval: images/val\nnames:\n{names}"
+        "{DRAWN_BY} --images {images} --imgsz {imgsz} --seed {seed}{labelled}\n\
+         train: {train}\nval: images/val\nnames:\n{names}"
     )
 }
 

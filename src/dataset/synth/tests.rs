@@ -5,7 +5,7 @@ use crate::dataset::{DataSource, Dataset, Truth};
 use crate::types::ImageSize;
 use std::{collections::BTreeMap, sync::Mutex};
 
-const CONFIG: SynthConfig = SynthConfig { images: 24, imgsz: 128, seed: 7, overwrite: false };
+const CONFIG: SynthConfig = SynthConfig { images: 24, imgsz: 128, seed: 7, labelled: None, overwrite: false };
 
 fn go_on(_: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -44,6 +44,37 @@ fn same_seed_same_bytes_whatever_the_threads_and_the_number() {
     };
     let known = pictures(&many);
     assert!(pictures(&other).iter().all(|picture| !known.contains(picture)), "another seed gives other pictures");
+}
+
+#[test]
+fn some_training_images_have_no_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, some) = (dir.path().join("all"), dir.path().join("some"));
+    let whole = synth(&all, &CONFIG, &go_on).unwrap();
+    let config = SynthConfig { labelled: Some(4), ..CONFIG };
+    let summary = synth(&some, &config, &go_on).unwrap();
+    assert_eq!((summary.train_images, summary.unlabelled_images, summary.val_images), (19, 15, 5));
+    assert_eq!((whole.unlabelled_images, whole.labelled_yaml), (0, None));
+    assert!(summary.objects.iter().zip(&whole.objects).all(|(some, all)| some.objects < all.objects));
+    // The same pictures, and the labels of the first four beside those of the validation.
+    let (all, some) = (contents(&all), contents(&some));
+    for (path, bytes) in all.iter().filter(|(path, _)| path.starts_with("images")) {
+        let moved = PathBuf::from("images/unlabelled").join(path.file_name().unwrap());
+        assert!(some.get(path).or_else(|| some.get(&moved)) == Some(bytes), "{}", path.display());
+    }
+    let labels = |of: &BTreeMap<PathBuf, Vec<u8>>| of.keys().filter(|path| path.starts_with("labels")).count();
+    assert_eq!((labels(&all), labels(&some)), (24, 4 + 5));
+    let data =
+        |file: &str| DataSource { data: dir.path().join("some").join(file), images_dir: None, split: "train".into() };
+    let ids = |file: &str| -> Vec<PathBuf> {
+        Dataset::open(&data(file)).unwrap().samples.iter().map(|sample| sample.path.clone()).collect()
+    };
+    let (everything, labelled) = (ids("data.yaml"), ids("labelled.yaml"));
+    assert_eq!((everything.len(), labelled.len()), (19, 4));
+    assert!(labelled.iter().all(|path| everything.contains(path)));
+    // Both are removed together.
+    synth(&dir.path().join("some"), &SynthConfig { overwrite: true, ..CONFIG }, &go_on).unwrap();
+    assert!(contents(&dir.path().join("some")) == contents(&dir.path().join("all")));
 }
 
 #[test]

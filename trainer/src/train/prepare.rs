@@ -310,8 +310,8 @@ fn views_shown(cache: &CacheReader) -> Result<Option<String>> {
         });
     }
     Ok(Some(format!(
-        "each epoch uses the next of the {} cached views of each image, exactly as the teacher saw it: no mosaic, no \
-         other augmentation",
+        "each epoch uses the next of the {} cached views of each image, in mosaics of four, mirrored and shifted on the \
+         grid of the anchors",
         settings.views
     )))
 }
@@ -487,18 +487,17 @@ fn distill_options(
         );
     }
     let images = sources.images.images.len();
-    if 2 * unlabelled > images && settings.alpha > 0.5 {
-        let of_teacher = 1.0 - settings.alpha;
+    if unlabelled > 0 {
         notes.push(format!(
-            "{unlabelled} of {images} images have no labels; for them only the teacher's part of the loss (weight \
-             {of_teacher:.2}) is used; `alpha=0.3` was better with a quarter of the labels (docs/experiments.md)"
+            "{unlabelled} of {images} images have no labels; they are trained on the teacher's part of the loss alone, \
+             with weight 1"
         ));
     }
     let temperature = settings.temperature;
     if !SENSIBLE_TEMPERATURES.contains(&temperature) {
         notes.push(format!("warning: a temperature of {temperature} is outside 3 to 6, where published results lie"));
     }
-    if settings.alpha == 1.0 {
+    if settings.alpha == 1.0 && unlabelled == 0 {
         notes.push("warning: with `alpha=1` the teacher is not used".into());
     }
     Ok(Some(DistillOptions { cls_loss: settings.cls_loss, temperature, parts }))

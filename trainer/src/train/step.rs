@@ -121,10 +121,10 @@ impl Trainer {
             },
         );
         let distill = self.distill.as_ref().zip(batch.teacher.as_ref()).map(|((alpha, options), teacher)| {
-            (*alpha, distill_loss(&input, &targets_of(teacher, batch.len(), device), options))
+            (*alpha, distill_loss(&input, &targets_of(teacher, &batch.labelled, *alpha, device), options))
         });
         let total = match &distill {
-            Some((alpha, distill)) => &task.total * *alpha + &distill.total * (1.0 - alpha),
+            Some((alpha, distill)) => &task.total * *alpha + &distill.total,
             None => task.total.shallow_clone(),
         };
         let value = total.double_value(&[]);
@@ -194,11 +194,13 @@ pub fn images_of(batch: &Batch, device: Device) -> Tensor {
     levels.to_device(device).permute([0, 3, 1, 2]).to_kind(Kind::Float) / 255.0
 }
 
-fn targets_of(teacher: &TeacherBatch, batch: usize, device: Device) -> TeacherTargets {
+/// The teacher's part of the loss has the weight 1 - alpha, or 1 for an image without labels, which has no other part.
+fn targets_of(teacher: &TeacherBatch, labelled: &[bool], alpha: f64, device: Device) -> TeacherTargets {
+    let image_weight: Vec<f32> = labelled.iter().map(|&l| if l { (1.0 - alpha) as f32 } else { 1.0 }).collect();
     let rows = teacher.len() as i64;
     let floats = |values: &[f32], columns: i64| Tensor::from_slice(values).view([rows, columns]).to_device(device);
     let integers = |values: &[i64]| Tensor::from_slice(values).to_device(device);
-    let floor = Tensor::from_slice(&teacher.floor_prob).view([batch as i64, teacher.num_anchors as i64]);
+    let floor = Tensor::from_slice(&teacher.floor_prob).view([labelled.len() as i64, teacher.num_anchors as i64]);
     TeacherTargets {
         batch_index: integers(&teacher.batch_index),
         anchor: integers(&teacher.anchor),
@@ -207,5 +209,7 @@ fn targets_of(teacher: &TeacherBatch, batch: usize, device: Device) -> TeacherTa
         dfl_logits: teacher.dfl_logits.as_ref().map(|logits| floats(logits, teacher.dfl_len as i64)),
         boxes_xyxy_input_px: floats(&teacher.boxes_xyxy_input_px, 4),
         floor_prob: floor.to_device(device),
+        dropped_score_sum: teacher.dropped_score_sum.iter().map(|&sum| f64::from(sum)).sum(),
+        image_weight: Tensor::from_slice(&image_weight).to_device(device),
     }
 }

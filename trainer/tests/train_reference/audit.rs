@@ -52,6 +52,7 @@ fn gradients_of_the_audit_are_those_of_training() {
         dfl_logits: wave(count * 64, 0.6, 3.0, 0.0),
         boxes_xyxy_cells: boxes_px.iter().zip(&strides).map(|(b, s)| b.map(|v| v / s)).collect(),
         floor_prob: 0.003,
+        dropped_score_sum: 1.7,
         anchors: anchors.clone(),
     };
     let student = Student::new(rows.clone());
@@ -67,6 +68,8 @@ fn gradients_of_the_audit_are_those_of_training() {
         dfl_logits: Some(Tensor::from_slice(&targets.dfl_logits).view([count as i64, 64])),
         boxes_xyxy_input_px: Tensor::from_slice(&boxes_px.concat()).view([count as i64, 4]),
         floor_prob: Tensor::full([1, n as i64], 0.003, (Kind::Float, Device::Cpu)),
+        dropped_score_sum: 1.7,
+        image_weight: Tensor::ones([1], (Kind::Float, Device::Cpu)),
     };
     let loss_anchors = Anchors::new(grid.clone(), Device::Cpu);
     let of_training = |cls_loss: ClsLoss| {

@@ -68,6 +68,8 @@ impl Golden {
             dfl_logits: self.find("dfl_logits"),
             boxes_xyxy_input_px: self.get("boxes"),
             floor_prob: self.get("floor_prob"),
+            dropped_score_sum: 0.0,
+            image_weight: Tensor::ones([self.shape().0], (tch::Kind::Float, tch::Device::Cpu)),
         }
     }
 }

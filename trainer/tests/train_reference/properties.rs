@@ -27,6 +27,8 @@ fn echo(student: &HeadOutput, floor: f64) -> TeacherTargets {
         dfl_logits: Some(crate::rows(&student.dfl_logits.detach(), &batch_index, &anchor)),
         boxes_xyxy_input_px: Tensor::from_slice(&[4.0f32, 4.0, 30.0, 40.0]).repeat([cell.size()[0], 1]),
         floor_prob: Tensor::full([batch, count], floor, (Kind::Float, tch::Device::Cpu)),
+        dropped_score_sum: 0.0,
+        image_weight: Tensor::ones([batch], (Kind::Float, tch::Device::Cpu)),
         class_logits,
         batch_index,
         anchor,
@@ -43,6 +45,8 @@ fn nothing(batch: i64, classes: i64, anchors: &Anchors, floor: f64) -> TeacherTa
         dfl_logits: Some(Tensor::zeros([0, 64], float)),
         boxes_xyxy_input_px: Tensor::zeros([0, 4], float),
         floor_prob: Tensor::full([batch, anchors.len()], floor, float),
+        dropped_score_sum: 0.0,
+        image_weight: Tensor::ones([batch], float),
     }
 }
 
@@ -107,6 +111,54 @@ fn the_floor_of_a_kept_anchor_does_not_count() {
         let value = Tensor::from(0.9f32);
         let _ = teacher.floor_prob.index_put_(&[Some(&teacher.batch_index), Some(&teacher.anchor)], &value, false);
         assert_eq!(before, distill_loss(&input, &teacher, &options(cls_loss)).total);
+    }
+}
+
+/// The live teacher beside a cache that lacks some anchors: the class losses have the same divisor.
+#[test]
+fn dropped_anchors_count_in_the_divisor() {
+    for cls_loss in [ClsLoss::Bckd, ClsLoss::Bce] {
+        let (student, anchors) = head(2, 3, SIZE, 6.0);
+        let input = LossInput::new(&student, &anchors);
+        let of = |dropped_score_sum: f64| {
+            let teacher = TeacherTargets { dropped_score_sum, ..echo(&student, 0.01) };
+            let kept = teacher.score.sum(None).double_value(&[]);
+            let loss = distill_loss(&input, &teacher, &options(cls_loss));
+            (loss.cls_part.double_value(&[]) * (kept + dropped_score_sum).max(1.0), loss.dfl_part)
+        };
+        let ((none, none_dfl), (some, some_dfl)) = (of(0.0), of(7.0));
+        assert!(none > 0.0 && (none - some).abs() < 1e-4 * none, "{cls_loss:?}: {none} {some}");
+        assert_eq!(none_dfl, some_dfl, "a mean over the kept anchors");
+    }
+}
+
+/// In the total an image counts with its weight; the parts are without it.
+#[test]
+fn images_weigh_in_the_total_alone() {
+    for cls_loss in CLS_LOSSES {
+        let (student, anchors) = head(2, 3, SIZE, 6.0);
+        let gradient = |weights: [f32; 2]| {
+            let input = LossInput::new(&student, &anchors);
+            let mut teacher = echo(&student, 0.01);
+            // Other targets than the student's own outputs.
+            teacher.class_logits = teacher.class_logits.flip([1]);
+            teacher.image_weight = Tensor::from_slice(&weights);
+            let loss = distill_loss(&input, &teacher, &options(cls_loss));
+            let grads =
+                Tensor::run_backward(&[&loss.total], &[&student.class_logits, &student.dfl_logits], false, false);
+            (loss.cls_part, loss.box_part, grads)
+        };
+        let (cls, boxes, all) = gradient([1.0, 1.0]);
+        for (weights, image) in [([0.25, 0.0], 0), ([0.0, 0.25], 1)] {
+            let (same_cls, same_boxes, found) = gradient(weights);
+            assert_eq!((&cls, &boxes), (&same_cls, &same_boxes));
+            for (found, all) in found.iter().zip(&all) {
+                assert!(zero(&found.get(1 - image)), "{cls_loss:?}");
+                let difference = (found.get(image) - all.get(image) * 0.25).abs().max().double_value(&[]);
+                let size = all.get(image).abs().max().double_value(&[]);
+                assert!(size > 0.0 && difference < 1e-5 * size, "{cls_loss:?}: {difference} of {size}");
+            }
+        }
     }
 }
 

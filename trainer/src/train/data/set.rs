@@ -1,13 +1,13 @@
 //! The images of a training, checked against the cache, and how one of them becomes a row of a batch.
 
 use super::{
-    Augment, Batch, TeacherBatch, TrainImage,
+    Augment, Batch, TrainImage,
     pixel_cache::PixelCache,
     pixels::{Decoder, Pixels, bytes_per_image},
 };
 use crate::{
     Error, Result,
-    augment::{DrawViews as _, Draws, GRID_STEP_PX, HsvChange, Renderer, Scene, Views},
+    augment::{DrawViews as _, Draws, GRID_STEP_PX, HsvChange, Picture, Renderer, Scene, Views},
     cache::{CacheReader, ImageView},
     preprocess::LetterboxPlan,
     targets::Anchors,
@@ -188,8 +188,8 @@ impl TrainSet {
         self.teacher.is_some()
     }
 
-    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch, position in the set) say; with
-    /// `views`, in the views of the cache whose turn it is.
+    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch, position in the set) say. With
+    /// `views` each image, of a mosaic too, is the cached view whose turn it is.
     /// Returns the time spent on cached predictions.
     ///
     /// # Errors
@@ -226,36 +226,43 @@ impl TrainSet {
         let mut on_targets = Duration::ZERO;
         for (row, &index) in indices.iter().enumerate() {
             let labelled = self.images[index].labels.is_some();
-            if views.count > 0 {
-                let view = views.shown(seed, batch.epoch, self.images[index].image_id);
-                on_targets += self.fill_view(batch, predictions.as_mut(), row, index, view, scratch)?;
-                continue;
-            }
             let draws = Draws::new(seed, batch.epoch, index);
             let pool = if labelled { &self.labelled } else { &self.unlabelled };
             let partners = augment.partners(&draws, pool);
-            let chosen = std::iter::once(index).chain(partners.into_iter().flatten());
 
-            let mut plans = Vec::with_capacity(4);
-            let mut levels = Vec::with_capacity(4);
-            for (image, buffer) in chosen.zip(&mut scratch.levels) {
-                let picture = (image, &self.images[image]);
-                let (plan, pixels) = self.pixels.picture(picture, self.input, &mut scratch.decoder, buffer)?;
-                plans.push((image, plan));
-                levels.push(pixels);
+            let (mut pictures, mut shown, mut levels) = (Vec::new(), Vec::new(), Vec::new());
+            let chosen = std::iter::once(index).chain(partners.into_iter().flatten());
+            for ((image, decoded), drawn) in chosen.zip(&mut scratch.decoded).zip(&mut scratch.drawn) {
+                let file = (image, &self.images[image]);
+                let (plan, letterbox) = self.pixels.picture(file, self.input, &mut scratch.decoder, decoded)?;
+                let start = Instant::now();
+                let view = match &self.teacher {
+                    Some(teacher) => {
+                        Some(teacher.view(file.1.image_id, views.shown(seed, batch.epoch, file.1.image_id))?)
+                    }
+                    None => None,
+                };
+                on_targets += start.elapsed();
+                let picture = Picture::new(image, plan, view.as_ref().map_or(ViewChange::NONE, |view| view.change));
+                levels.push(picture.pixels(&mut scratch.renderer, letterbox, drawn));
+                shown.extend(view);
+                pictures.push(picture);
             }
-            let scene = augment.scene(&draws, &plans, self.input);
+            let scene = augment.scene(&draws, &pictures, self.input);
             let out = &mut batch.pixels[row * image_bytes..(row + 1) * image_bytes];
             scratch.renderer.render(&scene, &levels, out);
-            if let Some(changes) = augment.colour_changes(&draws) {
+            // A view has changed colours already, which the teacher saw.
+            if let Some(changes) = augment.colour_changes(&draws).filter(|_| views.count == 0) {
                 HsvChange::new(changes).apply(out);
             }
-            batch.sources.extend(plans.iter().map(|(image, _)| image));
+            batch.sources.extend(pictures.iter().map(|picture| picture.image));
             batch.labelled.push(labelled);
-            self.push_labels(batch, row, &scene, &plans);
+            self.push_labels(batch, row, &scene, &pictures);
             if let (Some(teacher), Some(predictions)) = (&self.teacher, &mut predictions) {
                 let start = Instant::now();
-                self.push_predictions(predictions, teacher, row, &scene, &plans)?;
+                for (tile, (picture, view)) in scene.tiles.iter().zip(pictures.iter().zip(&shown)) {
+                    predictions.push(row, &scene, tile, view, picture, &teacher.anchors);
+                }
                 on_targets += start.elapsed();
             }
         }
@@ -263,64 +270,16 @@ impl TrainSet {
         Ok(on_targets)
     }
 
-    /// One row of a batch: a view as the teacher saw it. Returns the time spent on cached predictions.
-    fn fill_view(
-        &self,
-        batch: &mut Batch,
-        predictions: Option<&mut TeacherBatch>,
-        row: usize,
-        index: usize,
-        view: i32,
-        scratch: &mut Scratch,
-    ) -> Result<Duration> {
-        let (image, image_bytes) = (&self.images[index], bytes_per_image(self.input));
-        let stored = self.teacher.as_ref().map(|teacher| teacher.view(image.image_id, view)).transpose()?;
-        let change = stored.as_ref().map_or(ViewChange::NONE, |stored| stored.change);
-        let [buffer, ..] = &mut scratch.levels;
-        let (plan, levels) = self.pixels.picture((index, image), self.input, &mut scratch.decoder, buffer)?;
-        let scene = Scene::of_view(&change, index, self.input);
-        let out = &mut batch.pixels[row * image_bytes..(row + 1) * image_bytes];
-        scratch.renderer.render_view(&change, &scene, levels, out);
-        batch.sources.push(index);
-        batch.labelled.push(image.labels.is_some());
-        self.push_labels(batch, row, &scene, &[(index, plan)]);
-        let start = Instant::now();
-        if let (Some(predictions), Some(teacher), Some(stored)) = (predictions, &self.teacher, &stored) {
-            scene
-                .tiles
-                .iter()
-                .for_each(|tile| predictions.push_view(row, &scene, tile, stored, &plan, &teacher.anchors));
-        }
-        Ok(start.elapsed())
-    }
-
-    fn push_labels(&self, batch: &mut Batch, row: usize, scene: &Scene, plans: &[(usize, LetterboxPlan)]) {
-        for (tile, (image, plan)) in scene.tiles.iter().zip(plans) {
-            for label in self.images[*image].labels.iter().flatten() {
-                if let Some(b) = scene.place_label(tile, plan.to_input(label.box_xyxy_px)) {
+    fn push_labels(&self, batch: &mut Batch, row: usize, scene: &Scene, pictures: &[Picture]) {
+        for (tile, picture) in scene.tiles.iter().zip(pictures) {
+            for label in self.images[picture.image].labels.iter().flatten() {
+                if let Some(b) = scene.place_label(tile, picture.to_picture(label.box_xyxy_px)) {
                     batch.labels.batch_index.push(row as i64);
                     batch.labels.class_id.push(i64::from(label.class_id));
                     batch.labels.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
                 }
             }
         }
-    }
-
-    fn push_predictions(
-        &self,
-        predictions: &mut TeacherBatch,
-        teacher: &CachedTeacher,
-        row: usize,
-        scene: &Scene,
-        plans: &[(usize, LetterboxPlan)],
-    ) -> Result<()> {
-        for (tile, (image, plan)) in scene.tiles.iter().zip(plans) {
-            // All were there when the set was opened.
-            if let Some(view) = teacher.reader.image(self.images[*image].image_id, 0)? {
-                predictions.push(row, scene, tile, &view, plan, &teacher.anchors);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -370,5 +329,8 @@ impl CachedTeacher {
 pub(super) struct Scratch {
     decoder: Decoder,
     renderer: Renderer,
-    levels: [Vec<u8>; 4],
+    /// Letterboxes that are decoded each time.
+    decoded: [Vec<u8>; 4],
+    /// Views.
+    drawn: [Vec<u8>; 4],
 }

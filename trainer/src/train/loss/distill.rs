@@ -22,6 +22,10 @@ pub struct TeacherTargets {
     /// `[B, A]` float32, the mean class probability over the anchors that were dropped from the image under the anchor; NaN where
     /// no image lies there. Values at kept anchors are not used.
     pub floor_prob: Tensor,
+    /// Sum of the highest class probabilities of all dropped anchors of the batch.
+    pub dropped_score_sum: f64,
+    /// `[B]` float32, the weight of each image in [`Loss::total`]; it does not show in the parts.
+    pub image_weight: Tensor,
 }
 
 impl TeacherTargets {
@@ -36,6 +40,7 @@ impl TeacherTargets {
         assert_eq!(self.class_logits.size(), [kept, classes], "class logits of the kept anchors");
         assert_eq!(self.boxes_xyxy_input_px.size(), [kept, 4], "boxes of the kept anchors");
         assert_eq!(self.floor_prob.size(), [input.batch(), input.anchors.len()], "floors");
+        assert_eq!(self.image_weight.size(), [input.batch()], "weights of the images");
         if let Some(logits) = &self.dfl_logits {
             assert_eq!(logits.size(), [kept, 4 * input.reg_max()], "DFL logits of the kept anchors");
         }
@@ -65,31 +70,40 @@ pub struct DistillOptions {
 /// The distillation loss, in three parts with the task's gains (7.5, 0.5, 1.5). `w` is the teacher's score of a kept anchor.
 ///
 /// - classes by `SoftmaxKl`: `sum(w * loss) / sum(w)` over the kept anchors, see [`ClsLoss`]
-/// - classes by `Bckd` and `Bce`: the sum of the losses of **all** anchors, divided by `max(sum(w), 1)` as the task loss divides its sum by that of its
-///   target scores. An anchor that was not kept has the floor of its image as `p_t` of every class; where the floor is NaN it does not
-///   count. Weighing these losses by the teacher's score as well would leave a student that sees things where the teacher sees none
-///   nearly unpunished: a dropped anchor's score is some thousandths.
+/// - classes by `Bckd` and `Bce`: the sum of the losses of **all** anchors, divided by `max(sum(w), 1)` with the `w` of **all** anchors, as
+///   the task loss divides its sum by that of its target scores. An anchor that was not kept has the floor of its image as `p_t` of every
+///   class; where the floor is NaN it does not count. Weighing these losses by the teacher's score as well would leave a student that
+///   sees things where the teacher sees none nearly unpunished: a dropped anchor's score is some thousandths.
 /// - bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16 bins of a side, mean of the four sides (LD, Zheng et al. 2022,
 ///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a constant), weighted as `SoftmaxKl`
 /// - boxes: `1 - CIoU` of the student's decoded box and the teacher's box, in cells, as in the task loss, weighted likewise
+///
+/// Every sum is a sum over images; in the total, each image's part of it counts with the image's weight.
 ///
 /// # Panics
 /// If the shapes are not those of [`TeacherTargets`] for this batch.
 pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &DistillOptions) -> Loss {
     teacher.check(input);
     let at = Cells { image: teacher.batch_index.shallow_clone(), anchor: teacher.anchor.shallow_clone() };
-    let kept = Kept { weight: &teacher.score, weight_sum: teacher.score.sum(None) };
+    let kept = Kept {
+        weight: &teacher.score,
+        weight_sum: teacher.score.sum(None),
+        image_weight: teacher.image_weight.index_select(0, &at.image),
+    };
     let rows = input.class_rows(&at);
     let cls = match options.cls_loss {
         ClsLoss::SoftmaxKl => kept.mean(&kl(&rows, &teacher.class_logits, options.temperature)),
         ClsLoss::Bce | ClsLoss::Bckd => {
-            let of_kept = binary(&rows, &teacher.class_logits.sigmoid(), options.cls_loss).sum(None);
-            let of_dropped = Dropped::new(teacher, &at).sum(input, options.cls_loss);
-            (of_kept + of_dropped) / kept.weight_sum.clamp_min(1.0)
+            let of_kept = binary(&rows, &teacher.class_logits.sigmoid(), options.cls_loss);
+            let of_kept = of_kept.sum_dim_intlist([1i64].as_slice(), false, None);
+            let of_dropped = Dropped::new(teacher, &at).by_image(input, options.cls_loss);
+            let divisor = (&kept.weight_sum + teacher.dropped_score_sum).clamp_min(1.0);
+            let of_kept = Part::of(&of_kept, &kept.image_weight);
+            of_kept.plus(&Part::of(&of_dropped, &teacher.image_weight)).over(&divisor)
         }
     };
     let (boxes, dfl) = match options.parts {
-        DistillParts::Cls => (cls.zeros_like(), cls.zeros_like()),
+        DistillParts::Cls => (cls.zero(), cls.zero()),
         DistillParts::All => {
             let dfl_rows = input.dfl_rows(&at);
             let dfl = match &teacher.dfl_logits {
@@ -97,26 +111,55 @@ pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &Disti
                     let per_side = kl(&boxes::sides(&dfl_rows), &boxes::sides(logits), options.temperature);
                     kept.mean(&per_side.mean_dim([1i64].as_slice(), false, None))
                 }
-                None => cls.zeros_like(),
+                None => cls.zero(),
             };
             let decoded = boxes::decode(&dfl_rows, &input.anchors.centres.index_select(0, &at.anchor));
             let truth = &teacher.boxes_xyxy_input_px / input.anchors.strides.index_select(0, &at.anchor);
             (kept.mean(&(-boxes::ciou(&decoded, &truth) + 1.0)), dfl)
         }
     };
-    Loss::of_parts(input.batch(), [boxes, cls, dfl])
+    let parts = [boxes, cls, dfl];
+    Loss::of_weighted_parts(input.batch(), parts.each_ref().map(|p| p.plain.shallow_clone()), parts.map(|p| p.weighted))
+}
+
+/// One part of the loss: the sum over the images, and the same with each image's weight.
+struct Part {
+    plain: Tensor,
+    weighted: Tensor,
+}
+
+impl Part {
+    /// Of `[n]` losses and the weights of their images.
+    fn of(loss: &Tensor, image_weight: &Tensor) -> Self {
+        Self { plain: loss.detach().sum(None), weighted: (loss * image_weight).sum(None) }
+    }
+
+    fn plus(self, other: &Self) -> Self {
+        Self { plain: self.plain + &other.plain, weighted: self.weighted + &other.weighted }
+    }
+
+    fn over(self, divisor: &Tensor) -> Self {
+        Self { plain: self.plain / divisor, weighted: self.weighted / divisor }
+    }
+
+    fn zero(&self) -> Self {
+        Self { plain: self.plain.zeros_like(), weighted: self.weighted.zeros_like() }
+    }
 }
 
 /// The weights of the kept anchors.
 struct Kept<'a> {
+    /// `[N]`.
     weight: &'a Tensor,
     weight_sum: Tensor,
+    /// `[N]` of the anchor's image.
+    image_weight: Tensor,
 }
 
 impl Kept<'_> {
     /// Weighted mean of `[N]` losses.
-    fn mean(&self, loss: &Tensor) -> Tensor {
-        (loss * self.weight).sum(None) / positive(&self.weight_sum)
+    fn mean(&self, loss: &Tensor) -> Part {
+        Part::of(&(loss * self.weight), &self.image_weight).over(&positive(&self.weight_sum))
     }
 }
 
@@ -155,14 +198,14 @@ impl Dropped {
         Self { counts, floor }
     }
 
-    /// Sum of the loss over all of them.
-    fn sum(&self, input: &LossInput, loss: ClsLoss) -> Tensor {
-        let over_classes = |of: &Tensor| of.sum_dim_intlist([1i64].as_slice(), false, None);
+    /// `[B]` sum of the loss over those of each image.
+    fn by_image(&self, input: &LossInput, loss: ClsLoss) -> Tensor {
+        let over_second = |of: &Tensor| of.sum_dim_intlist([1i64].as_slice(), false, None);
         if loss == ClsLoss::Bce {
             // Sum over the classes of softplus(x) - x f, f the same for all of them.
-            (input.softplus_by_anchor() * &self.counts - over_classes(&input.class_logits) * &self.floor).sum(None)
+            over_second(&(input.softplus_by_anchor() * &self.counts - over_second(&input.class_logits) * &self.floor))
         } else {
-            (over_classes(&binary(&input.class_logits, &self.floor.unsqueeze(1), loss)) * &self.counts).sum(None)
+            over_second(&(over_second(&binary(&input.class_logits, &self.floor.unsqueeze(1), loss)) * &self.counts))
         }
     }
 }

@@ -5,7 +5,8 @@
 //!                           └── distill_loss(teacher)    classes, DFL bins, boxes on the kept anchors
 //! ```
 //!
-//! Both give the same three parts with the same gains, so that `alpha * task + (1 - alpha) * distill` weighs like with like. Everything
+//! Both give the same three parts with the same gains, so that `alpha * task + (1 - alpha) * distill` weighs like with
+//! like. Of an image without labels, `distill` alone counts, with weight 1. Everything
 //! computes in float32: call it outside autocast.
 
 mod anchors;
@@ -33,7 +34,7 @@ pub const DFL_GAIN: f64 = 1.5;
 /// One loss of one batch. Every tensor holds one number.
 #[derive(Debug)]
 pub struct Loss {
-    /// The sum of the parts times the number of images, as Ultralytics scales it: what `backward` starts from.
+    /// The sum of the (weighted) parts times the number of images, as Ultralytics scales it: what `backward` starts from.
     pub total: Tensor,
     /// Box part, with its gain, not times the number of images: what Ultralytics logs as `box_loss`. Detached.
     pub box_part: Tensor,
@@ -45,14 +46,15 @@ pub struct Loss {
 
 impl Loss {
     /// From the parts before their gains.
-    fn of_parts(batch: i64, [boxes, cls, dfl]: [Tensor; 3]) -> Self {
-        let (boxes, cls, dfl) = (boxes * BOX_GAIN, cls * CLS_GAIN, dfl * DFL_GAIN);
-        Self {
-            total: (&boxes + &cls + &dfl) * batch as f64,
-            box_part: boxes.detach(),
-            cls_part: cls.detach(),
-            dfl_part: dfl.detach(),
-        }
+    fn of_parts(batch: i64, parts: [Tensor; 3]) -> Self {
+        Self::of_weighted_parts(batch, parts.each_ref().map(Tensor::detach), parts)
+    }
+
+    /// From the parts before their gains, as they are reported and as they count in the total.
+    fn of_weighted_parts(batch: i64, plain: [Tensor; 3], weighted: [Tensor; 3]) -> Self {
+        let with_gains = |[boxes, cls, dfl]: [Tensor; 3]| [boxes * BOX_GAIN, cls * CLS_GAIN, dfl * DFL_GAIN];
+        let ([box_part, cls_part, dfl_part], [boxes, cls, dfl]) = (with_gains(plain), with_gains(weighted));
+        Self { total: (boxes + cls + dfl) * batch as f64, box_part, cls_part, dfl_part }
     }
 }
 
