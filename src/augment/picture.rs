@@ -1,6 +1,6 @@
 //! What a scene's tiles show: an image in its letterbox, or a cached view of it.
 
-use super::{Rect, Renderer, Scene};
+use super::{Rect, Renderer, Scene, Tile};
 use crate::{
     preprocess::LetterboxPlan,
     types::{BoxXyxyPx, ViewChange},
@@ -45,13 +45,21 @@ impl Picture {
         area.intersection(Rect::of_size(self.plan.input))
     }
 
-    /// The pixels, `[H, W, 3]`: `letterbox` itself or, of a view, drawn from it into `buffer`.
-    pub fn pixels<'a>(&self, renderer: &mut Renderer, letterbox: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    /// The pixels, `[H, W, 3]`: `letterbox` itself or, of a view, drawn from it into `buffer`. Of a view, only those are
+    /// defined that `tile` shows in the window.
+    pub fn pixels<'a>(
+        &self,
+        tile: &Tile,
+        renderer: &mut Renderer,
+        letterbox: &'a [u8],
+        buffer: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
         if self.change == ViewChange::NONE {
             return letterbox;
         }
         buffer.resize(letterbox.len(), 0);
-        renderer.render_view(&self.change, &self.scene, letterbox, buffer);
+        let shown = tile.area.intersection(Rect::of_size(self.plan.input)).shifted(tile.shift.map(|shift| -shift));
+        renderer.render_view_part(&self.change, &self.scene, letterbox, shown, buffer);
         buffer
     }
 

@@ -39,28 +39,35 @@ impl Renderer {
     /// Draws the window, `[H, W, 3]`, into `out`. `pictures` are the letterboxed pictures of the scene's tiles, `[H, W, 3]`
     /// each, as large as the window.
     pub fn render(&mut self, scene: &Scene, pictures: &[&[u8]], out: &mut [u8]) {
+        self.render_part(scene, pictures, Rect::of_size(scene.input), out);
+    }
+
+    /// Draws `part` of the window to its place in `out`, `[H, W, 3]`; what else the rows of `part` hold is then undefined.
+    pub fn render_part(&mut self, scene: &Scene, pictures: &[&[u8]], part: Rect, out: &mut [u8]) {
+        let width = scene.input.width as i32;
+        let straight = if scene.flip { Rect { x1: width - part.x2, x2: width - part.x1, ..part } } else { part };
         if scene.keeps_grid() {
-            copy(scene, pictures, out);
+            copy(scene, pictures, straight, out);
         } else {
-            self.resample(scene, pictures, out);
+            self.resample(scene, pictures, straight, out);
         }
         if scene.flip {
-            for row in out.chunks_exact_mut(scene.input.width as usize * 3) {
+            for row in rows_of(out, scene.input.width, part) {
                 row.as_chunks_mut::<3>().0.reverse();
             }
         }
     }
 
-    fn resample(&mut self, scene: &Scene, pictures: &[&[u8]], out: &mut [u8]) {
+    fn resample(&mut self, scene: &Scene, pictures: &[&[u8]], part: Rect, out: &mut [u8]) {
         // Everything outside of the tiles is grey, so it is enough to look at what the tiles cover and a pixel around.
         let covered = scene.tiles.iter().map(|tile| tile.area).reduce(around).unwrap_or(Rect::of_size(scene.input));
         let last = i64::from(covered.x2 - covered.x1);
-        let width = scene.input.width as usize;
         self.columns.clear();
-        self.columns.extend((0..width).map(|x| tap(x, scene.x, covered.x1, last)));
+        self.columns.extend((part.x1..part.x2).map(|x| tap(x, scene.x, covered.x1, last)));
         self.upper.y = None;
         self.lower.y = None;
-        for (y, out) in out.chunks_exact_mut(width * 3).enumerate() {
+        for (y, out) in (part.y1..).zip(rows_of(out, scene.input.width, part)) {
+            let out = &mut out[part.x1 as usize * 3..part.x2 as usize * 3];
             let Tap { first, weight } = tap(y, scene.y, covered.y1, i64::from(covered.y2 - covered.y1));
             if self.upper.y != Some(first) {
                 if self.lower.y == Some(first) {
@@ -111,8 +118,8 @@ impl Renderer {
 
 /// Where position `i` of the window lies along an axis, counted from `origin` of the canvas; never further than one pixel
 /// outside of `0..end`, where all is grey.
-fn tap(i: usize, axis: AxisMap, origin: i32, end: i64) -> Tap {
-    let position = (i as f64 - axis.offset) / axis.scale - f64::from(origin);
+fn tap(i: i32, axis: AxisMap, origin: i32, end: i64) -> Tap {
+    let position = (f64::from(i) - axis.offset) / axis.scale - f64::from(origin);
     let position = position.clamp(-1.0, end as f64);
     let first = position.floor();
     Tap { first: first as i64, weight: ((position - first) * f64::from(WEIGHT_ONE)).round() as i32 }
@@ -128,12 +135,18 @@ fn source_row<'a>(scene: &Scene, picture: &'a [u8], [dx, dy]: [i32; 2], x1: i32,
     &picture[(start + (x1 - dx) as usize) * 3..(start + (x2 - dx) as usize) * 3]
 }
 
+/// The whole rows of the window that `part` has pixels in.
+pub(super) fn rows_of(out: &mut [u8], width: u32, part: Rect) -> impl Iterator<Item = &mut [u8]> {
+    let rows = (part.y2 - part.y1).max(0) as usize;
+    out.chunks_exact_mut(width as usize * 3).skip(part.y1 as usize).take(rows)
+}
+
 /// Canvas and window are the same: the tiles' rows are copied.
-fn copy(scene: &Scene, pictures: &[&[u8]], out: &mut [u8]) {
+fn copy(scene: &Scene, pictures: &[&[u8]], part: Rect, out: &mut [u8]) {
     let width = scene.input.width as usize;
-    out.fill(PAD_GREY);
+    rows_of(out, scene.input.width, part).for_each(|row| row.fill(PAD_GREY));
     for (tile, picture) in scene.tiles.iter().zip(pictures) {
-        let visible = tile.area.intersection(Rect::of_size(scene.input));
+        let visible = tile.area.intersection(part);
         if visible.is_empty() {
             continue;
         }

@@ -8,7 +8,7 @@ use super::{
     geometry::{AxisMap, Rect, Scene, Tile},
     hsv::HsvChange,
     picture::Picture,
-    render::Renderer,
+    render::{Renderer, rows_of},
 };
 use crate::{
     preprocess::LetterboxPlan,
@@ -93,9 +93,19 @@ fn colours(change: &ViewChange) -> Option<HsvChange> {
 impl Renderer {
     /// Draws a view into `out`, `[H, W, 3]`, from the letterboxed picture, `[H, W, 3]`. `scene` is the change's own.
     pub fn render_view(&mut self, change: &ViewChange, scene: &Scene, picture: &[u8], out: &mut [u8]) {
-        self.render(scene, &[picture], out);
+        self.render_view_part(change, scene, picture, Rect::of_size(scene.input), out);
+    }
+
+    /// The same of `part` of the view alone; what else the rows of `part` hold is then undefined.
+    pub fn render_view_part(&mut self, change: &ViewChange, scene: &Scene, picture: &[u8], part: Rect, out: &mut [u8]) {
+        if part.is_empty() {
+            return;
+        }
+        self.render_part(scene, &[picture], part, out);
         if let Some(colours) = colours(change) {
-            colours.apply(out);
+            for row in rows_of(out, scene.input.width, part) {
+                colours.apply(&mut row[part.x1 as usize * 3..part.x2 as usize * 3]);
+            }
         }
     }
 }
@@ -204,6 +214,23 @@ mod tests {
             let straight = change.scale * middle(plan.to_input(image).x1, plan.to_input(image).x2) + change.offset_x;
             let expected = if change.flip { 96.0 - straight } else { straight };
             prop_assert!((middle(window.x1, window.x2) - expected).abs() < 1e-2);
+        }
+
+        #[test]
+        fn a_part_of_a_view_is_that_part_of_the_whole(
+            change in changes(), [a, b, c, d] in [0i32..97, 0i32..97, 0i32..65, 0i32..65], seed: u64,
+        ) {
+            let level = |i: u64| (i.wrapping_mul(seed | 1) >> 7) as u8;
+            let letterbox: Vec<u8> = (0..96 * 64 * 3).map(level).collect();
+            let (mut whole, mut part) = (vec![0; letterbox.len()], vec![0; letterbox.len()]);
+            let scene = Scene::of_view(&change, 0, INPUT);
+            Renderer::default().render_view(&change, &scene, &letterbox, &mut whole);
+            let rect = Rect { x1: a.min(b), y1: c.min(d), x2: a.max(b), y2: c.max(d) };
+            Renderer::default().render_view_part(&change, &scene, &letterbox, rect, &mut part);
+            for y in rect.y1..rect.y2 {
+                let row = (y * 96 + rect.x1) as usize * 3..(y * 96 + rect.x2) as usize * 3;
+                prop_assert_eq!(&whole[row.clone()], &part[row]);
+            }
         }
 
         /// A white square on black: where its box says, the view is light, and around it dark.

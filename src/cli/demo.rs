@@ -35,17 +35,17 @@ const BATCH: u32 = 8;
 /// arguments.
 ///
 /// Both students start from the same random weights (the seed decides them) and are trained for the same number of steps of the same
-/// number of images. Each has the augmentation that is better for it (docs/demo.md): few images that are seen often need it, many
-/// that are seen four times do not. One thread each: sums of several threads round differently, and so small a network gains little
-/// from them.
+/// number of images, with the usual augmentation of their kind (docs/training-data.md). One thread each: sums of several threads
+/// round differently, and so small a network gains little from them.
 const STEPS: [(&str, &str); 6] = [
     (
         "A data set of drawn shapes; few of the images have labels",
         "synth --out DIR/shapes --images IMAGES --imgsz 128 --labelled LABELLED --seed SEED",
     ),
     (
-        "The teacher's predictions on every training image, computed once",
-        "build --teacher DIR/teacher.onnx --data DIR/shapes/data.yaml --missing-labels unlabelled --out DIR/cache",
+        "The teacher's predictions on every training image and on one augmented view of it, computed once",
+        "build --teacher DIR/teacher.onnx --data DIR/shapes/data.yaml --missing-labels unlabelled --views 1 --seed SEED \
+         --out DIR/cache",
     ),
     (
         "A student from the labels alone",
@@ -55,7 +55,7 @@ const STEPS: [(&str, &str); 6] = [
     (
         "The same student for the same number of steps with the cache; the teacher is not loaded",
         "train --cache DIR/cache --cls-loss bce --alpha 0.2 --out DIR/distilled --model yolov8f --epochs EPOCHS \
-         --warmup-epochs 0.1 --no-augment --batch 8 --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
+         --warmup-epochs 0.1 --close-mosaic 0 --batch 8 --lr 0.008 --val-split none --precision fp32 --threads 1 --seed SEED",
     ),
     (
         "A report of all results on one page",

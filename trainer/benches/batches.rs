@@ -40,7 +40,8 @@ fn main() {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
 
-    let mut manifest = cache_support::manifest(80, 16, Store::All, paths.len() as u64);
+    let mut manifest = cache_support::manifest_with_views(1, paths.len() as u64);
+    manifest.teacher = cache_support::manifest(80, 16, Store::All, paths.len() as u64).teacher;
     (manifest.teacher.input_width, manifest.teacher.input_height) = (SIDE, SIDE);
     manifest.settings.top_k = 300;
     let records: Vec<_> = (0..)
@@ -65,7 +66,8 @@ fn main() {
         .collect();
     let temp = tempfile::tempdir().unwrap();
     let cache = temp.path().join("cache");
-    cache_support::write_cache(&cache, manifest, &[records]);
+    let with_views = cache_support::with_views(&manifest, 1, &records);
+    cache_support::write_cache(&cache, manifest, &[with_views]);
     let reader = Arc::new(CacheReader::open(&cache).unwrap());
     let pixels = PixelCacheOptions { folder: temp.path().join("pixels"), max_bytes: u64::MAX };
     let open = |pixels: Option<&PixelCacheOptions>, reader: Option<&Arc<CacheReader>>| {
@@ -76,22 +78,24 @@ fn main() {
     let (mapped, with_targets, decoded) =
         (open(Some(&pixels), None), open(Some(&pixels), Some(&reader)), open(None, None));
     let no_colours = Augment { hsv_gain: [0.0; 3], ..Augment::grid() };
-    measure("plain letterbox", &mapped, Augment::none());
-    measure("grid, no colours", &mapped, no_colours);
-    measure("grid", &mapped, Augment::grid());
-    measure("grid, cached predictions", &with_targets, Augment::grid());
-    measure("free", &mapped, Augment::free());
-    measure("grid, decoded each time", &decoded, Augment::grid());
+    measure("plain letterbox", &mapped, Augment::none(), false);
+    measure("grid, no colours", &mapped, no_colours, false);
+    measure("grid", &mapped, Augment::grid(), false);
+    measure("grid, cached predictions", &with_targets, Augment::grid(), false);
+    measure("mosaics of cached views", &with_targets, Augment::grid(), true);
+    measure("cached views", &with_targets, Augment::grid().without_mosaic(), true);
+    measure("free", &mapped, Augment::free(), false);
+    measure("grid, decoded each time", &decoded, Augment::grid(), false);
 }
 
 /// One epoch for the digest, then several for the least time of one.
-fn measure(name: &str, set: &Arc<TrainSet>, augment: Augment) {
+fn measure(name: &str, set: &Arc<TrainSet>, augment: Augment, cached_views: bool) {
     let options = LoaderOptions {
         batch: NonZeroUsize::new(16).unwrap(),
         seed: 0,
         shuffle: true,
         augment,
-        cached_views: false,
+        cached_views,
         epochs: 1,
         epochs_without_mosaic: 0,
         threads: NonZeroUsize::MIN,

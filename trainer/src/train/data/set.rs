@@ -230,9 +230,9 @@ impl TrainSet {
             let pool = if labelled { &self.labelled } else { &self.unlabelled };
             let partners = augment.partners(&draws, pool);
 
-            let (mut pictures, mut shown, mut levels) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut pictures, mut shown, mut letterboxes) = (Vec::new(), Vec::new(), Vec::new());
             let chosen = std::iter::once(index).chain(partners.into_iter().flatten());
-            for ((image, decoded), drawn) in chosen.zip(&mut scratch.decoded).zip(&mut scratch.drawn) {
+            for (image, decoded) in chosen.zip(&mut scratch.decoded) {
                 let file = (image, &self.images[image]);
                 let (plan, letterbox) = self.pixels.picture(file, self.input, &mut scratch.decoder, decoded)?;
                 let start = Instant::now();
@@ -243,12 +243,18 @@ impl TrainSet {
                     None => None,
                 };
                 on_targets += start.elapsed();
-                let picture = Picture::new(image, plan, view.as_ref().map_or(ViewChange::NONE, |view| view.change));
-                levels.push(picture.pixels(&mut scratch.renderer, letterbox, drawn));
+                let change = view.as_ref().map_or(ViewChange::NONE, |view| view.change);
+                pictures.push(Picture::new(image, plan, change));
                 shown.extend(view);
-                pictures.push(picture);
+                letterboxes.push(letterbox);
             }
             let scene = augment.scene(&draws, &pictures, self.input);
+            let tiles = scene.tiles.iter().zip(&pictures).zip(letterboxes).zip(&mut scratch.drawn);
+            let levels: Vec<&[u8]> = tiles
+                .map(|(((tile, picture), letterbox), drawn)| {
+                    picture.pixels(tile, &mut scratch.renderer, letterbox, drawn)
+                })
+                .collect();
             let out = &mut batch.pixels[row * image_bytes..(row + 1) * image_bytes];
             scratch.renderer.render(&scene, &levels, out);
             // A view has changed colours already, which the teacher saw.

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What a cached teacher is worth on BCCD: docs/experiments.md's runs and table.
+"""What a cached teacher gains on BCCD and DeepPCB: docs/experiments.md's runs and table.
 
-usage: bccd.py --out DIR [--arms NAME ...] [--seeds 0 1 2] [--table]      (`cargo build --release` and ../shared or LOGITCACHE_SHARED before)
+usage: distillation.py --data bccd|deeppcb --out DIR [--arms NAME ...] [--seeds 0 1 2] [--table]
+       (`cargo build --release` and ../shared or LOGITCACHE_SHARED before)
 
-Trains the teacher (YOLOv8s, on the labels), caches what it says as far as the arms need it, trains a YOLOv8n from random weights for every arm and
+Trains the teacher (YOLOv8s, on the labels), builds the caches that the arms need, trains a YOLOv8n from random weights for every arm and
 seed, scores best.onnx and the last epoch on val, and appends a line to DIR/results.jsonl for each. Started again, it leaves out what has a line
 there and goes on with what was interrupted. At the end, or with --table alone, it prints the table (mean and sample standard deviation over seeds).
 
@@ -26,8 +27,8 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = pathlib.Path(os.environ.get("LOGITCACHE_SHARED", ROOT.parent / "shared"))
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-IMGSZ = 320
-IMAGES = 205  # to train on
+# Folder of ../shared/data, input size in pixels, training images.
+DATA = {"bccd": ("bccd", 320, 205), "deeppcb": ("deeppcb", 416, 800)}
 
 # What each arm adds to the command that all have. {name} is a cache of CACHES or a data set of `data_set`.
 ARMS = {
@@ -36,6 +37,10 @@ ARMS = {
     "labels-lr1e-3": "--distill none --data {all} --lr 1e-3",
     "labels-lr4e-3": "--distill none --data {all} --lr 4e-3",
     "softmax-kl": "--cache {sparse} --cls-loss softmax-kl",
+    # Mosaics of cached views: scale, mosaic, mirror and colours.
+    "views4": "--cache {views4} --cls-loss softmax-kl",
+    "views4-bckd": "--cache {views4} --cls-loss bckd",
+    "views8": "--cache {views8} --cls-loss softmax-kl",
     "bckd": "--cache {sparse} --cls-loss bckd",
     "bce": "--cache {sparse} --cls-loss bce",
     "softmax-kl-cls": "--cache {sparse} --cls-loss softmax-kl --distill cls",
@@ -43,9 +48,9 @@ ARMS = {
     "bckd-alpha0.3": "--cache {sparse} --cls-loss bckd --alpha 0.3",
     "bckd-alpha0.5": "--cache {sparse} --cls-loss bckd --alpha 0.5",
     "bckd-t2": "--cache {sparse} --cls-loss bckd --temperature 2",
-    # The changes of pixels that go with a cache, without the teacher's word.
+    # The augmentation that goes with a cache, without the teacher.
     "alpha1": "--cache {sparse} --cls-loss bckd --alpha 1",
-    # The live teacher: every anchor of every view, as many views as epochs. The same views in the default selection; without the teacher's word.
+    # The live teacher: every anchor of every view, as many views as epochs. The same views in the default selection; without the teacher.
     "live": "--cache {live} --cls-loss bckd",
     "views": "--cache {views} --cls-loss bckd",
     "views-alpha1": "--cache {views} --cls-loss bckd --alpha 1",
@@ -61,6 +66,8 @@ ARMS = {
 # Data set and options of `build`.
 CACHES = {
     "sparse": ("all", ""),
+    "views4": ("all", "--views 4"),
+    "views8": ("all", "--views 8"),
     "views": ("all", "--views {epochs}"),
     "live": ("all", "--views {epochs} --profile dense"),
     "views16": ("all", "--views {epochs} --logits float16 --class-coverage 1"),
@@ -72,7 +79,9 @@ PARTS = {"quarter": 4, "twentieth": 20}
 
 class Bench:
     def __init__(self, args):
-        self.args, self.out = args, args.out.resolve()
+        self.args, self.out = args, args.out.resolve() / args.data
+        folder, self.imgsz, self.images = DATA[args.data]
+        self.source = SHARED / "data" / folder
         self.out.mkdir(parents=True, exist_ok=True)
         self.results = self.out / "results.jsonl"
         self.making, self.writing = threading.Lock(), threading.Lock()
@@ -104,7 +113,7 @@ class Bench:
 
     def data_set(self, name):
         """`all`; every fourth (`quarter`) or twentieth training image; all images, with the labels of these. All have the whole val."""
-        source = SHARED / "data/bccd"
+        source = self.source
         if name == "all":
             return source / "data.yaml"
         folder = self.out / "data" / name
@@ -133,9 +142,9 @@ class Bench:
         options = {"--epochs": epochs, "--val-every": args.val_every, "--close-mosaic": epochs // 4, "--warmup-epochs": 3}
         if arm in PARTS:  # As many steps as with all images.
             steps = lambda images: math.ceil(images / args.batch)
-            factor = steps(IMAGES) / steps(math.ceil(IMAGES / PARTS[arm]))
+            factor = steps(self.images) / steps(math.ceil(self.images / PARTS[arm]))
             options = {option: round(value * factor) for option, value in options.items()}
-        options |= {"--model": "yolov8n", "--batch": args.batch, "--lr": args.lr, "--imgsz": IMGSZ, "--patience": 0, "--threads": args.threads}
+        options |= {"--model": "yolov8n", "--batch": args.batch, "--lr": args.lr, "--imgsz": self.imgsz, "--patience": 0, "--threads": args.threads}
         common = [str(word) for option, value in options.items() if option not in own for word in (option, value)]
         return ["train", *own, *common, "--seed", str(seed), "--out", str(self.run_folder(arm, seed)), "--json"]
 
@@ -145,7 +154,7 @@ class Bench:
             command.append("--resume" if (folder / "state.safetensors").exists() else "--overwrite")
         print("start", arm, seed, flush=True)
         report = self.program(*command)
-        scores = self.program("eval", "--model", folder / "best.onnx", "--data", SHARED / "data/bccd/data.yaml", "--latency-runs", 0,
+        scores = self.program("eval", "--model", folder / "best.onnx", "--data", self.source / "data.yaml", "--latency-runs", 0,
                               "--jobs", 1, "--json")["models"][0]["scores"]
         rows = list(csv.DictReader((folder / "results.csv").open()))
         speeds = [float(row["images_per_s"]) for row in rows]
@@ -181,11 +190,11 @@ class Bench:
         groups = {}
         for line in self.lines():
             groups.setdefault((line["of_epochs"], line["arm"]), []).append(line)
-        print(f"| epochs | arm | seeds | mAP50 | mAP50-95 | small-object recall | last epoch's mAP50-95 | s per {IMAGES} images (fastest) |\n|---|---|---|---|---|---|---|---|")
+        print(f"| epochs | arm | seeds | mAP50 | mAP50-95 | small-object recall | last epoch's mAP50-95 | s per {self.images} images (fastest) |\n|---|---|---|---|---|---|---|---|")
         for (epochs, arm), lines in sorted(groups.items(), key=lambda group: (group[0][0], list(ARMS).index(group[0][1]))):
             cells = [spread([100 * line[key] for line in lines]) for key in ("map50", "map50_95", "small_recall", "last_map50_95")]
-            seconds = IMAGES / statistics.median(line["images_per_s"] for line in lines)
-            fastest = IMAGES / max(line["fastest_images_per_s"] for line in lines)
+            seconds = self.images / statistics.median(line["images_per_s"] for line in lines)
+            fastest = self.images / max(line["fastest_images_per_s"] for line in lines)
             print(f"| {epochs} | {arm} | {len(lines)} | {' | '.join(cells)} | {seconds:.0f} ({fastest:.0f}) |")
 
 
@@ -205,6 +214,7 @@ def spread(values):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=DATA, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of data, caches, runs and results.jsonl")
     parser.add_argument("--program", type=pathlib.Path, default=TARGET / "release/logitcache")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="NAME", help="of " + ", ".join(ARMS))
