@@ -69,7 +69,7 @@ impl Grid {
 
     /// The level of an anchor; `None` where there is no such anchor.
     pub fn level_of(&self, anchor: usize) -> Option<&Level> {
-        self.levels.get(self.levels.partition_point(|level| level.end_anchor() <= anchor))
+        self.levels.get(self.index_of_level(anchor))
     }
 
     /// Where an anchor lies.
@@ -77,13 +77,18 @@ impl Grid {
     /// # Panics
     /// If `anchor` is not below [`Grid::num_anchors`].
     pub fn cell(&self, anchor: usize) -> Cell {
-        let level = self.levels[self.levels.partition_point(|level| level.end_anchor() <= anchor)];
+        let level = self.levels[self.index_of_level(anchor)];
         let index = anchor - level.first_anchor;
         Cell {
             stride: level.stride,
             centre_x: (index % level.columns) as f32 + 0.5,
             centre_y: (index / level.columns) as f32 + 0.5,
         }
+    }
+
+    /// The number of levels where there is no such anchor.
+    fn index_of_level(&self, anchor: usize) -> usize {
+        self.levels.partition_point(|level| level.end_anchor() <= anchor)
     }
 }
 

@@ -5,9 +5,8 @@ use crate::{
     cache::{CacheReader, Codebook, ImageView, Settings, decode_f16, lower_sides},
     detector::{DetectorSession, HeadView},
     pipeline::{Outcome, Prepared, Worker, changed_since},
-    preprocess::LetterboxPlan,
     targets::Anchors,
-    types::{Failure, FailureStage},
+    types::{BoxXyxyPx, Failure, FailureStage},
 };
 use half::f16;
 
@@ -23,6 +22,8 @@ const MAX_DROPPED_EXCESS: f32 = 0.05;
 pub struct ImageAudit {
     /// Its id in the cache.
     pub image_id: i64,
+    /// Which view of it; 0 for the image as it is.
+    pub view: i32,
     /// Its path in the cache.
     pub path: String,
     /// Whether the cache keeps nothing of it.
@@ -183,7 +184,11 @@ impl Worker for AuditWorker<'_> {
             };
             let head = heads.as_ref().map_err(ToString::to_string).and_then(|heads| heads.view(i)).map_err(fail)?;
             let at = usize::try_from(image.image_id).unwrap_or(usize::MAX);
-            let view = image_ids.get(at).map(|&id| reader.image(id, 0)).transpose().map_err(|e| fail(e.to_string()))?;
+            let view = image_ids
+                .get(at)
+                .map(|&id| reader.image(id, image.view))
+                .transpose()
+                .map_err(|e| fail(e.to_string()))?;
             let view = view.flatten().ok_or_else(|| fail("it is not in the cache".to_owned()))?;
             let comparison = Comparison { anchors, settings, temperature: *temperature, same_programs: *same_programs };
             let live = match &mut *student {
@@ -222,10 +227,11 @@ impl Comparison<'_> {
         }
         let live = Targets::live(&head, &rows, self.anchors.grid());
         let cached = Targets::cached(view, &image.plan, self.anchors, rows.kind);
-        let (drift, worst) = self.drift(view, &image.plan, &cached, &live);
+        let (drift, worst) = self.drift(view, image, &cached, &live);
         let dropped = dropped(&rows, &live, &cached);
         Ok(ImageAudit {
             image_id: view.image_id,
+            view: view.view,
             path: view.path.to_owned(),
             is_blank: cached.anchors.is_empty(),
             terms: self.terms(student, view, &cached, &live),
@@ -284,12 +290,12 @@ impl Comparison<'_> {
     fn drift(
         &self,
         view: &ImageView<'_>,
-        plan: &LetterboxPlan,
+        image: &Prepared,
         cached: &Targets,
         live: &Targets,
     ) -> (Drift, Option<(f32, usize)>) {
         let columns = &view.predictions;
-        let (mut drift, mut worst) = (Drift::default(), None);
+        let (mut drift, mut worst, to_image) = (Drift::default(), None, image.to_image());
         let (class_len, dfl_len) = (columns.class_len, columns.dfl_len);
         let (class_book, dfl_book) = (Codebook::of_class(self.settings.logits), Codebook::of_dfl(self.settings.logits));
         let class_logits: Vec<f16> = decode_f16(columns.class_logits).collect();
@@ -312,7 +318,7 @@ impl Comparison<'_> {
             drift.logits(row, bins.into_iter(), dfl_book);
             let stride = self.anchors.grid().cell(a).stride as f32;
             let [x1, y1, x2, y2] = live.boxes_xyxy_cells[a].map(|v| v * stride);
-            let now = plan.to_image(crate::types::BoxXyxyPx { x1, y1, x2, y2 });
+            let now = to_image(BoxXyxyPx { x1, y1, x2, y2 });
             let edges =
                 [(now.x1, cached_box.x1), (now.y1, cached_box.y1), (now.x2, cached_box.x2), (now.y2, cached_box.y2)];
             for (now, then) in edges {
@@ -341,6 +347,9 @@ impl Comparison<'_> {
                 "its size is {} x {} in the cache, {} x {} now",
                 then.width, then.height, now.width, now.height
             ));
+        }
+        if view.change != image.change {
+            faults.push(format!("the view is {:?} in the cache, {:?} by its seed", view.change, image.change));
         }
         if view.letterbox != image.plan.letterbox {
             faults.push(format!("its letterbox is {:?} in the cache, {:?} now", view.letterbox, image.plan.letterbox));

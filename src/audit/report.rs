@@ -7,6 +7,7 @@ use super::{
 use crate::types::Failure;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Images named as the worst.
 const WORST_SHOWN: usize = 5;
@@ -24,6 +25,8 @@ pub struct AuditReport {
     pub temperature: f64,
     /// Images compared.
     pub images: u64,
+    /// Views of each that were compared beside the image itself.
+    pub views: u32,
     /// Images of the cache.
     pub images_in_cache: u64,
     /// A mean cosine under this is a failure.
@@ -135,17 +138,33 @@ pub struct DriftReport {
     pub max_rounding_error: f32,
 }
 
-/// One image and how its gradients agree.
+/// One image, or a view of it, and how its gradients agree.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct WorstImage {
     /// Its id in the cache.
     pub image_id: i64,
+    /// Which view of it; 0 for the image as it is.
+    pub view: i32,
     /// Its path in the cache.
     pub path: String,
     /// The loss whose gradients agree least.
     pub term: String,
     /// Their cosine.
     pub cosine: f64,
+}
+
+impl WorstImage {
+    /// How it is named to users.
+    pub fn name(&self) -> String {
+        name(self.image_id, self.view, &self.path)
+    }
+}
+
+fn name(image_id: i64, view: i32, path: &str) -> String {
+    match view {
+        0 => format!("image {image_id} ({path})"),
+        _ => format!("view {view} of image {image_id} ({path})"),
+    }
 }
 
 /// Gathers images.
@@ -159,9 +178,7 @@ pub(super) struct Gathered {
     worst: Vec<WorstImage>,
     dropped: Dropped,
     drift: Drift,
-    /// Images taken in.
-    pub images: u64,
-    /// Their faults, each under its image's name.
+    /// Faults, each under its image's name.
     pub findings: Vec<String>,
     /// Images without a result.
     pub failures: Vec<Failure>,
@@ -199,6 +216,7 @@ impl Gathered {
         } else if let Some(least) = least {
             self.worst.push(WorstImage {
                 image_id: image.image_id,
+                view: image.view,
                 path: image.path.clone(),
                 term: least.term.as_str().to_owned(),
                 cosine: least.agreement.cosine(),
@@ -206,9 +224,13 @@ impl Gathered {
         }
         self.dropped.add(&image.dropped);
         self.drift.add(&image.drift);
-        self.images += 1;
-        self.findings
-            .extend(image.faults.iter().map(|fault| format!("image {} ({}): {fault}", image.image_id, image.path)));
+        let name = name(image.image_id, image.view, &image.path);
+        self.findings.extend(image.faults.iter().map(|fault| format!("{name}: {fault}")));
+    }
+
+    /// Images of which the image itself or a view could not be compared.
+    pub fn failed_images(&self) -> usize {
+        self.failures.iter().map(|failure| failure.image_id).collect::<BTreeSet<_>>().len()
     }
 
     pub fn terms(&self) -> Vec<TermFidelity> {
@@ -252,7 +274,7 @@ impl Gathered {
     }
 
     pub fn worst(mut self) -> Vec<WorstImage> {
-        self.worst.sort_by(|a, b| a.cosine.total_cmp(&b.cosine).then(a.image_id.cmp(&b.image_id)));
+        self.worst.sort_by(|a, b| a.cosine.total_cmp(&b.cosine).then((a.image_id, a.view).cmp(&(b.image_id, b.view))));
         self.worst.truncate(WORST_SHOWN);
         self.worst
     }

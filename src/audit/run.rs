@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    augment::Views,
     cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
     dataset::{DataSource, Dataset, Sample, paths, refuse_if_moved},
     detector::{self, Detector, DetectorOptions, DetectorSession, Provider, SessionOptions},
@@ -95,16 +94,21 @@ impl Audit {
         })
     }
 
-    /// Images that will be compared.
+    /// Images that will be compared, each with all its views.
     pub fn num_images(&self) -> u64 {
         self.samples.len() as u64
     }
 
-    /// Compares. `on_image(failed)` is called for each.
+    /// Images and views that will be compared.
+    pub fn num_views(&self) -> u64 {
+        self.num_images() * (1 + u64::from(self.reader.manifest().settings.views))
+    }
+
+    /// Compares. `on_view(failed)` is called for each image and each of its views.
     ///
     /// # Errors
     /// [`Error::Interrupted`] once `stop` is raised; [`Error::Runtime`] where threads cannot be had.
-    pub fn run(self, stop: &AtomicBool, mut on_image: impl FnMut(bool)) -> Result<AuditReport> {
+    pub fn run(self, stop: &AtomicBool, mut on_view: impl FnMut(bool)) -> Result<AuditReport> {
         let Self {
             options,
             reader,
@@ -119,6 +123,7 @@ impl Audit {
             findings,
         } = self;
         let settings = &reader.manifest().settings;
+        let views = settings.views();
         let cached_by = programs(&settings.runtime, &settings.provider, &settings.decoder);
         // Another teacher's values are expected to differ: one finding says so, not one per image.
         let same_programs = cached_by == audited_by && findings.is_empty();
@@ -134,29 +139,35 @@ impl Audit {
         });
         let source = ImageSource {
             samples: &samples,
+            image_ids: Some(&image_ids),
             input: model.input,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
-            views: Views::default(),
+            views,
         };
-        let positions: Vec<ImageKey> = (0..samples.len() as i64).map(|position| (position, 0)).collect();
+        let positions: Vec<ImageKey> =
+            (0..samples.len() as i64).flat_map(|position| views.numbers().map(move |view| (position, view))).collect();
         let mut gathered = Gathered::new(findings);
         let handed_over =
             pipeline::run(&source, &positions, batch, workers.collect(), options.jobs, stop, |outcome| {
-                on_image(outcome.is_err());
+                on_view(outcome.is_err());
                 match outcome {
                     Ok(image) => gathered.push(&image),
                     Err(mut failure) => {
                         let position = usize::try_from(failure.image_id).unwrap_or(usize::MAX);
                         failure.image_id = image_ids.get(position).copied().unwrap_or(failure.image_id);
-                        gathered.failures.push(failure);
+                        // An image that cannot be read fails once for each of its views.
+                        if gathered.failures.last().is_none_or(|last| last.image_id != failure.image_id) {
+                            gathered.failures.push(failure);
+                        }
                     }
                 }
                 Ok(())
             })?;
-        if handed_over < samples.len() {
+        if handed_over < positions.len() {
+            let compared = handed_over / (1 + views.count as usize);
             return Err(Error::Interrupted {
-                remedy: format!("{handed_over} of {} images were compared; run it again for a result.", samples.len()),
+                remedy: format!("{compared} of {} images were compared; run it again for a result.", samples.len()),
             });
         }
         let terms = gathered.terms();
@@ -168,8 +179,9 @@ impl Audit {
             teacher: paths::to_column(&options.teacher),
             student: options.student.as_deref().map_or_else(|| "untrained".to_owned(), paths::to_column),
             temperature: options.temperature,
-            images: gathered.images,
-            images_in_cache: reader.len() as u64,
+            images: (samples.len() - gathered.failed_images()) as u64,
+            views: views.count,
+            images_in_cache: reader.manifest().images(),
             min_cosine: options.min_cosine,
             terms,
             blank: gathered.blank(),

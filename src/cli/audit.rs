@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Result,
     audit::{Audit, AuditOptions, AuditReport, TermFidelity},
+    augment::with_views,
     cache::{Manifest, Settings},
     dataset::DataSource,
     types::LogitType,
@@ -25,7 +26,8 @@ pub fn run(args: &AuditArgs, quiet: bool) -> Result<Status> {
     let audit = Audit::prepare(options(args)?)?;
     let settings = Manifest::load(&args.cache)?.settings;
     let stop = super::stop_on_ctrl_c();
-    let mut progress = Progress::new(audit.num_images(), Unit::Images, quiet);
+    let unit = if audit.num_views() == audit.num_images() { Unit::Images } else { Unit::Views };
+    let mut progress = Progress::new(audit.num_views(), unit, quiet);
     let report = audit.run(stop, |failed| progress.advance(failed));
     progress.finish();
     let report = report?;
@@ -62,10 +64,11 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
 fn show(report: &AuditReport, settings: &Settings) -> String {
     let mut lines = vec![
         format!(
-            "{} of {} of {} against the live teacher {}; student: {}; T {}",
+            "{} of {} of {}{} against the live teacher {}; student: {}; T {}",
             HumanCount(report.images),
             counted(report.images_in_cache, "image"),
             report.cache,
+            with_views(report.views),
             report.teacher,
             report.student,
             report.temperature
@@ -112,8 +115,7 @@ fn show(report: &AuditReport, settings: &Settings) -> String {
         lines.push(format!("          cache made by {}; audited by {}", drift.cached_by, drift.audited_by));
     }
     lines.push("lowest cosines:".into());
-    lines
-        .extend(report.worst.iter().map(|w| format!("  {:.6} {} image {} ({})", w.cosine, w.term, w.image_id, w.path)));
+    lines.extend(report.worst.iter().map(|w| format!("  {:.6} {} {}", w.cosine, w.term, w.name())));
     if !report.findings.is_empty() {
         lines.push(counted(report.findings.len(), "finding") + ":");
         lines.extend(report.findings.iter().take(FINDINGS_SHOWN).map(|finding| format!("  {finding}")));

@@ -97,7 +97,8 @@ impl Inference {
     pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
         let missing_labels = MissingLabels::Unlabelled;
         let views = Views::default();
-        ImageSource { samples, input: self.model.input, class_map: None, missing_labels, views }.first_input()
+        ImageSource { samples, image_ids: None, input: self.model.input, class_map: None, missing_labels, views }
+            .first_input()
     }
 
     /// Runs over `samples` and calls `sink` in their order; an image's id is its position. With a `class_map` the labels are read too.
@@ -116,7 +117,14 @@ impl Inference {
         let Self { model, sessions, batch, options, .. } = self;
         let worker = |session| InferenceWorker { session, batch, nms: options.nms };
         let workers = sessions.into_iter().map(worker).collect();
-        let source = ImageSource { samples, input: model.input, class_map, missing_labels, views: Views::default() };
+        let source = ImageSource {
+            samples,
+            image_ids: None,
+            input: model.input,
+            class_map,
+            missing_labels,
+            views: Views::default(),
+        };
         let keys: Vec<ImageKey> = (0..samples.len() as i64).map(|image_id| (image_id, 0)).collect();
         pipeline::run(&source, &keys, batch, workers, options.jobs, stop, sink)
     }

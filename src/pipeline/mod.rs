@@ -226,6 +226,7 @@ mod tests {
             let samples: Vec<Sample> = (0..500).map(missing).collect();
             let source = ImageSource {
                 samples: &samples,
+                image_ids: None,
                 input: ImageSize { height: 32, width: 32 },
                 class_map: None,
                 missing_labels: MissingLabels::Background,

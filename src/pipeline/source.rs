@@ -15,8 +15,10 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// The samples of a data set and how they become model input.
 pub struct ImageSource<'a> {
-    /// In the order that gives the image ids.
+    /// Images are asked for by their position here.
     pub samples: &'a [Sample],
+    /// `[samples]` their ids, which their views are drawn from; `None`: the positions are the ids.
+    pub image_ids: Option<&'a [i64]>,
     /// The model's input.
     pub input: ImageSize,
     /// `None`: labels are not read.
@@ -120,7 +122,8 @@ impl ImageSource<'_> {
             })?,
         };
         let input = held.plan.input;
-        let prepared = Prepared { view, change: self.views.change(image_id, view, input), ..held.clone() };
+        let drawn_from = self.image_ids.and_then(|ids| ids.get(usize::try_from(image_id).ok()?)).unwrap_or(&image_id);
+        let prepared = Prepared { view, change: self.views.change(*drawn_from, view, input), ..held.clone() };
         let Scratch { preprocessor, renderer, levels, view: out, .. } = scratch;
         if view == 0 {
             preprocessor.levels_into(levels, pixels);

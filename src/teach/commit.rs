@@ -42,6 +42,7 @@ impl Build {
                 pending.iter().flat_map(|&image_id| views.numbers().map(move |view| (image_id, view))).collect();
             let source = ImageSource {
                 samples: &dataset.samples,
+                image_ids: None,
                 input: model.input,
                 class_map: class_map.as_ref(),
                 missing_labels: options.missing_labels,

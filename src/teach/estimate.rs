@@ -47,6 +47,7 @@ impl Kept {
             Selector::new(model.head.clone(), selection_of(options, &model.head), options.store == Store::All);
         let source = ImageSource {
             samples: &dataset.samples,
+            image_ids: None,
             input: model.input,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,

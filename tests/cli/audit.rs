@@ -85,6 +85,65 @@ fn a_sound_cache_passes_and_the_figures_are_complete() {
     }
 }
 
+/// Each view is compared with the teacher on that very view, and what is wrong is named with its view.
+#[test]
+fn views_are_compared_as_the_teacher_saw_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[("--views", "2"), ("--seed", "7")]);
+    let report = |cache: &Path, code: i32| {
+        let mut words = args(["audit", "--json", "--sample", "6"], &[("--teacher", &teacher())], &[]);
+        words.push(cache.into());
+        logitcache(&words).expect(code).json()
+    };
+    let sound = report(&cache, 0);
+    let whole = CacheReader::open(&cache).unwrap().manifest().images();
+    assert_eq!((&sound["images"], &sound["views"]), (&6.into(), &2.into()));
+    assert_eq!(sound["images_in_cache"], whole);
+    assert_eq!((&sound["drift"]["equal"], &sound["findings"]), (&1.0.into(), &serde_json::json!([])));
+    assert!(sound["drift"]["max_box_px"].as_f64().unwrap() < 0.01, "{sound}");
+    for term in sound["terms"].as_array().unwrap() {
+        assert!(term["cosine_min"].as_f64().unwrap() > 0.999, "{term}");
+    }
+    let run = audit(&cache, &teacher(), &[]).expect(0);
+    assert!(run.stdout.contains(", each with 2 views against the live teacher"), "{}", run.stdout);
+
+    let other_logits = altered(
+        &cache,
+        "logits",
+        |_| {},
+        |record| {
+            if (record.image_id, record.view) == (0, 2) {
+                record.predictions.class_logits[0] = f16::from_f32(record.predictions.class_logits[0].to_f32() + 3.0);
+            }
+        },
+    );
+    let findings = report(&other_logits, 1)["findings"].clone();
+    assert_eq!(findings.as_array().unwrap().len(), 1, "{findings}");
+    assert!(findings[0].as_str().unwrap().starts_with("view 2 of image 0 ("), "{findings}");
+    let other_view = altered(
+        &cache,
+        "view",
+        |_| {},
+        |record| {
+            if (record.image_id, record.view) == (0, 1) {
+                record.change.offset_x += 3.0;
+            }
+        },
+    );
+    let findings = report(&other_view, 1)["findings"].to_string();
+    assert!(findings.contains("view 1 of image 0 (") && findings.contains("by its seed"), "{findings}");
+
+    // An image that is gone fails once, not once for each view.
+    let (picture, root) = {
+        let reader = CacheReader::open(&cache).unwrap();
+        let root = reader.place(&reader.manifest().dataset.root).unwrap();
+        (reader.image(0, 0).unwrap().unwrap().path.to_owned(), root)
+    };
+    fs::write(root.join(picture), "no picture").unwrap();
+    let failed = report(&cache, 1);
+    assert_eq!((failed["failures"].as_array().unwrap().len(), &failed["images"]), (1, &5.into()), "{failed}");
+}
+
 /// The default: rounded to 8 bits, class logits of the best anchors only. Its values are the live teacher's, rounded in the same way.
 #[test]
 fn a_compact_cache_passes_and_its_values_are_the_rounded_ones() {

@@ -118,6 +118,7 @@ impl Case {
         let dataset = Dataset::open(&source).unwrap();
         let source = ImageSource {
             samples: &dataset.samples,
+            image_ids: None,
             input: ImageSize { height: INPUT.height, width: INPUT.width },
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,

@@ -259,6 +259,6 @@ image_columns! {
     dropped_mean_prob: F32, true, "probability", "mean class probability over the anchors not kept";
     dropped_score_sum: F32, true, "probability", "sum of the highest class probabilities of the anchors not kept";
     rest_mean_prob: F32, true, "probability", "mean probability of the other classes in its rows without class logits";
-    labelled: Bool, false, "", "whether the image has labels, be they none";
+    labelled: Bool, false, "", "whether the image is annotated; then it can still have no objects";
     label_count: I32, false, "", "length of labels";
 }
