@@ -109,7 +109,7 @@ pub struct AuditArgs {
     /// Take the gradients at this student's outputs: an ONNX export with the teacher's head [default: an untrained YOLOv8].
     #[arg(long, value_name = "S.onnx", help_heading = heading::COMPARISON)]
     pub student: Option<PathBuf>,
-    /// Number of images to compare, spread evenly over the cache; 0: all.
+    /// Number of images to compare, each with all its views, spread evenly over the cache; 0: all.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = bounds::sample, help_heading = heading::COMPARISON)]
     pub sample: usize,
     /// Lowest mean cosine at which a loss passes.
