@@ -135,6 +135,7 @@ impl Audit {
         let source = ImageSource {
             samples: &samples,
             input: model.input,
+            rule: model.input_rule,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
             views: Views::default(),
@@ -235,10 +236,11 @@ fn teacher_findings(manifest: &Manifest, model: &Detector) -> Vec<String> {
         ));
     }
     let rule = model.input_rule;
-    for (what, then, now) in
-        [("letterbox", &cached.letterbox, rule.letterbox), ("normalisation", &cached.normalisation, rule.normalisation)]
-    {
-        if then != now {
+    for (what, then, now) in [
+        ("letterbox", &cached.letterbox, rule.fit.in_words().to_owned()),
+        ("normalisation", &cached.normalisation, rule.normalisation()),
+    ] {
+        if *then != now {
             findings.push(format!("the {what} has changed: {then:?} in the cache, {now:?} now"));
         }
     }

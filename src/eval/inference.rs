@@ -95,9 +95,7 @@ impl Inference {
 
     /// The model input of the first of `samples` that can be read, `[3, H, W]`.
     pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
-        let missing_labels = MissingLabels::Unlabelled;
-        let views = Views::default();
-        ImageSource { samples, input: self.model.input, class_map: None, missing_labels, views }.first_input()
+        source(samples, &self.model, None, MissingLabels::Unlabelled).first_input()
     }
 
     /// Runs over `samples` and calls `sink` in their order; an image's id is its position. With a `class_map` the labels are read too.
@@ -116,10 +114,20 @@ impl Inference {
         let Self { model, sessions, batch, options, .. } = self;
         let worker = |session| InferenceWorker { session, batch, nms: options.nms };
         let workers = sessions.into_iter().map(worker).collect();
-        let source = ImageSource { samples, input: model.input, class_map, missing_labels, views: Views::default() };
+        let source = source(samples, &model, class_map, missing_labels);
         let keys: Vec<ImageKey> = (0..samples.len() as i64).map(|image_id| (image_id, 0)).collect();
         pipeline::run(&source, &keys, batch, workers, options.jobs, stop, sink)
     }
+}
+
+fn source<'a>(
+    samples: &'a [Sample],
+    model: &Detector,
+    class_map: Option<&'a ClassMap>,
+    missing_labels: MissingLabels,
+) -> ImageSource<'a> {
+    let (input, rule) = (model.input, model.input_rule);
+    ImageSource { samples, input, rule, class_map, missing_labels, views: Views::default() }
 }
 
 /// One session; owned by one thread.

@@ -4,7 +4,7 @@ use super::find_view;
 use crate::{
     Error, Result,
     augment::{Renderer, Scene},
-    cache::{self, CacheReader, ImageView},
+    cache::{self, CacheReader, ImageView, Teacher},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
@@ -12,7 +12,7 @@ use crate::{
     outputs::{self, OutputFile},
     pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
-    types::{BoxXyxyPx, Detection, ImageSize, LabelBox, ViewChange},
+    types::{BoxXyxyPx, Detection, LabelBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -48,8 +48,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
         0 => (whole, detections, labels),
         _ => {
             refuse_other_rules(&reader)?;
-            let input = ImageSize { width: teacher.input_width, height: teacher.input_height };
-            seen(&whole, &image.change, input, detections, labels)
+            seen(&whole, &image.change, teacher, detections, labels)
         }
     };
     let names = &teacher.class_names;
@@ -135,11 +134,12 @@ fn refuse_other_rules(reader: &CacheReader) -> Result<()> {
 fn seen(
     whole: &RgbImage,
     change: &ViewChange,
-    input: ImageSize,
+    teacher: &Teacher,
     detections: Vec<Detection>,
     labels: Vec<LabelBox>,
 ) -> (RgbImage, Vec<Detection>, Vec<LabelBox>) {
-    let plan = LetterboxPlan::fit(whole.size, input.height, input.width);
+    let input = teacher.input();
+    let plan = LetterboxPlan::by(teacher.input_rule.fit, whole.size, input);
     let mut levels = vec![0; 3 * input.width as usize * input.height as usize];
     Preprocessor::default().letterbox_levels_into(whole, &plan, &mut levels);
     let scene = Scene::of_view(change, 0, input);

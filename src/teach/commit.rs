@@ -43,6 +43,7 @@ impl Build {
             let source = ImageSource {
                 samples: &dataset.samples,
                 input: model.input,
+                rule: model.input_rule,
                 class_map: class_map.as_ref(),
                 missing_labels: options.missing_labels,
                 views,

@@ -6,7 +6,7 @@ use crate::{
     cache::{MissingLabels, columns::RowBytes},
     dataset::Dataset,
     detector::{Detector, DetectorSession, HeadSpec},
-    pipeline::{ImageSource, Scratch},
+    pipeline::ImageSource,
     types::{LogitType, Profile, Store},
 };
 
@@ -48,11 +48,12 @@ impl Kept {
         let source = ImageSource {
             samples: &dataset.samples,
             input: model.input,
+            rule: model.input_rule,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
             views: Views::default(),
         };
-        let (mut scratch, values) = (Scratch::new(), source.values_per_image());
+        let (mut scratch, values) = (source.scratch(), source.values_per_image());
         let mut pixels = vec![0.0; batch * values];
         let count = (pending.len() / ONE_IN).clamp(1, SAMPLED);
         let mut found = Vec::new();

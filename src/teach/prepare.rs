@@ -138,8 +138,9 @@ fn manifest(
         input_width: model.input.width,
         input_height: model.input.height,
         precision: model.precision.as_str().to_owned(),
-        normalisation: model.input_rule.normalisation.to_owned(),
-        letterbox: model.input_rule.letterbox.to_owned(),
+        normalisation: model.input_rule.normalisation(),
+        letterbox: model.input_rule.fit.in_words().to_owned(),
+        input_rule: model.input_rule,
     };
     let mut samples = Sha256::new();
     for sample in &dataset.samples {

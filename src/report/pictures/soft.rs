@@ -90,9 +90,9 @@ impl SoftModel {
     /// The probabilities of every class of the teacher at some anchors of an image, `[anchors][classes]`.
     fn probabilities(&mut self, picture: &RgbImage, anchors: &[usize]) -> Result<Vec<Vec<Option<f32>>>> {
         let input = self.model.input;
-        let plan = LetterboxPlan::fit(picture.size, input.height, input.width);
+        let plan = LetterboxPlan::by(self.model.input_rule.fit, picture.size, input);
         let mut pixels = vec![0.0; 3 * input.height as usize * input.width as usize];
-        Preprocessor::default().letterbox_into(picture, &plan, &mut pixels);
+        Preprocessor::new(&self.model.input_rule).letterbox_into(picture, &plan, &mut pixels);
         let cannot_run = |error: String| Error::Model {
             path: self.model.path.clone(),
             found: format!("it cannot be run: {error}"),

@@ -44,7 +44,7 @@ pub(super) struct YoloV8;
 
 impl Family for YoloV8 {
     fn input_rule(&self) -> InputRule {
-        InputRule::ULTRALYTICS
+        InputRule::default()
     }
 
     fn find(&self, index: &GraphIndex<'_>, _: &Metadata) -> Result<HeadTensors, Refusal> {
