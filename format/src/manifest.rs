@@ -99,6 +99,9 @@ pub struct Teacher {
     /// Number of queries; 0 for a head on a grid.
     #[serde(default)]
     pub queries: u32,
+    /// Whether the head gives each object one prediction, so that a reader suppresses none; absent where it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_to_one: bool,
     /// One name per class, in order of the class ids.
     pub class_names: Vec<String>,
     /// Width of the model's input in pixels.

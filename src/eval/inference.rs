@@ -6,7 +6,7 @@ use crate::{
     augment::Views,
     cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample},
-    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, SelfCheck},
+    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, Reading, SelfCheck},
     pipeline::{self, ImageSource, Outcome, Prepared, Worker},
     types::{Detection, Failure, FailureStage, ImageSize, Store, TruthBox},
 };
@@ -19,6 +19,8 @@ pub struct InferenceOptions {
     pub model: PathBuf,
     /// Class names for a model without metadata.
     pub names: Option<Vec<String>>,
+    /// What the user says of the file.
+    pub reading: Reading,
     /// Square input size in pixels; `None`: the model's own, 640 for a dynamic one.
     pub imgsz: Option<u32>,
     /// Worker threads.
@@ -70,7 +72,13 @@ impl Inference {
     pub(super) fn load(options: &InferenceOptions) -> Result<Detector> {
         detector::runtime::init(options.ort_lib.as_deref())?;
         // Boxes are all that is wanted, so a head without DFL will do.
-        let teacher_options = DetectorOptions { imgsz: options.imgsz, store: Store::Cls, names: options.names.clone() };
+        let teacher_options = DetectorOptions {
+            imgsz: options.imgsz,
+            store: Store::Cls,
+            names: options.names.clone(),
+            reading: options.reading.clone(),
+            ..DetectorOptions::default()
+        };
         Detector::load(&options.model, &teacher_options)
     }
 

@@ -43,7 +43,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
     outputs::refuse_foreign_file(out, OutputFile::Picture, overwrite)?;
     let whole = read_same_image(&path, &image)?;
     let teacher = &reader.manifest().teacher;
-    let (detections, labels) = boxes(&image);
+    let (detections, labels) = boxes(&image, teacher);
     let (mut picture, detections, labels) = match view {
         0 => (whole, detections, labels),
         _ => {
@@ -107,7 +107,7 @@ fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
 }
 
 /// What is drawn on the image, in its own pixels: detections without their doubles, and labels.
-fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
+fn boxes(image: &ImageView<'_>, teacher: &Teacher) -> (Vec<Detection>, Vec<LabelBox>) {
     let record = image.to_record();
     let p = &record.predictions;
     let rows = p.class_id.iter().zip(&p.score).zip(&p.boxes_xyxy_px);
@@ -116,7 +116,7 @@ fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
         score,
         box_xyxy_px,
     });
-    (suppress(boxes.collect(), &NmsOptions::PREDICTING), record.labels.unwrap_or_default())
+    (suppress(boxes.collect(), &NmsOptions::PREDICTING.for_head(teacher.one_to_one)), record.labels.unwrap_or_default())
 }
 
 /// A picture of a view must be the one that the teacher saw, or none.

@@ -18,6 +18,7 @@ mod jpeg;
 mod jpeg_markers;
 mod letterbox;
 mod resize;
+mod rule;
 mod tensor;
 mod tiff;
 mod ycbcr;
@@ -27,6 +28,7 @@ pub use decode::{DecodeError, DecodeLimits, RgbImage, decode, decode_into, size_
 pub use exif::exif_orientation;
 pub use letterbox::LetterboxPlan;
 pub use logitcache_format::{Colours, Fit, InputRule, InputValues};
+pub use rule::StatedInputRule;
 pub use tensor::{PAD_GREY, Preprocessor};
 
 /// How an image is fitted into a student's input, in words.

@@ -34,7 +34,7 @@ impl Build {
             let worker = |session| TeacherWorker {
                 session,
                 batch,
-                selector: Selector::new(model.head.clone(), selection, options.store == Store::All),
+                selector: Selector::new(model.head.clone(), selection, options.store_of(&model.head) == Store::All),
             };
             let workers = sessions.into_iter().map(worker).collect();
             let views = options.views;

@@ -44,7 +44,7 @@ impl Kept {
             return most;
         }
         let mut selector =
-            Selector::new(model.head.clone(), selection_of(options, &model.head), options.store == Store::All);
+            Selector::new(model.head.clone(), selection_of(options, &model.head), options.store_of(&model.head) == Store::All);
         let source = ImageSource {
             samples: &dataset.samples,
             input: model.input,
@@ -85,7 +85,7 @@ impl Kept {
         if images == 0 {
             return 0;
         }
-        let dfl = match options.store {
+        let dfl = match options.store_of(head) {
             Store::All => 4 * head.reg_max(),
             Store::Cls => 0,
         };
