@@ -69,6 +69,7 @@ fn select() {
         num_classes,
         boxes: BoxRule::Bins { reg_max: 16 },
         places: Places::Grid(Grid::new(ImageSize { width: 640, height: 640 }, &[8, 16, 32])),
+        one_to_one: false,
     };
     let head = HeadView::new(&spec, &class_logits, &dfl).unwrap();
     let mut selector = Selector::new(

@@ -6,7 +6,7 @@ mod common;
 use logitcache::{
     cache::MissingLabels,
     dataset::Dataset,
-    detector::Provider,
+    detector::{Provider, Reading},
     eval::{Inference, InferenceOptions, NmsOptions},
     types::{BoxXyxyPx, Detection},
 };
@@ -26,6 +26,7 @@ fn detector(model: &Path, nms: NmsOptions) -> Inference {
     Inference::open(InferenceOptions {
         model,
         names: None,
+        reading: Reading::default(),
         imgsz: None,
         jobs,
         provider: Provider::Cpu,
@@ -96,6 +97,7 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
         let options = InferenceOptions {
             model: models.join(model),
             names: None,
+            reading: Reading::default(),
             imgsz,
             jobs: NonZeroUsize::new(jobs).unwrap(),
             provider: Provider::Cpu,

@@ -6,7 +6,7 @@ mod common;
 use logitcache::{
     cache::MissingLabels,
     dataset::{ClassMap, DataSource, Dataset},
-    detector::Provider,
+    detector::{Provider, Reading},
     eval::{Inference, InferenceOptions, NmsOptions, ScoredImage, Scores, compare, score, score_and_matches},
     types::{BoxXyxyPx, Detection, TruthBox},
 };
@@ -213,6 +213,7 @@ fn coco128_scores_as_with_pycocotools() {
     let detector = Inference::open(InferenceOptions {
         model: shared.join("models/yolov12n.onnx"),
         names: None,
+        reading: Reading::default(),
         imgsz: None,
         jobs: NonZeroUsize::new(2).unwrap(),
         provider: Provider::Cpu,

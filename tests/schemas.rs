@@ -12,7 +12,7 @@ use logitcache::{
     convert::ConvertReport,
     dataset::synth::SynthSummary,
     eval::EvalReport,
-    inspect::{CacheSummary, ImageSummary},
+    inspect::{CacheSummary, ImageSummary, ModelSummary},
     predict::PredictReport,
     teach::BuildReport,
 };
@@ -52,6 +52,7 @@ fn published_schemas_are_those_of_the_code() {
         ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
+        ("inspect-model.schema.json", serde_json::to_value(schema_for!(ModelSummary)).unwrap()),
         ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),
         ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
         ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),

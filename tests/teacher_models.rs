@@ -57,7 +57,7 @@ fn picture(len: usize) -> Vec<f32> {
 }
 
 fn options(imgsz: Option<u32>, store: Store) -> DetectorOptions {
-    DetectorOptions { imgsz, store, names: None }
+    DetectorOptions { imgsz, store, names: None, ..DetectorOptions::default() }
 }
 
 /// Compares every case of the fixture's golden file, at its own sizes, and self-checks at each.

@@ -16,7 +16,7 @@ fn models() -> PathBuf {
 }
 
 fn options() -> DetectorOptions {
-    DetectorOptions { imgsz: None, store: Store::All, names: None }
+    DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() }
 }
 
 #[track_caller]

@@ -28,6 +28,7 @@ mod footer;
 pub mod fsio;
 mod grid;
 mod head;
+mod input_rule;
 mod leftovers;
 mod manifest;
 mod manifest_file;
@@ -52,6 +53,7 @@ pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record
 pub use error::{Error, Result};
 pub use grid::{Cell, Grid, Level, expected_bin};
 pub use head::{HeadKind, Places};
+pub use input_rule::{Colours, Fit, InputRule, InputValues};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
     ARCHIVE_FEATURE, ContentDigests, DETECT, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format,

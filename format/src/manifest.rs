@@ -4,6 +4,7 @@ use crate::{
     columns::Shape,
     grid::Grid,
     head::{HeadKind, Places},
+    input_rule::InputRule,
     name_map::NameMap,
     types::{Failure, ImageSize, LogitType, Profile, Store, Views},
 };
@@ -17,13 +18,15 @@ pub const FORMAT_NAME: &str = "logitcache";
 /// The format version that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 /// Features that this program understands; a cache that needs another one is refused.
-pub const KNOWN_FEATURES: &[&str] = &[ARCHIVE_FEATURE];
+pub const KNOWN_FEATURES: &[&str] = &[ARCHIVE_FEATURE, INPUT_RULE_FEATURE];
 /// What a cache may be about: the tasks that this program understands; a cache of another one is refused.
 pub const KNOWN_TASKS: &[&str] = &[DETECT];
 /// The task of boxes with classes.
 pub const DETECT: &str = "detect";
 /// The reader feature of a cache whose files are compressed for shipping and cannot be mapped.
 pub const ARCHIVE_FEATURE: &str = "archive";
+/// The reader feature of a cache whose teacher takes images by another rule than Ultralytics' ([`Teacher::input_rule`]).
+pub const INPUT_RULE_FEATURE: &str = "input-rule";
 
 /// `manifest.json`: what the cache holds, how it was made, and the digest of every file of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +99,9 @@ pub struct Teacher {
     /// Number of queries; 0 for a head on a grid.
     #[serde(default)]
     pub queries: u32,
+    /// Whether the head gives each object one prediction, so that a reader suppresses none; absent where it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_to_one: bool,
     /// One name per class, in order of the class ids.
     pub class_names: Vec<String>,
     /// Width of the model's input in pixels.
@@ -108,6 +114,9 @@ pub struct Teacher {
     pub normalisation: String,
     /// How an image is fitted into the input, in words.
     pub letterbox: String,
+    /// Both as data; absent where they are Ultralytics' rule.
+    #[serde(default, skip_serializing_if = "InputRule::is_default")]
+    pub input_rule: InputRule,
 }
 
 impl Teacher {
@@ -309,8 +318,12 @@ const NOT_COMPARED: [&str; 4] = ["teacher.file_name", "dataset.root", "dataset.s
 impl Manifest {
     /// The manifest of a cache without parts.
     pub fn new(teacher: Teacher, dataset: DatasetInfo, settings: Settings) -> Self {
+        let mut format = Format::default();
+        if !teacher.input_rule.is_default() {
+            format.reader_features.push(INPUT_RULE_FEATURE.to_owned());
+        }
         Self {
-            format: Format::default(),
+            format,
             task: DETECT.to_owned(),
             producer: Self::current_producer(),
             teacher,

@@ -8,7 +8,7 @@ use logitcache::{
     cli,
     dataset::{DataSource, Dataset, Truth},
     detector::{
-        Detector, DetectorOptions, Provider,
+        Detector, DetectorOptions, Provider, Reading,
         onnx::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto},
     },
     eval::{InferenceOptions, NmsOptions},
@@ -177,7 +177,7 @@ fn look_at_labels(dataset: &Dataset) {
 /// An ONNX file: its head is found, or it is refused.
 pub fn onnx(bytes: &[u8]) {
     for (imgsz, store) in [(None, Store::All), (Some(64), Store::Cls)] {
-        let options = DetectorOptions { imgsz, store, names: None };
+        let options = DetectorOptions { imgsz, store, names: None, ..DetectorOptions::default() };
         match Detector::from_bytes("model.onnx", bytes.to_vec(), &options) {
             Ok(model) => {
                 assert_eq!(model.class_names.len(), model.head.num_classes);
@@ -227,6 +227,7 @@ pub fn run_folder(bytes: &[u8]) {
         detector: InferenceOptions {
             model: PathBuf::new(),
             names: None,
+            reading: Reading::default(),
             imgsz: None,
             jobs: NonZeroUsize::MIN,
             provider: Provider::Cpu,

@@ -591,6 +591,7 @@ mod tests {
             num_classes: 2,
             boxes: BoxRule::CentreSizePx,
             places: Places::Queries(3),
+            one_to_one: false,
         };
         let rows = HeadRows::new(&HeadView::new(&spec, &class, &boxes).unwrap());
         assert_eq!((rows.class_len, rows.dfl_len, rows.num_anchors()), (2, 0, 3));

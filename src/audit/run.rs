@@ -9,11 +9,10 @@ use crate::{
     Error, Result,
     cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
     dataset::{DataSource, Dataset, Sample, paths, refuse_if_moved},
-    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, SessionOptions},
+    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, Reading, SessionOptions},
     pipeline::{self, ImageSource},
-    preprocess,
+    preprocess::{self, InputRule, StatedInputRule},
     targets::Anchors,
-    types::Store,
 };
 use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
 
@@ -24,6 +23,8 @@ pub struct AuditOptions {
     pub cache: PathBuf,
     /// The teacher's ONNX file.
     pub teacher: PathBuf,
+    /// The family that the user says the teacher belongs to.
+    pub family: Option<String>,
     /// A student's ONNX export at whose outputs the gradients are taken; `None`: an untrained YOLOv8.
     pub student: Option<PathBuf>,
     /// Images to compare, spread evenly over the cache; `None`: all.
@@ -69,7 +70,11 @@ impl Audit {
         let reader = CacheReader::open(&options.cache)?;
         let runtime = detector::runtime::init(options.ort_lib.as_deref())?;
         let manifest = reader.manifest();
-        let model = load(manifest, &options.teacher, "teacher")?;
+        // As the cache was made: a rule that the user stated for the build is in its manifest.
+        let cached = &manifest.teacher;
+        let input_rule = StatedInputRule::whole(cached.input_rule);
+        let model =
+            load(manifest, &options.teacher, "teacher", Reading { family: options.family.clone(), input_rule })?;
         let findings = teacher_findings(manifest, &model);
         let batch = pipeline::batch_size(&model, options.provider, None)?;
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
@@ -141,6 +146,7 @@ impl Audit {
             samples: &samples,
             image_ids: Some(&image_ids),
             input: model.input,
+            rule: model.input_rule,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
             views,
@@ -200,12 +206,13 @@ fn programs(runtime: &str, provider: &str, decoder: &str) -> String {
 }
 
 /// A model at the cache's size, with the cache's head.
-fn load(manifest: &Manifest, path: &std::path::Path, role: &str) -> Result<Detector> {
+fn load(manifest: &Manifest, path: &std::path::Path, role: &str, reading: Reading) -> Result<Detector> {
     let cached = &manifest.teacher;
     let square = (cached.input_width == cached.input_height).then_some(cached.input_width);
     let names = Some(cached.class_names.clone());
     let remedy = format!("Name the {role} that belongs to the cache (its teacher was {}).", cached.file_name);
-    let model = Detector::load(path, &DetectorOptions { imgsz: square, store: Store::Cls, names });
+    let options = DetectorOptions { imgsz: square, names, reading, ..DetectorOptions::default() };
+    let model = Detector::load(path, &options);
     let model = model.map_err(|error| match error {
         Error::Model { path, found, .. } => {
             Error::Model { path, found: format!("this cannot be the {role}: {found}"), remedy: remedy.clone() }
@@ -247,10 +254,11 @@ fn teacher_findings(manifest: &Manifest, model: &Detector) -> Vec<String> {
         ));
     }
     let rule = model.input_rule;
-    for (what, then, now) in
-        [("letterbox", &cached.letterbox, rule.letterbox), ("normalisation", &cached.normalisation, rule.normalisation)]
-    {
-        if then != now {
+    for (what, then, now) in [
+        ("letterbox", &cached.letterbox, rule.fit.in_words().to_owned()),
+        ("normalisation", &cached.normalisation, rule.normalisation()),
+    ] {
+        if *then != now {
             findings.push(format!("the {what} has changed: {then:?} in the cache, {now:?} now"));
         }
     }
@@ -267,7 +275,17 @@ fn students(
         let student = Student::untrained(&teacher.head);
         return Ok((0..count).map(|_| StudentSource::StandIn(Box::new(student.clone()))).collect());
     };
-    let model = load(manifest, path, "student")?;
+    if !teacher.input_rule.is_default() {
+        return Err(Error::Mismatch {
+            found: format!(
+                "the teacher takes images by the rule {}, a student by {}: they do not see the same pixels",
+                teacher.input_rule,
+                InputRule::default()
+            ),
+            remedy: "Audit this cache without a student.".into(),
+        });
+    }
+    let model = load(manifest, path, "student", Reading::default())?;
     let session = SessionOptions { provider: options.provider, intra_threads: 1 };
     model.self_check(&session)?;
     (0..count).map(|_| Ok(StudentSource::Model(Box::new(DetectorSession::new(&model, &session)?)))).collect()

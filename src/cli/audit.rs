@@ -50,6 +50,7 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
     Ok(AuditOptions {
         cache: args.cache.clone(),
         teacher: args.teacher.clone(),
+        family: args.family.clone(),
         student: args.student.clone(),
         sample: NonZeroUsize::new(args.sample),
         temperature: args.temperature,

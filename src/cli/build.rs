@@ -95,6 +95,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         teacher: args.teacher.clone(),
         source: DataSource { data: args.data.clone(), images_dir: args.images.clone(), split: args.split.clone() },
         out: args.out.clone(),
+        reading: args.reading.reading(),
         imgsz: args.imgsz,
         batch: args.batch,
         jobs: args.runtime.jobs(),

@@ -15,7 +15,7 @@ mod tests {
 
     #[test]
     fn it_is_the_one_described_and_knows_the_shapes() {
-        let options = DetectorOptions { imgsz: None, store: Store::All, names: None };
+        let options = DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() };
         let teacher = Detector::from_bytes("teacher.onnx", EMBEDDED.to_vec(), &options).unwrap();
         let digest: String = teacher.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
         let readme = include_str!("../../assets/README.md");

@@ -15,6 +15,7 @@ impl DetectorArgs {
     pub fn resolve(&self, model: PathBuf, nms: NmsOptions) -> Result<InferenceOptions> {
         Ok(InferenceOptions {
             model,
+            reading: self.reading.reading(),
             names: self.names.as_deref().map(read_names).transpose()?,
             imgsz: self.imgsz,
             jobs: self.runtime.jobs(),

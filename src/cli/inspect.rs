@@ -2,9 +2,9 @@
 
 use super::{Status, args::InspectArgs, output::table, print, print_json};
 use crate::{
-    Result,
+    Error, Result,
     augment::with_views,
-    inspect::{self, CacheSummary, ImageSummary},
+    inspect::{self, CacheSummary, ImageSummary, ModelSummary},
     types::{BoxXyxyPx, FailureStage},
     words::counted,
 };
@@ -14,6 +14,15 @@ use indicatif::{HumanBytes, HumanCount};
 const ROWS_SHOWN: usize = 20;
 
 pub fn run(args: &InspectArgs) -> Result<Status> {
+    if args.cache.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("onnx")) && !args.cache.is_dir() {
+        return show_model_file(args);
+    }
+    if let Some(option) = args.reading.stated().or(args.imgsz.map(|_| "--imgsz")) {
+        return Err(Error::Mismatch {
+            found: format!("{option} says how an .onnx file is read; {} is none", args.cache.display()),
+            remedy: format!("Leave out {option}."),
+        });
+    }
     match &args.image {
         None => {
             let summary = inspect::summary(&args.cache)?;
@@ -32,6 +41,47 @@ pub fn run(args: &InspectArgs) -> Result<Status> {
         }
     }
     Ok(Status::Done)
+}
+
+fn show_model_file(args: &InspectArgs) -> Result<Status> {
+    if args.image.is_some() {
+        return Err(Error::Mismatch {
+            found: format!("--image shows an image of a cache; {} is a model", args.cache.display()),
+            remedy: "Leave out --image; `logitcache predict` runs a model over images.".into(),
+        });
+    }
+    let model = inspect::model(&args.cache, args.reading.reading(), args.imgsz)?;
+    if args.json { print_json(&model)? } else { print(&show_model(&model))? }
+    Ok(Status::Done)
+}
+
+fn show_model(m: &ModelSummary) -> String {
+    let size = if m.fixed_size { "and no other size" } else { "or other sizes" };
+    let batch = m.batch.map_or_else(|| "any number of images a run".to_owned(), |n| format!("{} a run", counted(n, "image")));
+    let bins = if m.bins > 0 { format!("{} a side", counted(m.bins, "DFL bin")) } else { "no DFL bins".to_owned() };
+    let places = match m.strides.as_slice() {
+        [] => counted(m.predictions, "query"),
+        strides => {
+            let strides = strides.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            format!("{} (strides {strides})", counted(m.predictions, "anchor"))
+        }
+    };
+    let nms = if m.needs_nms { "doubles to be suppressed (NMS)" } else { "no NMS needed" };
+    let mut names = m.class_names.iter().take(ROWS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if m.class_names.len() > ROWS_SHOWN {
+        names += ", ...";
+    }
+    let mut lines = vec![
+        format!("file      {}, {} parameters, {}", m.file_name, HumanCount(m.parameters), m.precision),
+        format!("          sha256 {}", m.sha256),
+        format!("family    {} (head {})", m.family, m.head),
+        format!("input     {} x {} {size}, {batch}; rule {}", m.input_width, m.input_height, m.input_rule),
+        format!("logits    {}; {}: {names}", m.logits, counted(m.num_classes, "class")),
+        format!("boxes     {places}, {bins}, {nms}"),
+        format!("check     boxes within {:.4} px, probabilities within {:.1e} of its own output", m.max_box_error_px, m.max_score_error),
+    ];
+    lines.extend(m.distillation.iter().map(|line| format!("distil    {line}")));
+    lines.join("\n")
 }
 
 fn show_cache(s: &CacheSummary) -> String {
@@ -80,6 +130,9 @@ fn show_cache(s: &CacheSummary) -> String {
         format!("          sha256 {}", t.sha256),
         format!("data      {} {} at {}", s.dataset.format, s.dataset.split, s.dataset.root),
     ];
+    if !t.input_rule.is_default() {
+        lines.push(format!("          teacher's input rule {}", t.input_rule));
+    }
     if !s.dataset.class_map.is_empty() {
         lines.push(format!("          classes {}", s.dataset.class_map));
     }

@@ -16,7 +16,7 @@ use super::{
         session::{SessionOptions, build},
     },
 };
-use crate::Result;
+use crate::{Result, preprocess::Colours};
 
 /// How far decoding the raw tensors came from the model's own output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,7 +79,7 @@ impl Detector {
             BatchSize::Dynamic => 1,
         };
         let shape = [batch, 3, self.input.height as usize, self.input.width as usize];
-        let picture = noise(shape.iter().product());
+        let picture = self.noise(batch);
         let refuse = |why: String| refused(&self.path, self.not_as_found(&why));
         let said = |error: ort::Error| refuse(format!("ONNX Runtime reports: {}", error.message()));
         let input = TensorRef::from_array_view((shape, picture.as_slice())).map_err(said)?;
@@ -114,13 +114,28 @@ impl Detector {
 
         let boxes = self.family.reference_boxes(raw_boxes, &self.head, self.input).map_err(&refuse)?;
         let probabilities: Vec<f32> = logits.iter().map(|&logit| self.head.kind.probability(logit)).collect();
-        // Queries have no stride: nothing that was rounded is added to a place.
+        // Queries have no stride; their boxes are fractions of the input, as if it were one cell.
         let strides: Vec<f32> =
-            (0..anchors).map(|place| self.head.stride_at(place).map_or(0.0, |stride| stride as f32)).collect();
+            (0..anchors).map(|place| self.head.stride_at(place).map_or(1.0, |stride| stride as f32)).collect();
         let reference =
             Reference { anchors, probabilities: &probabilities, boxes: &boxes, strides: &strides, input: self.input };
         let tolerance = Tolerance::of(self.precision, self.taps.steps);
         let proof = if self.quantized.is_some() { float } else { own };
+        if let Some(compared) = self.own.compare(proof, &reference, &tolerance) {
+            let errors = compared.map_err(&refuse)?;
+            let measured = self.quantized.as_ref().and_then(|_| {
+                // However far the file's own rounding moves them.
+                let any = Tolerance { box_absolute_px: f32::MAX, score_absolute: f32::MAX, ..tolerance };
+                largest(self.own.compare(own, &reference, &any)?.into_iter())
+            });
+            return Ok(SelfCheck {
+                anchors,
+                max_box_error_px: errors.box_px.unwrap_or_default(),
+                max_score_error: errors.score.unwrap_or_default(),
+                rounding: measured.map(|(max_box_px, max_score)| Rounding { max_box_px, max_score }),
+                image_time,
+            });
+        }
         let recognised: Vec<_> = proof.iter().map(|output| recognise(output, &reference, &tolerance)).collect();
         let (max_box_error_px, max_score_error) = largest(recognised.iter().flatten().map(|(_, errors)| *errors))
             .ok_or_else(|| {
@@ -134,6 +149,23 @@ impl Detector {
         let rounding = self.quantized.as_ref().and_then(|_| largest(measured));
         let rounding = rounding.map(|(max_box_px, max_score)| Rounding { max_box_px, max_score });
         Ok(SelfCheck { anchors, max_box_error_px, max_score_error, rounding, image_time })
+    }
+
+    /// A picture of noise for each image of a batch, as the model takes pictures.
+    fn noise(&self, batch: usize) -> Vec<f32> {
+        let area = self.input.height as usize * self.input.width as usize;
+        let mut picture = noise(batch * 3 * area);
+        let rule = self.input_rule;
+        if !rule.is_default() {
+            for (plane, values) in picture.chunks_exact_mut(area.max(1)).enumerate() {
+                let colour = match rule.colours {
+                    Colours::Rgb => plane % 3,
+                    Colours::Bgr => 2 - plane % 3,
+                };
+                values.iter_mut().for_each(|value| *value = rule.values.of_unit(*value, colour));
+            }
+        }
+        picture
     }
 
     /// What is said of a head whose numbers are not what they should be.
@@ -156,11 +188,7 @@ impl Detector {
 
 /// The largest differences of boxes and of scores; `None` unless there are both.
 fn largest(errors: impl Iterator<Item = Errors>) -> Option<(f32, f32)> {
-    let larger = |a: Option<f32>, b: Option<f32>| a.into_iter().chain(b).reduce(f32::max);
-    let all = errors.fold(Errors::default(), |all, one| Errors {
-        box_px: larger(all.box_px, one.box_px),
-        score: larger(all.score, one.score),
-    });
+    let all = errors.fold(Errors::default(), Errors::larger);
     all.box_px.zip(all.score)
 }
 

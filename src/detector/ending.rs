@@ -41,6 +41,21 @@ pub(super) struct Errors {
     pub score: Option<f32>,
 }
 
+impl Tolerance {
+    /// How far a score may be from this one.
+    pub fn of_score(&self, score: f32) -> f32 {
+        self.score_absolute + self.score_relative * score.abs()
+    }
+}
+
+impl Errors {
+    /// The larger of each.
+    pub fn larger(self, other: Self) -> Self {
+        let larger = |a: Option<f32>, b: Option<f32>| a.into_iter().chain(b).reduce(f32::max);
+        Self { box_px: larger(self.box_px, other.box_px), score: larger(self.score, other.score) }
+    }
+}
+
 /// A way in which an output may hold what it holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ending {
@@ -182,7 +197,7 @@ fn compare(
                     let class = (0..reference.classes()).find(|class| *class as f32 == own);
                     let score = class.map_or(f32::NAN, |class| reference.probability(class, anchor));
                     let best = reference.best(anchor);
-                    let allowed = tolerance.map(|t| t.score_absolute + t.score_relative * best);
+                    let allowed = tolerance.map(|t| t.of_score(best));
                     if allowed.is_some_and(|allowed| !within(best - score, allowed)) {
                         return Err(format!(
                             "anchor {anchor} has {own} as its best class, but its logits give another"
@@ -202,7 +217,7 @@ fn compare_score(
     tolerance: Option<&Tolerance>,
 ) -> Result<f32, String> {
     let error = (score - own).abs();
-    let allowed = tolerance.map(|t| t.score_absolute + t.score_relative * own.abs());
+    let allowed = tolerance.map(|t| t.of_score(own));
     match allowed {
         Some(allowed) if !within(error, allowed) => Err(format!("{} {own}, but its logit gives {score}", what())),
         _ => Ok(error),
@@ -210,7 +225,21 @@ fn compare_score(
 }
 
 impl Ending {
-    fn compare_box(
+    /// Boxes alone, as Ultralytics has them.
+    pub(super) const CENTRE_SIZE_PX: Self =
+        Self { parts: &[Boxes], anchors_first: true, corners: Corners::CentreSize, fractions: false };
+
+    /// Every way that the four numbers of a box may be meant.
+    pub(super) fn of_boxes() -> impl Iterator<Item = Self> {
+        let of = |corners| [false, true].map(|fractions| Self { corners, fractions, ..Self::CENTRE_SIZE_PX });
+        CORNERS.into_iter().flat_map(of)
+    }
+
+    /// The largest difference between four numbers that stand for a box and the box of a place, in input pixels.
+    ///
+    /// # Errors
+    /// Which number differs by more than the tolerance.
+    pub(super) fn compare_box(
         &self,
         own: [f32; 4],
         anchor: usize,
@@ -262,11 +291,11 @@ impl Part {
 }
 
 impl Reference<'_> {
-    fn classes(&self) -> usize {
+    pub(super) fn classes(&self) -> usize {
         self.probabilities.len() / self.anchors.max(1)
     }
 
-    fn probability(&self, class: usize, anchor: usize) -> f32 {
+    pub(super) fn probability(&self, class: usize, anchor: usize) -> f32 {
         self.probabilities.get(class * self.anchors + anchor).copied().unwrap_or(f32::NAN)
     }
 
@@ -274,7 +303,7 @@ impl Reference<'_> {
         (0..self.classes()).map(|class| self.probability(class, anchor)).fold(f32::NEG_INFINITY, f32::max)
     }
 
-    fn box_value(&self, row: usize, anchor: usize) -> f32 {
+    pub(super) fn box_value(&self, row: usize, anchor: usize) -> f32 {
         self.boxes.get(row * self.anchors + anchor).copied().unwrap_or(f32::NAN)
     }
 }

@@ -46,6 +46,8 @@ pub struct HeadSpec {
     pub boxes: BoxRule,
     /// Where its N predictions stand.
     pub places: Places,
+    /// Whether it gives each object one prediction, so that none need be suppressed.
+    pub one_to_one: bool,
 }
 
 impl HeadSpec {
@@ -216,6 +218,7 @@ mod tests {
             num_classes: 1,
             boxes: BoxRule::CentreSizePx,
             places: Places::Grid(Grid::new(ImageSize { width: 8, height: 8 }, &[8])),
+            one_to_one: false,
         };
         let view = HeadView::new(&spec, &[0.0], &[10.0, 20.0, 4.0, 6.0]).unwrap();
         assert_eq!(view.box_xyxy_input_px(0), BoxXyxyPx { x1: 8.0, y1: 17.0, x2: 12.0, y2: 23.0 });
@@ -230,6 +233,7 @@ mod tests {
             num_classes: 2,
             boxes: BoxRule::Bins { reg_max: 5 },
             places: Places::Grid(grid.clone()),
+            one_to_one: false,
         };
         let values: Vec<f32> = (0..20 * 21).map(|i| ((i * 37) % 101) as f32 * 0.17 - 6.0).collect();
         let view = HeadView::new(&spec, &[0.0; 42], &values).unwrap();
@@ -246,6 +250,7 @@ mod tests {
             num_classes: 3,
             boxes: BoxRule::CentreSizePx,
             places: Places::Queries(2),
+            one_to_one: false,
         };
         let refused = |class: usize, boxes: usize| HeadView::new(&spec, &vec![0.0; class], &vec![0.0; boxes]).err();
         assert_eq!(refused(6, 8), None);

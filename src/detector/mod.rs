@@ -14,6 +14,7 @@ mod head;
 mod model;
 #[doc(hidden)]
 pub mod onnx;
+mod own;
 mod read;
 mod reduce;
 mod refuse;
@@ -22,8 +23,9 @@ pub mod runtime;
 mod tests;
 
 pub use check::{Rounding, SelfCheck};
+pub use families::{LogitSource, family_names};
 pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
-pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, MAX_SIZE, Precision};
+pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, MAX_SIZE, Precision, Reading};
 pub use reduce::ScoreSums;
 pub use runtime::{
     provider::Provider,

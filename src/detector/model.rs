@@ -2,19 +2,20 @@
 
 use super::{
     check::SelfCheck,
-    families::Family,
+    families::{Family, LogitSource},
     head::HeadSpec,
     onnx::{
         graph::{Dim, Ends, GraphIndex, with_outputs},
         proto::ModelProto,
         quantized::Taps,
     },
+    own::OwnOutputs,
     read::{image_input, read, refused},
     refuse::Refusal,
 };
 use crate::{
     Error, Result,
-    preprocess::InputRule,
+    preprocess::{InputRule, StatedInputRule},
     types::{ImageSize, Store},
 };
 use prost::Message;
@@ -44,6 +45,26 @@ pub struct DetectorOptions {
     pub store: Store,
     /// Class names to use instead of the model's, in the order of the class ids.
     pub names: Option<Vec<String>>,
+    /// What the user says of the file.
+    pub reading: Reading,
+    /// Whether a file without class names will do: classes are then named by their numbers.
+    pub unnamed: bool,
+}
+
+/// What a user says of a detector's file, where the file leaves it open.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// The family that it belongs to, one of [`super::family_names`]; `None`: found in the graph.
+    pub family: Option<String>,
+    /// How it takes images; what is not stated is the family's.
+    pub input_rule: StatedInputRule,
+}
+
+impl Default for DetectorOptions {
+    /// Everything as the file says; boxes and class logits are wanted.
+    fn default() -> Self {
+        Self { imgsz: None, store: Store::Cls, names: None, reading: Reading::default(), unnamed: false }
+    }
 }
 
 /// How many images one run takes.
@@ -105,6 +126,8 @@ pub struct Detector {
     pub precision: Precision,
     /// What comes out.
     pub head: HeadSpec,
+    /// Where its class logits come from.
+    pub logits: LogitSource,
     /// That the names which the user gave differ from the model's own, in words.
     pub replaced_names: Option<String>,
     /// Quantized with scales that are measured over all images of a run: only alone does an image always have the same result.
@@ -112,6 +135,8 @@ pub struct Detector {
     /// How it is quantized, for messages: `INT8, QDQ`.
     pub(super) quantized: Option<String>,
     pub(super) family: &'static dyn Family,
+    /// What its own outputs hold.
+    pub(super) own: OwnOutputs,
     /// The file's graph, and in it what the taps need beside it.
     pub(super) original: ModelProto,
     pub(super) taps: Taps,
@@ -123,7 +148,7 @@ impl Detector {
     pub fn is_of_fixed_size(&self) -> bool {
         let fixed = |shape: &[Dim]| shape.iter().skip(2).all(|dim| matches!(dim, Dim::Fixed(_)));
         let graph = self.original.graph.as_ref();
-        graph.is_some_and(|graph| image_input(&GraphIndex::new(graph)).is_ok_and(|(_, shape, _)| fixed(&shape)))
+        graph.is_some_and(|graph| image_input(&GraphIndex::new(graph), None).is_ok_and(|(_, shape, _)| fixed(&shape)))
     }
 
     /// Reads an ONNX detector and finds the raw outputs of its head.
@@ -159,6 +184,11 @@ impl Detector {
     pub fn from_bytes(path: impl AsRef<Path>, bytes: Vec<u8>, options: &DetectorOptions) -> Result<Self> {
         let path = path.as_ref();
         read(path, bytes, options).map_err(|refusal| refused(path, refusal))
+    }
+
+    /// What it is, for people.
+    pub fn family(&self) -> &'static str {
+        self.family.title()
     }
 
     /// Number of weights, as far as layers hold them as constants.

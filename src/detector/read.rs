@@ -1,7 +1,7 @@
 //! From the bytes of an ONNX file to a [`Detector`]: everything is checked and understood before any session is made.
 
 use super::{
-    families,
+    families::{self, HeadTensors},
     head::{BoxRule, HeadSpec},
     model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, MAX_SIZE, Precision},
     onnx::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Error,
+    cache::HeadKind,
     types::{ImageSize, Store},
 };
 use prost::{Message, bytes::Bytes};
@@ -46,30 +47,35 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Re
     let mut index = GraphIndex::new(view.as_ref().unwrap_or(graph));
     index.quantized.clone_from(&quantized);
     let metadata = Metadata::read(&original);
-    let (family, tensors) = families::find(&index, &metadata)?;
+    let (family, tensors) = families::find(&index, &metadata, options.reading.family.as_deref())?;
     if tensors.boxes == BoxRule::CentreSizePx && options.store == Store::All {
         return Err(Refusal::new(
-            "this model's head has no DFL (reg_max = 1, as in YOLO26), so there are no DFL logits to store.",
+            "this model's head has no DFL (as those of YOLO26, YOLOX and RT-DETR), so there are no DFL logits to store.",
             "Build with `store=cls`, which stores class logits and boxes, or use a teacher with DFL (v8, v9, 10, 11, 12).",
         ));
     }
-    let (input, shape, elem_type) = image_input(&index)?;
+    let (input, shape, elem_type) = image_input(&index, tensors.size_input.as_deref())?;
     let batch = batch_size(&shape)?;
     let input_size = input_size(&shape, options)?;
     let places = family.places(input_size, &tensors, &metadata)?;
     let inner_float16 = elem_type == DataType::Float16 || uses_float16(graph);
     let precision = if form.is_none() && inner_float16 { Precision::Fp16 } else { precision };
     let replaced_names = replaced_names(metadata.names.as_ref(), options);
-    let class_names = class_names(metadata.names, tensors.num_classes, options)?;
+    let class_names = class_names(metadata.names, &tensors, options)?;
     let ends = Ends {
         input: input.name().to_owned(),
         size: (i64::from(input_size.height), i64::from(input_size.width)),
         input_is_float16: elem_type == DataType::Float16,
         inner_float16,
     };
-    let (nodes, taps) = quantized::taps(graph, view.as_ref(), &tensors, family);
+    let size_input = tensors.size_input.as_deref().and_then(|name| size_constant(graph, name, batch, input_size));
+    let (nodes, taps) = quantized::taps(graph, view.as_ref(), &tensors, family, input_size, &places);
     if let Some(graph) = &mut original.graph {
         graph.node.extend(nodes);
+        if let Some(constant) = size_input {
+            graph.input.retain(|input| input.name() != constant.name());
+            graph.initializer.push(constant);
+        }
     }
     Ok(Detector {
         path: path.to_owned(),
@@ -78,8 +84,16 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>, options: &DetectorOptions) -> Re
         input: input_size,
         batch,
         precision,
-        head: HeadSpec { kind: tensors.kind, num_classes: tensors.num_classes, boxes: tensors.boxes, places },
-        input_rule: family.input_rule(),
+        head: HeadSpec {
+            kind: tensors.kind,
+            num_classes: tensors.num_classes,
+            boxes: tensors.boxes,
+            places,
+            one_to_one: tensors.one_to_one,
+        },
+        input_rule: options.reading.input_rule.of(family.input_rule()),
+        logits: tensors.logits,
+        own: tensors.own,
         family,
         one_image_a_run,
         replaced_names,
@@ -127,10 +141,39 @@ fn no_external_data(graph: &GraphProto) -> Result<(), Refusal> {
     ))
 }
 
-/// The graph's image input `[batch, 3, height, width]` with its declared shape and element type.
-pub(super) fn image_input<'g>(index: &GraphIndex<'g>) -> Result<(&'g ValueInfoProto, Vec<Dim>, DataType), Refusal> {
+/// The second input of a model, the size of its pictures (width, height, of each image of a run), as a constant: that of the
+/// first input.
+fn size_constant(graph: &GraphProto, name: &str, batch: BatchSize, size: ImageSize) -> Option<TensorProto> {
+    let (elem_type, _) = graph.input.iter().find(|input| input.name() == name).and_then(declared)?;
+    let rows = match batch {
+        BatchSize::Fixed(rows) => rows,
+        BatchSize::Dynamic => 1,
+    };
+    let mut constant = TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(elem_type),
+        dims: vec![rows as i64, 2],
+        ..Default::default()
+    };
+    let sides = [size.width, size.height].repeat(rows);
+    match DataType::try_from(elem_type) {
+        Ok(DataType::Int64) => constant.int64_data = sides.into_iter().map(i64::from).collect(),
+        Ok(DataType::Int32) => constant.int32_data = sides.into_iter().map(|side| side as i32).collect(),
+        Ok(DataType::Float) => constant.float_data = sides.into_iter().map(|side| side as f32).collect(),
+        _ => return None,
+    }
+    Some(constant)
+}
+
+/// The graph's image input `[batch, 3, height, width]` with its declared shape and element type; `beside`: an input that is
+/// none of images.
+pub(super) fn image_input<'g>(
+    index: &GraphIndex<'g>,
+    beside: Option<&str>,
+) -> Result<(&'g ValueInfoProto, Vec<Dim>, DataType), Refusal> {
     const REMEDY: &str = "Export the detector with Ultralytics (yolo export model=... format=onnx), which takes RGB images as float [batch, 3, height, width].";
-    let inputs = index.inputs();
+    let mut inputs = index.inputs();
+    inputs.retain(|input| beside != Some(input.name()));
     let [input] = inputs.as_slice() else {
         return Err(Refusal::new(
             format!("this model has {} inputs; a detector has one, the images.", inputs.len()),
@@ -232,9 +275,10 @@ fn replaced_names(own: Option<&Result<Vec<String>, String>>, options: &DetectorO
 
 fn class_names(
     own: Option<Result<Vec<String>, String>>,
-    num_classes: usize,
+    tensors: &HeadTensors,
     options: &DetectorOptions,
 ) -> Result<Vec<String>, Refusal> {
+    let num_classes = tensors.num_classes;
     const REMEDY: &str = "Give the names in the order of the class ids with `names=FILE`.";
     let given = options.names.is_some();
     let names = match (options.names.clone(), own) {
@@ -242,6 +286,7 @@ fn class_names(
         (None, Some(Err(why))) => {
             return Err(Refusal::new(format!("the class names in its metadata cannot be read: {why}."), REMEDY));
         }
+        (None, None) if options.unnamed => (0..num_classes).map(|class| class.to_string()).collect(),
         (None, None) => {
             return Err(Refusal::new(
                 format!("this model has {num_classes} classes, but its metadata does not name them."),
@@ -251,6 +296,16 @@ fn class_names(
     };
     if names.len() != num_classes {
         let source = if given { "`names=` gives" } else { "its metadata names" };
+        if tensors.kind == HeadKind::DetrSigmoid && names.len() < num_classes {
+            return Err(Refusal::new(
+                format!(
+                    "its head has {num_classes} class slots, but {source} {}: which slots have no class of their own \
+                     (unused ids of COCO, a slot for \"no object\") is not said in the file.",
+                    names.len()
+                ),
+                "Give a name for each slot, in order, with `names=FILE`; an unused slot can have any name.",
+            ));
+        }
         return Err(Refusal::new(format!("its head has {num_classes} classes, but {source} {}.", names.len()), REMEDY));
     }
     Ok(names)

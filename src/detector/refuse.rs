@@ -21,7 +21,7 @@ impl Refusal {
 }
 
 /// What every refusal of a head says is supported.
-const SUPPORTED: &str = "Supported are detection exports of the YOLOv8 family (v8, v9, 10, 11, 12) whose outputs hold the boxes and class probabilities of all anchors.";
+const SUPPORTED: &str = "Supported are detection exports of YOLOv5 to YOLO26, YOLOX, YOLO-NAS, RT-DETR, D-FINE and RF-DETR.";
 
 /// What helps where a quantized head cannot be seen through.
 pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
@@ -46,20 +46,18 @@ pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result
         let found = format!("this is {what} (task {task:?} in its metadata) with outputs {outputs}. {SUPPORTED}");
         return Err(Refusal::new(found, "Export a detection model (yolo task=detect) and give that."));
     }
-    if metadata.head.as_deref() == Some("RTDETRDecoder") || index.has_op("GridSample") {
-        return Err(rt_detr(&outputs));
-    }
     if index.has_op("NonMaxSuppression") || metadata.nms {
         let found = format!(
             "non-maximum suppression was exported with this model (nms=True): its outputs {outputs} are final boxes, the logits of all anchors are gone. {SUPPORTED}"
         );
         return Err(Refusal::new(found, "Export again without nms=True: yolo export model=... format=onnx."));
     }
-    let ranked = matches!(output_dims(index).as_slice(), [_, _, Dim::Fixed(6)]) && ranks_anchors(index);
-    if ranked || metadata.end2end {
-        return Err(end_to_end(&outputs));
-    }
     Ok(())
+}
+
+/// Whether the one output is the best boxes of each image: corners, score, class.
+pub(super) fn is_end_to_end(index: &GraphIndex<'_>) -> bool {
+    matches!(output_dims(index).as_slice(), [_, _, Dim::Fixed(6)]) && ranks_anchors(index)
 }
 
 /// Whether the best of many are picked; the best one alone is how some exporters write "the best class".
@@ -75,10 +73,11 @@ pub(super) fn objectness(index: &GraphIndex<'_>) -> Refusal {
     }
     Refusal::new(
         format!(
-            "its outputs {} hold box, objectness and classes of each anchor, as those of YOLOv5, YOLOv7 and YOLOX do. {SUPPORTED}",
+            "its outputs {} hold box, objectness and classes of each anchor, but neither as YOLOv5 and YOLOv7 nor as YOLOX \
+             exports them. {SUPPORTED}",
             show_outputs(index)
         ),
-        "Use a v8, v9, 10, 11 or 12 model as the teacher; Ultralytics' yolov5*u.pt weights have the newer head and can be exported too.",
+        "Export it again with the project's own export, without NMS and without changes to the head.",
     )
 }
 
@@ -92,7 +91,6 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
             ),
             "Export a detection model (yolo task=detect) and give that.",
         ),
-        [_, Dim::Fixed(..=1000), Dim::Fixed(7..)] if ranks_anchors(index) => rt_detr(&outputs),
         dims => {
             let form = match dims {
                 [_, _, Dim::Fixed(6)] => ", in the form that DeepStream takes (corners, best score, best class)",
@@ -120,22 +118,20 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
     }
 }
 
-fn end_to_end(outputs: &str) -> Refusal {
+/// A graph that is not of the family that the user names.
+pub(super) fn not_of_family(index: &GraphIndex<'_>, title: &str) -> Refusal {
     Refusal::new(
-        format!(
-            "this is an end-to-end (NMS-free) export: its output {outputs} holds only the best boxes of each image, the logits of all anchors are gone. {SUPPORTED}"
-        ),
-        "Export again with the one-to-many head: yolo export model=... format=onnx end2end=False (in newest Ultralytics: leave nms out; nms=False asks for the NMS-free head).",
+        format!("its head is not that of {title}, as `family=` says; its outputs are {}.", show_outputs(index)),
+        "Leave `family=` out: the family is found in the graph.",
     )
 }
 
-fn rt_detr(outputs: &str) -> Refusal {
+/// A graph that several families could have.
+pub(super) fn ambiguous<'n>(index: &GraphIndex<'_>, families: impl Iterator<Item = &'n str>) -> Refusal {
+    let families = families.collect::<Vec<_>>().join(" or ");
     Refusal::new(
-        format!(
-            "this is an RT-DETR model with outputs {outputs}: its queries are not anchors, so a student's anchors \
-             cannot be matched to them. {SUPPORTED}"
-        ),
-        "Use a v8, v9, 10, 11 or 12 model as the teacher.",
+        format!("its outputs {} could be those of {families}.", show_outputs(index)),
+        format!("Say which with `family=`: {families}."),
     )
 }
 

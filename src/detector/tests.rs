@@ -28,7 +28,7 @@ fn fixture(name: &str) -> ModelProto {
 }
 
 fn options() -> DetectorOptions {
-    DetectorOptions { imgsz: None, store: Store::All, names: None }
+    DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() }
 }
 
 fn load_with(model: &ModelProto, options: &DetectorOptions) -> crate::Result<Detector> {
@@ -626,7 +626,7 @@ fn quantized_heads_are_seen_through() {
     ] {
         let no_dfl = name.contains("no-dfl");
         let store = if no_dfl { Store::Cls } else { Store::All };
-        let options = DetectorOptions { imgsz: Some(64), store, names: None };
+        let options = DetectorOptions { imgsz: Some(64), store, names: None, ..DetectorOptions::default() };
         let model = load_with(&fixture(&format!("{name}.onnx")), &options).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((model.precision, model.precision.as_str()), (Precision::Int8, "int8"), "{name}");
         assert_eq!(model.quantized.as_deref(), Some(format!("INT8, {form}").as_str()), "{name}");

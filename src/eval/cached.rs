@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result,
-    cache::{CacheReader, ImageView, decode_f32, decode_i32},
+    cache::{CacheReader, ImageView, Teacher, decode_f32, decode_i32},
     types::{Detection, TruthBox},
 };
 use schemars::JsonSchema;
@@ -110,7 +110,7 @@ impl TeacherSight {
             // Where a lowest score was asked for, the best anchor may be one that was not kept.
             let best = decode_f32(image.predictions.scores).fold(image.dropped_max_score, f32::max);
             best_scores.push(best);
-            if let Some(labelled) = scored_image(&image) {
+            if let Some(labelled) = scored_image(&image, &reader.manifest().teacher) {
                 seen_with_objects += u64::from(!labelled.truth.is_empty() && best > SEEN);
                 scored.push(labelled);
             }
@@ -165,8 +165,8 @@ impl TeacherSight {
     }
 }
 
-/// The teacher's boxes on one image: each kept anchor's best class, suppressed.
-pub fn teacher_boxes(image: &ImageView<'_>, nms: &NmsOptions) -> Vec<Detection> {
+/// The teacher's boxes on one image: each kept anchor's best class, suppressed where the head needs that.
+pub fn teacher_boxes(image: &ImageView<'_>, teacher: &Teacher, nms: &NmsOptions) -> Vec<Detection> {
     let p = &image.predictions;
     let rows = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px());
     let boxes = rows.map(|((class_id, score), box_xyxy_px)| Detection {
@@ -174,11 +174,11 @@ pub fn teacher_boxes(image: &ImageView<'_>, nms: &NmsOptions) -> Vec<Detection> 
         score,
         box_xyxy_px,
     });
-    suppress(boxes.collect(), nms)
+    suppress(boxes.collect(), &nms.for_head(teacher.one_to_one))
 }
 
 /// The teacher's boxes on one image beside its labels; `None` for an unlabelled image.
-pub fn scored_image(image: &ImageView<'_>) -> Option<ScoredImage> {
+pub fn scored_image(image: &ImageView<'_>, teacher: &Teacher) -> Option<ScoredImage> {
     let labels = image.labels?;
     let truth = labels.iter().map(|label| {
         let b = label.box_xyxy_px;
@@ -186,7 +186,7 @@ pub fn scored_image(image: &ImageView<'_>) -> Option<ScoredImage> {
         TruthBox { class_id: label.class_id, box_xyxy_px: b, area_px2, is_crowd: false }
     });
     let truth = truth.collect();
-    Some(ScoredImage { image_id: image.image_id, truth, detections: teacher_boxes(image, &SCORED) })
+    Some(ScoredImage { image_id: image.image_id, truth, detections: teacher_boxes(image, teacher, &SCORED) })
 }
 
 /// At most `most` of a list, evenly spaced, the first among them.

@@ -6,7 +6,7 @@ use crate::{
     augment::Views,
     cache::{ImageKey, MissingLabels},
     dataset::{ClassMap, Sample},
-    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, SelfCheck},
+    detector::{self, Detector, DetectorOptions, DetectorSession, Provider, Reading, SelfCheck},
     pipeline::{self, ImageSource, Outcome, Prepared, Worker},
     types::{Detection, Failure, FailureStage, ImageSize, Store, TruthBox},
 };
@@ -19,6 +19,8 @@ pub struct InferenceOptions {
     pub model: PathBuf,
     /// Class names for a model without metadata.
     pub names: Option<Vec<String>>,
+    /// What the user says of the file.
+    pub reading: Reading,
     /// Square input size in pixels; `None`: the model's own, 640 for a dynamic one.
     pub imgsz: Option<u32>,
     /// Worker threads.
@@ -70,7 +72,13 @@ impl Inference {
     pub(super) fn load(options: &InferenceOptions) -> Result<Detector> {
         detector::runtime::init(options.ort_lib.as_deref())?;
         // Boxes are all that is wanted, so a head without DFL will do.
-        let teacher_options = DetectorOptions { imgsz: options.imgsz, store: Store::Cls, names: options.names.clone() };
+        let teacher_options = DetectorOptions {
+            imgsz: options.imgsz,
+            store: Store::Cls,
+            names: options.names.clone(),
+            reading: options.reading.clone(),
+            ..DetectorOptions::default()
+        };
         Detector::load(&options.model, &teacher_options)
     }
 
@@ -95,10 +103,7 @@ impl Inference {
 
     /// The model input of the first of `samples` that can be read, `[3, H, W]`.
     pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
-        let missing_labels = MissingLabels::Unlabelled;
-        let views = Views::default();
-        ImageSource { samples, image_ids: None, input: self.model.input, class_map: None, missing_labels, views }
-            .first_input()
+        source(samples, &self.model, None, MissingLabels::Unlabelled).first_input()
     }
 
     /// Runs over `samples` and calls `sink` in their order; an image's id is its position. With a `class_map` the labels are read too.
@@ -117,17 +122,20 @@ impl Inference {
         let Self { model, sessions, batch, options, .. } = self;
         let worker = |session| InferenceWorker { session, batch, nms: options.nms };
         let workers = sessions.into_iter().map(worker).collect();
-        let source = ImageSource {
-            samples,
-            image_ids: None,
-            input: model.input,
-            class_map,
-            missing_labels,
-            views: Views::default(),
-        };
+        let source = source(samples, &model, class_map, missing_labels);
         let keys: Vec<ImageKey> = (0..samples.len() as i64).map(|image_id| (image_id, 0)).collect();
         pipeline::run(&source, &keys, batch, workers, options.jobs, stop, sink)
     }
+}
+
+fn source<'a>(
+    samples: &'a [Sample],
+    model: &Detector,
+    class_map: Option<&'a ClassMap>,
+    missing_labels: MissingLabels,
+) -> ImageSource<'a> {
+    let (input, rule) = (model.input, model.input_rule);
+    ImageSource { samples, image_ids: None, input, rule, class_map, missing_labels, views: Views::default() }
 }
 
 /// One session; owned by one thread.

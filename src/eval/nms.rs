@@ -37,6 +37,14 @@ impl NmsOptions {
     pub const PREDICTING: Self = Self { conf: 0.25, iou: 0.7, max_detections: 300, multi_label: false };
 }
 
+impl NmsOptions {
+    /// For the predictions of a head: one that gives each object one prediction needs no suppression.
+    pub fn for_head(self, one_to_one: bool) -> Self {
+        // No overlap is over 1.
+        if one_to_one { Self { iou: 1.0, ..self } } else { self }
+    }
+}
+
 /// The objects of one image, highest score first, from the raw outputs of a head.
 ///
 /// Equal scores keep the order of anchors, and within an anchor that of classes, as a stable sort gives it.
@@ -45,7 +53,7 @@ impl NmsOptions {
 /// In words, when a value is not finite.
 pub fn detect(head: HeadView<'_>, plan: &LetterboxPlan, options: &NmsOptions) -> Result<Vec<Detection>, String> {
     let mut boxes_input_px: Vec<Option<BoxXyxyPx>> = vec![None; head.spec().num_places()];
-    let mut suppression = Suppression::new(options);
+    let mut suppression = Suppression::new(&options.for_head(head.spec().one_to_one));
     let mut kept: Vec<ClassScore> = Vec::new();
     for candidate in candidates(&head, options)? {
         if kept.len() == options.max_detections {
@@ -161,6 +169,7 @@ mod tests {
             num_classes,
             boxes: BoxRule::CentreSizePx,
             places: Places::Grid(Grid::new(ImageSize { width: 32, height: 32 }, &[8, 16, 32])),
+            one_to_one: false,
         }
     }
 

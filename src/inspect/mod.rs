@@ -1,7 +1,9 @@
-//! What is in a cache: a summary over all images, one image's predictions, and these drawn on the image.
+//! What is in a cache or a detector's file: a summary over all images, one image's predictions, and these drawn on the image.
 
+mod model;
 mod picture;
 
+pub use model::{ModelSummary, model};
 pub use picture::{SHOWN_CONF, draw_image};
 
 use crate::{

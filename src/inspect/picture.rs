@@ -4,7 +4,7 @@ use super::find_view;
 use crate::{
     Error, Result,
     augment::{Renderer, Scene},
-    cache::{self, CacheReader, ImageView},
+    cache::{self, CacheReader, ImageView, Teacher},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, suppress},
@@ -12,7 +12,7 @@ use crate::{
     outputs::{self, OutputFile},
     pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
-    types::{BoxXyxyPx, Detection, ImageSize, LabelBox, ViewChange},
+    types::{BoxXyxyPx, Detection, LabelBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -43,13 +43,12 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
     outputs::refuse_foreign_file(out, OutputFile::Picture, overwrite)?;
     let whole = read_same_image(&path, &image)?;
     let teacher = &reader.manifest().teacher;
-    let (detections, labels) = boxes(&image);
+    let (detections, labels) = boxes(&image, teacher);
     let (mut picture, detections, labels) = match view {
         0 => (whole, detections, labels),
         _ => {
             refuse_other_rules(&reader)?;
-            let input = ImageSize { width: teacher.input_width, height: teacher.input_height };
-            seen(&whole, &image.change, input, detections, labels)
+            seen(&whole, &image.change, teacher, detections, labels)
         }
     };
     let names = &teacher.class_names;
@@ -108,7 +107,7 @@ fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
 }
 
 /// What is drawn on the image, in its own pixels: detections without their doubles, and labels.
-fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
+fn boxes(image: &ImageView<'_>, teacher: &Teacher) -> (Vec<Detection>, Vec<LabelBox>) {
     let record = image.to_record();
     let p = &record.predictions;
     let rows = p.class_id.iter().zip(&p.score).zip(&p.boxes_xyxy_px);
@@ -117,7 +116,7 @@ fn boxes(image: &ImageView<'_>) -> (Vec<Detection>, Vec<LabelBox>) {
         score,
         box_xyxy_px,
     });
-    (suppress(boxes.collect(), &NmsOptions::PREDICTING), record.labels.unwrap_or_default())
+    (suppress(boxes.collect(), &NmsOptions::PREDICTING.for_head(teacher.one_to_one)), record.labels.unwrap_or_default())
 }
 
 /// A picture of a view must be the one that the teacher saw, or none.
@@ -135,11 +134,12 @@ fn refuse_other_rules(reader: &CacheReader) -> Result<()> {
 fn seen(
     whole: &RgbImage,
     change: &ViewChange,
-    input: ImageSize,
+    teacher: &Teacher,
     detections: Vec<Detection>,
     labels: Vec<LabelBox>,
 ) -> (RgbImage, Vec<Detection>, Vec<LabelBox>) {
-    let plan = LetterboxPlan::fit(whole.size, input.height, input.width);
+    let input = teacher.input();
+    let plan = LetterboxPlan::by(teacher.input_rule.fit, whole.size, input);
     let mut levels = vec![0; 3 * input.width as usize * input.height as usize];
     Preprocessor::default().letterbox_levels_into(whole, &plan, &mut levels);
     let scene = Scene::of_view(change, 0, input);

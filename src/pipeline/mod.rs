@@ -121,7 +121,7 @@ pub(crate) fn run<W: Worker>(
     let (result_tx, result_rx) = unbounded::<Results<W::Output>>();
     for _ in 0..slots {
         // The channel holds exactly as many as are sent here, so this cannot block or fail.
-        let _ = free_tx.send(Slot { pixels: vec![0.0; batch * source.values_per_image()], scratch: Scratch::new() });
+        let _ = free_tx.send(Slot { pixels: vec![0.0; batch * source.values_per_image()], scratch: source.scratch() });
     }
     for _ in 0..window {
         let _ = token_tx.send(());
@@ -204,7 +204,7 @@ fn work<W: Worker>(mut worker: W, ready: &Receiver<Ready>, results: &Sender<Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{augment::Views, cache::MissingLabels, dataset::Sample};
+    use crate::{augment::Views, cache::MissingLabels, dataset::Sample, preprocess::InputRule};
     use std::{path::Path, sync::mpsc, time::Duration};
 
     struct NoModel;
@@ -228,6 +228,7 @@ mod tests {
                 samples: &samples,
                 image_ids: None,
                 input: ImageSize { height: 32, width: 32 },
+                rule: InputRule::default(),
                 class_map: None,
                 missing_labels: MissingLabels::Background,
                 views: Views::default(),

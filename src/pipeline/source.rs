@@ -4,7 +4,7 @@ use crate::{
     augment::{DrawViews as _, Renderer, Scene, Views},
     cache::{ImageKey, MissingLabels, Sha256Bytes, to_hex},
     dataset::{ClassMap, Sample, Truth},
-    preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
+    preprocess::{self, DecodeLimits, InputRule, LetterboxPlan, Preprocessor, RgbImage},
     types::{BoxXyxyPx, Failure, FailureStage, ImageSize, TruthBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
@@ -21,6 +21,8 @@ pub struct ImageSource<'a> {
     pub image_ids: Option<&'a [i64]>,
     /// The model's input.
     pub input: ImageSize,
+    /// How images become it.
+    pub rule: InputRule,
     /// `None`: labels are not read.
     pub class_map: Option<&'a ClassMap>,
     /// For images without a label file.
@@ -42,18 +44,12 @@ pub struct Scratch {
     view: Vec<u8>,
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Scratch {
     /// Empty; grows with the pictures.
-    pub fn new() -> Self {
+    fn new(rule: &InputRule) -> Self {
         Self {
             image: RgbImage::empty(),
-            preprocessor: Preprocessor::default(),
+            preprocessor: Preprocessor::new(rule),
             renderer: Renderer::default(),
             held: None,
             levels: Vec::new(),
@@ -98,8 +94,13 @@ impl ImageSource<'_> {
         3 * self.input.height as usize * self.input.width as usize
     }
 
-    /// Reads, decodes and letterboxes one image, makes the view of it, in `pixels` (`[3, H, W]`, RGB, 0..=1), and reads its
-    /// labels. An image whose views are asked for one after the other is decoded once.
+    /// Memory for [`ImageSource::prepare`].
+    pub fn scratch(&self) -> Scratch {
+        Scratch::new(&self.rule)
+    }
+
+    /// Reads, decodes and letterboxes one image, makes the view of it, in `pixels` (`[3, H, W]`, as the rule says), and reads
+    /// its labels. An image whose views are asked for one after the other is decoded once.
     ///
     /// # Errors
     /// The image's failure, with the reason.
@@ -153,7 +154,7 @@ impl ImageSource<'_> {
         preprocess::decode_into(&bytes, &DecodeLimits::default(), image)
             .map_err(|reason| fail(FailureStage::Decode, reason.to_string()))?;
         let truth = self.truth(sample, image.size).map_err(|reason| fail(FailureStage::Labels, reason))?;
-        let plan = LetterboxPlan::fit(image.size, self.input.height, self.input.width);
+        let plan = LetterboxPlan::by(self.rule.fit, image.size, self.input);
         draw(preprocessor, image, &plan, levels);
         Ok(Prepared {
             image_id,
@@ -168,7 +169,7 @@ impl ImageSource<'_> {
 
     /// The model input of the first image that can be had: something to run a model on.
     pub fn first_input(&self) -> Option<Vec<f32>> {
-        let (mut scratch, mut pixels) = (Scratch::new(), vec![0.0; self.values_per_image()]);
+        let (mut scratch, mut pixels) = (self.scratch(), vec![0.0; self.values_per_image()]);
         (0..self.samples.len() as i64)
             .find(|&id| self.prepare((id, 0), &mut scratch, &mut pixels).is_ok())
             .map(|_| pixels)

@@ -1,5 +1,6 @@
 //! Where an image lies in the model's input, and the way back for boxes.
 
+use super::Fit;
 use crate::types::{BoxXyxyPx, ImageSize, Letterbox};
 
 /// An image of one size fitted into an input of another: all that is needed to draw it there and to bring boxes back.
@@ -11,8 +12,10 @@ pub struct LetterboxPlan {
     pub input: ImageSize,
     /// The image as it lies in the input, without the grey.
     pub resized: ImageSize,
-    /// The part that the cache keeps.
+    /// The part that the cache keeps. Of a stretched image its scale is the smaller of the two sides'.
     pub letterbox: Letterbox,
+    /// The rule by which it was fitted.
+    pub fit: Fit,
 }
 
 impl LetterboxPlan {
@@ -34,7 +37,32 @@ impl LetterboxPlan {
             pad_left: pad(input.width, resized.width),
             pad_top: pad(input.height, resized.height),
         };
-        Self { image, input, resized, letterbox }
+        Self { image, input, resized, letterbox, fit: Fit::Letterbox }
+    }
+
+    /// Fits an image into an input by any rule.
+    ///
+    /// Source of [`Fit::TopLeft`]: `yolox.data.data_augment.preproc`: single precision is not used there either, sides are
+    /// rounded down, at least one pixel here.
+    pub fn by(fit: Fit, image: ImageSize, input: ImageSize) -> Self {
+        let plan = Self::fit(image, input.height, input.width);
+        let (image, input) = (plan.image, plan.input);
+        match fit {
+            Fit::Letterbox => plan,
+            Fit::TopLeft => {
+                let scale = (f64::from(input.height) / f64::from(image.height))
+                    .min(f64::from(input.width) / f64::from(image.width));
+                let side = |pixels: u32, most: u32| ((f64::from(pixels) * scale) as u32).clamp(1, most);
+                let resized =
+                    ImageSize { width: side(image.width, input.width), height: side(image.height, input.height) };
+                let letterbox = Letterbox { scale: scale as f32, pad_left: 0.0, pad_top: 0.0 };
+                Self { resized, letterbox, fit, ..plan }
+            }
+            Fit::Stretch => {
+                let letterbox = Letterbox { pad_left: 0.0, pad_top: 0.0, ..plan.letterbox };
+                Self { resized: input, letterbox, fit, ..plan }
+            }
+        }
     }
 
     /// A box in input pixels as a box in pixels of the image, clipped to it.
@@ -59,8 +87,11 @@ impl LetterboxPlan {
         BoxXyxyPx { x1: x(box_image_px.x1), y1: y(box_image_px.y1), x2: x(box_image_px.x2), y2: y(box_image_px.y2) }
     }
 
-    /// Input pixels per image pixel along x and along y.
+    /// Input pixels per image pixel along x and along y. At the top left corner it is one for both, as YOLOX divides by it.
     fn axis_scales(&self) -> (f32, f32) {
+        if self.fit == Fit::TopLeft {
+            return (self.letterbox.scale, self.letterbox.scale);
+        }
         let scale = |resized: u32, image: u32| (f64::from(resized) / f64::from(image)) as f32;
         (scale(self.resized.width, self.image.width), scale(self.resized.height, self.image.height))
     }
@@ -101,6 +132,21 @@ mod tests {
         let plan = LetterboxPlan::fit(size(10, 10), 640, 640);
         let box_px = plan.to_image(BoxXyxyPx { x1: f32::NAN, ..BoxXyxyPx::default() });
         assert!(box_px.x1.is_nan() && box_px.y2 == 0.0);
+    }
+
+    #[test]
+    fn other_rules_leave_no_grey_or_leave_it_at_the_right_and_bottom() {
+        let input = size(640, 480);
+        let corner = LetterboxPlan::by(Fit::TopLeft, size(500, 333), input);
+        // 640 / 500 = 1.28: 333 rows become 426.24, rounded down.
+        assert_eq!((corner.resized, corner.origin(), corner.letterbox.scale), (size(640, 426), (0, 0), 1.28));
+        assert_eq!(corner.to_image(BoxXyxyPx { x1: 64.0, y1: 128.0, x2: 128.0, y2: 256.0 }).y2, 200.0);
+        let stretched = LetterboxPlan::by(Fit::Stretch, size(320, 960), input);
+        assert_eq!((stretched.resized, stretched.origin(), stretched.letterbox.scale), (input, (0, 0), 0.5));
+        let back = stretched.to_image(BoxXyxyPx { x1: 64.0, y1: 120.0, x2: 640.0, y2: 480.0 });
+        assert_eq!(back, BoxXyxyPx { x1: 32.0, y1: 240.0, x2: 320.0, y2: 960.0 });
+        let plain = LetterboxPlan::by(Fit::Letterbox, size(500, 333), input);
+        assert_eq!(plain, LetterboxPlan::fit(size(500, 333), 480, 640));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Drawing a picture into the model's input tensor.
 
-use super::{decode::RgbImage, letterbox::LetterboxPlan, resize::RowResizer};
+use super::{Colours, InputRule, decode::RgbImage, letterbox::LetterboxPlan, resize::RowResizer};
 
 /// Level of the bars beside the image.
 pub const PAD_GREY: u8 = 114;
@@ -10,19 +10,27 @@ pub const PAD_GREY: u8 = 114;
 #[derive(Debug)]
 pub struct Preprocessor {
     resizer: RowResizer,
-    /// Level to `level / 255`; a table, since it equals the division and costs less.
-    unit: [f32; 256],
+    /// Level to input value of red, green, blue; tables, since they equal the arithmetic and cost less.
+    values: [[f32; 256]; 3],
+    colours: Colours,
 }
 
 impl Default for Preprocessor {
+    /// By Ultralytics' rule.
     fn default() -> Self {
-        Self { resizer: RowResizer::default(), unit: std::array::from_fn(|level| level as f32 / 255.0) }
+        Self::new(&InputRule::default())
     }
 }
 
 impl Preprocessor {
-    /// Draws `image` into `out`, the model's input `[3, height, width]` (red, green, blue planes, row major, 0..=1), as
-    /// `plan` says. Every value of `out` is written; the rest around the image becomes [`PAD_GREY`].
+    /// Fills tensors by this rule; where the image lies, the plan says.
+    pub fn new(rule: &InputRule) -> Self {
+        let table = |colour| std::array::from_fn(|level| rule.values.of_level(level as u8, colour));
+        Self { resizer: RowResizer::default(), values: [table(0), table(1), table(2)], colours: rule.colours }
+    }
+
+    /// Draws `image` into `out`, the model's input `[3, height, width]` (planes row major, their order and values as the
+    /// rule says), as `plan` says. Every value of `out` is written; the rest around the image becomes [`PAD_GREY`].
     ///
     /// # Panics
     /// When `image` is not of the plan's size or `out` not of the input's: both are mistakes of the caller, not of data.
@@ -32,34 +40,26 @@ impl Preprocessor {
 
         let (left, top) = plan.origin();
         let (columns, rows) = (plan.resized.width as usize, plan.resized.height as usize);
-        let unit = &self.unit;
-        let grey = unit[usize::from(PAD_GREY)];
-        let (red, rest) = out.split_at_mut(width * height);
-        let (green, blue) = rest.split_at_mut(width * height);
-        let mut planes = [red, green, blue];
-        for plane in &mut planes {
+        let values = &self.values;
+        let grey = values.each_ref().map(|of_level| of_level[usize::from(PAD_GREY)]);
+        let mut planes = planes(out, self.colours);
+        for (plane, grey) in planes.iter_mut().zip(grey) {
             plane[..top * width].fill(grey);
             plane[(top + rows) * width..].fill(grey);
         }
         for_each_row(&mut self.resizer, image, plan, |y, levels| {
             let start = (top + y) * width;
-            let [red, green, blue] = planes.each_mut().map(|plane| {
+            for (plane, grey) in planes.iter_mut().zip(grey) {
                 let row = &mut plane[start..start + width];
                 row[..left].fill(grey);
                 row[left + columns..].fill(grey);
-                &mut row[left..left + columns]
-            });
-            let (levels, _) = levels.as_chunks::<3>();
-            for (((level, red), green), blue) in levels.iter().zip(red).zip(green).zip(blue) {
-                *red = unit[usize::from(level[0])];
-                *green = unit[usize::from(level[1])];
-                *blue = unit[usize::from(level[2])];
             }
+            draw(levels, planes.each_mut().map(|plane| &mut plane[start + left..start + left + columns]), values);
         });
     }
 
-    /// The same picture as levels: `out` is `[height, width, 3]`, RGB, 0..=255. Divided by 255 they are the values of
-    /// [`Preprocessor::letterbox_into`].
+    /// The same picture as levels: `out` is `[height, width, 3]`, RGB, 0..=255. As [`Preprocessor::levels_into`] has
+    /// it they are the values of [`Preprocessor::letterbox_into`].
     ///
     /// # Panics
     /// As [`Preprocessor::letterbox_into`].
@@ -75,21 +75,34 @@ impl Preprocessor {
         });
     }
 
-    /// Levels `[height, width, 3]`, RGB, as the model's input: `out` is `[3, height, width]`, each value `level / 255`.
+    /// Levels `[height, width, 3]`, RGB, as the model's input: `out` is `[3, height, width]`, planes and values by the rule.
     ///
     /// # Panics
     /// When `levels` and `out` are not of one length: a mistake of the caller, not of data.
     pub fn levels_into(&self, levels: &[u8], out: &mut [f32]) {
         assert_eq!(levels.len(), out.len(), "the picture does not have the input's size");
-        let area = out.len() / 3;
-        let (red, rest) = out.split_at_mut(area);
-        let (green, blue) = rest.split_at_mut(area);
-        let (levels, _) = levels.as_chunks::<3>();
-        for (((level, red), green), blue) in levels.iter().zip(red).zip(green).zip(blue) {
-            *red = self.unit[usize::from(level[0])];
-            *green = self.unit[usize::from(level[1])];
-            *blue = self.unit[usize::from(level[2])];
-        }
+        draw(levels, planes(out, self.colours), &self.values);
+    }
+}
+
+/// The planes of red, green and blue in a tensor `[3, height, width]`.
+fn planes(out: &mut [f32], colours: Colours) -> [&mut [f32]; 3] {
+    let area = out.len() / 3;
+    let (first, rest) = out.split_at_mut(area);
+    let (green, last) = rest.split_at_mut(area);
+    match colours {
+        Colours::Rgb => [first, green, last],
+        Colours::Bgr => [last, green, first],
+    }
+}
+
+/// Pixels `[n, 3]` into stretches of the planes, by a table for each colour.
+fn draw(levels: &[u8], [red, green, blue]: [&mut [f32]; 3], values: &[[f32; 256]; 3]) {
+    let (levels, _) = levels.as_chunks::<3>();
+    for (((level, red), green), blue) in levels.iter().zip(red).zip(green).zip(blue) {
+        *red = values[0][usize::from(level[0])];
+        *green = values[1][usize::from(level[1])];
+        *blue = values[2][usize::from(level[2])];
     }
 }
 
@@ -113,7 +126,10 @@ fn for_each_row(resizer: &mut RowResizer, image: &RgbImage, plan: &LetterboxPlan
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ImageSize;
+    use crate::{
+        preprocess::{Fit, InputValues},
+        types::ImageSize,
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -125,6 +141,25 @@ mod tests {
         let grey = 114.0 / 255.0;
         let plane = |a: f32, b: f32| [grey, grey, a, b, grey, grey, grey, grey];
         assert_eq!(out, [plane(1.0, 0.0), plane(0.0, 1.0), plane(0.2, 0.4)].concat());
+    }
+
+    #[test]
+    fn other_rules_have_other_planes_and_values() {
+        let image = RgbImage { size: ImageSize { width: 2, height: 1 }, pixels: vec![255, 0, 51, 0, 255, 102] };
+        let rule = InputRule { fit: Fit::TopLeft, colours: Colours::Bgr, values: InputValues::Levels };
+        let input = ImageSize { width: 2, height: 2 };
+        let plan = LetterboxPlan::by(rule.fit, image.size, input);
+        let mut out = vec![f32::NAN; 3 * 4];
+        Preprocessor::new(&rule).letterbox_into(&image, &plan, &mut out);
+        let plane = |a: f32, b: f32| [a, b, 114.0, 114.0];
+        assert_eq!(out, [plane(51.0, 102.0), plane(0.0, 255.0), plane(255.0, 0.0)].concat());
+
+        let rule = InputRule { fit: Fit::Stretch, values: InputValues::ImageNet, ..InputRule::default() };
+        let plan = LetterboxPlan::by(rule.fit, image.size, image.size);
+        let mut out = vec![f32::NAN; 3 * 2];
+        Preprocessor::new(&rule).letterbox_into(&image, &plan, &mut out);
+        let expected = [2.248_908_3, -2.117_904, -2.035_714_3, 2.428_571_5, -0.915_555_6, -0.026_666_6];
+        assert!(out.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{out:?}");
     }
 
     proptest! {

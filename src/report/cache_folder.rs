@@ -79,8 +79,10 @@ fn teacher_scores(reader: &CacheReader) -> Result<Option<TeacherScores>> {
     if labelled_images == 0 {
         return Ok(None);
     }
-    let scored: Vec<ScoredImage> = evenly(labelled, MAX_SCORED_IMAGES).iter().filter_map(scored_image).collect();
-    let (scores, matches) = score_and_matches(&scored, &reader.manifest().teacher.class_names)?;
+    let teacher = &reader.manifest().teacher;
+    let images = evenly(labelled, MAX_SCORED_IMAGES);
+    let scored: Vec<ScoredImage> = images.iter().filter_map(|image| scored_image(image, teacher)).collect();
+    let (scores, matches) = score_and_matches(&scored, &teacher.class_names)?;
     if scores.objects == 0 {
         return Ok(None);
     }

@@ -34,7 +34,7 @@ impl Build {
             let worker = |session| TeacherWorker {
                 session,
                 batch,
-                selector: Selector::new(model.head.clone(), selection, options.store == Store::All),
+                selector: Selector::new(model.head.clone(), selection, options.store_of(&model.head) == Store::All),
             };
             let workers = sessions.into_iter().map(worker).collect();
             let views = options.views;
@@ -44,6 +44,7 @@ impl Build {
                 samples: &dataset.samples,
                 image_ids: None,
                 input: model.input,
+                rule: model.input_rule,
                 class_map: class_map.as_ref(),
                 missing_labels: options.missing_labels,
                 views,

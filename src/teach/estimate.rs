@@ -6,7 +6,7 @@ use crate::{
     cache::{MissingLabels, columns::RowBytes},
     dataset::Dataset,
     detector::{Detector, DetectorSession, HeadSpec},
-    pipeline::{ImageSource, Scratch},
+    pipeline::ImageSource,
     types::{LogitType, Profile, Store},
 };
 
@@ -44,16 +44,17 @@ impl Kept {
             return most;
         }
         let mut selector =
-            Selector::new(model.head.clone(), selection_of(options, &model.head), options.store == Store::All);
+            Selector::new(model.head.clone(), selection_of(options, &model.head), options.store_of(&model.head) == Store::All);
         let source = ImageSource {
             samples: &dataset.samples,
             image_ids: None,
             input: model.input,
+            rule: model.input_rule,
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
             views: Views::default(),
         };
-        let (mut scratch, values) = (Scratch::new(), source.values_per_image());
+        let (mut scratch, values) = (source.scratch(), source.values_per_image());
         let mut pixels = vec![0.0; batch * values];
         let count = (pending.len() / ONE_IN).clamp(1, SAMPLED);
         let mut found = Vec::new();
@@ -85,7 +86,7 @@ impl Kept {
         if images == 0 {
             return 0;
         }
-        let dfl = match options.store {
+        let dfl = match options.store_of(head) {
             Store::All => 4 * head.reg_max(),
             Store::Cls => 0,
         };

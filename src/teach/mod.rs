@@ -17,7 +17,7 @@ use crate::{
     augment::Views,
     cache::MissingLabels,
     dataset::{DataSource, NameMap},
-    detector::Provider,
+    detector::{HeadSpec, Provider, Reading},
     eval::TeacherSight,
     types::{Failure, LogitType, PassedOver, Profile, Store},
 };
@@ -54,14 +54,16 @@ pub struct BuildOptions {
     pub class_coverage: Option<f64>,
     /// How logits are stored; `dense` has float16 in any case.
     pub logits: LogitType,
-    /// What is stored of each anchor.
-    pub store: Store,
+    /// What is stored of each anchor; `None`: everything that the head has.
+    pub store: Option<Store>,
     /// Selected anchors or every one.
     pub profile: Profile,
     /// Images per file pair.
     pub images_per_part: NonZeroUsize,
     /// Views of each image beside the image itself, and their seed.
     pub views: Views,
+    /// What the user says of the teacher's file.
+    pub reading: Reading,
     /// Class names for a model without metadata.
     pub names: Option<Vec<String>>,
     /// Classes of the data set that the teacher has under other names.
@@ -82,6 +84,12 @@ const FEW_CLASSES: usize = 32;
 const MANY_CLASSES_COVERAGE: f64 = 0.998;
 
 impl BuildOptions {
+    /// What is stored of a teacher with this head.
+    fn store_of(&self, head: &HeadSpec) -> Store {
+        let all = if head.reg_max() > 0 { Store::All } else { Store::Cls };
+        self.store.unwrap_or(all)
+    }
+
     /// The share of the squared scores that has class logits, for a teacher of so many classes.
     fn class_coverage_of(&self, num_classes: usize) -> f64 {
         self.class_coverage.unwrap_or(if num_classes <= FEW_CLASSES { 1.0 } else { MANY_CLASSES_COVERAGE })

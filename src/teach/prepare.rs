@@ -8,7 +8,7 @@ use crate::{
         self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Settings, Storage, Teacher, columns,
     },
     dataset::{ClassMap, Dataset, paths, refuse_foreign_names, refuse_meaning_without_label_files},
-    detector::{self, Detector, DetectorOptions, DetectorSession, SelfCheck},
+    detector::{self, Detector, DetectorOptions, DetectorSession, HeadSpec, SelfCheck},
     fsio::{self, Lock},
     pipeline, preprocess,
     types::{LogitType, Profile, Store},
@@ -42,7 +42,13 @@ impl Build {
         let runtime = detector::runtime::init(options.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
         let teacher_options =
-            DetectorOptions { imgsz: options.imgsz, store: options.store, names: options.names.clone() };
+            DetectorOptions {
+                imgsz: options.imgsz,
+                store: options.store.unwrap_or(Store::Cls),
+                names: options.names.clone(),
+                reading: options.reading.clone(),
+                ..DetectorOptions::default()
+            };
         let model = Detector::load(&options.teacher, &teacher_options)?;
         let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
         refuse_foreign_names(&options.class_map, &dataset)?;
@@ -86,7 +92,7 @@ impl Build {
             input: size_in_words(&model),
             teacher: describe_teacher(&model),
             dataset: describe_dataset(&dataset, &options),
-            runtime: describe_runtime(runtime, &options, batch),
+            runtime: describe_runtime(runtime, &options, &model.head, batch),
             samples: dataset.samples.len() as u64,
             already_done: done.len() as u64,
             retried: retried as u64,
@@ -134,12 +140,14 @@ fn manifest(
         reg_max: head.reg_max() as u32,
         strides: head.strides(),
         queries,
+        one_to_one: head.one_to_one,
         class_names: model.class_names.clone(),
         input_width: model.input.width,
         input_height: model.input.height,
         precision: model.precision.as_str().to_owned(),
-        normalisation: model.input_rule.normalisation.to_owned(),
-        letterbox: model.input_rule.letterbox.to_owned(),
+        normalisation: model.input_rule.normalisation(),
+        letterbox: model.input_rule.fit.in_words().to_owned(),
+        input_rule: model.input_rule,
     };
     let mut samples = Sha256::new();
     for sample in &dataset.samples {
@@ -178,7 +186,7 @@ fn manifest(
         coverage: if dense { 1.0 } else { options.coverage },
         class_coverage: if dense { 1.0 } else { options.class_coverage_of(model.head.num_classes) },
         logits: if dense { LogitType::Float16 } else { options.logits },
-        store: options.store,
+        store: options.store_of(&model.head),
         profile: options.profile,
         batch: batch as u32,
         provider: options.provider.as_str().to_owned(),
@@ -260,10 +268,15 @@ fn describe_dataset(dataset: &Dataset, options: &BuildOptions) -> String {
     )
 }
 
-fn describe_runtime(runtime: &detector::runtime::Runtime, options: &BuildOptions, batch: usize) -> String {
+fn describe_runtime(
+    runtime: &detector::runtime::Runtime,
+    options: &BuildOptions,
+    head: &HeadSpec,
+    batch: usize,
+) -> String {
     let sessions = counted(pipeline::num_sessions(options.provider, options.jobs), "session");
     let threads = counted(options.jobs.get(), "decoding thread");
-    let stored = match options.store {
+    let stored = match options.store_of(head) {
         Store::All => "class and DFL logits",
         Store::Cls => "class logits",
     };

@@ -283,6 +283,7 @@ mod tests {
             num_classes,
             boxes: BoxRule::Bins { reg_max: 16 },
             places: Places::Grid(Grid::new(ImageSize { width: INPUT, height: INPUT }, &[8, 16, 32])),
+            one_to_one: false,
         }
     }
 

@@ -52,6 +52,8 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
         input_height: 64,
         precision: "fp32".into(),
         normalisation: "RGB / 255".into(),
+        one_to_one: false,
+        input_rule: logitcache::preprocess::InputRule::default(),
         letterbox: "scaled by one factor, centred, grey 114".into(),
     };
     let dataset = DatasetInfo {

@@ -151,7 +151,7 @@ struct Live {
 impl Live {
     fn new(path: &Path) -> Self {
         logitcache::detector::runtime::init(None).unwrap();
-        let options = DetectorOptions { imgsz: None, store: Store::All, names: None };
+        let options = DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() };
         let model = Detector::load(path, &options).unwrap();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let session = SessionOptions { provider: Provider::Cpu, intra_threads: threads };
@@ -278,6 +278,7 @@ impl Found {
                 num_classes: classes,
                 boxes: BoxRule::CentreSizePx,
                 places: Places::Grid(grid.clone()),
+                one_to_one: false,
             };
             let head = HeadView::new(&spec, &class_logits, &boxes).unwrap();
             let detections = detect(head, &plan, &NmsOptions::SCORING).unwrap();

@@ -11,8 +11,8 @@ use logitcache::{
     cache::{CacheReader, ImageRecord, Manifest, MissingLabels},
     cache::{Cell, Grid},
     dataset::{DataSource, Dataset},
-    pipeline::{ImageSource, Scratch},
-    preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, decode},
+    pipeline::ImageSource,
+    preprocess::{DecodeLimits, InputRule, LetterboxPlan, Preprocessor, decode},
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store, Views},
 };
 use logitcache_train::train::data::{
@@ -120,6 +120,7 @@ impl Case {
             samples: &dataset.samples,
             image_ids: None,
             input: ImageSize { height: INPUT.height, width: INPUT.width },
+            rule: InputRule::default(),
             class_map: None,
             missing_labels: MissingLabels::Unlabelled,
             views: self.manifest.settings.views(),
@@ -127,7 +128,7 @@ impl Case {
         let area = (INPUT.width * INPUT.height) as usize;
         let mut tensor = vec![f32::NAN; 3 * area];
         let key = (record.image_id, record.view);
-        assert_eq!(source.prepare(key, &mut Scratch::new(), &mut tensor).unwrap().change, record.change);
+        assert_eq!(source.prepare(key, &mut source.scratch(), &mut tensor).unwrap().change, record.change);
         (0..3 * area).map(|i| (tensor[i % 3 * area + i / 3] * 255.0).round() as u8).collect()
     }
 

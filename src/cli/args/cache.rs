@@ -1,6 +1,6 @@
 //! Commands that make, show and check caches.
 
-use super::{RuntimeArgs, bounds, choices, heading, two_names};
+use super::{ReadingArgs, RuntimeArgs, bounds, choices, heading, two_names};
 use crate::{
     cache::MissingLabels,
     convert::Target,
@@ -12,9 +12,12 @@ use std::{num::NonZeroUsize, path::PathBuf};
 /// `logitcache build`
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// The teacher: an ONNX export of a YOLOv8-family detector.
+    /// The teacher: an ONNX export of a detector.
     #[arg(long, value_name = "T.onnx", help_heading = heading::DATA)]
     pub teacher: PathBuf,
+    /// What the user says of its file.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// The data set: a data.yaml, a COCO instances.json, a folder of Pascal VOC XML, or a folder of images.
     #[arg(long, help_heading = heading::DATA)]
     pub data: PathBuf,
@@ -57,9 +60,9 @@ pub struct BuildArgs {
     /// Number type of the stored logits [default: 8bit-dfl].
     #[arg(long, value_name = "TYPE", value_parser = choices::logits(), help_heading = heading::SELECTION)]
     pub logits: Option<LogitType>,
-    /// Which logits are stored; boxes are stored in any case.
-    #[arg(long, value_name = "WHAT", default_value = Store::All.as_str(), value_parser = choices::store(), help_heading = heading::SELECTION)]
-    pub store: Store,
+    /// Which logits are stored; boxes are stored in any case [default: all that the teacher's head has].
+    #[arg(long, value_name = "WHAT", value_parser = choices::store(), help_heading = heading::SELECTION)]
+    pub store: Option<Store>,
     /// Selected anchors, or every anchor with logits as float16.
     #[arg(long, value_name = "PROFILE", default_value = Profile::Mapped.as_str(), value_parser = choices::profile(), help_heading = heading::SELECTION)]
     pub profile: Profile,
@@ -100,6 +103,9 @@ pub struct AuditArgs {
     /// The teacher that the cache was built with.
     #[arg(long, value_name = "T.onnx", help_heading = heading::DATA)]
     pub teacher: PathBuf,
+    /// Family of the teacher [default: found in its graph].
+    #[arg(long, value_name = "NAME", value_parser = choices::family(), help_heading = heading::DATA)]
+    pub family: Option<String>,
     /// The data set, if it has moved since the build.
     #[arg(long, help_heading = heading::DATA)]
     pub data: Option<PathBuf>,
@@ -148,8 +154,15 @@ pub struct ConvertArgs {
 /// `logitcache inspect`
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Folder of the cache.
+    /// Folder of a cache, or a detector's .onnx file.
+    #[arg(value_name = "CACHE|M.onnx")]
     pub cache: PathBuf,
+    /// Of an .onnx file: what the user says of it.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// Of an .onnx file that leaves its input size open: that size in pixels (square) [default: 640].
+    #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
+    pub imgsz: Option<u32>,
     /// Show one image: its id, its path, or the end of its path.
     #[arg(long, value_name = "ID|PATH")]
     pub image: Option<String>,
@@ -164,7 +177,7 @@ pub struct InspectArgs {
     /// Replace another file at --out too.
     #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
     pub overwrite: bool,
-    /// Print one JSON object on stdout (schemas/inspect.schema.json, schemas/inspect-image.schema.json).
+    /// Print one JSON object on stdout (schemas/inspect.schema.json, inspect-image.schema.json, inspect-model.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
 }

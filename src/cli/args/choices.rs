@@ -3,7 +3,7 @@
 use crate::{
     cache::MissingLabels,
     convert::Target,
-    detector::Provider,
+    detector::{Provider, family_names},
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
     types::{LogitType, Profile, Store},
 };
@@ -32,6 +32,11 @@ pub fn provider() -> impl TypedValueParser<Value = Provider> {
             (Provider::Tensorrt, "NVIDIA TensorRT (the onnxruntime-gpu wheel)"),
         ],
     )
+}
+
+/// `--family`
+pub fn family() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(family_names())
 }
 
 /// `--logits`

@@ -8,7 +8,7 @@ mod models;
 mod train;
 
 pub use cache::{AuditArgs, BuildArgs, ConvertArgs, InspectArgs, VerifyArgs};
-pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReportArgs, RuntimeArgs};
+pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use train::{ExportArgs, TrainArgs};
 
 use super::bounds;
@@ -64,7 +64,7 @@ pub enum Command {
     Predict(PredictArgs),
     /// Show training runs and caches on one HTML page: settings, curves, scores, images.
     Report(Box<ReportArgs>),
-    /// Show what a cache holds, or the predictions of one image.
+    /// Show what a cache or a detector's file holds, or the cached predictions of one image.
     Inspect(InspectArgs),
     /// Check every byte of a cache against its digest, and every rule of the format.
     Verify(VerifyArgs),

@@ -1,7 +1,11 @@
 //! Commands that run detectors.
 
 use super::{bounds, choices, heading, two_names};
-use crate::{cache::MissingLabels, detector::Provider};
+use crate::{
+    cache::MissingLabels,
+    detector::{Provider, Reading},
+    preprocess::StatedInputRule,
+};
 use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf, thread};
 
@@ -26,12 +30,41 @@ impl RuntimeArgs {
     }
 }
 
+/// What a user says of a detector's file, where the file leaves it open.
+#[derive(Debug, Args)]
+pub struct ReadingArgs {
+    /// Family of the model [default: found in its graph].
+    #[arg(long, value_name = "NAME", value_parser = choices::family(), help_heading = heading::DATA)]
+    pub family: Option<String>,
+    /// How the model takes images, as far as it differs from its family: parts joined by commas.
+    ///
+    /// `letterbox` (centred), `top-left` or `stretch`; `rgb` or `bgr`; `0-1`, `0-255` or `imagenet` (0 to 1, minus the mean,
+    /// divided by the standard deviation). For example `--input-rule stretch,bgr`.
+    #[arg(long, value_name = "RULE", value_parser = str::parse::<StatedInputRule>, help_heading = heading::DATA)]
+    pub input_rule: Option<StatedInputRule>,
+}
+
+impl ReadingArgs {
+    /// The first of the options that was given.
+    pub fn stated(&self) -> Option<&'static str> {
+        self.family.as_ref().map(|_| "--family").or(self.input_rule.map(|_| "--input-rule"))
+    }
+
+    /// As the library has it.
+    pub fn reading(&self) -> Reading {
+        Reading { family: self.family.clone(), input_rule: self.input_rule.unwrap_or_default() }
+    }
+}
+
 /// How a detector runs: what `eval`, `predict` and `report` share.
 #[derive(Debug, Args)]
 pub struct DetectorArgs {
     /// Class names, one per line, for a model without metadata.
     #[arg(long, value_name = "FILE", help_heading = heading::DATA)]
     pub names: Option<PathBuf>,
+    /// What the user says of the file.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
     #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
     pub imgsz: Option<u32>,
@@ -43,7 +76,7 @@ pub struct DetectorArgs {
 /// `logitcache eval`
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// An ONNX export of a YOLOv8-family detector; repeat to compare further models with the first.
+    /// An ONNX export of a detector; repeat to compare further models with the first.
     #[arg(long, value_name = "M.onnx", required = true, help_heading = heading::DATA)]
     pub model: Vec<PathBuf>,
     /// The data set: a data.yaml, a COCO instances.json, or a folder of Pascal VOC XML.
@@ -90,7 +123,7 @@ pub struct PredictArgs {
     /// Images, and folders of images (searched with all subfolders).
     #[arg(required = true, value_name = "IMAGE|FOLDER")]
     pub pictures: Vec<PathBuf>,
-    /// The model: an ONNX export of a YOLOv8-family detector.
+    /// The model: an ONNX export of a detector.
     #[arg(long, value_name = "M.onnx", help_heading = heading::DATA)]
     pub model: PathBuf,
     /// Lowest score of a detection that is shown.

@@ -1,5 +1,6 @@
 //! ONNX files as data: the message types, questions to a graph, metadata, quantized graphs.
 
+pub(super) mod adapter;
 pub(super) mod graph;
 pub(super) mod metadata;
 pub mod proto;

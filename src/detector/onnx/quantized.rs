@@ -5,6 +5,7 @@
 //! rounding away and puts the float operators back, so that one search finds the head of every form. The weights stay
 //! rounded: they are what the file holds. Tensors keep their names, so what is found in the view can be named in the file.
 
+use crate::{cache::Places, types::ImageSize};
 use std::collections::HashMap;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
         head::MAX_BINS,
         model::Precision,
     },
+    adapter::constant,
     graph::{GraphIndex, cast_node, declared, node_of, tensors_of},
     proto::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType,
@@ -155,7 +157,7 @@ impl View<'_> {
             // Gives the integers, their scale and their zero point: here the floats, 1, and nothing that anybody reads.
             "DynamicQuantizeLinear" => {
                 self.nodes.push(node_of("Identity", &[input(0)], output(0)));
-                self.nodes.push(constant_one(output(1)));
+                self.nodes.push(constant(output(1), one()));
             }
             // What follows multiplies by both scales: the input's is 1 in this view, the weights' is the file's.
             "ConvInteger" | "MatMulInteger" => {
@@ -233,22 +235,14 @@ impl View<'_> {
     fn one(&mut self) -> String {
         const NAME: &str = "logitcache_one";
         if self.one.is_none() {
-            self.nodes.push(constant_one(NAME));
+            self.nodes.push(constant(NAME, one()));
         }
         self.one.get_or_insert_with(|| NAME.to_owned()).clone()
     }
 }
 
-fn constant_one(name: &str) -> NodeProto {
-    let value = TensorProto { data_type: Some(DataType::Float as i32), float_data: vec![1.0], ..Default::default() };
-    let mut node = node_of("Constant", &[], name);
-    node.attribute.push(AttributeProto {
-        name: Some("value".to_owned()),
-        r#type: Some(AttributeType::Tensor as i32),
-        t: Some(value),
-        ..Default::default()
-    });
-    node
+fn one() -> TensorProto {
+    TensorProto { data_type: Some(DataType::Float as i32), float_data: vec![1.0], ..Default::default() }
 }
 
 /// The tensors of a model that are read, by their names in the graph with the nodes of [`taps`] beside its own.
@@ -274,6 +268,8 @@ pub(in crate::detector) fn taps(
     view: Option<&GraphProto>,
     head: &HeadTensors,
     family: &dyn Family,
+    input: ImageSize,
+    places: &Places,
 ) -> (Vec<NodeProto>, Taps) {
     let index = GraphIndex::new(graph);
     let prefix = fresh_prefix(graph);
@@ -290,13 +286,15 @@ pub(in crate::detector) fn taps(
         }
         None => name.to_owned(),
     };
-    let mut raw_tap = |name: &str, what: &str| {
-        let new = format!("{prefix}{what}");
+    let mut raw_tap = |(i, name): (usize, &str)| {
+        let new = format!("{prefix}raw_{i}");
         let node = dequantize(name, &new);
-        tap(name, new, node)
+        (name.to_owned(), tap(name, new, node))
     };
-    let class_logits = raw_tap(&head.class_logits, "class_logits");
-    let box_values = raw_tap(&head.box_values, "box_values");
+    let raw: Vec<(String, String)> = head.raw().into_iter().enumerate().map(&mut raw_tap).collect();
+    let renamed = |name: &str| raw.iter().find(|(tensor, _)| tensor == name).map(|(_, tap)| tap.clone());
+    let class_logits = renamed(&head.class_logits).unwrap_or_else(|| head.class_logits.clone());
+    let box_values = renamed(&head.box_values).unwrap_or_else(|| head.box_values.clone());
     let is_float = |output: &ValueInfoProto| {
         let elem_type = declared(output).and_then(|(elem_type, _)| DataType::try_from(elem_type).ok());
         matches!(elem_type, Some(DataType::Float | DataType::Float16))
@@ -308,12 +306,10 @@ pub(in crate::detector) fn taps(
         tap(name, new, node)
     };
     let own = graph.output.iter().enumerate().map(own_tap).collect();
+    nodes.extend(head.adapter.nodes(input, places, renamed));
     let mut taps = Taps { class_logits, box_values, own, float: Vec::new(), steps: Steps::default(), score_step: None };
     if let Some(view) = view {
-        let raw = [
-            (head.class_logits.as_str(), taps.class_logits.as_str()),
-            (head.box_values.as_str(), taps.box_values.as_str()),
-        ];
+        let raw: Vec<(&str, &str)> = raw.iter().map(|(tensor, tap)| (tensor.as_str(), tap.as_str())).collect();
         let outputs: Vec<&str> = head.outputs.iter().map(String::as_str).collect();
         let tail = tail(view, &raw, &outputs, &prefix);
         nodes.extend(tail.nodes);
@@ -332,7 +328,7 @@ pub(in crate::detector) fn taps(
 }
 
 /// The beginning of names that the graph does not use.
-fn fresh_prefix(graph: &GraphProto) -> String {
+pub(in crate::detector) fn fresh_prefix(graph: &GraphProto) -> String {
     let mut prefix = "logitcache_".to_owned();
     while graph.node.iter().flat_map(|node| &node.output).any(|name| name.starts_with(&prefix)) {
         prefix.push('_');

@@ -105,7 +105,7 @@ impl Candidates {
             image_id: Some(view.image_id),
             file_sha256: Some(view.file_sha256),
             labels: view.labels.map(|labels| labels.iter().map(as_detection).collect()),
-            teacher: Some(teacher_boxes(&view, &SHOWN)),
+            teacher: Some(teacher_boxes(&view, &cache.reader.manifest().teacher, &SHOWN)),
             models: Vec::new(),
         });
         let names = Names { list: cache.reader.manifest().teacher.class_names.clone() };

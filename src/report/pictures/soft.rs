@@ -64,9 +64,22 @@ impl SoftModel {
         cache: &CacheFolder,
         detector: &InferenceOptions,
     ) -> Result<Result<Self, String>> {
-        let options = DetectorOptions { imgsz: detector.imgsz, store: Store::Cls, names: detector.names.clone() };
+        let options = DetectorOptions {
+            imgsz: detector.imgsz,
+            store: Store::Cls,
+            names: detector.names.clone(),
+            reading: detector.reading.clone(),
+            ..DetectorOptions::default()
+        };
         let loaded = Detector::load(&model.path, &options)?;
         let teacher = &cache.reader.manifest().teacher;
+        if teacher.places().grid().is_none() {
+            return Ok(Err(format!(
+                "{}: the teacher's predictions belong to queries and the student's to anchors, so its class distributions \
+                 are not shown",
+                model.title
+            )));
+        }
         if loaded.input != teacher.input() || loaded.head.places != teacher.places() {
             return Ok(Err(format!(
                 "{}: its anchors ({} x {} pixels, strides {:?}) are not the teacher's ({} x {}, {:?}), so its class distributions are \
@@ -90,9 +103,9 @@ impl SoftModel {
     /// The probabilities of every class of the teacher at some anchors of an image, `[anchors][classes]`.
     fn probabilities(&mut self, picture: &RgbImage, anchors: &[usize]) -> Result<Vec<Vec<Option<f32>>>> {
         let input = self.model.input;
-        let plan = LetterboxPlan::fit(picture.size, input.height, input.width);
+        let plan = LetterboxPlan::by(self.model.input_rule.fit, picture.size, input);
         let mut pixels = vec![0.0; 3 * input.height as usize * input.width as usize];
-        Preprocessor::default().letterbox_into(picture, &plan, &mut pixels);
+        Preprocessor::new(&self.model.input_rule).letterbox_into(picture, &plan, &mut pixels);
         let cannot_run = |error: String| Error::Model {
             path: self.model.path.clone(),
             found: format!("it cannot be run: {error}"),
@@ -172,7 +185,7 @@ fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
         })
         .collect();
     let class_logits = p.all_class_logits();
-    let boxes = suppress(rows.iter().map(|(detection, _)| *detection).collect(), &SHOWN);
+    let boxes = suppress(rows.iter().map(|(detection, _)| *detection).collect(), &SHOWN.for_head(teacher.one_to_one));
     let kept = boxes.into_iter().filter_map(|detection| {
         // Equal boxes of equal score and class are one and the same to the reader.
         let row = rows.iter().position(|(other, _)| *other == detection)?;

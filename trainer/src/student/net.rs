@@ -177,6 +177,7 @@ impl StudentNet {
             num_classes: self.num_classes,
             boxes: BoxRule::Bins { reg_max: self.head.reg_max },
             places: Places::Grid(self.grid(input)),
+            one_to_one: false,
         }
     }
 

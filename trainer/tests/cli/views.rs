@@ -71,7 +71,7 @@ fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
     };
 
     runtime::init(None).unwrap();
-    let model = DetectorOptions { imgsz: Some(SIDE), store: Store::All, names: None };
+    let model = DetectorOptions { imgsz: Some(SIDE), store: Store::All, names: None, ..DetectorOptions::default() };
     let model = Detector::load(teacher(), &model).unwrap();
     let session = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
     let mut session = DetectorSession::new(&model, &session).unwrap();

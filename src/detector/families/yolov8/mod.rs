@@ -1,4 +1,5 @@
-//! YOLOv8, 9, 10 (one-to-many), 11 and 12 as Ultralytics exports them, and YOLO26, whose head has no bins.
+//! YOLOv8, 9, 10, 11 and 12 as Ultralytics exports them, and YOLO26, whose head has no bins. Of YOLOv10 and 26 either
+//! branch: one-to-many, or one-to-one with the best predictions picked (end to end).
 //!
 //! The raw tensors are found by the structure of the graph; no node or tensor name is looked at. Such an export ends like
 //! this (`nn/modules/head.py`, `Detect`):
@@ -13,19 +14,24 @@
 //! for the one Sigmoid and the one Softmax between them and the last convolutions; what the outputs hold is judged by
 //! their values (`ending.rs`).
 
-mod reference;
-mod strides;
+pub(super) mod reference;
+pub(super) mod strides;
 
-use super::{Family, HeadTensors};
+use super::{
+    Family, HeadTensors, LogitSource,
+    parts::{LAYERS, behind_layers, expectation_bins, holds_scores},
+};
 use crate::{
     cache::{HeadKind, Places},
     detector::{
         head::{BoxRule, HeadSpec, MAX_BINS},
         onnx::{
+            adapter::Adapter,
             graph::{Dim, GraphIndex, attribute_int, declared, show_dims},
             metadata::Metadata,
             proto::NodeProto,
         },
+        own::OwnOutputs,
         refuse::{self, Refusal},
     },
     preprocess::InputRule,
@@ -35,19 +41,23 @@ use crate::{
 /// Operations that change a tensor's type at most.
 const TYPE_ONLY: &[&str] = &["Cast", "Identity"];
 
-/// Operations at which the search ends: the layers of the network. A head has none behind its last convolutions.
-const LAYERS: &[&str] =
-    &["BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MaxPool", "QGemm", "QLinearConv", "Resize"];
-
 /// See the top of this file.
 pub(super) struct YoloV8;
 
 impl Family for YoloV8 {
-    fn input_rule(&self) -> InputRule {
-        InputRule::ULTRALYTICS
+    fn name(&self) -> &'static str {
+        "yolov8"
     }
 
-    fn find(&self, index: &GraphIndex<'_>, _: &Metadata) -> Result<HeadTensors, Refusal> {
+    fn title(&self) -> &'static str {
+        "YOLOv8, 9, 10, 11, 12 or 26"
+    }
+
+    fn input_rule(&self) -> InputRule {
+        InputRule::default()
+    }
+
+    fn find(&self, index: &GraphIndex<'_>, _: &Metadata, _: bool) -> Result<Option<HeadTensors>, Refusal> {
         let unknown = |why: &str| refuse::outputs(index, why);
         let outputs: Vec<&str> = index.graph.output.iter().map(|output| output.name()).collect();
         let behind = behind_layers(index, &outputs);
@@ -74,24 +84,35 @@ impl Family for YoloV8 {
             Some((logits, reg_max)) => (HeadKind::Yolov8Dfl, logits, BoxRule::Bins { reg_max }),
             None => (HeadKind::Yolov8Direct, decoded_boxes(index, &behind, join)?, BoxRule::CentreSizePx),
         };
-        Ok(HeadTensors {
+        let end_to_end = refuse::is_end_to_end(index);
+        let (mut class_logits_out, mut box_values) = (class_logits.to_owned(), box_values.to_owned());
+        let mut adapter = Adapter::default();
+        if end_to_end && boxes == BoxRule::CentreSizePx {
+            // The end-to-end branch decodes to corners.
+            adapter = Adapter::new(index.graph);
+            class_logits_out = adapter.read(class_logits);
+            let corners = adapter.read(&box_values);
+            box_values = adapter.centre_size(&corners);
+        }
+        Ok(Some(HeadTensors {
             kind,
-            num_places: num_anchors(index, num_classes),
+            num_places: if end_to_end { None } else { num_anchors(index, num_classes) },
             levels: levels(index, class_logits),
-            class_logits: class_logits.to_owned(),
-            box_values: box_values.to_owned(),
+            class_logits: class_logits_out,
+            box_values,
             boxes,
             outputs: outputs.into_iter().map(str::to_owned).collect(),
             num_classes,
-        })
+            adapter,
+            logits: LogitSource::Raw,
+            one_to_one: end_to_end,
+            own: if end_to_end { OwnOutputs::Ranked } else { OwnOutputs::Dense },
+            size_input: None,
+        }))
     }
 
     fn places(&self, input: ImageSize, tensors: &HeadTensors, metadata: &Metadata) -> Result<Places, Refusal> {
-        strides::grid(input, tensors, metadata).map(Places::Grid)
-    }
-
-    fn holds_scores(&self, index: &GraphIndex<'_>, tensor: &str) -> bool {
-        holds_scores(index, tensor)
+        strides::grid(input, tensors, metadata, 1).map(Places::Grid)
     }
 
     fn reference_boxes(&self, box_values: &[f32], head: &HeadSpec, input: ImageSize) -> Result<Vec<f32>, String> {
@@ -103,20 +124,6 @@ impl Family for YoloV8 {
             }
         }
     }
-}
-
-/// The nodes between the last layers and some tensors, the nearest to the tensors first. Sigmoids, Softmaxes and layers are among them,
-/// but nothing before them.
-fn behind_layers<'g>(index: &GraphIndex<'g>, tensors: &[&'g str]) -> Vec<&'g NodeProto> {
-    index.walk_back(tensors, |node| {
-        let ends = matches!(node.op_type(), "Shape" | "Sigmoid" | "Softmax") || LAYERS.contains(&node.op_type());
-        !ends || expectation_bins(index, node).is_some()
-    })
-}
-
-/// Whether class probabilities are part of what `tensor` holds.
-fn holds_scores(index: &GraphIndex<'_>, tensor: &str) -> bool {
-    behind_layers(index, &[tensor]).iter().any(|node| node.op_type() == "Sigmoid")
 }
 
 /// Whether the outputs hold an objectness: everything comes from Sigmoids, boxes as well (YOLOv5, YOLOv7), or there are Sigmoids of one
@@ -191,15 +198,6 @@ fn dfl<'g>(index: &GraphIndex<'g>, behind: &[&'g NodeProto]) -> Result<Option<(&
         }
         (Some(bins @ 2..=MAX_BINS), _) | (None, Some(bins @ 2..=MAX_BINS)) => Ok(Some((logits, bins))),
         _ => Err(unknown("the number of DFL bins cannot be determined")),
-    }
-}
-
-/// The number of bins where a node is the DFL's expectation: a 1 x 1 convolution with one output channel.
-fn expectation_bins(index: &GraphIndex<'_>, node: &NodeProto) -> Option<usize> {
-    let weight = (node.op_type() == "Conv").then(|| node.input.get(1))?.and_then(|name| index.constant(name))?;
-    match weight.dims.as_slice() {
-        [1, bins, 1, 1] => usize::try_from(*bins).ok(),
-        _ => None,
     }
 }
 

@@ -9,9 +9,10 @@ use crate::{
 /// Sets of strides that heads of the family have (plain, P2, P6), in the order their anchors are joined.
 const STRIDES: [&[u32]; 3] = [&[8, 16, 32], &[4, 8, 16, 32], &[8, 16, 32, 64]];
 
-/// The grid of the head, checked against everything that the model says of strides and anchors.
-pub fn grid(size: ImageSize, tensors: &HeadTensors, metadata: &Metadata) -> Result<Grid, Refusal> {
-    let count = |strides: &[u32]| Grid::new(size, strides).num_anchors();
+/// The grid of a head with so many boxes in each cell, checked against everything that the model says of strides and anchors.
+pub fn grid(size: ImageSize, tensors: &HeadTensors, metadata: &Metadata, of_a_cell: usize) -> Result<Grid, Refusal> {
+    let repeated = |strides: &[u32]| strides.iter().flat_map(|&s| std::iter::repeat_n(s, of_a_cell)).collect::<Vec<_>>();
+    let count = |strides: &[u32]| Grid::new(size, &repeated(strides)).num_anchors();
     let divides = |strides: &[u32]| {
         strides.last().is_some_and(|last| size.height.is_multiple_of(*last) && size.width.is_multiple_of(*last))
     };
@@ -42,7 +43,7 @@ pub fn grid(size: ImageSize, tensors: &HeadTensors, metadata: &Metadata) -> Resu
         ));
     }
     match fitting.find(|strides| divides(strides) && as_declared(strides)) {
-        Some(strides) => Ok(Grid::new(size, strides)),
+        Some(strides) => Ok(Grid::new(size, &repeated(strides))),
         None => Err(Refusal::new(
             format!(
                 "its output has {} anchors, but strides {first:?} at {} x {} pixels give {}.",
@@ -51,7 +52,7 @@ pub fn grid(size: ImageSize, tensors: &HeadTensors, metadata: &Metadata) -> Resu
                 size.width,
                 count(first)
             ),
-            "Supported are heads with strides 8, 16, 32 (with 4 or 64 added) and one anchor per cell; use such a teacher.",
+            "Supported are heads with strides 8, 16, 32 (with 4 or 64 added) and one anchor per cell (three in YOLOv5 and YOLOv7); use such a teacher.",
         )),
     }
 }

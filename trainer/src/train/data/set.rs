@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     augment::{DrawViews as _, Draws, GRID_STEP_PX, HsvChange, Picture, Renderer, Scene, Views},
     cache::{CacheReader, ImageView},
-    preprocess::LetterboxPlan,
+    preprocess::{InputRule, LetterboxPlan},
     targets::Anchors,
     types::{Failure, ImageSize, ViewChange},
 };
@@ -301,6 +301,16 @@ impl CachedTeacher {
                     input.width, input.height, teacher.input_width, teacher.input_height
                 ),
                 "Train at the cache's size, or build a cache at the student's.",
+            );
+        }
+        if !teacher.input_rule.is_default() {
+            let (found, own) = (teacher.input_rule, InputRule::default());
+            return mismatch(
+                format!(
+                    "the teacher takes images by the rule {found}, a student by {own}: the cached outputs are not of the \
+                     pixels that the student sees"
+                ),
+                "Use a cache of a teacher whose input rule is the student's.",
             );
         }
         if let Some(stride) = teacher.strides.iter().find(|&&s| s == 0 || !GRID_STEP_PX.is_multiple_of(s)) {
