@@ -48,7 +48,10 @@ fn golden(name: &str) -> Golden {
 /// The generator's pictures.
 fn draw(folder: &Path) {
     for (number, (width, height)) in (0u32..).zip(SIZES) {
-        let pixel = |x: u32, y: u32| image::Rgb([(x * 3 + number * 40) as u8, (y * 5) as u8, (x * y / 7) as u8]);
+        let pixel = |x: u32, y: u32| {
+            let levels = [x * x * 7 + y * 13 + number * 40, y * y * 5 + x * 11, x * y * 3 + number * 70];
+            image::Rgb(levels.map(|level| level as u8))
+        };
         image::RgbImage::from_fn(width, height, pixel).save(folder.join(format!("{number}.png"))).unwrap();
     }
 }

@@ -149,6 +149,15 @@ fn a_head_without_dfl_gives_boxes() {
     assert!(error.contains("no DFL") && error.contains("`store=cls`"), "{error}");
 }
 
+/// The one-to-one branch lies behind the best predictions of an end-to-end export, whole.
+#[test]
+fn an_end_to_end_export_has_the_logits_of_every_anchor() {
+    let path = models().join("yolov10-end2end.onnx");
+    let model = Detector::load(&path, &options(None, Store::All)).unwrap();
+    assert_eq!((model.head.num_places(), model.head.reg_max(), model.head.one_to_one), (525, 8, true));
+    model.self_check(&OPTIONS).unwrap();
+}
+
 #[test]
 fn a_fixed_batch_is_filled_up_and_the_filling_dropped() {
     let model = Detector::load(models().join("yolov8-batch4.onnx"), &options(None, Store::All)).unwrap();

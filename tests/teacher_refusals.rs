@@ -30,7 +30,6 @@ fn refused(name: &str, says: &[&str]) {
 
 #[test]
 fn exports_of_other_kinds() {
-    refused("yolov10-end2end.onnx", &["end-to-end", "[1, 300, 6]", "end2end=False"]);
     refused("yolov8-nms.onnx", &["nms=True", "[1, 300, 6]", "without nms=True"]);
     refused("yolov8-classify.onnx", &["image classification", "[1, 6]", "task=detect"]);
     refused("yolov8-segment.onnx", &["instance segmentation", "output1", "task=detect"]);

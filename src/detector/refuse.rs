@@ -21,7 +21,7 @@ impl Refusal {
 }
 
 /// What every refusal of a head says is supported.
-const SUPPORTED: &str = "Supported are detection exports of YOLOv5 to YOLO26, YOLOX, YOLO-NAS, RT-DETR, D-FINE and RF-DETR.";
+const SUPPORTED: &str = "Supported are detection exports of the YOLO families (v5 to v12, 26, X, NAS), RT-DETR, D-FINE and RF-DETR.";
 
 /// What helps where a quantized head cannot be seen through.
 pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
@@ -85,6 +85,13 @@ pub(super) fn objectness(index: &GraphIndex<'_>) -> Refusal {
 pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
     let outputs = show_outputs(index);
     match output_dims(index).as_slice() {
+        [_, _, Dim::Fixed(6)] if ranks_anchors(index) => Refusal::new(
+            format!(
+                "this is an end-to-end (NMS-free) export whose raw tensors were not found ({why}): its output {outputs} \
+                 holds only the best boxes of each image. {SUPPORTED}"
+            ),
+            "Export again with the one-to-many head: yolo export model=... format=onnx end2end=False (in newest Ultralytics: leave nms out; nms=False asks for the NMS-free head).",
+        ),
         [_, _] => Refusal::new(
             format!(
                 "its one output {outputs} has one row of values per image, as an image classification model has. {SUPPORTED}"

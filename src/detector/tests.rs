@@ -248,8 +248,9 @@ fn other_families_are_named() {
         &chain(&["Conv", "Sigmoid", "Mul", "Concat"], &[1, 25200, 85]),
         &["YOLOv5", "objectness", "[1, 25200, 85]"],
     );
-    refusal(&chain(&["Conv", "TopK", "Concat"], &[1, 300, 84]), &["RT-DETR"]);
-    refusal(&chain(&["GridSample", "Concat"], &[1, 300, 84]), &["RT-DETR"]);
+    // Neither is an RT-DETR whose raw tensors can be found.
+    refusal(&chain(&["Conv", "TopK", "Concat"], &[1, 300, 84]), &["not recognised", "[1, 300, 84]"]);
+    refusal(&chain(&["GridSample", "Concat"], &[1, 300, 84]), &["not recognised", "[1, 300, 84]"]);
     refusal(&chain(&["Conv", "Softmax"], &[1, 1000]), &["classification", "[1, 1000]"]);
     refusal(&chain(&["Conv", "TopK", "Concat"], &[1, 300, 6]), &["end-to-end", "end2end=False"]);
     refusal(&chain(&["Conv", "NonMaxSuppression"], &[1, 300, 6]), &["nms=True"]);

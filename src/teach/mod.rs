@@ -3,6 +3,7 @@
 mod commit;
 mod estimate;
 mod folder;
+mod input_check;
 mod plan;
 mod prepare;
 mod select;

@@ -1,6 +1,6 @@
 //! Everything that can be refused before the first image: library, data set, teacher, names, settings, space.
 
-use super::{BuildOptions, estimate::Kept, folder, plan::Plan};
+use super::{BuildOptions, estimate::Kept, folder, input_check, plan::Plan};
 use crate::{
     Error, Result,
     augment::VIEW_RULE,
@@ -86,6 +86,12 @@ impl Build {
             Some(session) => Kept::sampled(session, &model, &dataset, &options, batch, &pending),
             None => most,
         };
+        let better_rule = match sessions.first_mut() {
+            Some(session) if !pending.is_empty() => {
+                input_check::better_rule(session, &model, &dataset, &options, batch)
+            }
+            _ => None,
+        };
         let bytes = |kept: Kept| kept.bytes(pending.len() as u64, &model.head, &dataset, &options);
         let mut plan = Plan {
             cache: options.out.clone(),
@@ -107,6 +113,7 @@ impl Build {
                 .chain(columns::hidden_by_path(&paths::absolute(&options.out)))
                 .chain(model.quantization_note(&check))
                 .chain(model.replaced_names.clone())
+                .chain(better_rule)
                 .collect(),
         };
         plan.refuse_if_it_cannot_fit()?;

@@ -12,6 +12,7 @@ mod determinism;
 mod estimate;
 mod eval;
 mod failures;
+mod families;
 mod field_files;
 mod field_graphs;
 mod field_text;

@@ -15,9 +15,14 @@ fn models_that_are_no_detector_of_the_family() {
     let out = dir.path().join("cache");
     let model = |name: &str| fixture("models").join(name);
     with_teacher(&model("yolov8-classify.onnx"), &data, &out).expect(2).says(&["yolov8-classify.onnx", "classif"]);
-    with_teacher(&model("yolov10-end2end.onnx"), &data, &out).expect(2).says(&["300, 6", "end2end=False"]);
+    with_teacher(&fixture("families/detr-hf.onnx"), &data, &out).expect(2).says(&["DETR", "softmax"]);
     with_teacher(&model("yolov8-nms.onnx"), &data, &out).expect(2).says(&["300, 6", "nms=True"]);
-    with_teacher(&model("yolo26-no-dfl.onnx"), &data, &out).expect(2).says(&["--store cls"]);
+    let all = args(
+        ["build", "--store", "all"],
+        &[("--teacher", &model("yolo26-no-dfl.onnx")), ("--data", &data), ("--out", &out)],
+        &[],
+    );
+    logitcache(&all).expect(2).says(&["--store cls"]);
     let corrupt = dir.path().join("corrupt.onnx");
     let mut bytes = fs::read(teacher()).unwrap();
     bytes.truncate(5000);

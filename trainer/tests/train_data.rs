@@ -12,7 +12,7 @@ use logitcache::{
     cache::{Cell, Grid},
     dataset::{DataSource, Dataset},
     pipeline::ImageSource,
-    preprocess::{DecodeLimits, InputRule, LetterboxPlan, Preprocessor, decode},
+    preprocess::{Colours, DecodeLimits, InputRule, LetterboxPlan, Preprocessor, decode},
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store, Views},
 };
 use logitcache_train::train::data::{
@@ -664,6 +664,14 @@ fn what_does_not_fit_the_cache_is_refused() {
     let error = open(case.images(), ImageSize { width: 100, height: 64 });
     assert!(error.contains("100 x 64") && error.contains("multiples of 32"), "{error}");
     assert!(open(Vec::new(), INPUT).contains("no image to train on"));
+
+    let of = |change: fn(&mut Manifest)| {
+        let mut manifest = manifest(CLASSES as u32, BINS as u32, Store::Cls, 2);
+        change(&mut manifest);
+        message(Case::of(2, manifest).open(None))
+    };
+    let error = of(|m| m.teacher.input_rule.colours = Colours::Bgr);
+    assert!(error.contains("letterbox,bgr,0-1") && error.contains("letterbox,rgb,0-1"), "{error}");
 
     let mut images = case.images();
     images[2].relative = "images/else.png".into();

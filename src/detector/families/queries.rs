@@ -100,15 +100,16 @@ pub(super) fn behind_ranking<'g>(
     Some((sigmoid.input.first()?, gather.input.first()?))
 }
 
-/// The number of queries: how many places of the encoder are picked for them.
+/// The number of queries: how many places of the encoder are picked for them. D-FINE picks a few of each distribution as
+/// well, so the largest pick counts; `None` where one is computed.
 pub(super) fn picked_queries(index: &GraphIndex<'_>, class_logits: &str) -> Option<usize> {
-    // Nearest first: the pick that feeds the decoder.
     let nodes = index.walk_back(&[class_logits], |_| true);
-    let pick = nodes.into_iter().find(|node| node.op_type() == "TopK")?;
-    match index.ints(pick.input.get(1)?)?.as_slice() {
-        [queries] => usize::try_from(*queries).ok().filter(|queries| *queries > 0),
+    let picks = nodes.into_iter().filter(|node| node.op_type() == "TopK");
+    let count = |pick: &NodeProto| match index.ints(pick.input.get(1)?)?.as_slice() {
+        [count] => usize::try_from(*count).ok().filter(|count| *count > 0),
         _ => None,
-    }
+    };
+    picks.map(count).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// The number of classes: the width of the last linear layer before the logits, the widest where several are added.

@@ -11,8 +11,6 @@ pub(in crate::detector) struct Metadata {
     pub head: Option<String>,
     /// The coarsest stride.
     pub stride: Option<u32>,
-    /// Whether the export chose the head that needs no NMS.
-    pub end2end: bool,
     /// Whether NMS was exported with the model.
     pub nms: bool,
     /// Class names in the order of the class ids. `Err` says what is wrong with the text.
@@ -26,7 +24,6 @@ impl Metadata {
             task: value("task").map(str::to_owned),
             head: value("head").map(str::to_owned),
             stride: value("stride").and_then(|text| text.trim().parse().ok()),
-            end2end: value("end2end").is_some_and(|text| text.trim() == "True"),
             nms: value("args").is_some_and(|text| text.contains("'nms': True")),
             names: value("names").map(parse_names),
         }

@@ -325,6 +325,15 @@ impl CachedTeacher {
                 "Use a cache of a teacher with anchors.",
             );
         };
+        if teacher.strides.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
+            return mismatch(
+                format!(
+                    "the teacher has several boxes in a cell (strides {:?}), a student has one",
+                    teacher.strides
+                ),
+                "Use a cache of a teacher with one anchor per cell.",
+            );
+        }
         let anchors = Anchors::new(grid);
         let (num_classes, dfl_len) = (manifest.class_len(), manifest.dfl_len());
         Ok(Self { anchors, num_classes, dfl_len, reader })
