@@ -36,6 +36,7 @@ pub(super) fn better_rule(
     let mut masses = |rule| {
         let source = ImageSource {
             samples: &dataset.samples,
+            image_ids: None,
             input: model.input,
             rule,
             class_map: None,
