@@ -303,8 +303,13 @@ fn run(case: &Case, sample: usize, policies: &[Policy]) -> Vec<OneImage> {
     let dataset = Dataset::open(&source).unwrap();
     let count = sample.min(dataset.samples.len());
     let samples: Vec<&Sample> = (0..count).map(|i| &dataset.samples[i * dataset.samples.len() / count]).collect();
-    let load =
-        |path: &Path| Detector::load(path, &DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() }).unwrap();
+    let load = |path: &Path| {
+        Detector::load(
+            path,
+            &DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() },
+        )
+        .unwrap()
+    };
     let model = load(&case.teacher);
     let students: Vec<Detector> = case.students.iter().map(|path| load(path)).collect();
     let grid = model.head.places.grid().unwrap();

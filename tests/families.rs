@@ -1,7 +1,7 @@
 //! Every family of detectors against the detections of its own project (`tests/fixtures/generate_families.py`): the same
 //! classes, scores and boxes on pictures drawn from a formula.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use logitcache::{
     cache::MissingLabels,
@@ -90,7 +90,11 @@ fn agrees(name: &str) {
     let (golden, folder) = (golden(name), tempfile::tempdir().unwrap());
     draw(folder.path());
     let summary = inspect::model(&model(name), Reading::default(), None).unwrap();
-    assert_eq!((summary.family.as_str(), summary.input_rule.to_string()), (golden.family.as_str(), golden.rule), "{name}");
+    assert_eq!(
+        (summary.family.as_str(), summary.input_rule.to_string()),
+        (golden.family.as_str(), golden.rule),
+        "{name}"
+    );
     assert_eq!(
         (summary.num_classes, summary.predictions, summary.bins, summary.needs_nms),
         (golden.classes, golden.places, golden.bins, golden.nms),
@@ -100,14 +104,16 @@ fn agrees(name: &str) {
     // Projects of queries give as many detections as queries; here every class over the threshold is one.
     let most = if golden.nms { 300 } else { golden.images.iter().map(Vec::len).max().unwrap() };
     let (mut score_error, mut box_error) = (0.0f32, 0.0f32);
-    for (number, (found, mut rows)) in detections(name, folder.path(), most).into_iter().zip(golden.images).enumerate() {
+    for (number, (found, mut rows)) in detections(name, folder.path(), most).into_iter().zip(golden.images).enumerate()
+    {
         assert_eq!(found.len(), rows.len(), "{name}, image {number}");
         for detection in found {
             let at = rows.iter().position(|row| {
                 let score = (row[1] - detection.score).abs();
                 row[0] == detection.class_id as f32 && score <= 1e-4 && far(&detection.box_xyxy_px, &row[2..]) <= 0.5
             });
-            let row = rows.swap_remove(at.unwrap_or_else(|| panic!("{name}, image {number}: {detection:?} is not theirs")));
+            let row =
+                rows.swap_remove(at.unwrap_or_else(|| panic!("{name}, image {number}: {detection:?} is not theirs")));
             score_error = score_error.max((row[1] - detection.score).abs());
             box_error = box_error.max(far(&detection.box_xyxy_px, &row[2..]));
         }

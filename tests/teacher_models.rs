@@ -154,7 +154,7 @@ fn a_head_without_dfl_gives_boxes() {
 fn an_end_to_end_export_has_the_logits_of_every_anchor() {
     let path = models().join("yolov10-end2end.onnx");
     let model = Detector::load(&path, &options(None, Store::All)).unwrap();
-    assert_eq!((model.head.num_places(), model.head.reg_max(), model.head.one_to_one), (525, 8, true));
+    assert_eq!((model.head.num_places(), model.head.reg_max(), model.head.one_to_one), (525, 16, true));
     model.self_check(&OPTIONS).unwrap();
 }
 

@@ -51,13 +51,18 @@ fn show_model_file(args: &InspectArgs) -> Result<Status> {
         });
     }
     let model = inspect::model(&args.cache, args.reading.reading(), args.imgsz)?;
-    if args.json { print_json(&model)? } else { print(&show_model(&model))? }
+    if args.json {
+        print_json(&model)?
+    } else {
+        print(&show_model(&model))?
+    }
     Ok(Status::Done)
 }
 
 fn show_model(m: &ModelSummary) -> String {
     let size = if m.fixed_size { "and no other size" } else { "or other sizes" };
-    let batch = m.batch.map_or_else(|| "any number of images a run".to_owned(), |n| format!("{} a run", counted(n, "image")));
+    let batch =
+        m.batch.map_or_else(|| "any number of images a run".to_owned(), |n| format!("{} a run", counted(n, "image")));
     let bins = if m.bins > 0 { format!("{} a side", counted(m.bins, "DFL bin")) } else { "no DFL bins".to_owned() };
     let places = match m.strides.as_slice() {
         [] => counted(m.predictions, "query"),
@@ -78,7 +83,10 @@ fn show_model(m: &ModelSummary) -> String {
         format!("input     {} x {} {size}, {batch}; rule {}", m.input_width, m.input_height, m.input_rule),
         format!("logits    {}; {}: {names}", m.logits, counted(m.num_classes, "class")),
         format!("boxes     {places}, {bins}, {nms}"),
-        format!("check     boxes within {:.4} px, probabilities within {:.1e} of its own output", m.max_box_error_px, m.max_score_error),
+        format!(
+            "check     boxes within {:.4} px, probabilities within {:.1e} of its own output",
+            m.max_box_error_px, m.max_score_error
+        ),
     ];
     lines.extend(m.distillation.iter().map(|line| format!("distil    {line}")));
     lines.join("\n")

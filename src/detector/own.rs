@@ -44,15 +44,16 @@ impl OwnOutputs {
             Self::Raw => Some(Ok(Errors { box_px: Some(0.0), score: Some(0.0) })),
             Self::Ranked => {
                 let rows = output(0).as_chunks::<6>().0;
-                let rows: Vec<Row> =
-                    rows.iter().map(|&[a, b, c, d, score, class]| Row { corners: [a, b, c, d], score, class }).collect();
+                let rows: Vec<Row> = rows
+                    .iter()
+                    .map(|&[a, b, c, d, score, class]| Row { corners: [a, b, c, d], score, class })
+                    .collect();
                 Some(compare_rows(&rows, reference, tolerance))
             }
             Self::RankedApart { labels, boxes, scores } => {
                 let boxes = output(boxes).as_chunks::<4>().0;
                 let rows = boxes.iter().zip(output(scores)).zip(output(labels));
-                let rows: Vec<Row> =
-                    rows.map(|((&corners, &score), &class)| Row { corners, score, class }).collect();
+                let rows: Vec<Row> = rows.map(|((&corners, &score), &class)| Row { corners, score, class }).collect();
                 Some(compare_rows(&rows, reference, tolerance))
             }
             Self::Objectness { decoded } => Some(with_objectness(output(0), decoded, reference, tolerance)),
@@ -192,8 +193,7 @@ mod tests {
     #[test]
     fn the_best_rows_are_recognised_and_others_are_not() {
         with_reference(|reference| {
-            let compare =
-                |values: &[f32]| OwnOutputs::Ranked.compare(&[values], reference, &STRICT).unwrap();
+            let compare = |values: &[f32]| OwnOutputs::Ranked.compare(&[values], reference, &STRICT).unwrap();
             let rows = best(reference, 4);
             assert!(compare(&rows).unwrap().box_px.unwrap() < 0.02);
             // Without its first row: a better prediction is missing.

@@ -21,14 +21,14 @@ impl Refusal {
 }
 
 /// What every refusal of a head says is supported.
-const SUPPORTED: &str = "Supported are detection exports of the YOLO families (v5 to v12, 26, X, NAS), RT-DETR, D-FINE and RF-DETR.";
+const SUPPORTED: &str =
+    "Supported are detection exports of the YOLO families (v5 to v12, 26, X, NAS), RT-DETR, D-FINE and RF-DETR.";
 
 /// What helps where a quantized head cannot be seen through.
 pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
 
 /// What helps where something was added behind the head, or changed in it.
-pub(super) const EXPORT_AGAIN: &str =
-    "Export the detector with Ultralytics, without changes to its head: yolo export model=... format=onnx.";
+pub(super) const EXPORT_AGAIN: &str = "Export the detector with its own project's export, without changes to its head (Ultralytics: yolo export model=... format=onnx).";
 
 /// Refuses models that are known not to be plain detectors, each by its name.
 pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(), Refusal> {

@@ -60,7 +60,8 @@ impl RunFolder {
         let model = Some(path.join(BEST_ONNX_NAME)).filter(|model| model.is_file());
         let parameters = match &model {
             Some(model) => {
-                let options = DetectorOptions { imgsz: None, store: Store::Cls, names: None, ..DetectorOptions::default() };
+                let options =
+                    DetectorOptions { imgsz: None, store: Store::Cls, names: None, ..DetectorOptions::default() };
                 Some(Detector::load(model, &options)?.num_parameters())
             }
             None => {

@@ -43,8 +43,11 @@ impl Kept {
         if options.profile == Profile::Dense || pending.is_empty() {
             return most;
         }
-        let mut selector =
-            Selector::new(model.head.clone(), selection_of(options, &model.head), options.store_of(&model.head) == Store::All);
+        let mut selector = Selector::new(
+            model.head.clone(),
+            selection_of(options, &model.head),
+            options.store_of(&model.head) == Store::All,
+        );
         let source = ImageSource {
             samples: &dataset.samples,
             image_ids: None,

@@ -41,14 +41,13 @@ impl Build {
         options.jobs = pipeline::useful_jobs(options.jobs);
         let runtime = detector::runtime::init(options.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
-        let teacher_options =
-            DetectorOptions {
-                imgsz: options.imgsz,
-                store: options.store.unwrap_or(Store::Cls),
-                names: options.names.clone(),
-                reading: options.reading.clone(),
-                ..DetectorOptions::default()
-            };
+        let teacher_options = DetectorOptions {
+            imgsz: options.imgsz,
+            store: options.store.unwrap_or(Store::Cls),
+            names: options.names.clone(),
+            reading: options.reading.clone(),
+            ..DetectorOptions::default()
+        };
         let model = Detector::load(&options.teacher, &teacher_options)?;
         let batch = pipeline::batch_size(&model, options.provider, options.batch)?;
         refuse_foreign_names(&options.class_map, &dataset)?;

@@ -55,12 +55,7 @@ pub(super) trait Family: Sync {
     ///
     /// # Errors
     /// Why a graph of the family cannot be read.
-    fn find(
-        &self,
-        index: &GraphIndex<'_>,
-        metadata: &Metadata,
-        stated: bool,
-    ) -> Result<Option<HeadTensors>, Refusal>;
+    fn find(&self, index: &GraphIndex<'_>, metadata: &Metadata, stated: bool) -> Result<Option<HeadTensors>, Refusal>;
 
     /// Where the predictions of an input stand, checked against everything that the model says of them.
     ///

@@ -10,8 +10,7 @@ pub(super) const LAYERS: &[&str] =
     &["BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MaxPool", "QGemm", "QLinearConv", "Resize"];
 
 /// Operations that change a tensor's shape or type at most.
-pub(super) const SHAPE_ONLY: &[&str] =
-    &["Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+pub(super) const SHAPE_ONLY: &[&str] = &["Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
 
 /// The nodes between the last layers and some tensors, the nearest to the tensors first. Sigmoids, Softmaxes and layers are among them,
 /// but nothing before them.

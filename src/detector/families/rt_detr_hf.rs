@@ -103,8 +103,10 @@ pub(super) fn named_pair<'g>(
             [false, true] => (*a, *b),
             _ => {
                 return Err(Refusal::new(
-                    format!("which of the outputs {a} and {b} holds the boxes cannot be told: both have or lack four \
-                             values a query."),
+                    format!(
+                        "which of the outputs {a} and {b} holds the boxes cannot be told: both have or lack four \
+                             values a query."
+                    ),
                     format!("Export it with the output names {logits} and {boxes}."),
                 ));
             }

@@ -48,7 +48,8 @@ impl Family for RtDetrUltralytics {
         }
         let Some(output) = only_output(index) else { return Ok(None) };
         let join = index.producer(index.skip_back(output, &["Cast", "Identity"]));
-        let Some(join) = join.filter(|node| node.op_type() == "Concat" && matches!(attribute_int(node, "axis"), Some(2 | -1)))
+        let Some(join) =
+            join.filter(|node| node.op_type() == "Concat" && matches!(attribute_int(node, "axis"), Some(2 | -1)))
         else {
             return Ok(None);
         };
@@ -58,8 +59,9 @@ impl Family for RtDetrUltralytics {
                 let logits = sigmoid.filter(|node| node.op_type() == "Sigmoid").and_then(|node| node.input.first());
                 logits.map(|logits| (logits.as_str(), boxes.as_str(), OwnOutputs::Dense))
             }
-            [boxes, scores, _] => queries::behind_ranking(index, scores, boxes)
-                .map(|(logits, boxes)| (logits, boxes, OwnOutputs::Ranked)),
+            [boxes, scores, _] => {
+                queries::behind_ranking(index, scores, boxes).map(|(logits, boxes)| (logits, boxes, OwnOutputs::Ranked))
+            }
             _ => None,
         };
         let Some((logits, boxes, own)) = found else {

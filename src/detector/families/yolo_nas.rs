@@ -46,7 +46,9 @@ impl Family for YoloNas {
         let mut sigmoids = behind.iter().filter(|node| node.op_type() == "Sigmoid");
         let (Some(sigmoid), None) = (sigmoids.next(), sigmoids.next()) else { return Ok(None) };
         let Some(logits) = sigmoid.input.first() else { return Ok(None) };
-        let scores = [first, second].into_iter().find(|output| index.skip_back(output.name(), SHAPE_ONLY) == sigmoid.output[0]);
+        let scores = [first, second].into_iter().find(|output| {
+            index.skip_back(output.name(), SHAPE_ONLY) == sigmoid.output.first().map_or("", String::as_str)
+        });
         let Some(scores) = scores else { return Ok(None) };
         let of_scores = dims(index, scores.name());
         let (Some(num_places), Some(num_classes)) = (fixed(of_scores.get(1)), fixed(of_scores.get(2))) else {

@@ -50,7 +50,8 @@ impl Family for YoloV5 {
         // Older exports give the raw levels beside the decoded output.
         let Some(output) = index.graph.output.first().map(|output| output.name()) else { return Ok(None) };
         let join = index.producer(index.skip_back(output, &["Cast", "Identity"]));
-        let Some(join) = join.filter(|node| node.op_type() == "Concat" && matches!(attribute_int(node, "axis"), Some(1 | -2)))
+        let Some(join) =
+            join.filter(|node| node.op_type() == "Concat" && matches!(attribute_int(node, "axis"), Some(1 | -2)))
         else {
             return Ok(None);
         };
@@ -58,7 +59,8 @@ impl Family for YoloV5 {
         if masks && behind_layers(index, &[output]).iter().any(|node| node.op_type() == "Sigmoid") {
             return Err(refuse::outputs(index, "beside boxes it gives masks, as a segmentation model does"));
         }
-        let Some(levels) = join.input.iter().map(|level| sigmoid_input(index, level)).collect::<Option<Vec<_>>>() else {
+        let Some(levels) = join.input.iter().map(|level| sigmoid_input(index, level)).collect::<Option<Vec<_>>>()
+        else {
             return Ok(None);
         };
         let of_output = dims(index, output);

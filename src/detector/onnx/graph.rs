@@ -8,8 +8,8 @@ use super::proto::{
     type_proto::Value as TypeValue,
 };
 
-/// How many nodes a walk visits before it gives up; no real head is near it, and a malformed graph may have a cycle.
-const MAX_STEPS: usize = 4096;
+/// How many nodes a walk visits before it gives up; no real network has as many, and a malformed graph may have a cycle.
+const MAX_STEPS: usize = 1 << 16;
 
 /// A graph with its tensors' producers and constants looked up once.
 pub(in crate::detector) struct GraphIndex<'g> {

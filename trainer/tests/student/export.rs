@@ -32,7 +32,8 @@ fn numbered(classes: usize, imgsz: u32) -> Description {
 }
 
 fn as_teacher(path: &Path) -> Detector {
-    Detector::load(path, &DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() }).unwrap()
+    Detector::load(path, &DetectorOptions { imgsz: None, store: Store::All, names: None, ..DetectorOptions::default() })
+        .unwrap()
 }
 
 #[track_caller]

@@ -11,7 +11,8 @@ const STRIDES: [&[u32]; 3] = [&[8, 16, 32], &[4, 8, 16, 32], &[8, 16, 32, 64]];
 
 /// The grid of a head with so many boxes in each cell, checked against everything that the model says of strides and anchors.
 pub fn grid(size: ImageSize, tensors: &HeadTensors, metadata: &Metadata, of_a_cell: usize) -> Result<Grid, Refusal> {
-    let repeated = |strides: &[u32]| strides.iter().flat_map(|&s| std::iter::repeat_n(s, of_a_cell)).collect::<Vec<_>>();
+    let repeated =
+        |strides: &[u32]| strides.iter().flat_map(|&s| std::iter::repeat_n(s, of_a_cell)).collect::<Vec<_>>();
     let count = |strides: &[u32]| Grid::new(size, &repeated(strides)).num_anchors();
     let divides = |strides: &[u32]| {
         strides.last().is_some_and(|last| size.height.is_multiple_of(*last) && size.width.is_multiple_of(*last))

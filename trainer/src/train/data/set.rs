@@ -327,10 +327,7 @@ impl CachedTeacher {
         };
         if teacher.strides.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
             return mismatch(
-                format!(
-                    "the teacher has several boxes in a cell (strides {:?}), a student has one",
-                    teacher.strides
-                ),
+                format!("the teacher has several boxes in a cell (strides {:?}), a student has one", teacher.strides),
                 "Use a cache of a teacher with one anchor per cell.",
             );
         }
