@@ -6,12 +6,12 @@ kept. What the program would say goes to the logger ``logitcache``; what it warn
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from . import _native
+from ._error import Error
 from ._install import run_from_package
 from ._progress import Listener, Progress
 
@@ -303,8 +303,6 @@ def verify(cache: StrPath, *, progress: Progress = True) -> dict[str, Any]:
     report = _call("verify", {**locals()}, positional=("cache",))
     problems = report["problems"]
     if problems:
-        from ._error import Error
-
         found = "; ".join(f"{problem['file']}: {problem['problem']}" for problem in problems[:3])
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         remedy = "Restore these files from a copy, or build the cache again with `overwrite=True`."
@@ -314,6 +312,9 @@ def verify(cache: StrPath, *, progress: Progress = True) -> dict[str, Any]:
 
 def _call(command: str, arguments: dict[str, Any], positional: tuple[str, ...] = ()) -> dict[str, Any]:
     """Runs a command with the arguments of its function."""
+    # Not needed to import the package, which is to be quick.
+    import json
+
     run_from_package()
     listener = Listener(arguments.pop("progress"))
     words = [command, "--json"]

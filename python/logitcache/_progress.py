@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,6 @@ Callback = Callable[[int, int, str], object]
 Progress = bool | Callback
 
 _WARNING = "warning: "
-_LOG = logging.getLogger("logitcache")
 
 
 class Listener:
@@ -45,11 +42,15 @@ class Listener:
             self._bar.close()
 
     def _note(self, text: str) -> None:
+        # Not needed to import the package, which is to be quick.
+        import logging
+        import warnings
+
         if text.startswith(_WARNING):
             # Of the function of this package that the user called.
             warnings.warn(text.removeprefix(_WARNING), stacklevel=5)
         else:
-            _LOG.info(text)
+            logging.getLogger("logitcache").info(text)
 
     def _begin(self) -> None:
         if callable(self._progress):

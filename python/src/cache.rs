@@ -133,7 +133,12 @@ impl Cache {
         if let Some(id) = mapped.id_of_path(path).map_err(|e| raised(py, e))? {
             return mapped.image(py, id, 0);
         }
-        // Numbers are ids there; here they are no paths.
+        // There a number is an id; here it would be a path, which no image has.
+        if path.parse::<i64>().is_ok() {
+            let found = format!("no image has the path {path}");
+            let remedy = format!("For the image with this id: `cache.image({path})`.");
+            return Err(missing_image(py, Error::Cache { path: self.path.clone(), found, remedy }));
+        }
         let id = inspect::find(&mapped.reader, path).map(|image| image.image_id).map_err(|e| missing_image(py, e))?;
         mapped.image(py, id, 0)
     }

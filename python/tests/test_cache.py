@@ -90,6 +90,8 @@ def test_a_cache_is_a_sequence(built):
     with pytest.raises(logitcache.MissingImage, match="nothing.jpg") as caught:
         cache["nothing.jpg"]
     assert isinstance(caught.value, KeyError) and caught.value.remedy and caught.value.path == str(built)
+    with pytest.raises(logitcache.MissingImage, match=r"cache.image\(3\)"):
+        cache["3"]
     assert [cache[0].with_view(view).view for view in range(cache.views + 1)] == [0, 1, 2]
     with pytest.raises(logitcache.MissingImage, match="view 3"):
         cache[0].with_view(3)

@@ -188,7 +188,7 @@ def test_beside_onnxruntime_in_one_process(shapes, tmp_path):
 
 
 def test_the_example_of_the_readme_runs(built, tmp_path, monkeypatch):
-    text = (ROOT / "python" / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "python" / "PACKAGE.md").read_text(encoding="utf-8")
     code = text.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(built.parent)
     assert built.name == "cache"

@@ -81,7 +81,7 @@ def commands(fresh, teacher, data, folder):
 
 def test_commands_on_drawn_shapes(fresh, data, tmp_path):
     assert commands(fresh, TEACHER, data, tmp_path)["images"] == 32
-    text = (ROOT / "python" / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "python" / "PACKAGE.md").read_text(encoding="utf-8")
     example = tmp_path / "example.py"
     example.write_text("import os; os.chdir(os.path.dirname(__file__))\n" + text.split("```python\n")[1].split("```")[0])
     assert len(fresh.python(example).splitlines()) == 32

@@ -11,13 +11,7 @@ use super::{
 use crate::{Error, Result};
 use clap::{CommandFactory, Parser};
 use crossbeam_channel::Sender;
-use std::{
-    cell::RefCell,
-    ffi::OsString,
-    iter,
-    path::PathBuf,
-    sync::atomic::AtomicBool,
-};
+use std::{cell::RefCell, ffi::OsString, iter, path::PathBuf, sync::atomic::AtomicBool};
 
 /// What a command tells while it runs.
 #[derive(Debug)]

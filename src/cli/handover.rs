@@ -102,8 +102,7 @@ mod tests {
     #[test]
     fn a_package_has_the_trainer_and_the_release_of_torch_that_it_was_built_for() {
         let dir = tempfile::tempdir().unwrap();
-        let package =
-            Package { python: PathBuf::new(), site_packages: dir.path().to_owned(), onnxruntime: None };
+        let package = Package { python: PathBuf::new(), site_packages: dir.path().to_owned(), onnxruntime: None };
         let refused = |parts: &[&str]| {
             let error = of_package(&package).unwrap_err().to_string();
             parts.iter().for_each(|part| assert!(error.contains(part), "{part} is missing in: {error}"));
