@@ -181,7 +181,7 @@ mod tests {
         let message = refused(&[&build[..], &["--logits=x"]].concat());
         assert!(message.contains("'logits='") && message.contains("8bit-dfl"), "{message}");
         assert!(refused(&["build", "--teacher=t"]).contains("data="));
-        assert!(refused(&["train", "--out=x"]).contains("logitcache"));
+        assert!(refused(&["train", "--cache=c", "--model=yolov8f", "--out=x"]).contains("run the program"));
 
         let (result, _) = called(&[&build[..], &["--profile=dense", "--top-k=5"]].concat());
         let (path, found, remedy) = found_and_remedy(&result.unwrap().outcome.unwrap_err());
