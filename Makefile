@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help setup test-env oracle-env demo test lint bench
+.PHONY: help setup test-env oracle-env wheel test-wheel demo test lint bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,18 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 	.venv-oracle/bin/python -m pip install $(PIP_FLAGS) -r $<
 	touch $@
 
+.venv-wheel/.wheel: requirements/wheel.txt requirements/test.txt requirements/runtime.txt
+	[ -x .venv-wheel/bin/python ] || $(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install $(PIP_FLAGS) $(foreach file,$^,-r $(file))
+	touch $@
+
+wheel: setup .venv-wheel/.wheel ## wheelhouse/: wheel and source distribution of the Python package
+	.venv-wheel/bin/python scripts/build_wheel.py
+
+test-wheel: wheel ## installs the wheel into a fresh environment and tests it there
+	.venv-wheel/bin/python -m pip download $(PIP_FLAGS) --dest wheelhouse --only-binary :all: numpy onnxruntime
+	LOGITCACHE_WHEELHOUSE=wheelhouse .venv-wheel/bin/python -m pytest python/tests -q -rs -p no:cacheprovider
+
 demo: test-env ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
 	cargo build --release
 	scripts/demo.sh
@@ -45,7 +57,7 @@ test: test-env ## Rust tests, then the Python oracles against the built program
 
 lint: ## formatting and clippy, warnings as errors
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 
 bench: setup ## benchmarks; the comparison with Python programs needs `make oracle-env` and ../shared
 	cargo build --release

@@ -47,7 +47,7 @@ def stream(command, **options):
 def run_rust():
     """`cargo test`: passed, failed, skipped, and whether cargo itself was content."""
     # --show-output: what passing tests print, the reasons of skips among it.
-    status, lines = stream(["cargo", "test", "--no-fail-fast", "--", "--show-output"])
+    status, lines = stream(["cargo", "test", "--workspace", "--no-fail-fast", "--", "--show-output"])
     passed = failed = skipped = 0
     for line in lines:
         result = re.match(r"test result: .* (\d+) passed; (\d+) failed; (\d+) ignored", line)
@@ -57,11 +57,11 @@ def run_rust():
     return passed - said, failed, skipped + said, status == 0
 
 
-def run_python():
-    """pytest over tests/python: passed, failed, skipped, and whether pytest was content."""
+def run_python(folder):
+    """pytest over a folder: passed, failed, skipped, and whether pytest was content."""
     report = target_dir() / "pytest.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/python", "-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", folder, "-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}"]
     status, _ = stream(command)
     if not report.exists():
         return 0, 0, 0, False
@@ -74,12 +74,13 @@ def run_python():
 def main():
     check_shared()
     # Not `cargo build`: with the features that tests add to dependencies, everything would be compiled twice.
-    built, _ = stream(["cargo", "test", "--no-run"])
+    built, _ = stream(["cargo", "test", "--workspace", "--no-run"])
     if built != 0:
-        sys.exit("cargo test --no-run failed: no test was run")
-    rust, python = run_rust(), run_python()
-    passed, failed, skipped = (rust[i] + python[i] for i in range(3))
-    content = rust[3] and python[3]
+        sys.exit("cargo test --workspace --no-run failed: no test was run")
+    # The program against other programs, then the Python package: two sets of fixtures.
+    parts = [run_rust(), run_python("tests/python"), run_python("python/tests")]
+    passed, failed, skipped = (sum(part[i] for part in parts) for i in range(3))
+    content = all(part[3] for part in parts)
     print(f"{passed} passed, {failed} failed, {skipped} skipped" + ("" if content or failed else "; a test program broke down"))
     sys.exit(0 if content and failed == 0 else 1)
 

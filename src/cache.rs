@@ -1,8 +1,10 @@
 //! The cache: the crate `logitcache-format`, with the rule by which this program draws views.
 
 use crate::{
+    Error,
     augment::{DrawViews as _, VIEW_RULE},
     preprocess::DECODER,
+    words,
 };
 pub use logitcache_format::{
     ARCHIVE_FEATURE, CacheReader, Cell, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME,
@@ -34,6 +36,39 @@ pub fn verify(folder: &Path) -> Result<VerifyReport> {
 /// As there.
 pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport> {
     logitcache_format::verify_with_progress(folder, Some(&RULE), progress)
+}
+
+/// Opens a cache that is to be learned from or handed on: one that a build has finished.
+///
+/// # Errors
+/// [`Error::Cache`] of an unfinished one and of one whose images all failed; as [`CacheReader::open`].
+pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
+    let cache = CacheReader::open(folder)?;
+    let failures = &cache.manifest().failures;
+    if cache.is_empty() && !failures.is_empty() {
+        let reasons = words::reasons(failures, " (`logitcache inspect `json=`` has all)");
+        return Err(Error::Cache {
+            path: folder.to_owned(),
+            found: format!(
+                "the cache holds no images; {} failed when it was built:\n{}",
+                failures.len(),
+                reasons.join("\n")
+            ),
+            remedy: "Fix the images or their labels, then run the same `build()` again.".into(),
+        });
+    }
+    if cache.manifest().complete {
+        return Ok(cache);
+    }
+    Err(Error::Cache {
+        path: folder.to_owned(),
+        found: format!(
+            "the cache holds {} of {} images: it is unfinished",
+            cache.manifest().images(),
+            cache.manifest().dataset.samples
+        ),
+        remedy: "Run the same `build()` again to finish it.".into(),
+    })
 }
 
 /// Why this program cannot draw the pictures of a cache's views, in words; `None` where it can. They are of use only as the

@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
+//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -23,6 +23,8 @@ pub use logitcache_format::fsio;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inspect;
+#[doc(hidden)]
+pub mod install;
 pub mod outputs;
 #[doc(hidden)]
 pub mod pipeline;

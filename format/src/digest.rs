@@ -34,14 +34,30 @@ pub fn to_hex(digest: &[u8]) -> String {
 
 /// Reads 64 lowercase hexadecimal digits; `None` for anything else.
 pub fn from_hex(text: &str) -> Option<Sha256Bytes> {
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
+    // Three digests of every image that is read: looked up, and asked for wrong digits once at the end.
+    const NO_DIGIT: u8 = 0xf0;
+    const VALUES: [u8; 256] = {
+        let mut values = [NO_DIGIT; 256];
+        let digits = b"0123456789abcdef";
+        let mut value = 0;
+        while value < digits.len() {
+            values[digits[value] as usize] = value as u8;
+            value += 1;
+        }
+        values
     };
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    bytes?.try_into().ok()
+    let mut bytes = Sha256Bytes::default();
+    if pairs.len() != bytes.len() {
+        return None;
+    }
+    let mut found = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
+        found |= high | low;
+        *byte = high << 4 | low;
+    }
+    (found & NO_DIGIT == 0).then_some(bytes)
 }
 
 /// Feeds a column to a hash as contiguous little-endian bytes, some thousand values at a time.

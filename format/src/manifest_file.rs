@@ -161,7 +161,7 @@ impl PartEntry {
     }
 
     /// The name of one of its files in a [`Storage`].
-    pub(super) fn file_name(&self, table: Table) -> String {
+    pub fn file_name(&self, table: Table) -> String {
         format!("{}/{}.parquet", table.folder(), self.name)
     }
 

@@ -127,12 +127,24 @@ impl MappedPart {
 
     /// The row of (image_id, view), by binary search in the mapped columns.
     pub fn find(&self, key: ImageKey) -> Option<usize> {
-        let (mut low, mut high) = (0, self.len());
+        let table = &self.images;
+        let ids = |group: &RowGroup| table.fixed::<8>(group, ImageLeaf::image_id as usize);
+        let views = |group: &RowGroup| table.fixed::<4>(group, ImageLeaf::view as usize);
+        let key_at = |ids: &[[u8; 8]], views: &[[u8; 4]], at: usize| {
+            Some((i64::from_le_bytes(*ids.get(at)?), i32::from_le_bytes(*views.get(at)?)))
+        };
+        // First the row group, then the row in it.
+        let groups = &table.layout.row_groups;
+        let begun =
+            groups.partition_point(|group| key_at(ids(group), views(group), 0).is_some_and(|first| first <= key));
+        let group = groups.get(begun.checked_sub(1)?)?;
+        let (ids, views) = (ids(group), views(group));
+        let (mut low, mut high) = (0, group.rows);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.key(middle)? < key { low = middle + 1 } else { high = middle }
+            if key_at(ids, views, middle)? < key { low = middle + 1 } else { high = middle }
         }
-        (self.key(low)? == key).then_some(low)
+        (key_at(ids, views, low)? == key).then_some(group.first_row + low)
     }
 
     /// The image of a row of the images file.
@@ -252,11 +264,15 @@ impl MappedPart {
         columns.class_logits = self.lists(group, Leaf::class_logits, self.shape.class_len, class_start, class_count)?;
         // Cheap, and nothing after it can tell: a value that was changed in place shows nowhere else without `verify`.
         let is_anchor = |anchor: &i32| u64::try_from(*anchor).is_ok_and(|anchor| anchor < self.total_anchors);
-        if let Some(anchor) = decode_i32(columns.anchors).find(|anchor| !is_anchor(anchor)) {
+        if !Values::from(columns.anchors).all(|value| is_anchor(&i32::from_le_bytes(value)))
+            && let Some(anchor) = decode_i32(columns.anchors).find(|anchor| !is_anchor(anchor))
+        {
             return Err(format!("its anchor {anchor} is not one of the head's {}", self.total_anchors));
         }
         let is_class = |class: &i32| usize::try_from(*class).is_ok_and(|class| class < self.shape.class_len);
-        if let Some(class) = decode_i32(columns.class_ids).find(|class| !is_class(class)) {
+        if !columns.class_ids.all(|value| is_class(&i32::from_le_bytes(value)))
+            && let Some(class) = decode_i32(columns.class_ids).find(|class| !is_class(class))
+        {
             return Err(format!("its class_id {class} is not one of the teacher's {} classes", self.shape.class_len));
         }
         if self.shape.dfl_len > 0 {

@@ -52,6 +52,19 @@ impl<'a, const N: usize> Values<'a, N> {
         })
     }
 
+    /// Whether `is` holds of every value. False may also mean that it does not hold of a value that no code stands for.
+    pub(crate) fn all(&self, is: impl Fn([u8; N]) -> bool) -> bool {
+        // No early end: this way the compiler makes it many values at a time.
+        let of_all = |values: &[[u8; N]]| values.iter().fold(true, |all, &value| all & is(value));
+        match self {
+            Self::Plain(values) => of_all(values),
+            Self::Codes { codes, dictionary } => {
+                let highest = codes.iter().fold(0, |highest, &code| highest.max(code));
+                codes.is_empty() || (usize::from(highest) < dictionary.len() && of_all(dictionary))
+            }
+        }
+    }
+
     /// The values in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = [u8; N]> + 'a {
         (0..self.len()).map(move |at| self.value(at))
@@ -305,6 +318,11 @@ mod tests {
             assert_eq!(values.to_f32().iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected);
             assert_eq!(expected.len(), 1000);
         }
+        let below = |limit: u16| move |value: [u8; 2]| u16::from_le_bytes(value) < limit;
+        assert!(Values::Plain(&values).all(below(60_940)) && !Values::Plain(&values).all(below(60_939)));
+        let coded = |codes| Values::Codes { codes, dictionary: &values[..3] };
+        assert!(coded(&[2, 0]).all(below(123)) && !coded(&[2]).all(below(122)));
+        assert!(!coded(&[3]).all(below(u16::MAX)) && coded(&[]).all(below(0)));
         let short = Values::Codes { codes: &codes[..2], dictionary: &values[..1] };
         assert!(short.to_f32()[1].is_nan() && decode_f16(short).last().unwrap().is_nan());
     }

@@ -2,10 +2,9 @@
 
 use super::embedded::EMBEDDED;
 use super::{Status, args::DemoArgs, handover, output, print, stop_on_ctrl_c};
-use crate::{Error, Result, dataset::synth::SynthConfig, fsio, outputs};
+use crate::{Error, Result, dataset::synth::SynthConfig, fsio, install, outputs};
 use rustix::process::{Pid, Signal};
 use std::{
-    env,
     ffi::{OsStr, OsString},
     io,
     os::unix::process::CommandExt,
@@ -73,13 +72,13 @@ pub fn run(args: &DemoArgs, quiet: bool) -> Result<Status> {
     handover::trainer()?;
     prepare(args)?;
     let stop = stop_on_ctrl_c();
-    let program = env::current_exe().map_err(|e| Error::io("logitcache", "find", e))?;
     for (number, (what, template)) in (1..).zip(STEPS) {
         let words = words(template, args);
         print(&format!("\n{number}. {what}\n$ logitcache {}", shown(&words)))?;
-        let mut command = Command::new(&program);
+        let mut command = install::program().map_err(|e| Error::io("logitcache", "find", e))?;
         command.args(quiet.then_some("--quiet")).args(&words);
-        let status = run_until(stop, &mut command).map_err(|e| Error::io(&program, "run", e))?;
+        let run = run_until(stop, &mut command);
+        let status = run.map_err(|e| Error::io(command.get_program(), "run", e))?;
         if stop.load(Ordering::Relaxed) || status.code() == Some(Status::Interrupted as i32) {
             return Err(Error::Interrupted { remedy: "run the same command with --overwrite to start again".into() });
         }

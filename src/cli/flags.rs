@@ -53,6 +53,32 @@ fn translated(text: &str) -> Option<String> {
     })
 }
 
+/// The other way round, for who calls a command as a function: `--top-k`, `'--top-k <N>'` become `top_k=`.
+pub fn as_settings(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("--") {
+        let (before, flag) = rest.split_at(start);
+        out.push_str(before);
+        let name = &flag[2..];
+        let name = &name[..name.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(name.len())];
+        if !names().options.contains(name) {
+            out.push_str("--");
+            rest = &flag[2..];
+            continue;
+        }
+        out.push_str(&name.replace('-', "_"));
+        out.push('=');
+        rest = &flag[2 + name.len()..];
+        // The name of the value, which stands in angle brackets in a help text.
+        if let Some((_, after)) = rest.strip_prefix(" <").and_then(|value| value.split_once('>')) {
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 /// What the program takes.
 struct Names {
     commands: HashSet<String>,
@@ -90,6 +116,18 @@ mod tests {
             ("plain", "plain"),
         ] {
             assert_eq!(as_flags(text), shown);
+        }
+    }
+
+    #[test]
+    fn options_become_settings() {
+        for (text, shown) in [
+            ("Leave out --top-k, or --profile dense.", "Leave out top_k=, or profile= dense."),
+            ("invalid value '2' for '--coverage <FRACTION>': no", "invalid value '2' for 'coverage=': no"),
+            ("a -- b --nothing `imgsz=640`", "a -- b --nothing `imgsz=640`"),
+            ("--json", "json="),
+        ] {
+            assert_eq!(as_settings(text), shown);
         }
     }
 }

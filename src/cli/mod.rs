@@ -4,6 +4,7 @@ pub mod args;
 mod audit;
 mod bounds;
 mod build;
+mod call;
 mod convert;
 mod demo;
 mod embedded;
@@ -22,11 +23,14 @@ mod verify;
 mod version;
 
 pub use build::read_names;
+pub use call::{Called, Event, NotCalled, Setting, call, found_and_remedy, settings};
 
 use crate::{Error, Result};
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::{
+    env,
+    ffi::OsString,
     io,
     path::Path,
     process::{self, ExitCode},
@@ -48,32 +52,43 @@ pub enum Status {
 
 /// The `logitcache` executable: parse, run, print the error, choose the exit code.
 pub fn main() -> ExitCode {
-    finish(run(parse()))
+    let words: Vec<OsString> = env::args_os().collect();
+    ExitCode::from(main_with(&words))
+}
+
+/// As [`main`], with these words of a command line, the program's name first; gives the exit status.
+pub fn main_with(words: &[OsString]) -> u8 {
+    status_after(run(parse(words), words.get(1..).unwrap_or_default()))
 }
 
 /// The arguments; looks for the libraries only where it is asked which there are.
-fn parse() -> Cli {
-    if std::env::args_os().nth(1).is_none_or(|first| first != "--version") {
-        return Cli::parse();
+fn parse(words: &[OsString]) -> Cli {
+    if words.get(1).is_none_or(|first| first != "--version") {
+        return Cli::parse_from(words);
     }
-    let arguments = Cli::command().long_version(version::long()).get_matches();
+    let arguments = Cli::command().long_version(version::long()).get_matches_from(words);
     Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit())
 }
 
 /// Prints the error, chooses the exit code.
 pub fn finish(result: Result<Status>) -> ExitCode {
-    ExitCode::from(match result {
+    ExitCode::from(status_after(result))
+}
+
+fn status_after(result: Result<Status>) -> u8 {
+    match result {
         Ok(status) => status as u8,
         Err(error) => {
             output::note(&format!("error: {error}"));
             status_of(&error) as u8
         }
-    })
+    }
 }
 
-fn run(cli: Cli) -> Result<Status> {
+/// Runs a command; `words` are what `cli` was parsed from, without the program's name.
+fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
     match cli.command {
-        Command::Train(_) | Command::Export(_) => handover::to_trainer(),
+        Command::Train(_) | Command::Export(_) => handover::to_trainer(words),
         Command::Audit(args) => audit::run(&args, cli.quiet),
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Convert(args) => convert::run(&args, cli.quiet),
@@ -106,6 +121,9 @@ pub fn stop_on_ctrl_c() -> &'static AtomicBool {
 /// As [`stop_on_ctrl_c`], where `exit` ends the program at the second signal.
 pub fn stop_on_ctrl_c_with(exit: fn(i32) -> !) -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
+    if let Some(stop) = call::stop() {
+        return stop;
+    }
     let handler = ctrlc::set_handler(move || {
         if STOP.swap(true, Ordering::Relaxed) {
             exit(Status::Interrupted as i32);

@@ -1,6 +1,6 @@
-//! The only file that prints: results to stdout, everything else to stderr.
+//! The only file that prints: results to stdout, everything else to stderr; of a command that was called, to its caller.
 
-use super::flags::as_flags;
+use super::{call, flags::as_flags};
 use crate::{
     types::{Failure, PassedOver},
     words,
@@ -18,6 +18,9 @@ const PASSED_OVER_SHOWN: usize = 3;
 /// # Errors
 /// When stdout cannot be written to for another reason (a full disk).
 pub fn result(text: &str) -> io::Result<()> {
+    if call::report(text) {
+        return Ok(());
+    }
     let mut out = io::stdout().lock();
     match out
         .write_all(printable(&as_flags(text)).as_bytes())
@@ -31,6 +34,9 @@ pub fn result(text: &str) -> io::Result<()> {
 
 /// Writes a line for the user to stderr; a closed stderr is nobody's loss.
 pub fn note(text: &str) {
+    if call::note(text) {
+        return;
+    }
     let _ = writeln!(io::stderr(), "{}", printable(&as_flags(text)));
 }
 

@@ -1,6 +1,11 @@
-//! Progress on stderr: a bar on a terminal, a plain line now and then into a pipe, nothing with `--quiet`.
+//! Progress on stderr: a bar on a terminal, a plain line now and then into a pipe, nothing with `--quiet`. Of a command that was
+//! called, its caller is told.
 
-use super::output;
+use super::{
+    call::{self, Event},
+    output,
+};
+use crossbeam_channel::Sender;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -31,6 +36,7 @@ pub struct Progress {
 enum Kind {
     Bar(ProgressBar),
     Lines { last: Instant },
+    Told(Sender<Event>),
     Nothing,
 }
 
@@ -39,6 +45,10 @@ impl Progress {
     pub fn new(total: u64, unit: Unit, quiet: bool) -> Self {
         let kind = if quiet || total == 0 {
             Kind::Nothing
+        } else if let Some(caller) = call::events() {
+            // As below: a caller that does not listen has nothing to be told.
+            let _ = caller.send(Event::Total(total, unit));
+            Kind::Told(caller)
         } else if output::stderr_is_terminal() {
             let bar = ProgressBar::new(total);
             let template = match unit {
@@ -75,6 +85,9 @@ impl Progress {
             Kind::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 output::note(&self.line());
+            }
+            Kind::Told(caller) => {
+                let _ = caller.send(Event::Done(self.done, self.failed));
             }
             Kind::Lines { .. } | Kind::Nothing => {}
         }

@@ -1,7 +1,7 @@
 //! `logitcache --version`: the program and the libraries that it finds. `-V` gives the version alone.
 
 use super::handover;
-use crate::detector::runtime;
+use crate::{detector::runtime, install};
 use std::process::{Command, Stdio};
 
 /// "logitcache 0.1.0", then a line for ONNX Runtime and one for the trainer; what is missing is told as missing.
@@ -18,7 +18,12 @@ fn onnx_runtime() -> String {
 
 /// What the trainer's executable says of itself: only it loads libtorch.
 fn trainer() -> String {
-    let Ok(trainer) = handover::trainer() else { return "not installed".into() };
+    let trainer = match handover::trainer() {
+        Ok(trainer) => trainer,
+        Err(_) if install::package().is_none() => return "not installed".into(),
+        // The package has a trainer; what it lacks is PyTorch.
+        Err(error) => return first_line(&format!("cannot be used: {error}")),
+    };
     let output = Command::new(&trainer).arg("--version").stdin(Stdio::null()).output();
     let says = match &output {
         Ok(output) if output.status.success() => first_line(&String::from_utf8_lossy(&output.stdout)),

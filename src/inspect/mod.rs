@@ -4,7 +4,7 @@ mod model;
 mod picture;
 
 pub use model::{ModelSummary, model};
-pub use picture::{SHOWN_CONF, draw_image};
+pub use picture::{SHOWN_CONF, draw_image, picture};
 
 use crate::{
     Error, Result,
@@ -259,7 +259,10 @@ fn find_view<'a>(reader: &'a CacheReader, wanted: &str, view: i32) -> Result<Ima
 }
 
 /// The image that `wanted` means, see [`image()`].
-fn find<'a>(reader: &'a CacheReader, wanted: &str) -> Result<ImageView<'a>> {
+///
+/// # Errors
+/// As there.
+pub fn find<'a>(reader: &'a CacheReader, wanted: &str) -> Result<ImageView<'a>> {
     if let Ok(id) = wanted.parse()
         && let Some(image) = reader.image(id, 0)?
     {

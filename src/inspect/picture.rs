@@ -41,13 +41,26 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
         });
     }
     outputs::refuse_foreign_file(out, OutputFile::Picture, overwrite)?;
-    let whole = read_same_image(&path, &image)?;
+    let picture = picture(&reader, &image)?;
+    let bytes = draw::encode(&picture, out).map_err(|e| Error::Mismatch {
+        found: format!("{} cannot be written: {e}", out.display()),
+        remedy: "Name it .png: that format has no limit of size.".into(),
+    })?;
+    Ok(fsio::write_atomic(out, &bytes)?)
+}
+
+/// What [`draw_image`] writes, of a view of an opened cache.
+///
+/// # Errors
+/// Where the image is not there or is another one than the cache was made from, or the view is one that cannot be drawn.
+pub fn picture(reader: &CacheReader, image: &ImageView<'_>) -> Result<RgbImage> {
+    let whole = read_same_image(&image_file(reader, image)?, image)?;
     let teacher = &reader.manifest().teacher;
-    let (detections, labels) = boxes(&image, teacher);
-    let (mut picture, detections, labels) = match view {
+    let (detections, labels) = boxes(image, teacher);
+    let (mut picture, detections, labels) = match image.view {
         0 => (whole, detections, labels),
         _ => {
-            refuse_other_rules(&reader)?;
+            refuse_other_rules(reader)?;
             seen(&whole, &image.change, teacher, detections, labels)
         }
     };
@@ -55,11 +68,7 @@ pub fn draw_image(cache: &Path, wanted: &str, view: i32, out: &Path, overwrite: 
     let marks =
         detections.iter().map(|d| Mark::detection(d, names)).chain(labels.iter().map(|l| Mark::label(l, names)));
     draw::draw(&mut picture, &marks.collect::<Vec<_>>());
-    let bytes = draw::encode(&picture, out).map_err(|e| Error::Mismatch {
-        found: format!("{} cannot be written: {e}", out.display()),
-        remedy: "Name it .png: that format has no limit of size.".into(),
-    })?;
-    Ok(fsio::write_atomic(out, &bytes)?)
+    Ok(picture)
 }
 
 fn refuse_other_suffixes(out: &Path) -> Result<()> {

@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, install};
 
 /// The oldest ONNX Runtime whose interface is enough: the newest `onnxruntime-openvino` wheel holds this one.
 const OLDEST: &str = "1.24";
@@ -35,9 +35,10 @@ pub struct Runtime {
 
 /// Loads the library if that has not happened yet.
 ///
-/// Looked for in this order: `explicit` (`--ort-lib`); the variable `ORT_DYLIB_PATH`; beside the executable; the
-/// project's environment (`.venv` in the folders above the executable, above `CARGO_MANIFEST_DIR`, above the current
-/// folder); the active Python environment (`VIRTUAL_ENV`, `CONDA_PREFIX`); the system. The first two are never skipped.
+/// Looked for in this order: `explicit` (`--ort-lib`); the variable `ORT_DYLIB_PATH`; the package `onnxruntime` where
+/// this runs from the package `logitcache`, else beside the executable; the project's environment (`.venv` in the folders
+/// above the executable, above `CARGO_MANIFEST_DIR`, above the current folder); the active Python environment
+/// (`VIRTUAL_ENV`, `CONDA_PREFIX`); the system. The first two are never skipped.
 ///
 /// # Errors
 /// [`Error::Runtime`] where no library is found (the places are listed), the one named explicitly is not there or no
@@ -65,6 +66,8 @@ pub fn init(explicit: Option<&Path>) -> Result<&'static Runtime> {
 #[derive(Debug, Default)]
 struct Surroundings {
     ort_dylib_path: Option<PathBuf>,
+    /// The folder of the library in the package `onnxruntime`, where this runs from the package `logitcache`.
+    package: Option<PathBuf>,
     executable: Option<PathBuf>,
     manifest_dir: Option<PathBuf>,
     current_dir: Option<PathBuf>,
@@ -86,7 +89,9 @@ impl Surroundings {
         }
         Self {
             ort_dylib_path: variable("ORT_DYLIB_PATH"),
-            executable: env::current_exe().ok(),
+            package: install::package().and_then(|package| package.onnxruntime.clone()),
+            // Of the package it is the interpreter, beside which nothing of ours lies.
+            executable: env::current_exe().ok().filter(|_| install::package().is_none()),
             manifest_dir: variable("CARGO_MANIFEST_DIR"),
             current_dir: env::current_dir().ok(),
             python_environments: ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(variable).collect(),
@@ -104,6 +109,9 @@ impl Surroundings {
     /// `(what the place is, folders that may hold the library)`, in the order of the search.
     fn places(&self) -> Vec<(String, Vec<PathBuf>)> {
         let mut places: Vec<(String, Vec<PathBuf>)> = Vec::new();
+        if let Some(dir) = &self.package {
+            places.push((format!("the package onnxruntime ({})", dir.display()), vec![dir.clone()]));
+        }
         let executable_dir = self.executable.as_deref().and_then(Path::parent);
         if let Some(dir) = executable_dir {
             places.push((format!("beside the executable ({})", dir.display()), vec![dir.to_owned()]));
@@ -355,14 +363,16 @@ mod tests {
             capi
         };
         let (near, far, conda) = (make("a/b/.venv"), make("a/.venv"), make("conda"));
+        let package = make("package");
         let surroundings = Surroundings {
+            package: Some(package.clone()),
             executable: Some(dir.path().join("a/b/logitcache")),
             current_dir: Some(dir.path().join("a")),
             python_environments: vec![dir.path().join("conda")],
             ..Surroundings::default()
         };
         let folders: Vec<PathBuf> = surroundings.places().into_iter().flat_map(|(_, folders)| folders).collect();
-        let wanted = vec![dir.path().join("a/b"), near, far, conda];
+        let wanted = vec![package, dir.path().join("a/b"), near, far, conda];
         assert_eq!(folders.iter().filter(|folder| folder.starts_with(dir.path())).cloned().collect::<Vec<_>>(), wanted);
     }
 

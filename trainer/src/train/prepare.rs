@@ -14,18 +14,17 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
+    cache::{self, CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
     dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
     student::{Network, State, StudentHead, native, weights},
     types::{Failure, ImageSize},
-    words::{self, counted},
+    words::counted,
 };
 use logitcache::run::{ClsLoss, Distill, RunConfig, RunData, Settings};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
     num::NonZeroUsize,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -192,7 +191,7 @@ impl Run {
 
 impl Sources {
     fn open(options: &TrainOptions, notes: &mut Vec<String>) -> Result<Self> {
-        let cache = options.cache.as_deref().map(open_cache).transpose()?.map(Arc::new);
+        let cache = options.cache.as_deref().map(cache::open_finished).transpose()?.map(Arc::new);
         let side = input_side(options, cache.as_deref())?;
         let input = ImageSize { width: side, height: side };
         let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
@@ -264,35 +263,6 @@ impl Validation {
         }
         Ok(Some(Self { source, images, truths, failures }))
     }
-}
-
-fn open_cache(path: &Path) -> Result<CacheReader> {
-    let cache = CacheReader::open(path)?;
-    let failures = &cache.manifest().failures;
-    if cache.is_empty() && !failures.is_empty() {
-        let reasons = words::reasons(failures, " (`logitcache inspect `json=`` has all)");
-        return Err(Error::Cache {
-            path: path.to_owned(),
-            found: format!(
-                "the cache holds no images; {} failed when it was built:\n{}",
-                failures.len(),
-                reasons.join("\n")
-            ),
-            remedy: "Fix the images or their labels, then run the same `build()` again.".into(),
-        });
-    }
-    if cache.manifest().complete {
-        return Ok(cache);
-    }
-    Err(Error::Cache {
-        path: path.to_owned(),
-        found: format!(
-            "the cache holds {} of {} images: it is unfinished",
-            cache.manifest().images(),
-            cache.manifest().dataset.samples
-        ),
-        remedy: "Run the same `build()` again to finish it.".into(),
-    })
 }
 
 /// What the user should know of a cache with views, which must be such that the very same pixels can be shown.
