@@ -41,6 +41,8 @@ def build(
     views: int | None = None,
     seed: int | None = None,
     imgsz: int | None = None,
+    family: str | None = None,
+    input_rule: str | None = None,
     batch: int | None = None,
     jobs: int | None = None,
     provider: Provider | None = None,
@@ -94,6 +96,10 @@ def build(
         Random seed for `views`.
     imgsz : int, optional
         Input size in pixels (square).
+    family : str, optional
+        How the model's outputs are read, where its file leaves that open: "yolov8", "rt-detr", ...
+    input_rule : str, optional
+        How images become the model's input, if not as its family says: words such as "stretch", "bgr", "0-255", joined by commas.
     batch : int, optional
         Images per run of the teacher.
     jobs : int, optional
@@ -130,6 +136,7 @@ def audit(
     data: StrPath | None = None,
     images: StrPath | None = None,
     student: StrPath | None = None,
+    family: str | None = None,
     sample: int | None = None,
     min_cosine: float | None = None,
     temperature: float | None = None,
@@ -152,6 +159,8 @@ def audit(
         Folder of the images (COCO and VOC, if they are not beside the labels).
     student : str or os.PathLike, optional
         Take the gradients at this student's outputs.
+    family : str, optional
+        As of `build`.
     sample : int, optional
         Number of images to compare; 0: all.
     min_cosine : float, optional
@@ -186,6 +195,8 @@ def eval(
     iou: float | None = None,
     names: StrPath | None = None,
     imgsz: int | None = None,
+    family: str | None = None,
+    input_rule: str | None = None,
     jobs: int | None = None,
     provider: Provider | None = None,
     ort_lib: StrPath | None = None,
@@ -202,7 +213,7 @@ def eval(
         ONNX exports of detectors; further ones are compared with the first.
     data : str or os.PathLike
         A data.yaml, a COCO instances.json, or a folder of Pascal VOC XML.
-    images, split, map, missing_labels, names, imgsz
+    images, split, map, missing_labels, names, imgsz, family, input_rule
         As of `build`.
     conf : float, optional
         Lowest class probability of a detection.
@@ -238,6 +249,8 @@ def predict(
     iou: float | None = None,
     names: StrPath | None = None,
     imgsz: int | None = None,
+    family: str | None = None,
+    input_rule: str | None = None,
     jobs: int | None = None,
     provider: Provider | None = None,
     ort_lib: StrPath | None = None,
@@ -264,7 +277,7 @@ def predict(
         Write the score as a sixth column of the label files.
     overwrite : bool, optional
         Write into a folder that holds other files too.
-    names, imgsz, jobs, provider, ort_lib, progress
+    names, imgsz, family, input_rule, jobs, provider, ort_lib, progress
         As of `build`.
 
     Returns

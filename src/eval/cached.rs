@@ -174,7 +174,8 @@ pub fn teacher_boxes(image: &ImageView<'_>, teacher: &Teacher, nms: &NmsOptions)
         score,
         box_xyxy_px,
     });
-    suppress(boxes.collect(), &nms.for_head(teacher.one_to_one))
+    let boxes: Vec<Detection> = boxes.collect();
+    suppress(&boxes, &nms.for_head(teacher.one_to_one))
 }
 
 /// The teacher's boxes on one image beside its labels; `None` for an unlabelled image.

@@ -29,7 +29,7 @@ pub use curves::PrecisionRecall;
 pub use inference::{DetectedImage, Inference, InferenceOptions};
 pub use latency::{Latency, latency};
 pub use matches::Matches;
-pub use nms::{NmsOptions, detect, suppress};
+pub use nms::{NmsOptions, detect, kept_rows, suppress};
 pub use report::{EvalReport, EvalSettings, ModelReport};
 pub use run::{Eval, EvalOptions};
 pub use score::{BestF1, ClassScores, CocoScores, ScoredImage, Scores, SmallObjects, score, score_and_matches};

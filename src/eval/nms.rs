@@ -76,14 +76,19 @@ pub fn detect(head: HeadView<'_>, plan: &LetterboxPlan, options: &NmsOptions) ->
 }
 
 /// The objects among boxes that were decoded already (those of a cache), by the rule of [`detect`]; of equal scores the earlier comes first.
-pub fn suppress(mut boxes: Vec<Detection>, options: &NmsOptions) -> Vec<Detection> {
-    boxes.retain(|d| d.score > options.conf);
-    boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
-    boxes.truncate(MAX_CANDIDATES);
+pub fn suppress(boxes: &[Detection], options: &NmsOptions) -> Vec<Detection> {
+    kept_rows(boxes, options).into_iter().map(|row| boxes[row]).collect()
+}
+
+/// As [`suppress`]: the positions of the objects among the boxes, highest score first.
+pub fn kept_rows(boxes: &[Detection], options: &NmsOptions) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..boxes.len()).filter(|&row| boxes[row].score > options.conf).collect();
+    rows.sort_by(|&a, &b| boxes[b].score.total_cmp(&boxes[a].score));
+    rows.truncate(MAX_CANDIDATES);
     let mut suppression = Suppression::new(options);
-    boxes.retain(|d| suppression.keeps(&d.box_xyxy_px, d.class_id));
-    boxes.truncate(options.max_detections);
-    boxes
+    rows.retain(|&row| suppression.keeps(&boxes[row].box_xyxy_px, boxes[row].class_id));
+    rows.truncate(options.max_detections);
+    rows
 }
 
 /// The boxes of one image that were kept so far.
@@ -264,11 +269,11 @@ mod tests {
                 let box_xyxy_px = BoxXyxyPx { x1: x - w / 2.0, y1: y - h / 2.0, x2: x + w / 2.0, y2: y + h / 2.0 };
                 Detection { class_id: class_ids[anchor], score: sigmoid(logits[anchor]), box_xyxy_px }
             });
-            let boxes = boxes.collect();
+            let boxes: Vec<Detection> = boxes.collect();
             let expected = by_hand(&all_logits, &xywh, &options).into_iter().map(|(class_id, score, [x1, y1, x2, y2])| {
                 Detection { class_id, score, box_xyxy_px: BoxXyxyPx { x1, y1, x2, y2 } }
             });
-            prop_assert_eq!(suppress(boxes, &options), expected.collect::<Vec<_>>());
+            prop_assert_eq!(suppress(&boxes, &options), expected.collect::<Vec<_>>());
         }
     }
 

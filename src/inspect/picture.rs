@@ -125,7 +125,8 @@ fn boxes(image: &ImageView<'_>, teacher: &Teacher) -> (Vec<Detection>, Vec<Label
         score,
         box_xyxy_px,
     });
-    (suppress(boxes.collect(), &NmsOptions::PREDICTING.for_head(teacher.one_to_one)), record.labels.unwrap_or_default())
+    let boxes: Vec<Detection> = boxes.collect();
+    (suppress(&boxes, &NmsOptions::PREDICTING.for_head(teacher.one_to_one)), record.labels.unwrap_or_default())
 }
 
 /// A picture of a view must be the one that the teacher saw, or none.

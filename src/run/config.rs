@@ -29,12 +29,14 @@ impl OptimizerKind {
 
 /// What of the teacher's outputs is distilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Distill {
     /// Classes, DFL and boxes.
     All,
     /// Classes alone.
     Cls,
+    /// The teacher's objects as if they were labels: boxes with one class each, none of the teacher's doubt. A baseline.
+    PseudoLabels,
     /// Nothing: labels alone.
     None,
 }
@@ -45,6 +47,7 @@ impl Distill {
         match self {
             Self::All => "all",
             Self::Cls => "cls",
+            Self::PseudoLabels => "pseudo-labels",
             Self::None => "none",
         }
     }

@@ -4,12 +4,16 @@
 //! The teacher saw each cached view as a whole, view 0 (the letterboxed image) or another. Its outputs at an anchor are taken
 //! to hold wherever the anchor's cell is moved to: in a mosaic, or beside a shifted picture, the student sees other
 //! surroundings than the teacher saw, which is the price of not running the teacher again.
+//!
+//! A teacher whose places are not the student's anchors teaches by its objects instead: see [`ObjectBatch`].
 
 mod anchors;
+mod objects;
 #[cfg(test)]
 mod tests;
 
 pub use anchors::Anchors;
+pub use objects::{ObjectBatch, ObjectClasses};
 
 use crate::{
     augment::{Picture, Scene, Tile},

@@ -128,5 +128,6 @@ fn batch(with_teacher: bool) -> Batch {
             boxes_xyxy_input_px: boxes(BATCH * LABELS, 5),
         },
         teacher: with_teacher.then_some(teacher),
+        objects: None,
     }
 }

@@ -125,6 +125,7 @@ pub fn distill() -> impl TypedValueParser<Value = Distill> {
         [
             (Distill::All, "Classes, DFL and boxes"),
             (Distill::Cls, "Classes only"),
+            (Distill::PseudoLabels, "The boxes that the teacher finds, as if they were labels (a baseline)"),
             (Distill::None, "Nothing: train from labels only"),
         ],
     )

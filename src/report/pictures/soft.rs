@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     cache::{decode_f32, decode_i32},
     detector::{Detector, DetectorOptions, DetectorSession, SessionOptions},
-    eval::{InferenceOptions, suppress},
+    eval::{InferenceOptions, kept_rows},
     preprocess::{LetterboxPlan, Preprocessor, RgbImage},
     report::cache_folder::CacheFolder,
     types::{BoxXyxyPx, Detection, Store},
@@ -176,22 +176,21 @@ fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
     let p = &view.predictions;
     let teacher = &cache.reader.manifest().teacher;
     let (num_anchors, kind) = (teacher.total_anchors(), teacher.kind());
-    let rows = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px()).zip(decode_i32(p.anchors));
-    let rows: Vec<(Detection, usize)> = rows
-        .filter_map(|(((class_id, score), box_xyxy_px), anchor)| {
-            let anchor = u64::try_from(anchor).ok().filter(|&anchor| anchor < num_anchors)?;
-            let class_id = u32::try_from(class_id).ok()?;
-            Some((Detection { class_id, score, box_xyxy_px }, usize::try_from(anchor).ok()?))
+    let boxes = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px());
+    let boxes: Vec<Detection> = boxes
+        .map(|((class_id, score), box_xyxy_px)| Detection {
+            class_id: u32::try_from(class_id).unwrap_or_default(),
+            score,
+            box_xyxy_px,
         })
         .collect();
+    let anchors: Vec<i32> = decode_i32(p.anchors).collect();
     let class_logits = p.all_class_logits();
-    let boxes = suppress(rows.iter().map(|(detection, _)| *detection).collect(), &SHOWN.for_head(teacher.one_to_one));
-    let kept = boxes.into_iter().filter_map(|detection| {
-        // Equal boxes of equal score and class are one and the same to the reader.
-        let row = rows.iter().position(|(other, _)| *other == detection)?;
+    let kept = kept_rows(&boxes, &SHOWN.for_head(teacher.one_to_one)).into_iter().filter_map(|row| {
+        let anchor = anchors.get(row).and_then(|&anchor| u64::try_from(anchor).ok()).filter(|&a| a < num_anchors)?;
         let logits = class_logits.get(row * p.class_len..(row + 1) * p.class_len)?;
         let probs = logits.iter().filter_map(|&logit| Some(kind?.probability(logit))).collect();
-        Some(Kept { detection, anchor: rows.get(row)?.1, probs })
+        Some(Kept { detection: boxes[row], anchor: usize::try_from(anchor).ok()?, probs })
     });
     Ok(kept.collect())
 }

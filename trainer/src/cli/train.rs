@@ -133,12 +133,15 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
 /// An option that has no effect beside the others was meant to have one.
 fn refuse_what_would_be_ignored(args: &TrainArgs) -> Result<()> {
     let distills = args.distill != Distill::None;
+    let hard = args.distill == Distill::PseudoLabels;
     let softens = args.distill == Distill::All || args.cls_loss.is_none_or(|loss| loss == ClsLoss::SoftmaxKl);
     let validates = args.val_split.as_deref() != Some(NO_VALIDATION);
     let cases = [
         (args.alpha.is_some() && !distills, "--alpha", "--distill none uses nothing of a teacher"),
         (args.cls_loss.is_some() && !distills, "--cls-loss", "--distill none uses nothing of a teacher"),
         (args.temperature.is_some() && !distills, "--temperature", "--distill none uses nothing of a teacher"),
+        (args.cls_loss.is_some() && hard, "--cls-loss", "--distill pseudo-labels is trained as labels are"),
+        (args.temperature.is_some() && hard, "--temperature", "--distill pseudo-labels is trained as labels are"),
         (
             args.temperature.is_some() && distills && !softens,
             "--temperature",

@@ -1,6 +1,10 @@
 //! What a run will do, told before it starts.
 
-use super::{checkpoint::Progress, data::TrainSet, validate::Validator};
+use super::{
+    checkpoint::Progress,
+    data::{ObjectClasses, TrainSet},
+    validate::Validator,
+};
 use crate::words::counted;
 use indicatif::HumanBytes;
 use logitcache::run::{Distill, RunConfig};
@@ -42,18 +46,16 @@ impl Plan {
     ) -> Self {
         let settings = &config.settings;
         let images = set.images().len();
-        let loss = match settings.distill {
-            Distill::None => "labels alone".to_owned(),
-            parts => {
-                let what = if parts == Distill::All { "classes, DFL and boxes" } else { "classes" };
-                format!(
-                    "{} x labels + {} x teacher ({what} by {}, temperature {})",
-                    settings.alpha,
-                    (1e6 * (1.0 - settings.alpha)).round() / 1e6,
-                    settings.cls_loss.as_str(),
-                    settings.temperature
-                )
-            }
+        let weights =
+            format!("{} x labels + {} x teacher", settings.alpha, (1e6 * (1.0 - settings.alpha)).round() / 1e6);
+        let by = format!("by {}, temperature {}", settings.cls_loss.as_str(), settings.temperature);
+        let loss = match (settings.distill, set.object_classes()) {
+            (Distill::None, _) => "labels alone".to_owned(),
+            (_, Some(ObjectClasses::Hard)) => format!("{weights} (its objects as labels)"),
+            (Distill::All, Some(ObjectClasses::Soft)) => format!("{weights} (classes and boxes of its objects {by})"),
+            (_, Some(ObjectClasses::Soft)) => format!("{weights} (classes of its objects {by})"),
+            (Distill::All, None) => format!("{weights} (classes, DFL and boxes {by})"),
+            (_, None) => format!("{weights} (classes {by})"),
         };
         let number = if settings.is_bf16() { "bf16 autocast" } else { "fp32" };
         Self {

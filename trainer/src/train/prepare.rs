@@ -2,7 +2,7 @@
 
 use super::{
     checkpoint::{self, Progress},
-    data::{PixelCacheOptions, TrainImage, TrainSet, pixel_cache_bytes},
+    data::{GRID_STEP_PX, ObjectClasses, PixelCacheOptions, TrainImage, TrainSet, other_places, pixel_cache_bytes},
     folder::RunFolder,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
     loss::{DistillOptions, DistillParts},
@@ -94,7 +94,11 @@ impl Run {
         let (state, model_start) = start(options, &sources.class_names, &mut start_notes)?;
         let head = state.net().head.clone();
         let distill = distill_options(&options.settings, &sources, &head, &mut notes)?;
-        if let Some(cache) = sources.cache.as_ref().filter(|_| options.settings.augment) {
+        let objects = match &sources.cache {
+            Some(cache) => objects_of(cache, sources.input, &head, options.settings.distill, &mut notes),
+            None => None,
+        };
+        if let Some(cache) = sources.cache.as_ref().filter(|_| options.settings.augment && objects.is_none()) {
             notes.extend(views_shown(cache)?);
         }
         notes.extend(start_notes);
@@ -136,10 +140,15 @@ impl Run {
             any_decoded.store(true, Ordering::Relaxed);
             on_decoded(images);
         };
-        let mut open = |images: Vec<TrainImage>, split: &str, cache| {
+        let mut open = |images: Vec<TrainImage>, split: &str, cache: Option<Arc<CacheReader>>| {
             let wanted = pixel_cache_bytes(images.len(), input);
             let pixels = PixelCacheOptions { folder: folder.pixels(split), max_bytes: budget };
-            let set = TrainSet::open(images, input, Some(&pixels), cache, &on_decoded, stop);
+            let of_anchors = cache.clone().filter(|_| objects.is_none());
+            let set = TrainSet::open(images, input, Some(&pixels), of_anchors, &on_decoded, stop);
+            let set = match (cache, objects) {
+                (Some(cache), Some(classes)) => set.and_then(|set| set.with_objects(cache, classes)),
+                _ => set,
+            };
             if any_decoded.load(Ordering::Relaxed) && matches!(set, Err(Error::Interrupted { .. })) {
                 // What is decoded serves the next start.
                 folder.keep();
@@ -296,6 +305,13 @@ fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32
     let Some(teacher) = cache.map(|c| &c.manifest().teacher) else { return Ok(options.imgsz.unwrap_or(DEFAULT_IMGSZ)) };
     let (width, height) = (teacher.input_width, teacher.input_height);
     let refuse = |found: String, remedy: String| Err(Error::Mismatch { found, remedy });
+    let by_objects = options.settings.distill == Distill::PseudoLabels
+        || other_places(teacher, ImageSize { width, height }).is_some();
+    if by_objects {
+        // Boxes are kept in pixels of the images: any input will do.
+        let own = (width == height && width.is_multiple_of(GRID_STEP_PX)).then_some(width);
+        return Ok(options.imgsz.or(own).unwrap_or(DEFAULT_IMGSZ));
+    }
     if width != height {
         return refuse(
             format!("the cache was built at {width} x {height} pixels; only square inputs can be trained on"),
@@ -311,6 +327,37 @@ fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32
         ),
         _ => Ok(width),
     }
+}
+
+/// Whether the teacher teaches by its objects, and how; `None`: by its anchors.
+fn objects_of(
+    cache: &CacheReader,
+    input: ImageSize,
+    student: &StudentHead,
+    distill: Distill,
+    notes: &mut Vec<String>,
+) -> Option<ObjectClasses> {
+    let manifest = cache.manifest();
+    let teacher = &manifest.teacher;
+    let other_strides = || {
+        let (theirs, own) = (&teacher.strides, &student.strides);
+        (theirs != own).then(|| format!("the teacher has the strides {theirs:?}, the student {own:?}"))
+    };
+    let classes = match distill {
+        Distill::PseudoLabels => ObjectClasses::Hard,
+        _ => {
+            let why = other_places(teacher, input).or_else(other_strides)?;
+            notes.push(format!(
+                "{why}: the student learns the teacher's objects (boxes with class distributions), which are assigned to \
+                 anchors as labels are"
+            ));
+            ObjectClasses::Soft
+        }
+    };
+    if manifest.settings.views > 0 {
+        notes.push("the views in the cache are not used: objects follow any change of the images".into());
+    }
+    Some(classes)
 }
 
 /// The classes that a data set must have, under these names or under those of the map.
@@ -410,6 +457,7 @@ fn distill_options(
         Distill::None => return Ok(None),
         Distill::All => DistillParts::All,
         Distill::Cls => DistillParts::Cls,
+        Distill::PseudoLabels => DistillParts::All,
     };
     let refuse = |found: String, remedy: &str| Err(Error::Mismatch { found, remedy: remedy.into() });
     let Some(cache) = &sources.cache else {
@@ -419,27 +467,24 @@ fn distill_options(
         );
     };
     let manifest = cache.manifest();
-    let teacher = &manifest.teacher;
-    if teacher.strides != student.strides {
-        return refuse(
-            format!("the teacher has the strides {:?}; the student has {:?}", teacher.strides, student.strides),
-            "Use a teacher without P2 or P6 levels.",
-        );
-    }
-    if parts == DistillParts::All {
+    let cls_loss = match settings.distill {
+        // As the task loss has it.
+        Distill::PseudoLabels => ClsLoss::Bce,
+        _ => settings.cls_loss,
+    };
+    if settings.distill == Distill::All && manifest.teacher.places().grid().is_some() {
         match manifest.dfl_len() {
             0 => notes.push("the cache has no DFL logits: boxes and classes are distilled without them".into()),
             len if len == 4 * student.reg_max => {}
-            len => {
-                return refuse(
-                    format!("the teacher has {} DFL bins a side, the student {}", len / 4, student.reg_max),
-                    "Distil classes alone: `distill=cls`.",
-                );
-            }
+            len => notes.push(format!(
+                "the teacher has {} DFL bins a side, the student {}: boxes are distilled by their overlap (CIoU) alone",
+                len / 4,
+                student.reg_max
+            )),
         }
     }
     let unlabelled = sources.images.images.iter().filter(|i| i.labels.is_none()).count();
-    if unlabelled > 0 && settings.cls_loss == ClsLoss::SoftmaxKl {
+    if unlabelled > 0 && cls_loss == ClsLoss::SoftmaxKl {
         let remedy = match manifest.dataset.labels {
             LabelsState::Ignored => {
                 "Use `cls_loss=bckd` or bce. Or give the labels: `data=D`, with `map=NAME=TEACHERS_NAME` for classes that the teacher has \
@@ -470,7 +515,7 @@ fn distill_options(
     if settings.alpha == 1.0 && unlabelled == 0 {
         notes.push("warning: with `alpha=1` the teacher is not used".into());
     }
-    Ok(Some(DistillOptions { cls_loss: settings.cls_loss, temperature, parts }))
+    Ok(Some(DistillOptions { cls_loss, temperature, parts }))
 }
 
 /// Below this a student that starts from nothing hardly gets anywhere in the usual number of epochs (docs/experiments.md: 1e-3 to 4e-3 are alike).

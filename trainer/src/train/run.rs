@@ -16,8 +16,7 @@ use crate::{
     words::counted,
 };
 use logitcache::run::{
-    BEST_ONNX_NAME, BEST_WEIGHTS, CURVES_NAME, Distill, EpochRow, LAST_WEIGHTS, OptimizerKind, RESULTS_NAME, Settings,
-    results,
+    BEST_ONNX_NAME, BEST_WEIGHTS, CURVES_NAME, EpochRow, LAST_WEIGHTS, OptimizerKind, RESULTS_NAME, Settings, results,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -157,10 +156,11 @@ impl Run {
 
     fn loader_options(&self) -> LoaderOptions {
         let settings = &self.config.settings;
-        let augment = match (settings.augment, settings.distill) {
+        // Only anchors are bound to the grid: labels and objects follow every change.
+        let augment = match (settings.augment, self.set.has_teacher()) {
             (false, _) => Augment::none(),
-            (true, Distill::None) => Augment::free(),
-            (true, _) => Augment::grid(),
+            (true, false) => Augment::free(),
+            (true, true) => Augment::grid(),
         };
         let at_least_one = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         LoaderOptions {

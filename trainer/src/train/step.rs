@@ -1,10 +1,13 @@
 //! One training step: batch in, weights changed.
 
 use super::{
-    data::{Batch, TeacherBatch},
+    data::{Batch, ObjectBatch, TeacherBatch},
     ema::Ema,
     flat::{FlatParams, FlatTensors, ParamGroup},
-    loss::{Anchors, DistillOptions, Loss, LossInput, TaskTargets, TeacherTargets, distill_loss, task_loss},
+    loss::{
+        Anchors, DistillOptions, Loss, LossInput, ObjectTargets, TaskTargets, TeacherTargets, distill_loss,
+        object_loss, task_loss,
+    },
     optim::{Algorithm, Optimizer},
     schedule::Rates,
 };
@@ -120,8 +123,16 @@ impl Trainer {
                 boxes_xyxy_input_px: &batch.labels.boxes_xyxy_input_px,
             },
         );
-        let distill = self.distill.as_ref().zip(batch.teacher.as_ref()).map(|((alpha, options), teacher)| {
-            (*alpha, distill_loss(&input, &targets_of(teacher, &batch.labelled, *alpha, device), options))
+        let distill = self.distill.as_ref().and_then(|(alpha, options)| {
+            let weights = image_weights(&batch.labelled, *alpha, device);
+            let loss = match (&batch.teacher, &batch.objects) {
+                (Some(teacher), _) => {
+                    distill_loss(&input, &targets_of(teacher, weights, self.student.net().head.reg_max), options)
+                }
+                (None, Some(objects)) => object_loss(&input, &objects_of(objects, weights), options),
+                (None, None) => return None,
+            };
+            Some((*alpha, loss))
         });
         let total = match &distill {
             Some((alpha, distill)) => &task.total * *alpha + &distill.total,
@@ -194,22 +205,42 @@ pub fn images_of(batch: &Batch, device: Device) -> Tensor {
     levels.to_device(device).permute([0, 3, 1, 2]).to_kind(Kind::Float) / 255.0
 }
 
-/// The teacher's part of the loss has the weight 1 - alpha, or 1 for an image without labels, which has no other part.
-fn targets_of(teacher: &TeacherBatch, labelled: &[bool], alpha: f64, device: Device) -> TeacherTargets {
-    let image_weight: Vec<f32> = labelled.iter().map(|&l| if l { (1.0 - alpha) as f32 } else { 1.0 }).collect();
+/// `[B]`: the teacher's part of the loss has the weight 1 - alpha, or 1 for an image without labels, which has no other part.
+fn image_weights(labelled: &[bool], alpha: f64, device: Device) -> Tensor {
+    let weights: Vec<f32> = labelled.iter().map(|&l| if l { (1.0 - alpha) as f32 } else { 1.0 }).collect();
+    Tensor::from_slice(&weights).to_device(device)
+}
+
+/// Bins of another number than the student's are left out: they say other distances.
+fn targets_of(teacher: &TeacherBatch, image_weight: Tensor, reg_max: usize) -> TeacherTargets {
+    let (device, batch) = (image_weight.device(), image_weight.size1().unwrap_or_default());
     let rows = teacher.len() as i64;
     let floats = |values: &[f32], columns: i64| Tensor::from_slice(values).view([rows, columns]).to_device(device);
     let integers = |values: &[i64]| Tensor::from_slice(values).to_device(device);
-    let floor = Tensor::from_slice(&teacher.floor_prob).view([labelled.len() as i64, teacher.num_anchors as i64]);
+    let bins = teacher.dfl_logits.as_ref().filter(|_| teacher.dfl_len == 4 * reg_max);
+    let floor = Tensor::from_slice(&teacher.floor_prob).view([batch, teacher.num_anchors as i64]);
     TeacherTargets {
         batch_index: integers(&teacher.batch_index),
         anchor: integers(&teacher.anchor),
         score: Tensor::from_slice(&teacher.score).to_device(device),
         class_logits: floats(&teacher.class_logits, teacher.num_classes as i64),
-        dfl_logits: teacher.dfl_logits.as_ref().map(|logits| floats(logits, teacher.dfl_len as i64)),
+        dfl_logits: bins.map(|logits| floats(logits, teacher.dfl_len as i64)),
         boxes_xyxy_input_px: floats(&teacher.boxes_xyxy_input_px, 4),
         floor_prob: floor.to_device(device),
         dropped_score_sum: teacher.dropped_score_sum.iter().map(|&sum| f64::from(sum)).sum(),
-        image_weight: Tensor::from_slice(&image_weight).to_device(device),
+        image_weight,
+    }
+}
+
+fn objects_of(objects: &ObjectBatch, image_weight: Tensor) -> ObjectTargets<'_> {
+    let device = image_weight.device();
+    let shape = [objects.len() as i64, objects.num_classes as i64];
+    ObjectTargets {
+        batch_index: &objects.batch_index,
+        class_id: &objects.class_id,
+        boxes_xyxy_input_px: &objects.boxes_xyxy_input_px,
+        score: Tensor::from_slice(&objects.score).to_device(device),
+        class_logits: Tensor::from_slice(&objects.class_logits).view(shape).to_device(device),
+        image_weight,
     }
 }

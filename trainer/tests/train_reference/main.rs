@@ -4,6 +4,7 @@
 
 mod audit;
 mod distill;
+mod objects;
 mod optim;
 mod properties;
 mod task;

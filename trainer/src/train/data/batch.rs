@@ -1,6 +1,9 @@
 //! What one training step gets. `B` images of `H` x `W` input pixels, `A` anchors, `C` classes.
 
-use crate::{targets::TeacherBatch, types::ImageSize};
+use crate::{
+    targets::{ObjectBatch, TeacherBatch},
+    types::ImageSize,
+};
 
 /// One batch. Vectors hold tensors row major; a batch's last use should be to give it back to the loader.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +29,8 @@ pub struct Batch {
     pub labels: LabelBatch,
     /// The cached predictions that follow the pixels; `None` without a cache.
     pub teacher: Option<TeacherBatch>,
+    /// The teacher's objects, where the set has them ([`TrainSet::with_objects`](super::TrainSet::with_objects)).
+    pub objects: Option<ObjectBatch>,
 }
 
 /// Ground truth of a batch, `M` boxes in order of `batch_index`.

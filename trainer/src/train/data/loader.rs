@@ -289,5 +289,6 @@ fn empty() -> Batch {
         labelled: Vec::new(),
         labels: LabelBatch::default(),
         teacher: None,
+        objects: None,
     }
 }

@@ -6,7 +6,7 @@
 //! (seed, epoch, index) ──┤ Draws ── Scene: tiles of letterboxed pictures, map to the window, flip, colours
 //!                        │            ├── render       u8 pixels [H, W, 3]
 //!                        │            ├── labels       boxes in pixels of the window
-//!                        │            └── targets      the teacher's anchors, logits, boxes in the window
+//!                        │            └── targets      the teacher's anchors, logits, boxes in the window (or its objects)
 //!                        └── Loader: batches in order, made on background threads
 //! ```
 //!
@@ -21,10 +21,10 @@ mod set;
 
 pub use batch::{Batch, LabelBatch};
 pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
-pub use set::{PixelCacheOptions, TrainSet, pixel_cache_bytes};
+pub use set::{PixelCacheOptions, TrainSet, other_places, pixel_cache_bytes};
 
 pub use crate::augment::{Augment, GRID_STEP_PX, Geometry};
-pub use crate::targets::TeacherBatch;
+pub use crate::targets::{ObjectBatch, ObjectClasses, TeacherBatch};
 
 use crate::types::LabelBox;
 use std::path::PathBuf;

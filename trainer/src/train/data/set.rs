@@ -8,9 +8,9 @@ use super::{
 use crate::{
     Error, Result,
     augment::{DrawViews as _, Draws, GRID_STEP_PX, HsvChange, Picture, Renderer, Scene, Views},
-    cache::{CacheReader, ImageView},
+    cache::{CacheReader, ImageView, Teacher},
     preprocess::{InputRule, LetterboxPlan},
-    targets::Anchors,
+    targets::{Anchors, ObjectBatch, ObjectClasses},
     types::{Failure, ImageSize, ViewChange},
 };
 use std::{
@@ -41,6 +41,8 @@ pub struct TrainSet {
     failures: Vec<Failure>,
     pixels: Pixels,
     teacher: Option<CachedTeacher>,
+    /// Of a teacher that teaches by its objects.
+    objects: Option<(Arc<CacheReader>, ObjectClasses)>,
     /// Positions of labelled and of unlabelled images: mosaics are made of one kind.
     labelled: Vec<usize>,
     unlabelled: Vec<usize>,
@@ -96,10 +98,21 @@ impl TrainSet {
             }
         };
         if let Some(teacher) = &teacher {
-            set.check_teacher(teacher)?;
+            set.check_images(&teacher.reader)?;
         }
         set.teacher = teacher;
         Ok(set)
+    }
+
+    /// The same set, whose batches have the teacher's objects (of view 0), where its anchors are not the student's: see
+    /// [`other_places`]. Boxes follow every change of a picture, so all augmentation is free.
+    ///
+    /// # Errors
+    /// As [`TrainSet::open`] where an image is not in the cache or is another one there.
+    pub fn with_objects(mut self, reader: Arc<CacheReader>, classes: ObjectClasses) -> Result<Self> {
+        self.check_images(&reader)?;
+        self.objects = Some((reader, classes));
+        Ok(self)
     }
 
     /// Leaves out what could not be decoded.
@@ -125,13 +138,13 @@ impl TrainSet {
 
     fn of(images: Vec<TrainImage>, input: ImageSize, pixels: Pixels) -> Self {
         let (labelled, unlabelled) = (0..images.len()).partition(|&i| images[i].labels.is_some());
-        Self { input, images, failures: Vec::new(), pixels, teacher: None, labelled, unlabelled }
+        Self { input, images, failures: Vec::new(), pixels, teacher: None, objects: None, labelled, unlabelled }
     }
 
     /// Every image must be in the cache, under its path and of its size.
-    fn check_teacher(&self, teacher: &CachedTeacher) -> Result<()> {
+    fn check_images(&self, reader: &CacheReader) -> Result<()> {
         for (index, image) in self.images.iter().enumerate() {
-            let found = match teacher.reader.image(image.image_id, 0)? {
+            let found = match reader.image(image.image_id, 0)? {
                 None => Some("it is not in the cache".to_owned()),
                 Some(view) if view.path != image.relative => Some(format!("in the cache it is {}", view.path)),
                 Some(view) => match &self.pixels {
@@ -183,7 +196,12 @@ impl TrainSet {
         self.teacher.as_ref().map_or(Views::default(), |teacher| teacher.reader.manifest().settings.views())
     }
 
-    /// Whether batches carry cached predictions.
+    /// How batches carry the teacher's objects, where they do.
+    pub fn object_classes(&self) -> Option<ObjectClasses> {
+        self.objects.as_ref().map(|(_, classes)| *classes)
+    }
+
+    /// Whether batches carry cached predictions of anchors.
     pub fn has_teacher(&self) -> bool {
         self.teacher.is_some()
     }
@@ -223,6 +241,11 @@ impl TrainSet {
             );
             predictions
         });
+        let mut objects = self.objects.as_ref().map(|(reader, classes)| {
+            let mut objects = batch.objects.take().unwrap_or_default();
+            objects.start(reader.manifest().class_len(), *classes);
+            objects
+        });
         let mut on_targets = Duration::ZERO;
         for (row, &index) in indices.iter().enumerate() {
             let labelled = self.images[index].labels.is_some();
@@ -238,7 +261,8 @@ impl TrainSet {
                 let start = Instant::now();
                 let view = match &self.teacher {
                     Some(teacher) => {
-                        Some(teacher.view(file.1.image_id, views.shown(seed, batch.epoch, file.1.image_id))?)
+                        let number = views.shown(seed, batch.epoch, file.1.image_id);
+                        Some(view(&teacher.reader, file.1.image_id, number)?)
                     }
                     None => None,
                 };
@@ -271,9 +295,30 @@ impl TrainSet {
                 }
                 on_targets += start.elapsed();
             }
+            if let (Some((reader, _)), Some(objects)) = (&self.objects, &mut objects) {
+                let start = Instant::now();
+                self.push_objects(objects, row, &scene, &pictures, reader)?;
+                on_targets += start.elapsed();
+            }
         }
         batch.teacher = predictions;
+        batch.objects = objects;
         Ok(on_targets)
+    }
+
+    fn push_objects(
+        &self,
+        objects: &mut ObjectBatch,
+        row: usize,
+        scene: &Scene,
+        pictures: &[Picture],
+        reader: &CacheReader,
+    ) -> Result<()> {
+        for (tile, picture) in scene.tiles.iter().zip(pictures) {
+            let view = view(reader, self.images[picture.image].image_id, 0)?;
+            objects.push(row, scene, tile, &view, picture);
+        }
+        Ok(())
     }
 
     fn push_labels(&self, batch: &mut Batch, row: usize, scene: &Scene, pictures: &[Picture]) {
@@ -289,61 +334,61 @@ impl TrainSet {
     }
 }
 
+/// Why a teacher's places are not the anchors of a student of this input size, in words; `None` where they are, for a student
+/// of the same strides. Its objects can teach all the same: [`TrainSet::with_objects`].
+pub fn other_places(teacher: &Teacher, input: ImageSize) -> Option<String> {
+    if teacher.places().grid().is_none() {
+        return Some(
+            "the teacher's predictions belong to queries, which have no position on the student's grid".into(),
+        );
+    }
+    if teacher.strides.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
+        let strides = &teacher.strides;
+        return Some(format!("the teacher has several boxes in a cell (strides {strides:?}), a student has one"));
+    }
+    if let Some(stride) = teacher.strides.iter().find(|&&s| s == 0 || !GRID_STEP_PX.is_multiple_of(s)) {
+        return Some(format!("the teacher has a stride of {stride} pixels, which does not divide {GRID_STEP_PX}"));
+    }
+    if !teacher.input_rule.is_default() {
+        let (found, own) = (teacher.input_rule, InputRule::default());
+        return Some(format!("the teacher takes images by the rule {found}, a student by {own}"));
+    }
+    ((teacher.input_width, teacher.input_height) != (input.width, input.height)).then(|| {
+        format!(
+            "the student's input is {} x {} pixels, the cache was built at {} x {}",
+            input.width, input.height, teacher.input_width, teacher.input_height
+        )
+    })
+}
+
 impl CachedTeacher {
     fn new(reader: Arc<CacheReader>, input: ImageSize) -> Result<Self> {
         let manifest = reader.manifest();
         let teacher = &manifest.teacher;
-        let mismatch = |found: String, remedy: &str| Err(Error::Mismatch { found, remedy: remedy.into() });
-        if (teacher.input_width, teacher.input_height) != (input.width, input.height) {
-            return mismatch(
-                format!(
-                    "the student's input is {} x {} pixels, the cache was built at {} x {}",
-                    input.width, input.height, teacher.input_width, teacher.input_height
-                ),
-                "Train at the cache's size, or build a cache at the student's.",
-            );
+        let refuse = |found| {
+            Error::Mismatch {
+            found,
+            remedy: "Train at the cache's size, or build a cache at the student's. A teacher of other places teaches by its objects."
+                .into(),
         }
-        if !teacher.input_rule.is_default() {
-            let (found, own) = (teacher.input_rule, InputRule::default());
-            return mismatch(
-                format!(
-                    "the teacher takes images by the rule {found}, a student by {own}: the cached outputs are not of the \
-                     pixels that the student sees"
-                ),
-                "Use a cache of a teacher whose input rule is the student's.",
-            );
-        }
-        if let Some(stride) = teacher.strides.iter().find(|&&s| s == 0 || !GRID_STEP_PX.is_multiple_of(s)) {
-            return mismatch(
-                format!("the teacher has a stride of {stride} pixels, which does not divide {GRID_STEP_PX}"),
-                "Use a teacher of strides 8, 16, 32.",
-            );
-        }
-        let Some(grid) = teacher.places().grid().cloned() else {
-            return mismatch(
-                "the teacher's predictions belong to queries, which have no position on the student's grid".into(),
-                "Use a cache of a teacher with anchors.",
-            );
         };
-        if teacher.strides.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
-            return mismatch(
-                format!("the teacher has several boxes in a cell (strides {:?}), a student has one", teacher.strides),
-                "Use a cache of a teacher with one anchor per cell.",
-            );
+        if let Some(found) = other_places(teacher, input) {
+            return Err(refuse(found));
         }
+        let Some(grid) = teacher.places().grid().cloned() else { return Err(refuse("the teacher has no grid".into())) };
         let anchors = Anchors::new(grid);
         let (num_classes, dfl_len) = (manifest.class_len(), manifest.dfl_len());
         Ok(Self { anchors, num_classes, dfl_len, reader })
     }
+}
 
-    /// A view that a sound cache has.
-    fn view(&self, image_id: i64, view: i32) -> Result<ImageView<'_>> {
-        self.reader.image(image_id, view)?.ok_or_else(|| Error::Cache {
-            path: self.reader.folder().to_owned(),
-            found: format!("image {image_id} has no view {view}"),
-            remedy: "Run `verify()`; build again with `overwrite=true`.".into(),
-        })
-    }
+/// A view that a sound cache has.
+fn view(reader: &CacheReader, image_id: i64, number: i32) -> Result<ImageView<'_>> {
+    reader.image(image_id, number)?.ok_or_else(|| Error::Cache {
+        path: reader.folder().to_owned(),
+        found: format!("image {image_id} has no view {number}"),
+        remedy: "Run `verify()`; build again with `overwrite=true`.".into(),
+    })
 }
 
 /// Buffers of one thread.

@@ -123,26 +123,26 @@ pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &Disti
 }
 
 /// One part of the loss: the sum over the images, and the same with each image's weight.
-struct Part {
-    plain: Tensor,
-    weighted: Tensor,
+pub(super) struct Part {
+    pub plain: Tensor,
+    pub weighted: Tensor,
 }
 
 impl Part {
     /// Of `[n]` losses and the weights of their images.
-    fn of(loss: &Tensor, image_weight: &Tensor) -> Self {
+    pub fn of(loss: &Tensor, image_weight: &Tensor) -> Self {
         Self { plain: loss.detach().sum(None), weighted: (loss * image_weight).sum(None) }
     }
 
-    fn plus(self, other: &Self) -> Self {
+    pub fn plus(self, other: &Self) -> Self {
         Self { plain: self.plain + &other.plain, weighted: self.weighted + &other.weighted }
     }
 
-    fn over(self, divisor: &Tensor) -> Self {
+    pub fn over(self, divisor: &Tensor) -> Self {
         Self { plain: self.plain / divisor, weighted: self.weighted / divisor }
     }
 
-    fn zero(&self) -> Self {
+    pub fn zero(&self) -> Self {
         Self { plain: self.plain.zeros_like(), weighted: self.weighted.zeros_like() }
     }
 }
@@ -169,14 +169,14 @@ fn positive(weight_sum: &Tensor) -> Tensor {
 }
 
 /// `T^2 * KL(softmax(t / T) || softmax(s / T))` over the last dimension.
-fn kl(student: &Tensor, teacher: &Tensor, temperature: f64) -> Tensor {
+pub(super) fn kl(student: &Tensor, teacher: &Tensor, temperature: f64) -> Tensor {
     let (student, teacher) =
         ((student / temperature).log_softmax(-1, None), (teacher / temperature).log_softmax(-1, None));
     (teacher.exp() * (teacher - student)).sum_dim_intlist([-1i64].as_slice(), false, None) * (temperature * temperature)
 }
 
 /// Element by element: the loss of student logits against target probabilities.
-fn binary(student: &Tensor, target: &Tensor, loss: ClsLoss) -> Tensor {
+pub(super) fn binary(student: &Tensor, target: &Tensor, loss: ClsLoss) -> Tensor {
     let bce = student.softplus() - student * target;
     if loss == ClsLoss::Bckd { bce * (target - student.sigmoid()).abs() } else { bce }
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! HeadOutput ── LossInput ──┬── task_loss(labels)        TaskAlignedAssigner, then CIoU, DFL, BCE
-//!                           └── distill_loss(teacher)    classes, DFL bins, boxes on the kept anchors
+//!                           ├── distill_loss(teacher)    classes, DFL bins, boxes on the kept anchors
+//!                           └── object_loss(teacher)     the same for a teacher with other places than the student's anchors
 //! ```
 //!
-//! Both give the same three parts with the same gains, so that `alpha * task + (1 - alpha) * distill` weighs like with
+//! All give the same three parts with the same gains, so that `alpha * task + (1 - alpha) * distill` weighs like with
 //! like. Of an image without labels, `distill` alone counts, with weight 1. Everything
 //! computes in float32: call it outside autocast.
 
@@ -13,11 +14,13 @@ mod anchors;
 mod assigner;
 mod boxes;
 mod distill;
+mod objects;
 mod task;
 
 pub use anchors::Anchors;
 pub use assigner::{Assignment, assign};
 pub use distill::{DistillOptions, DistillParts, TeacherTargets, distill_loss};
+pub use objects::{ObjectTargets, object_loss};
 pub use task::{TaskTargets, task_loss};
 
 use crate::student::HeadOutput;

@@ -31,7 +31,7 @@ impl TaskTargets<'_> {
         Tensor::from_slice(self.class_id).to_device(device)
     }
 
-    fn check(&self, batch: i64, classes: i64) {
+    pub(super) fn check(&self, batch: i64, classes: i64) {
         let count = self.batch_index.len();
         assert_eq!(self.labelled.len() as i64, batch, "images of the head's output and of the targets");
         assert_eq!((self.class_id.len(), self.boxes_xyxy_input_px.len()), (count, 4 * count), "columns of the targets");
@@ -83,7 +83,7 @@ pub fn task_loss(input: &LossInput, targets: &TaskTargets) -> Loss {
 
 /// `[n]` distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6) of `[n, 4 * reg_max]` logits against the distances from `[n, 2]`
 /// centres to the sides of `[n, 4]` boxes, all in cells: mean over the four sides.
-fn distribution_focal_loss(dfl_rows: &Tensor, centres: &Tensor, truth: &Tensor) -> Tensor {
+pub(super) fn distribution_focal_loss(dfl_rows: &Tensor, centres: &Tensor, truth: &Tensor) -> Tensor {
     let distances = Tensor::cat(&[centres - truth.narrow(1, 0, 2), truth.narrow(1, 2, 2) - centres], 1);
     let rows = boxes::sides(dfl_rows);
     let distances = distances.clamp(0.0, rows.size()[2] as f64 - 1.0 - 0.01).unsqueeze(-1);

@@ -1,0 +1,101 @@
+//! The teacher's objects as targets: boxes with class distributions, for a student whose anchors are not the teacher's places
+//! (queries of a DETR, another grid, another letterbox). Which anchors learn an object is decided in the loss, by the rule that
+//! assigns labels.
+
+use crate::{
+    augment::{Picture, Scene, Tile},
+    cache::{ImageView, decode_f32, decode_i32},
+    eval::{NmsOptions, kept_rows},
+    types::Detection,
+};
+
+/// What counts as an object of the teacher. A box that overlaps a better one is a second answer for the same object and would
+/// take anchors from it; the class does not matter, since each box has its whole class distribution. Below the score, teachers
+/// of all families mostly see nothing.
+const OBJECTS: NmsOptions = NmsOptions { conf: 0.1, iou: 0.7, max_detections: 300, multi_label: false };
+
+/// A logit whose sigmoid is 1 in float32; with the other sign it is next to nothing.
+const CERTAIN_LOGIT: f32 = 40.0;
+
+/// What the student is told of an object's class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ObjectClasses {
+    /// The teacher's distribution over the classes.
+    #[default]
+    Soft,
+    /// The best class alone, as certain: pseudo-labels, a baseline.
+    Hard,
+}
+
+/// The teacher's objects of a batch, `M` of them in order of `batch_index`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObjectBatch {
+    /// `[M]` position in the batch, 0..B, not decreasing.
+    pub batch_index: Vec<i64>,
+    /// `[M]` class of the highest probability.
+    pub class_id: Vec<i64>,
+    /// `[M]` that probability, 0..=1.
+    pub score: Vec<f32>,
+    /// `[M, C]` logits before the sigmoid.
+    pub class_logits: Vec<f32>,
+    /// `[M, 4]` x1, y1, x2, y2 in input pixels, clipped to the tile and to the input as labels are.
+    pub boxes_xyxy_input_px: Vec<f32>,
+    /// `C`.
+    pub num_classes: usize,
+    /// Whether `score` and `class_logits` are the teacher's.
+    pub classes: ObjectClasses,
+}
+
+impl ObjectBatch {
+    /// `M`, the number of objects.
+    pub fn len(&self) -> usize {
+        self.batch_index.len()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.batch_index.is_empty()
+    }
+
+    /// Empties it for a new batch.
+    pub fn start(&mut self, num_classes: usize, classes: ObjectClasses) {
+        self.batch_index.clear();
+        self.class_id.clear();
+        self.score.clear();
+        self.class_logits.clear();
+        self.boxes_xyxy_input_px.clear();
+        (self.num_classes, self.classes) = (num_classes, classes);
+    }
+
+    /// Adds the objects of one tile of the image at `batch_index`, those of which enough is shown, as for labels. `picture`
+    /// shows the image of `view`, which is the image as it is (view 0).
+    pub fn push(&mut self, batch_index: usize, scene: &Scene, tile: &Tile, view: &ImageView<'_>, picture: &Picture) {
+        let columns = &view.predictions;
+        let boxes: Vec<Detection> = decode_f32(columns.scores)
+            .zip(columns.boxes_xyxy_px())
+            // One class for all: see `OBJECTS`.
+            .map(|(score, box_xyxy_px)| Detection { class_id: 0, score, box_xyxy_px })
+            .collect();
+        let class_ids: Vec<i32> = decode_i32(columns.class_ids).collect();
+        let class_logits = columns.all_class_logits();
+        for row in kept_rows(&boxes, &OBJECTS) {
+            let (object, Some(&class_id)) = (&boxes[row], class_ids.get(row)) else { continue };
+            let Some(b) = scene.place_label(tile, picture.to_picture(object.box_xyxy_px)) else { continue };
+            self.batch_index.push(batch_index as i64);
+            self.class_id.push(i64::from(class_id));
+            match self.classes {
+                ObjectClasses::Soft => {
+                    self.score.push(object.score);
+                    let logits = class_logits.get(row * self.num_classes..(row + 1) * self.num_classes);
+                    self.class_logits.extend(logits.unwrap_or_default());
+                }
+                ObjectClasses::Hard => {
+                    self.score.push(1.0);
+                    let logit = |class: usize| if class as i32 == class_id { CERTAIN_LOGIT } else { -CERTAIN_LOGIT };
+                    self.class_logits.extend((0..self.num_classes).map(logit));
+                }
+            }
+            self.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);
+        }
+    }
+}
