@@ -104,19 +104,16 @@ fn distillation(model: &Detector) -> Vec<String> {
         LogitSource::Joint => "logits of objectness times class",
     };
     let several = |grid: &Grid| grid.levels().windows(2).any(|pair| pair[0].stride == pair[1].stride);
+    let by_objects = |why: &str| format!("a student of any kind and input size, from the teacher's objects: {why}");
     let students = match &head.places {
-        Places::Queries(_) => {
-            "no student of `train` yet: its predictions belong to queries, a student's to anchors".to_owned()
-        }
-        Places::Grid(grid) if several(grid) => {
-            "no student of `train` yet: it has several boxes in a cell, a student has one".to_owned()
-        }
-        Places::Grid(_) if !model.input_rule.is_default() => format!(
-            "no student of `train` yet: it takes images by the rule {}, a student by {}",
+        Places::Queries(_) => by_objects("its predictions belong to queries, a student's to anchors"),
+        Places::Grid(grid) if several(grid) => by_objects("it has several boxes in a cell, a student has one"),
+        Places::Grid(_) if !model.input_rule.is_default() => by_objects(&format!(
+            "it takes images by the rule {}, a student by {}",
             model.input_rule,
             InputRule::default()
-        ),
-        Places::Grid(_) => format!("students of {} at its input size", "YOLOv8's family"),
+        )),
+        Places::Grid(_) => "a student of YOLOv8's family at its input size, anchor by anchor".to_owned(),
     };
     vec![format!("a cache holds {logits}, {boxes}"), format!("who can learn from it: {students}")]
 }

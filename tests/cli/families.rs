@@ -100,7 +100,7 @@ fn every_command_takes_every_family() {
 fn inspect_tells_what_a_file_is() {
     let shown = |name: &str| with_cache("inspect", &model(name), &[]).expect(0).stdout;
     let rtdetr = shown("rtdetr");
-    for part in ["RT-DETR", "stretch,rgb,0-1", "20 queries", "no NMS needed", "no student of `train` yet", "6 classes"]
+    for part in ["RT-DETR", "stretch,rgb,0-1", "20 queries", "no NMS needed", "from the teacher's objects", "6 classes"]
     {
         assert!(rtdetr.contains(part), "{part:?} is missing in: {rtdetr}");
     }

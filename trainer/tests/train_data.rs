@@ -16,7 +16,8 @@ use logitcache::{
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store, Views},
 };
 use logitcache_train::train::data::{
-    Augment, Batch, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet, pixel_cache_bytes,
+    Augment, Batch, Loader, LoaderOptions, ObjectClasses, PixelCacheOptions, Position, TrainImage, TrainSet,
+    pixel_cache_bytes,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -692,6 +693,76 @@ fn what_does_not_fit_the_cache_is_refused() {
     let set = Arc::new(case.open(None).unwrap());
     let error = message(Loader::start(set, options(Augment::free()), Position::default()));
     assert!(error.contains("anchor grid"), "{error}");
+}
+
+/// The rows of a record that are objects, highest score first: over 0.1, none overlapping a better one by more than 0.7.
+fn objects(record: &ImageRecord) -> Vec<usize> {
+    let p = &record.predictions;
+    let mut rows: Vec<usize> = (0..p.len()).filter(|&row| p.score[row] > 0.1).collect();
+    rows.sort_by(|&a, &b| p.score[b].partial_cmp(&p.score[a]).unwrap());
+    let area = |b: &BoxXyxyPx| (b.x2 - b.x1) * (b.y2 - b.y1);
+    let mut kept: Vec<usize> = Vec::new();
+    for row in rows {
+        let b = &p.boxes_xyxy_px[row];
+        let overlaps = |&other: &usize| {
+            let a = &p.boxes_xyxy_px[other];
+            let both = (a.x2.min(b.x2) - a.x1.max(b.x1)).max(0.0) * (a.y2.min(b.y2) - a.y1.max(b.y1)).max(0.0);
+            both / (area(a) + area(b) - both) > 0.7
+        };
+        if !kept.iter().any(overlaps) {
+            kept.push(row);
+        }
+    }
+    kept
+}
+
+/// Labels that are the teacher's objects: both must come to lie at the same places, whatever is changed.
+#[test]
+fn objects_follow_every_change_as_labels_do() {
+    let case = Case::new(6, Store::All);
+    let mut images = case.images();
+    for (image, record) in images.iter_mut().zip(&case.records) {
+        let p = &record.predictions;
+        let label = |row: usize| LabelBox { class_id: p.class_id[row] as u32, box_xyxy_px: p.boxes_xyxy_px[row] };
+        image.labels = Some(objects(record).into_iter().map(label).collect());
+    }
+    // Another input than the cache's: boxes are in pixels of the images.
+    for input in [INPUT, ImageSize { width: 128, height: 160 }] {
+        let set = TrainSet::open(images.clone(), input, None, None, &|_| (), &AtomicBool::new(false)).unwrap();
+        for classes in [ObjectClasses::Soft, ObjectClasses::Hard] {
+            let set = TrainSet::open(images.clone(), input, None, None, &|_| (), &AtomicBool::new(false))
+                .and_then(|set| set.with_objects(case.reader(), classes))
+                .unwrap();
+            let mut seen = 0;
+            for batch in batches(&Arc::new(set), options(Augment::free()), Position::default()) {
+                let (found, labels) = (batch.objects.as_ref().unwrap(), &batch.labels);
+                assert!(batch.teacher.is_none());
+                assert_eq!(found.batch_index, labels.batch_index);
+                assert_eq!(found.class_id, labels.class_id);
+                assert_eq!(found.boxes_xyxy_input_px, labels.boxes_xyxy_input_px);
+                for (i, logits) in found.class_logits.chunks_exact(CLASSES).enumerate() {
+                    let class = found.class_id[i] as usize;
+                    match classes {
+                        ObjectClasses::Soft => {
+                            let (record, row) = (logits[0] as usize / 40, logits[0] as usize % 40);
+                            let p = &case.records[record].predictions;
+                            let stored = &p.class_logits[row * CLASSES..][..CLASSES];
+                            assert!(logits.iter().zip(stored).all(|(a, b)| *a == b.to_f32()));
+                            assert_eq!((found.score[i], class), (p.score[row], p.class_id[row] as usize));
+                        }
+                        ObjectClasses::Hard => {
+                            let expected: Vec<f32> =
+                                (0..CLASSES).map(|c| if c == class { 40.0 } else { -40.0 }).collect();
+                            assert_eq!((found.score[i], logits), (1.0, &expected[..]));
+                        }
+                    }
+                }
+                seen += found.len();
+            }
+            assert!(seen > 100, "{seen}");
+        }
+        assert!(batches(&Arc::new(set), options(Augment::free()), Position::default())[0].objects.is_none());
+    }
 }
 
 #[test]

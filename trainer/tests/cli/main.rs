@@ -7,6 +7,7 @@ mod classes;
 mod common;
 mod demo;
 mod field_files;
+mod objects;
 mod starts;
 #[path = "../../../tests/cli/support.rs"]
 mod support;
