@@ -18,6 +18,7 @@ from ._progress import Listener, Progress
 StrPath = str | os.PathLike[str]
 Provider = Literal["cpu", "openvino", "cuda", "tensorrt"]
 MissingLabels = Literal["background", "unlabelled"]
+Family = Literal["rt-detr", "rt-detr-hf", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
 
 
 def build(
@@ -41,7 +42,7 @@ def build(
     views: int | None = None,
     seed: int | None = None,
     imgsz: int | None = None,
-    family: str | None = None,
+    family: Family | None = None,
     input_rule: str | None = None,
     batch: int | None = None,
     jobs: int | None = None,
@@ -96,8 +97,8 @@ def build(
         Random seed for `views`.
     imgsz : int, optional
         Input size in pixels (square).
-    family : str, optional
-        How the model's outputs are read, where its file leaves that open: "yolov8", "rt-detr", ...
+    family : {"rt-detr", "rt-detr-hf", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"}, optional
+        Family of the model, where its file leaves that open.
     input_rule : str, optional
         How images become the model's input, if not as its family says: words such as "stretch", "bgr", "0-255", joined by commas.
     batch : int, optional
@@ -136,7 +137,7 @@ def audit(
     data: StrPath | None = None,
     images: StrPath | None = None,
     student: StrPath | None = None,
-    family: str | None = None,
+    family: Family | None = None,
     sample: int | None = None,
     min_cosine: float | None = None,
     temperature: float | None = None,
@@ -195,7 +196,7 @@ def eval(
     iou: float | None = None,
     names: StrPath | None = None,
     imgsz: int | None = None,
-    family: str | None = None,
+    family: Family | None = None,
     input_rule: str | None = None,
     jobs: int | None = None,
     provider: Provider | None = None,
@@ -249,7 +250,7 @@ def predict(
     iou: float | None = None,
     names: StrPath | None = None,
     imgsz: int | None = None,
-    family: str | None = None,
+    family: Family | None = None,
     input_rule: str | None = None,
     jobs: int | None = None,
     provider: Provider | None = None,
