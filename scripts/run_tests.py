@@ -4,6 +4,7 @@ A Rust test that cannot run prints a line that begins with `skipped: `; cargo co
 skipped. pytest counts its own. Exit status 0 only when nothing failed.
 """
 
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -58,17 +59,31 @@ def run_rust():
 
 
 def run_python(folder):
-    """pytest over a folder: passed, failed, skipped, and whether pytest was content."""
-    report = target_dir() / "pytest.xml"
+    """pytest over a folder: its output, then passed, failed, skipped, and whether pytest was content."""
+    report = target_dir() / f"pytest-{folder.replace('/', '-')}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", folder, "-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    status, _ = stream(command)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    output = f"$ {' '.join(command)}\n{done.stdout}"
     if not report.exists():
-        return 0, 0, 0, False
+        return output, (0, 0, 0, False)
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
     count = lambda name: sum(int(suite.get(name, 0)) for suite in suites)
     failed, skipped = count("failures") + count("errors"), count("skipped")
-    return count("tests") - failed - skipped, failed, skipped, status == 0
+    return output, (count("tests") - failed - skipped, failed, skipped, done.returncode == 0)
+
+
+def run_all():
+    """Each part's numbers. Python's tests run beside Rust's, which wait for processes a good part of the time."""
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        # The program against other programs, then the Python package: two sets of fixtures.
+        python = [beside.submit(run_python, folder) for folder in ("tests/python", "python/tests")]
+        parts = [run_rust()]
+        for running in python:
+            output, part = running.result()
+            print(output, flush=True)
+            parts.append(part)
+    return parts
 
 
 def main():
@@ -77,8 +92,7 @@ def main():
     built, _ = stream(["cargo", "test", "--workspace", "--no-run"])
     if built != 0:
         sys.exit("cargo test --workspace --no-run failed: no test was run")
-    # The program against other programs, then the Python package: two sets of fixtures.
-    parts = [run_rust(), run_python("tests/python"), run_python("python/tests")]
+    parts = run_all()
     passed, failed, skipped = (sum(part[i] for part in parts) for i in range(3))
     content = all(part[3] for part in parts)
     print(f"{passed} passed, {failed} failed, {skipped} skipped" + ("" if content or failed else "; a test program broke down"))
