@@ -5,7 +5,12 @@ use crate::support::{
     PARTS_OF_16, args, build, build_args, command, content, finished, finished_parts, logitcache, shapes, teacher,
     verify, wait_for_parts,
 };
-use std::{fs, thread, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
 
 #[test]
 fn killed_at_twenty_moments_ends_with_the_same_content() {
@@ -34,16 +39,17 @@ fn killed_at_twenty_moments_ends_with_the_same_content() {
     assert!(killed_midway > 0, "no kill came before the end of a build");
 }
 
-/// COCO128 under the real teacher, 8 parts of 16 images: each time a new cache is killed, and the same command then runs to its end.
+/// 48 images of COCO128 under the real teacher, 8 parts of 6 images: each time a new cache is killed, and the same command then runs to its end.
 #[test]
 fn a_real_build_killed_at_twenty_moments_ends_with_the_same_content() {
     const MOMENTS: usize = 20;
     const PARTS: usize = 8;
     let Some(shared) = shared() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let data = shared.join("data/coco128/data.yaml");
+    let data = first_images(&shared.join("data/coco128"), dir.path(), 48);
     let teacher = shared.join("models/yolov12n.onnx");
-    let settings = [("--teacher", teacher.to_str().unwrap()), ("--imgsz", "640"), PARTS_OF_16];
+    let settings =
+        [("--teacher", teacher.to_str().unwrap()), ("--imgsz", "640"), ("--images-per-part", "6"), ("--jobs", "2")];
     let whole = dir.path().join("whole");
     let started = Instant::now();
     build(&data, &whole, &settings).expect(0);
@@ -70,6 +76,27 @@ fn a_real_build_killed_at_twenty_moments_ends_with_the_same_content() {
         verify(&cache).expect(0);
         fs::remove_dir_all(&cache).unwrap();
     }
+}
+
+/// The first images of COCO128, with their labels.
+fn first_images(coco128: &Path, dir: &Path, count: usize) -> PathBuf {
+    let files = |kind: &str| {
+        let folder = coco128.join(kind).join("train2017");
+        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let images: Vec<PathBuf> = files("images").into_iter().take(count).collect();
+    let shown = |label: &PathBuf| images.iter().any(|image| image.file_stem() == label.file_stem());
+    for (kind, files) in [("images", images.clone()), ("labels", files("labels").into_iter().filter(shown).collect())] {
+        let folder = dir.join(kind).join("train2017");
+        fs::create_dir_all(&folder).unwrap();
+        for file in files {
+            fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    fs::copy(coco128.join("data.yaml"), dir.join("data.yaml")).unwrap();
+    dir.join("data.yaml")
 }
 
 #[test]
