@@ -41,9 +41,15 @@ impl NameMap {
         Self(other.0.iter().chain(&self.0).map(|(own, models)| (own.clone(), models.clone())).collect())
     }
 
-    /// The model's names for a list of the data set's; what is not in the map keeps its name.
+    /// The model's names for a list of the data set's; what is not in the map, or is no class of the model, keeps its name.
     pub fn renamed(&self, names: &[String]) -> Vec<String> {
-        names.iter().map(|name| self.0.get(name).unwrap_or(name).clone()).collect()
+        let models = |name: &String| self.0.get(name).filter(|models| !models.is_empty()).unwrap_or(name).clone();
+        names.iter().map(models).collect()
+    }
+
+    /// Whether the map says that this class of the data set is none of the model (its other name is empty).
+    pub fn is_no_class(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(String::is_empty)
     }
 
     /// Each pair, in the order of the data set's names.
@@ -79,6 +85,9 @@ mod tests {
         assert_eq!(both, map(&[("fox", "dog"), ("cup", "bowl")]));
         assert_eq!(both.pairs().collect::<Vec<_>>(), [("cup", "bowl"), ("fox", "dog")]);
         assert!(map(&[]).is_empty() && !both.is_empty());
+        let none = map(&[("fox", "")]);
+        assert_eq!(none.renamed(&names), names);
+        assert!(none.is_no_class("fox") && !none.is_no_class("cup"));
     }
 
     #[test]

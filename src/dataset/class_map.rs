@@ -34,9 +34,21 @@ impl ClassMap {
         }
     }
 
+    /// Looks every class up among the model's, under the names that `renames` gives them.
+    ///
+    /// # Errors
+    /// As [`ClassMap::new`].
+    pub fn renamed(dataset_names: &[String], renames: &NameMap, model_names: &[String]) -> Result<Self> {
+        let map = Self::look_up(dataset_names, &renames.renamed(dataset_names), model_names)?;
+        match map.lacking().as_slice() {
+            [] => Ok(map),
+            lacking => Err(map.missing(lacking, model_names)),
+        }
+    }
+
     /// Looks the classes of a data set up, under the names that `renames` gives them. What the model lacks must not be used by any
-    /// label of the split; label files are read for that where a name is lacking. The text is a note on such classes and on those
-    /// of other names.
+    /// label of the split, unless `renames` says that the model has no such class; label files are read for that where a name is
+    /// lacking. The text is a note on such classes and on those of other names.
     ///
     /// # Errors
     /// As [`ClassMap::new`], for classes that labels use; where a name that `renames` gives is not the model's.
@@ -44,6 +56,9 @@ impl ClassMap {
         let names = dataset.class_names.as_deref().unwrap_or_default();
         let mut notes = Vec::new();
         for (own, models) in renames.pairs().filter(|(own, _)| names.iter().any(|name| name == own)) {
+            if renames.is_no_class(own) {
+                continue;
+            }
             if !model_names.iter().any(|name| name == models) {
                 return Err(Error::Classes {
                     found: format!(
@@ -58,7 +73,8 @@ impl ClassMap {
         }
         notes.extend(repeated(names));
         let map = Self::look_up(names, &renames.renamed(names), model_names)?;
-        let lacking = map.lacking();
+        let known = |id: &u32| map.name(*id).is_some_and(|name| !renames.is_no_class(name));
+        let lacking: Vec<u32> = map.lacking().into_iter().filter(known).collect();
         if lacking.is_empty() {
             return Ok((map, notes));
         }

@@ -17,7 +17,7 @@ pub use objects::{ObjectBatch, ObjectClasses};
 
 use crate::{
     augment::{Picture, Scene, Tile},
-    cache::{Cell, ImageView, decode_f32, decode_i32},
+    cache::{Cell, HeadKind, ImageView, decode_f32, decode_i32},
     types::{BoxXyxyPx, ImageSize},
 };
 
@@ -84,6 +84,23 @@ impl TeacherBatch {
         self.dropped_score_sum.clear();
         self.dropped_score_sum.resize(images, 0.0);
         (self.num_classes, self.dfl_len, self.num_anchors) = (num_classes, dfl_len, num_anchors);
+    }
+
+    /// Leaves the teacher's classes of `columns`, in this order: what a student of other classes learns. An anchor's score and
+    /// class become those of the best of them. The dropped anchors are taken to lose the same share of their scores.
+    pub fn keep_classes(&mut self, columns: &[usize], kind: HeadKind) {
+        let mut sums = vec![[0.0f64; 2]; self.dropped_score_sum.len()];
+        let kept = kept_columns(&self.class_logits, self.num_classes, columns);
+        for (row, logits) in kept.chunks_exact(columns.len().max(1)).enumerate() {
+            let (class_id, score) = best_class(logits, kind);
+            let [before, after] = &mut sums[self.batch_index[row] as usize];
+            (*before, *after) = (*before + f64::from(self.score[row]), *after + f64::from(score));
+            (self.class_id[row], self.score[row]) = (class_id, score);
+        }
+        for (sum, [before, after]) in self.dropped_score_sum.iter_mut().zip(sums) {
+            *sum *= if before > 0.0 { (after / before) as f32 } else { 1.0 };
+        }
+        (self.class_logits, self.num_classes) = (kept, columns.len());
     }
 
     /// Adds the predictions of one tile of the image at `batch_index`. `view` is the cached view that `picture` shows.
@@ -167,6 +184,20 @@ pub fn training_box(
         Some(bins) if !stored_px.is_within(size) => cell.box_of_bins(bins),
         _ => in_window(stored_px),
     }
+}
+
+/// `[n, columns.len()]` of `[n, classes]`.
+fn kept_columns(class_logits: &[f32], classes: usize, columns: &[usize]) -> Vec<f32> {
+    let rows = class_logits.chunks_exact(classes.max(1));
+    rows.flat_map(|row| columns.iter().map(|&column| row.get(column).copied().unwrap_or(f32::NEG_INFINITY))).collect()
+}
+
+/// The class of the highest logit, the first of equals, and its probability.
+fn best_class(logits: &[f32], kind: HeadKind) -> (i64, f32) {
+    let best = (0..)
+        .zip(logits)
+        .fold((0, f32::NEG_INFINITY), |best, (id, &logit)| if logit > best.1 { (id, logit) } else { best });
+    (best.0, kind.probability(best.1))
 }
 
 /// The DFL logits of one anchor, `[4, reg_max]`, seen in a mirror: the distances to the left and the right edge change

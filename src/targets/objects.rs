@@ -2,9 +2,10 @@
 //! (queries of a DETR, another grid, another letterbox). Which anchors learn an object is decided in the loss, by the rule that
 //! assigns labels.
 
+use super::{best_class, kept_columns};
 use crate::{
     augment::{Picture, Scene, Tile},
-    cache::{ImageView, decode_f32, decode_i32},
+    cache::{HeadKind, ImageView, decode_f32, decode_i32},
     eval::{NmsOptions, kept_rows},
     types::Detection,
 };
@@ -65,6 +66,23 @@ impl ObjectBatch {
         self.class_logits.clear();
         self.boxes_xyxy_input_px.clear();
         (self.num_classes, self.classes) = (num_classes, classes);
+    }
+
+    /// Leaves the teacher's classes of `columns`, in this order, and the objects that are of one of them by their score.
+    pub fn keep_classes(&mut self, columns: &[usize], kind: HeadKind) {
+        let mut all = std::mem::take(self);
+        all.class_logits = kept_columns(&all.class_logits, all.num_classes, columns);
+        self.start(columns.len(), all.classes);
+        for (row, logits) in all.class_logits.chunks_exact(columns.len().max(1)).enumerate() {
+            let (class_id, score) = best_class(logits, kind);
+            if score > OBJECTS.conf {
+                self.batch_index.push(all.batch_index[row]);
+                self.class_id.push(class_id);
+                self.score.push(score);
+                self.class_logits.extend_from_slice(logits);
+                self.boxes_xyxy_input_px.extend_from_slice(&all.boxes_xyxy_input_px[4 * row..4 * row + 4]);
+            }
+        }
     }
 
     /// Adds the objects of one tile of the image at `batch_index`, those of which enough is shown, as for labels. `picture`

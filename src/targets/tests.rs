@@ -1,9 +1,9 @@
 //! Anchors that follow a scene, against brute force.
 
-use super::{Anchors, TeacherBatch, swap_left_right};
+use super::{Anchors, ObjectBatch, ObjectClasses, TeacherBatch, swap_left_right};
 use crate::{
     augment::{AxisMap, Rect, Scene, Tile},
-    cache::Grid,
+    cache::{Grid, HeadKind},
     types::ImageSize,
 };
 use proptest::prelude::*;
@@ -95,6 +95,51 @@ proptest! {
             prop_assert_eq!(anchors.moved(there, &here, true), Some(anchor));
         }
     }
+}
+
+#[test]
+fn of_some_classes_scores_and_dropped_scores_are_theirs() {
+    let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+    let logits = [[3.0f32, 1.0, -2.0], [-4.0, -1.0, 2.0], [0.0, 0.5, 0.25]];
+    let mut batch = TeacherBatch {
+        batch_index: vec![0, 0, 1],
+        class_id: vec![0, 2, 1],
+        score: vec![probability(3.0), probability(2.0), probability(0.5)],
+        class_logits: logits.concat(),
+        dropped_score_sum: vec![10.0, 10.0, 10.0],
+        num_classes: 3,
+        ..Default::default()
+    };
+    batch.keep_classes(&[1, 0], HeadKind::Yolov8Dfl);
+    assert_eq!(batch.class_logits, [1.0, 3.0, -1.0, -4.0, 0.5, 0.0]);
+    assert_eq!((batch.class_id, batch.num_classes), (vec![1, 0, 0], 2));
+    let after = [probability(3.0), probability(-1.0), probability(0.5)];
+    assert!(batch.score.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", batch.score);
+    let share = (after[0] + after[1]) / (probability(3.0) + probability(2.0));
+    // The second image loses nothing, the third has nothing to lose.
+    let sums = [10.0 * share, 10.0, 10.0];
+    assert!(
+        batch.dropped_score_sum.iter().zip(&sums).all(|(a, b)| (a - b).abs() < 1e-4),
+        "{:?}",
+        batch.dropped_score_sum
+    );
+}
+
+#[test]
+fn objects_of_other_classes_are_none() {
+    let mut batch = ObjectBatch {
+        batch_index: vec![0, 0, 1],
+        class_id: vec![0, 2, 1],
+        score: vec![0.95, 0.88, 0.62],
+        class_logits: vec![3.0, 1.0, -9.0, -8.0, -9.0, 2.0, 0.0, 0.5, 0.25],
+        boxes_xyxy_input_px: (0..12).map(|i| i as f32).collect(),
+        num_classes: 3,
+        classes: ObjectClasses::Soft,
+    };
+    batch.keep_classes(&[1, 0], HeadKind::DetrSigmoid);
+    assert_eq!((batch.batch_index, batch.class_id, batch.num_classes), (vec![0, 1], vec![1, 0], 2));
+    assert_eq!(batch.class_logits, [1.0, 3.0, 0.5, 0.0]);
+    assert_eq!(batch.boxes_xyxy_input_px, [0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0]);
 }
 
 #[test]

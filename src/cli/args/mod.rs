@@ -158,7 +158,13 @@ pub struct ManArgs {
 
 /// The two names of a `--map`, split at the first `=`.
 fn two_names(text: &str) -> Result<(String, String), String> {
-    let names = text.split_once('=').map(|(own, models)| (own.trim().to_owned(), models.trim().to_owned()));
-    let names = names.filter(|(own, models)| !own.is_empty() && !models.is_empty());
+    let names = one_or_two_names(text).ok().filter(|(_, models)| !models.is_empty());
     names.ok_or_else(|| "expected two class names with a `=` between them, the data set's first".into())
+}
+
+/// The same; the second is empty for a class that the teacher does not have.
+fn one_or_two_names(text: &str) -> Result<(String, String), String> {
+    let names = text.split_once('=').map(|(own, models)| (own.trim().to_owned(), models.trim().to_owned()));
+    let names = names.filter(|(own, _)| !own.is_empty());
+    names.ok_or_else(|| "expected the data set's class, a `=`, and the teacher's class (or nothing)".into())
 }

@@ -1,6 +1,6 @@
 //! Commands of the trainer.
 
-use super::{bounds, choices, heading, two_names};
+use super::{bounds, choices, heading, one_or_two_names};
 use crate::run::{ClsLoss, Decay, Distill, OptimizerKind, Precision};
 use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -27,7 +27,9 @@ pub struct TrainArgs {
     #[arg(long, default_value = "train", requires = "data", help_heading = heading::DATA)]
     pub split: String,
     /// Treat a class of the data set as this class of the cache's teacher; repeat for each class [default: as in the build].
-    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = two_names, requires = "cache", help_heading = heading::DATA)]
+    ///
+    /// `NAME=` with nothing after it: the teacher has no such class; the student learns it from labels alone.
+    #[arg(long, value_name = "NAME=TEACHERS_NAME", value_parser = one_or_two_names, requires = "cache", help_heading = heading::DATA)]
     pub map: Vec<(String, String)>,
     /// Most disk space for decoded images (memory-mapped), in GiB; images beyond it are decoded every time.
     #[arg(long, value_name = "GIB", default_value_t = 32.0, value_parser = bounds::not_negative, allow_negative_numbers = true, help_heading = heading::DATA)]

@@ -1,6 +1,9 @@
 //! Which images a run trains on, with their labels: from the cache, from a data set, or from both where they must agree.
 
-use super::data::{TrainImage, TrainSet};
+use super::{
+    classes::Classes,
+    data::{TrainImage, TrainSet},
+};
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageView, LabelsState, MissingLabels},
@@ -103,12 +106,13 @@ pub fn source_of(cache: &CacheReader, split: &str) -> Result<DataSource> {
 /// `class_map`.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where `dataset` lacks images of the cache or has classes that the teacher does not know,
+/// [`Error::Mismatch`] where `dataset` lacks images of the cache or has labels of classes that neither the teacher nor `class_map` knows,
 /// [`Error::Cache`] where the cache is damaged.
 pub fn from_cache(
     cache: &CacheReader,
     dataset: Option<&Dataset>,
     class_map: &NameMap,
+    classes: &Classes,
     input: ImageSize,
 ) -> Result<TrainImages> {
     let manifest = cache.manifest();
@@ -124,11 +128,12 @@ pub fn from_cache(
             let root = cache.place(&manifest.dataset.root)?;
             for view in &views {
                 let relative = paths::from_column(view.path).map_err(|found| damaged(cache, found))?;
-                found.push(train_image(view, root.join(relative), stored_labels(view)), view.size, input);
+                let labels = stored_labels(view, classes).map_err(|found| damaged(cache, found))?;
+                found.push(train_image(view, root.join(relative), labels), view.size, input);
             }
             refuse_if_moved(&root, found.images.iter().map(|image| image.path.as_path()))?;
         }
-        Some(dataset) => with_labels_of(dataset, class_map, cache, &views, &mut found, input)?,
+        Some(dataset) => with_labels_of(dataset, class_map, classes, cache, &views, &mut found, input)?,
     }
     Ok(found)
 }
@@ -142,14 +147,16 @@ fn train_image(view: &ImageView<'_>, path: PathBuf, labels: Option<Vec<LabelBox>
     TrainImage { image_id: view.image_id, path, relative: view.path.to_owned(), expected_sha256, labels }
 }
 
-fn stored_labels(view: &ImageView<'_>) -> Option<Vec<LabelBox>> {
-    view.labels.map(|labels| labels.iter().collect())
+/// In the student's classes.
+fn stored_labels(view: &ImageView<'_>, classes: &Classes) -> Result<Option<Vec<LabelBox>>, String> {
+    view.labels.map(|labels| classes.of_stored(labels.iter())).transpose()
 }
 
 /// The cache's images with the labels that the data set has now.
 fn with_labels_of(
     dataset: &Dataset,
     class_map: &NameMap,
+    classes: &Classes,
     cache: &CacheReader,
     views: &[ImageView<'_>],
     found: &mut TrainImages,
@@ -158,7 +165,8 @@ fn with_labels_of(
     let manifest = cache.manifest();
     let class_map = match &dataset.class_names {
         Some(_) => {
-            let (map, notes) = ClassMap::of(dataset, &manifest.teacher.class_names, class_map)
+            let (map, notes) = classes
+                .of_dataset(dataset, &manifest.teacher.class_names, class_map)
                 .map_err(|error| with_other_ways(error, manifest.dataset.labels))?;
             found.notes.extend(notes);
             Some(map)
@@ -201,7 +209,7 @@ fn with_labels_of(
         };
         match now {
             Ok(labels) => {
-                if labels != stored_labels(view) {
+                if Ok(&labels) != stored_labels(view, classes).as_ref() {
                     changed.push(view.path);
                 }
                 found.push(train_image(view, sample.path.clone(), labels), view.size, input);
@@ -220,7 +228,7 @@ fn with_labels_of(
 }
 
 /// What can be done where the labels of a data set have classes that the teacher lacks: docs/classes.md.
-fn with_other_ways(error: Error, labels: LabelsState) -> Error {
+pub fn with_other_ways(error: Error, labels: LabelsState) -> Error {
     let Error::Classes { found, remedy } = error else { return error };
     let without = match labels {
         LabelsState::Stored => "the labels are then the cache's",

@@ -7,6 +7,7 @@
 //! ```
 
 mod checkpoint;
+mod classes;
 pub mod data;
 pub mod ema;
 pub mod flat;

@@ -2,6 +2,7 @@
 
 use super::{
     checkpoint::{self, Progress},
+    classes::{Classes, SharedClasses},
     data::{GRID_STEP_PX, ObjectClasses, PixelCacheOptions, TrainImage, TrainSet, other_places, pixel_cache_bytes},
     folder::RunFolder,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
@@ -58,6 +59,7 @@ struct Sources {
     cache: Option<Arc<CacheReader>>,
     images: TrainImages,
     class_names: Vec<String>,
+    shared: Option<SharedClasses>,
     input: ImageSize,
     described: String,
     validation: Option<Validation>,
@@ -129,7 +131,7 @@ impl Run {
         // From here on there is a folder: where the start fails, it goes again with all that this start put there.
         let folder = RunFolder::open(&options.out, options.overwrite)?;
         let resumed = resumed(&folder, &config, options.resume, &mut notes)?;
-        let Sources { cache, images, class_names, described, validation, input, .. } = sources;
+        let Sources { cache, images, class_names, shared, described, validation, input, .. } = sources;
         notes.extend([images.too_small(input, head.finest_stride()), images.only_background()].into_iter().flatten());
         notes.extend(images.notes);
         let num_val = validation.as_ref().map_or(0, |validation| validation.images.len());
@@ -149,6 +151,8 @@ impl Run {
                 (Some(cache), Some(classes)) => set.and_then(|set| set.with_objects(cache, classes)),
                 _ => set,
             };
+            let teacher_classes = shared.as_ref().map(|shared| shared.teacher.clone());
+            let set = set.map(|set| set.with_teacher_classes(teacher_classes));
             if any_decoded.load(Ordering::Relaxed) && matches!(set, Err(Error::Interrupted { .. })) {
                 // What is decoded serves the next start.
                 folder.keep();
@@ -178,7 +182,8 @@ impl Run {
                 Some(Validator::new(set, truths, class_names, batch))
             }
         };
-        let mut trainer = Trainer::new(Network::from_state(&state, options.device), input, &options.settings, distill);
+        let mut trainer = Trainer::new(Network::from_state(&state, options.device), input, &options.settings, distill)
+            .with_taught_classes(shared.map(|shared| shared.student));
         let progress = match resumed {
             None => Progress::default(),
             Some((tensors, progress)) => {
@@ -211,19 +216,26 @@ impl Sources {
             Some(cache) => options.class_map.or(&cache.manifest().dataset.class_map),
             None => NameMap::default(),
         };
-        let (images, class_names, described) = match (&cache, &data) {
+        let (images, classes, described) = match (&cache, &data) {
             (Some(cache), data) => {
-                let images = images::from_cache(cache, data.as_ref(), &class_map, input)?;
+                let classes = Classes::of_cache(cache.manifest(), data.as_ref(), &class_map)
+                    .map_err(|error| images::with_other_ways(error, cache.manifest().dataset.labels))?;
+                let images = images::from_cache(cache, data.as_ref(), &class_map, &classes, input)?;
+                notes.extend(classes.note());
                 let labels = data
                     .as_ref()
                     .map_or("labels from the cache".into(), |d| format!("labels from {}", d.root.display()));
                 let described = format!("{}, {labels}", cache.folder().display());
-                (images, cache.manifest().teacher.class_names.clone(), described)
+                (images, classes, described)
             }
             (None, Some(data)) => {
                 let names = data.class_names.clone().unwrap_or_default();
                 let images = images::from_dataset(data, input)?;
-                (images, names, format!("{} ({}), labels alone", data.root.display(), data.format.as_str()))
+                (
+                    images,
+                    Classes::own(names),
+                    format!("{} ({}), labels alone", data.root.display(), data.format.as_str()),
+                )
             }
             (None, None) => {
                 return Err(Error::Mismatch {
@@ -237,6 +249,7 @@ impl Sources {
             let of_build = cache.as_ref().map_or(&[][..], |cache| cache.manifest().failures.as_slice());
             return Err(images::none_left(TRAINED, &[of_build, &images.failures].concat()));
         }
+        let (shared, class_names) = (classes.shared(), classes.names);
         let student = StudentClasses { names: &class_names, map: &class_map };
         let validation = match validation(options, cache.as_deref(), &images, &student, notes)? {
             None => None,
@@ -246,7 +259,7 @@ impl Sources {
                 opened
             }
         };
-        Ok(Self { cache, images, class_names, input, described, validation, class_map })
+        Ok(Self { cache, images, class_names, shared, input, described, validation, class_map })
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Trainer {
     precision: Precision,
     /// Weight of the labels' loss and how the teacher's is computed; `None`: labels alone.
     distill: Option<(f64, DistillOptions)>,
+    /// Ids of the student's classes that the teacher knows; `None`: all, and the teacher no others.
+    taught_classes: Option<Tensor>,
 }
 
 impl Trainer {
@@ -92,7 +94,24 @@ impl Trainer {
         }
         let anchors = Anchors::new(student.net().grid(input), student.device());
         let distill = distill.map(|options| (settings.alpha, options));
-        Self { student, params, statistics, optimizer, ema, average, anchors, precision: settings.precision, distill }
+        Self {
+            student,
+            params,
+            statistics,
+            optimizer,
+            ema,
+            average,
+            anchors,
+            precision: settings.precision,
+            distill,
+            taught_classes: None,
+        }
+    }
+
+    /// The same trainer, whose teacher knows only these of the student's classes, in this order.
+    pub fn with_taught_classes(mut self, classes: Option<Vec<i64>>) -> Self {
+        self.taught_classes = classes.map(|classes| Tensor::from_slice(&classes).to_device(self.device()));
+        self
     }
 
     /// The network with averaged (EMA) weights: what is validated and shipped.
@@ -125,11 +144,13 @@ impl Trainer {
         );
         let distill = self.distill.as_ref().and_then(|(alpha, options)| {
             let weights = image_weights(&batch.labelled, *alpha, device);
+            let of_taught = self.taught_classes.as_ref().map(|classes| input.of_classes(classes));
+            let input = of_taught.as_ref().unwrap_or(&input);
             let loss = match (&batch.teacher, &batch.objects) {
                 (Some(teacher), _) => {
-                    distill_loss(&input, &targets_of(teacher, weights, self.student.net().head.reg_max), options)
+                    distill_loss(input, &targets_of(teacher, weights, self.student.net().head.reg_max), options)
                 }
-                (None, Some(objects)) => object_loss(&input, &objects_of(objects, weights), options),
+                (None, Some(objects)) => object_loss(input, &objects_of(objects, weights), options),
                 (None, None) => return None,
             };
             Some((*alpha, loss))

@@ -44,6 +44,15 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// Those of a run's student.
+    fn class_names(&self, run: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path(run).join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        serde_json::from_value(config["class_names"].clone()).unwrap()
+    }
+}
+
 const MAPS: [&str; 4] = ["--map", "Tri_angle=triangle", "--map", "raccoon=star"];
 
 #[test]
@@ -95,6 +104,12 @@ fn a_cache_without_labels_teaches_alone_or_gets_them_later() {
     let more = [&["--data", data][..], &MAPS].concat();
     let run = setup.train("cache", "labels", &more).expect(0).says(&["validate  3 images"]);
     assert!(run.json()["last"]["cls_loss"].as_f64().unwrap() > 0.0);
+    // A class that the teacher does not have is learned from the labels.
+    let more = ["--data", data, "--map", "Tri_angle=triangle", "--map", "raccoon="];
+    let run = setup.train("cache", "raccoon", &more).expect(0);
+    run.says(&["the teacher knows 5 of them", "From labels alone it learns: raccoon", "validate  3 images"]);
+    assert_eq!(setup.class_names("raccoon"), ["circle", "ring", "triangle", "square", "raccoon", "cross"]);
+    setup.train("cache", "none", &["--map", "=star"]).expect(2).says(&["--map", "the data set's class"]);
     // Asked for, a validation that cannot be is refused.
     let asked = ["--cls-loss", "bckd", "--val-split", "val"];
     setup.train("cache", "asked", &asked).refused(&["the split val", "--map", "--val-split none"]);
@@ -118,7 +133,37 @@ fn a_teacher_of_ones_own() {
     }
     let run = setup.train("cache", "run", &[]).expect(0);
     assert!(run.json()["last"]["cls_loss"].as_f64().unwrap() > 0.0);
-    let config: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(setup.path("run/config.json")).unwrap()).unwrap();
-    assert!(config["class_names"].as_array().unwrap().contains(&"raccoon".into()), "{config}");
+    assert!(setup.class_names("run").contains(&"raccoon".into()));
+}
+
+/// A data set of some of the teacher's classes, in another order: the student has these, whatever else the teacher knows.
+#[test]
+fn the_students_classes_are_the_data_sets() {
+    let setup = Setup::new();
+    let root = setup.path("shapes");
+    for split in ["train", "val"] {
+        for entry in fs::read_dir(root.join("labels").join(split)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let kept = text.lines().filter_map(|line| {
+                let (id, rest) = line.split_once(' ')?;
+                let id: usize = id.parse().ok()?;
+                (id < 3).then(|| format!("{} {rest}\n", 2 - id))
+            });
+            fs::write(&path, kept.collect::<String>()).unwrap();
+        }
+    }
+    let names = ["triangle", "ring", "circle"];
+    let yaml = format!("train: images/train\nval: images/val\nnames: [{}]\n", names.join(", "));
+    fs::write(setup.data(), yaml).unwrap();
+    setup.build("cache", &[]).expect(0);
+    for more in [&[][..], &["--cls-loss", "bckd"], &["--distill", "pseudo-labels"]] {
+        let run = setup.train("cache", "run", &[&["--overwrite"], more].concat()).expect(0);
+        let run = run.says(&["3 classes", "the teacher knows 3 of them, and 3 classes of its own are left out"]);
+        assert!(run.json()["last"]["distill_cls_loss"].as_f64().unwrap() > 0.0);
+        assert_eq!(setup.class_names("run"), names);
+    }
+    let (model, data) = (setup.path("run/best.onnx"), setup.data());
+    let eval = args(["eval", "--json", "--latency-runs", "0"], &[("--model", &model), ("--data", &data)], &[]);
+    assert_eq!(logitcache(&eval).expect(0).json()["models"][0]["num_classes"], 3);
 }

@@ -43,6 +43,8 @@ pub struct TrainSet {
     teacher: Option<CachedTeacher>,
     /// Of a teacher that teaches by its objects.
     objects: Option<(Arc<CacheReader>, ObjectClasses)>,
+    /// Ids of the teacher's classes that the student has, in the order of its own; `None`: all.
+    teacher_classes: Option<Vec<usize>>,
     /// Positions of labelled and of unlabelled images: mosaics are made of one kind.
     labelled: Vec<usize>,
     unlabelled: Vec<usize>,
@@ -115,6 +117,11 @@ impl TrainSet {
         Ok(self)
     }
 
+    /// The same set, whose batches have only these of the teacher's classes, in this order.
+    pub fn with_teacher_classes(self, teacher_classes: Option<Vec<usize>>) -> Self {
+        Self { teacher_classes, ..self }
+    }
+
     /// Leaves out what could not be decoded.
     fn mapped(images: Vec<TrainImage>, input: ImageSize, cache: PixelCache) -> Self {
         let (mut usable, mut places, mut plans, mut failures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -138,7 +145,17 @@ impl TrainSet {
 
     fn of(images: Vec<TrainImage>, input: ImageSize, pixels: Pixels) -> Self {
         let (labelled, unlabelled) = (0..images.len()).partition(|&i| images[i].labels.is_some());
-        Self { input, images, failures: Vec::new(), pixels, teacher: None, objects: None, labelled, unlabelled }
+        Self {
+            input,
+            images,
+            failures: Vec::new(),
+            pixels,
+            teacher: None,
+            objects: None,
+            teacher_classes: None,
+            labelled,
+            unlabelled,
+        }
     }
 
     /// Every image must be in the cache, under its path and of its size.
@@ -299,6 +316,19 @@ impl TrainSet {
                 let start = Instant::now();
                 self.push_objects(objects, row, &scene, &pictures, reader)?;
                 on_targets += start.elapsed();
+            }
+        }
+        if let Some(columns) = &self.teacher_classes {
+            let kind = |reader: &CacheReader| reader.manifest().teacher.kind();
+            if let (Some(predictions), Some(kind)) =
+                (&mut predictions, self.teacher.as_ref().and_then(|t| kind(&t.reader)))
+            {
+                predictions.keep_classes(columns, kind);
+            }
+            if let (Some(objects), Some(kind)) =
+                (&mut objects, self.objects.as_ref().and_then(|(reader, _)| kind(reader)))
+            {
+                objects.keep_classes(columns, kind);
             }
         }
         batch.teacher = predictions;

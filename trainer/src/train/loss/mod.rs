@@ -91,6 +91,16 @@ impl<'a> LossInput<'a> {
         }
     }
 
+    /// The same output with these classes alone (`[n]` int64), for a teacher that knows no others.
+    pub fn of_classes(&self, classes: &Tensor) -> LossInput<'a> {
+        LossInput {
+            anchors: self.anchors,
+            class_logits: self.class_logits.index_select(1, classes),
+            dfl_logits: self.dfl_logits.shallow_clone(),
+            softplus_by_anchor: OnceCell::new(),
+        }
+    }
+
     /// Bins per box side.
     fn reg_max(&self) -> i64 {
         self.dfl_logits.size()[1] / 4
