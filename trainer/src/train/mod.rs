@@ -7,11 +7,9 @@
 //! ```
 
 mod checkpoint;
-pub mod data;
 pub mod ema;
 pub mod flat;
 mod folder;
-mod images;
 pub mod loss;
 mod memory;
 pub mod optim;
@@ -24,6 +22,8 @@ pub mod schedule;
 mod step;
 mod validate;
 
+pub use logitcache::training as data;
+use logitcache::training::images;
 pub use logitcache::run::{ClsLoss, Decay, Distill, EpochRow, OptimizerKind, Precision, RunConfig, Settings};
 pub use options::{Start, TrainOptions, default_precision};
 pub use plan::Plan;

@@ -1,19 +1,21 @@
-//! What a training step is fed with: augmented pixels, labels, and the teacher's cached predictions moved along.
+//! What a training step is fed with: augmented pixels, labels, and the teacher's cached predictions moved along. The trainer and
+//! the Python package take their batches from here.
 //!
 //! ```text
-//! TrainImage list ── TrainSet::open ── pixel cache (mapped) or decoding each time
-//!                        │
-//! (seed, epoch, index) ──┤ Draws ── Scene: tiles of letterboxed pictures, map to the window, flip, colours
-//!                        │            ├── render       u8 pixels [H, W, 3]
-//!                        │            ├── labels       boxes in pixels of the window
-//!                        │            └── targets      the teacher's anchors, logits, boxes in the window
-//!                        └── Loader: batches in order, made on background threads
+//! cache, data set ── images ── TrainImage list ── TrainSet::open ── pixel cache (mapped) or decoding each time
+//!                                                   │
+//!                           (seed, epoch, index) ──┤ Draws ── Scene: tiles of letterboxed pictures, map to the window, flip, colours
+//!                                                   │            ├── render       u8 pixels [H, W, 3]
+//!                                                   │            ├── labels       boxes in pixels of the window
+//!                                                   │            └── targets      the teacher's anchors, logits, boxes in the window
+//!                                                   └── Loader: batches in order, made on background threads
 //! ```
 //!
 //! Nothing here depends on threads or timing: what a batch holds follows from the seed, the epoch and the positions of its
 //! images in the list.
 
 mod batch;
+pub mod images;
 mod loader;
 mod pixel_cache;
 mod pixels;
@@ -21,7 +23,7 @@ mod set;
 
 pub use batch::{Batch, LabelBatch};
 pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
-pub use set::{PixelCacheOptions, TrainSet, pixel_cache_bytes};
+pub use set::{PixelCacheOptions, Scratch, TrainSet, pixel_cache_bytes};
 
 pub use crate::augment::{Augment, GRID_STEP_PX, Geometry};
 pub use crate::targets::TeacherBatch;
