@@ -108,6 +108,12 @@ impl TrainingSet {
         (self.set.input().height, self.set.input().width)
     }
 
+    /// int: Cached views of each image beside the image itself.
+    #[getter]
+    fn views(&self) -> u32 {
+        self.set.views().count
+    }
+
     /// list of (int, pathlib.Path): The id and the file of each image. Batches name images by their position in it.
     #[getter]
     fn images(&self) -> Vec<(i64, PathBuf)> {
