@@ -55,7 +55,8 @@ def test_an_unchanged_image_is_what_the_teacher_saw_and_said(wide):
         assert arrays["dropped_score_sum"][0] == pytest.approx(image.dropped_score_sum)
         box = image.letterbox
         inside = (image.boxes[:, :2] > 0).all(1) & (image.boxes[:, 2:] < (image.width, image.height)).all(1)
-        moved = image.boxes * box.scale + np.float32([box.pad_left, box.pad_top] * 2)
+        # Each axis has its own scale: the image lies there with whole sides.
+        moved = image.boxes * np.tile([width / image.width, height / image.height], 2) + np.float32([box.pad_left, box.pad_top] * 2)
         np.testing.assert_allclose(arrays["boxes_xyxy_input_px"][inside], moved[inside], atol=1e-2)
         labels = images.labels(index)
         assert np.array_equal(labels[0], image.labels.class_id) and np.array_equal(labels[1], image.labels.boxes)

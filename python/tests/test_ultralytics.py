@@ -17,12 +17,14 @@ except (ImportError, OSError) as error:
     pytest.skip(f"Ultralytics cannot be imported ({error}): see `make test-torch`", allow_module_level=True)
 
 from logitcache._native import TrainingSet
-from logitcache.torch import DistillLoss, TeacherTargets
+from logitcache.torch import Anchors, DistillLoss, TeacherTargets
 from logitcache.ultralytics import DistillTrainer
 from logitcache.ultralytics.criterion import TEACHER_LOSSES, DistillCriterion
 from logitcache.ultralytics.exact import ExactImages, ExactLoader, as_batch
 from logitcache.ultralytics.free import Placed, Teacher
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 
 SIDE = 160
@@ -43,12 +45,12 @@ def plain(shapes, tmp_path_factory):
     return cache
 
 
-def train(cache, shapes, project, model="yolov8n.yaml", options=None, resume=False, **settings):
+def train(folder, shapes, project, model="yolov8n.yaml", options=None, resume=False, **settings):
     """Trains two epochs; gives the model and the rows of results.csv."""
     defaults = dict(data=str(shapes / "data.yaml"), imgsz=SIDE, epochs=2, batch=4, close_mosaic=1, device="cpu",
                     plots=False, verbose=False, amp=False, project=str(project), name="run", exist_ok=True)
     network = YOLO(model)
-    trainer = DistillTrainer.with_cache(cache, **(options or {}))
+    trainer = DistillTrainer.with_cache(folder, **(options or {}))
     network.train(trainer=trainer, **({"resume": True} if resume else {**defaults, **settings}))
     with open(network.trainer.csv, encoding="utf-8") as file:
         return network, list(csv.DictReader(file))
@@ -106,16 +108,17 @@ def test_a_run_is_resumed(plain, shapes, tmp_path, monkeypatch, model):
     for options in ({"alpha": 0.6}, {"geometry": "free"}):
         with pytest.raises(logitcache.Error, match=next(iter(options))):
             train(plain, shapes, tmp_path, str(last), options, resume=True)
+    record = tmp_path / "run/distillation.json"
+    record.rename(tmp_path / "elsewhere.json")
+    with pytest.raises(logitcache.Error, match="was not begun with a cache"):
+        train(plain, shapes, tmp_path, str(last), resume=True)
+    (tmp_path / "elsewhere.json").rename(record)
     network, rows = train(plain, shapes, tmp_path, str(last), resume=True)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"] and isinstance(network.trainer.model.criterion, DistillCriterion)
     if model == "yolo26n.yaml":
         assert network.trainer.model.criterion.task.updates == 3
     # Ultralytics keeps averaged weights in half precision: the loss is near what it would be.
     assert float(rows[2]["train/teach_box"]) == pytest.approx(float(whole[2]["train/teach_box"]), rel=0.1)
-    (tmp_path / "run/distillation.json").unlink()
-    torch.save({**torch.load(last, weights_only=False)}, last)
-    with pytest.raises(logitcache.Error, match="was not begun with a cache"):
-        train(plain, shapes, tmp_path, str(last), resume=True)
 
 
 def loader(cache, **options):
@@ -158,32 +161,19 @@ def head_outputs(batch, classes=6, reg_max=16, seed=0):
     random = torch.Generator().manual_seed(seed)
     feats = [torch.zeros(batch, 1, SIDE // s, SIDE // s) for s in (8, 16, 32)]
     count = sum(f[0, 0].numel() for f in feats)
-    boxes = torch.randn(batch, 4 * reg_max, count, generator=random).requires_grad_()
-    scores = (torch.randn(batch, classes, count, generator=random) - 4).requires_grad_()
+    boxes = torch.randn(batch, 4 * reg_max, count, generator=random)
+    scores = torch.randn(batch, classes, count, generator=random) - 4
     return {"boxes": boxes, "scores": scores, "feats": feats}
 
 
-def model_of(yaml="yolov8n.yaml"):
-    model = YOLO(yaml).model
-    from ultralytics.cfg import get_cfg
-
-    model.args = get_cfg()
-    return model
-
-
 def test_the_loss_is_alpha_of_the_labels_and_the_rest_of_the_teacher(plain):
-    model = YOLO("yolov8n.yaml", verbose=False).model
-    from ultralytics.cfg import get_cfg
-    from ultralytics.nn.tasks import DetectionModel
-
     model = DetectionModel("yolov8n.yaml", nc=6, verbose=False)
     model.args = get_cfg()
     batch, preds = next(iter(loader(plain))), head_outputs(4)
     task, distill = model.init_criterion(), DistillLoss("bckd")
-    of_labels = task(preds, batch)[0].sum()
-    from logitcache.torch import Anchors
-
-    of_teacher = distill(preds["scores"], preds["boxes"], Anchors.of_grid((SIDE, SIDE)), batch["teacher"])
+    of_labels = task(preds, batch)[0].sum().detach()
+    anchors = Anchors.of_grid((SIDE, SIDE))
+    of_teacher = distill(preds["scores"], preds["boxes"], anchors, batch["teacher"])
     for alpha in (0.0, 0.3, 1.0):
         loss, items = DistillCriterion(task, distill, alpha)(preds, batch)
         expected = alpha * of_labels + (1 - alpha) * of_teacher.total
@@ -200,7 +190,7 @@ def test_the_loss_is_alpha_of_the_labels_and_the_rest_of_the_teacher(plain):
     fewer = {**some, "batch_idx": torch.where(some["batch_idx"] == 2, 1.0, 0.0)}
     of_two = task({**preds, "boxes": preds["boxes"][rows], "scores": preds["scores"][rows]}, fewer)[0].sum()
     weight = torch.tensor([0.7, 1.0, 0.7, 1.0])
-    taught = distill(preds["scores"], preds["boxes"], Anchors.of_grid((SIDE, SIDE)), batch["teacher"], weight).total
+    taught = distill(preds["scores"], preds["boxes"], anchors, batch["teacher"], weight).total
     assert float(loss) == pytest.approx(float(0.3 * of_two * 2 + taught), rel=1e-5)
     none = {**some, "labelled": torch.zeros(4, dtype=torch.bool), "cls": some["cls"][:0], "bboxes": some["bboxes"][:0],
             "batch_idx": some["batch_idx"][:0]}
@@ -247,8 +237,8 @@ def still(image, side=SIDE):
     """An image in its letterbox."""
     box = image.letterbox
     offset = np.array([box.pad_left, box.pad_top], np.float64)
-    size = np.array([image.width, image.height]) * box.scale
-    return Placed(0, np.array([box.scale, box.scale], np.float64), offset, np.array([0.0, 0, side, side]))
+    size = np.array([image.width, image.height])
+    return Placed(0, np.rint(size * (side / size).min()) / size, offset, np.array([0.0, 0, side, side]))
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -280,32 +270,35 @@ def test_without_a_change_of_scale_free_is_exact(plain, flip):
         assert float(found.dropped_score_sum) == pytest.approx(float(expected.dropped_score_sum), rel=1e-5)
 
 
-def test_logits_go_to_the_anchor_that_fits(plain):
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.3, 2.0])
+def test_logits_go_to_the_anchor_that_fits(plain, factor):
     cache = logitcache.Cache(plain)
     image = max(cache, key=len)
     teacher = Teacher(cache, [image.image_id])
-    for factor, up in ((0.5, -1), (2.0, 1), (1.3, 0)):
-        # Enlarged about the middle.
-        placed = still(image).then(factor, SIDE * (1 - factor) / 2)
-        found = teacher.targets([placed])
-        stride, centre = teacher._stride[found.anchor], teacher._centre[found.anchor]
-        assert len(found.anchor) > 0 and len(found.anchor.unique()) == len(found.anchor)
-        by_score = {float(score): at for at, score in enumerate(image.score)}
-        for at, score in enumerate(found.score):
-            row = by_score[float(score)]
-            assert stride[at] == image.stride[row] * 2.0**up
-            source = teacher._centre[image.anchor[row]] * factor + SIDE * (1 - factor) / 2
-            assert (np.abs(source - centre[at]) <= stride[at] / 2 + 1e-9).all()
-            whole = (image.boxes[row, :2] > 0).all() and (image.boxes[row, 2:] < (image.width, image.height)).all()
-            box = image.boxes[row].reshape(2, 2) * placed.scale + placed.offset
-            if whole:
-                np.testing.assert_allclose(found.boxes[at], box.ravel(), atol=1e-3)
-                # The bins say the same box, where it is within their reach.
-                bins = found.dfl_logits[at].view(4, 16).softmax(1) @ torch.arange(16.0)
-                said = np.concatenate([centre[at] - bins[:2].numpy() * stride[at], centre[at] + bins[2:].numpy() * stride[at]])
-                assert np.abs(said - box.ravel()).max() < 0.6 * stride[at]
-        kept = set(zip(stride.tolist(), map(tuple, centre.tolist()), strict=True))
-        assert len(kept) == len(found.anchor)
+    # Changed in size about the middle.
+    middle = SIDE * (1 - factor) / 2
+    placed = still(image).then(factor, middle)
+    found = teacher.targets([placed])
+    assert 0 < len(found.anchor) == len(found.anchor.unique())
+    row_of = {float(score): row for row, score in enumerate(image.score)}
+    assert len(row_of) == len(image), "a score names its row"
+    for at, anchor in enumerate(found.anchor.tolist()):
+        row = row_of[float(found.score[at])]
+        stride, centre = teacher._stride[anchor], teacher._centre[anchor]
+        assert np.array_equal(found.class_logits[at], image.all_class_logits[row])
+        # The student's anchor shows a place in the cell of the teacher's.
+        away = np.abs((centre - middle) / factor - teacher._centre[image.anchor[row]])
+        assert (away <= teacher._stride[image.anchor[row]] / 2 + 1e-9).all()
+        whole = (image.boxes[row, :2] > 0).all() and (image.boxes[row, 2:] < (image.width, image.height)).all()
+        if whole:
+            box = (image.boxes[row].reshape(2, 2) * placed.scale + placed.offset).ravel()
+            np.testing.assert_allclose(found.boxes[at], box, atol=1e-3)
+            # The bins say the same box, where it is within their reach.
+            distances = found.dfl_logits[at].view(4, 16).softmax(1) @ torch.arange(16.0)
+            said = np.tile(centre, 2) + np.array([-1, -1, 1, 1]) * distances.numpy() * stride
+            reach = np.abs(box - np.tile(centre, 2)) < 14 * stride
+            outward = (box - np.tile(centre, 2)) * [-1, -1, 1, 1] > 0
+            assert np.abs(said - box)[reach & outward].max(initial=0) < stride
 
 
 def test_the_type_travels_with_its_options(plain):

@@ -1,5 +1,8 @@
 """The images of a cache for a `DataLoader`."""
 
+# PyTorch may be missing where the package is checked: its classes are then unknown.
+# mypy: disable-error-code="import-not-found, misc"
+
 from __future__ import annotations
 
 import os
@@ -95,7 +98,7 @@ class DistillDataset(Dataset[dict[str, Any]]):
         return {"arguments": self._arguments, "epoch": (self.epoch, self.mosaic)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(*state["arguments"])  # type: ignore[misc]
+        DistillDataset.__init__(self, *state["arguments"])
         self.set_epoch(*state["epoch"])
 
 

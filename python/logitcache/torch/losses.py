@@ -5,6 +5,9 @@ outputs are ``[B, C, A]`` class logits and ``[B, 4 * reg_max, A]`` logits of the
 `reg_max` of 1 these are the distances themselves, in cells, as of YOLO26. All of it is computed in float32.
 """
 
+# PyTorch may be missing where the package is checked: its classes are then unknown.
+# mypy: disable-error-code="import-not-found, misc"
+
 from __future__ import annotations
 
 import math

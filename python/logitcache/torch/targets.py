@@ -1,5 +1,8 @@
 """The teacher's cached outputs for a batch, and the places of a student's outputs."""
 
+# PyTorch may be missing where the package is checked: its classes are then unknown.
+# mypy: disable-error-code="import-not-found, misc"
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -104,7 +107,8 @@ class TeacherTargets:
         starts = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0).tolist()
         moved = [replace(part, batch_index=part.batch_index + start) for part, start in zip(parts, starts, strict=False)]
         columns = {name: [getattr(part, name) for part in moved] for name in cls.__dataclass_fields__}
-        return cls(**{name: None if column[0] is None else torch.cat(column) for name, column in columns.items()})
+        joined: dict[str, Any] = {name: None if of[0] is None else torch.cat(of) for name, of in columns.items()}
+        return cls(**joined)
 
     def to(self, device: Any, non_blocking: bool = False) -> TeacherTargets:
         """The same on another device."""

@@ -1,9 +1,12 @@
 """The geometry ``free``: Ultralytics' own changes of pictures, and the teacher's outputs carried along.
 
 Each change of geometry writes down where it puts every image (`Placed`). The teacher's boxes follow exactly. Its logits go to the
-anchor that fits: the cell that the anchor's centre falls into, on the level that fits the scale; of two that meet, the higher score
-stays. The bins of a side are shared out anew among the distances from the new centre.
+anchor that fits: a student's anchor learns what the teacher said at the place that it shows, on the level that fits the scale. The
+bins of a side are shared out anew among the distances from the new centre.
 """
+
+# Ultralytics has few types, and may be missing where the package is checked.
+# mypy: disable-error-code="import-not-found, misc, no-untyped-call"
 
 from __future__ import annotations
 
@@ -73,17 +76,20 @@ class _RandomPerspective(RandomPerspective):
         # Without rotation, shear and perspective (`check_free`) the axes stay apart.
         matrix = params["M"]
         labels["placed"] = [one.then(np.diag(matrix)[:2], matrix[:2, 2]) for one in labels["placed"]]
-        return super().apply_instances(labels, params)  # type: ignore[no-any-return, unused-ignore]
+        moved: dict[str, Any] = super().apply_instances(labels, params)
+        return moved
 
 
 class _RandomFlip(RandomFlip):
-    def apply_instances(self, labels: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    def apply_instances(self, labels: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+        assert params is not None
         if params["flip"]:
             height, width = labels["img"].shape[:2]
             across = params["direction"] == "horizontal"
             scale, offset = ((-1, 1), (width, 0)) if across else ((1, -1), (0, height))
             labels["placed"] = [one.then(scale, offset) for one in labels["placed"]]
-        return super().apply_instances(labels, params)  # type: ignore[no-any-return, unused-ignore]
+        moved: dict[str, Any] = super().apply_instances(labels, params)
+        return moved
 
 
 _RECORDING = {Mosaic: _Mosaic, RandomPerspective: _RandomPerspective, RandomFlip: _RandomFlip}
@@ -184,57 +190,48 @@ class Teacher:
     def targets(self, placed: Sequence[Placed]) -> TeacherTargets:
         """Of one picture that shows these images."""
         floor, dropped = np.full(len(self._stride), np.nan, np.float32), 0.0
-        images = [self._cache.image(self._ids[one.index]) for one in placed]
-        rows = [self._rows(image, one) for image, one in zip(images, placed, strict=True)]
-        anchor, score = (np.concatenate([row[name] for row in rows]) for name in ("anchor", "score"))
-        # Of two in a cell the higher score stays; of equal ones the first.
-        order = np.argsort(-score, kind="stable")
-        kept = np.sort(order[np.unique(anchor[order], return_index=True)[1]])
-        counts = np.array([len(row["score"]) for row in rows])
-        of_tile = np.bincount(np.repeat(np.arange(len(rows)), counts)[kept], minlength=len(rows))
-        for image, one, own in zip(images, placed, of_tile, strict=True):
-            shown = self._inside(self._centre, one.area)
+        rows = []
+        for one in placed:
+            image = self._cache.image(self._ids[one.index])
+            shown = np.flatnonzero(self._inside(self._centre, one.area))
+            rows.append(self._rows(image, one, shown))
             floor[shown] = image.dropped_mean_prob
             # Which dropped anchors had which score is not known: a picture is taken to hold its share of the sum.
             lacking = len(self._stride) - len(image)
-            share = max(int(shown.sum()) - int(own), 0) / lacking if lacking > 0 else 0.0
+            share = (len(shown) - len(rows[-1]["anchor"])) / lacking if lacking > 0 else 0.0
             dropped += image.dropped_score_sum * min(share, 1.0)
-        columns = {
-            name: None if rows[0][name] is None else torch.from_numpy(np.concatenate([row[name] for row in rows])[kept])
-            for name in ("anchor", "score", "class_logits", "dfl_logits", "boxes")
+        columns: dict[str, Any] = {
+            name: None if column is None else torch.from_numpy(np.concatenate([row[name] for row in rows]))
+            for name, column in rows[0].items()
         }
         return TeacherTargets(
-            batch_index=torch.zeros(len(kept), dtype=torch.int64),
+            batch_index=torch.zeros(len(columns["anchor"]), dtype=torch.int64),
             floor_prob=torch.from_numpy(floor)[None],
             dropped_score_sum=torch.tensor([dropped], dtype=torch.float32),
-            **columns,  # type: ignore[arg-type]
+            **columns,
         )
 
     def _inside(self, points: _Array, area: _Array) -> _Array:
         """Which points lie in the window and in the part of it that shows an image."""
         low, high = np.maximum(area[:2], 0), np.minimum(area[2:], self._size[::-1])
-        return ((points >= low) & (points < high)).all(1)
+        inside: _Array = np.all((points >= low) & (points < high), axis=1)
+        return inside
 
-    def _rows(self, image: ImagePredictions, placed: Placed) -> dict[str, Any]:
-        """The rows of an image that have an anchor in the window."""
+    def _rows(self, image: ImagePredictions, placed: Placed, shown: _Array) -> dict[str, Any]:
+        """What the teacher says of the anchors `shown`, which lie on an image."""
         letterbox = image.letterbox
-        # From the teacher's input to the window.
-        scale = placed.scale / letterbox.scale
+        # From the teacher's input to the window. The image lies in the input with whole sides, so each axis has its own scale.
+        size, room = np.array([image.width, image.height]), np.array(self._size[::-1])
+        scale = placed.scale * size / np.rint(size * (room / size).min()).clip(1, room)
         offset = placed.offset - scale * (letterbox.pad_left, letterbox.pad_top)
-        up = int(np.round(np.log2(np.sqrt(abs(scale[0] * scale[1])))))
-        centre = self._centre[image.anchor] * scale + offset
-        level = self._level[image.anchor] + up
-        used = np.flatnonzero((level >= 0) & (level < len(self._strides)) & self._inside(centre, placed.area))
-        source, level, centre = image.anchor[used], level[used], centre[used]
-        cell = (centre / self._strides[level, None]).astype(np.int64)
-        anchor = self._first[level] + cell[:, 1] * self._columns[level] + cell[:, 0]
-        boxes = np.concatenate([image.boxes[:, :2] * placed.scale + placed.offset, image.boxes[:, 2:] * placed.scale + placed.offset], 1)
-        boxes = boxes[used]
+        anchor, used = self._fitting(image, scale, offset, shown)
+        source = image.anchor[used]
+        stored = image.boxes[used]
+        boxes = stored * np.tile(placed.scale, 2) + np.tile(placed.offset, 2)
         logits = None
         if (dfl := image.dfl_logits) is not None:
             edges, probs = self._edges(source, dfl[used].astype(np.float64), scale, offset)
             # A stored box that ends at the edge of its image was clipped there; its bins were not.
-            stored = image.boxes[used]
             clipped = (stored[:, :2] <= 0).any(1) | (stored[:, 2:] >= (image.width, image.height)).any(1)
             boxes[clipped] = (edges * probs).sum(2)[clipped]
             logits = self._shared_out(anchor, edges, probs, scale)
@@ -246,6 +243,28 @@ class Teacher:
             "dfl_logits": logits,
             "boxes": boxes.astype(np.float32),
         }
+
+    def _fitting(self, image: ImagePredictions, scale: _Array, offset: _Array, shown: _Array) -> tuple[_Array, _Array]:
+        """The anchors of `shown` that a row of the image fits, and that row."""
+        row_at = np.full(len(self._stride), -1)
+        row_at[image.anchor] = np.arange(len(image))
+        # Between half and double size the level stays: detectors find an object on it over that range.
+        up = int(np.log2(abs(scale[0] * scale[1])) / 2)
+        last = len(self._strides) - 1
+        anchors, rows = [], []
+        for level, stride in enumerate(self._strides):
+            # The finest level takes in what would be finer still, the coarsest likewise.
+            here = shown[self._level[shown] == np.clip(level + up, 0, last)]
+            column, row = np.floor((self._centre[here] - offset) / scale / stride).astype(np.int64).T
+            inside = (column >= 0) & (column < self._columns[level]) & (row >= 0) & (row < self._size[0] // stride)
+            found = row_at[(self._first[level] + row * self._columns[level] + column)[inside]]
+            anchors.append(here[inside][found >= 0])
+            rows.append(found[found >= 0])
+        anchor, used = np.concatenate(anchors), np.concatenate(rows)
+        # Of several that fit, the highest score.
+        order = np.argsort(-image.score[used], kind="stable")
+        best = order[np.unique(anchor[order], return_index=True)[1]]
+        return anchor[best], used[best]
 
     def _edges(self, source: _Array, dfl: _Array, scale: _Array, offset: _Array) -> tuple[_Array, _Array]:
         """Where each bin of each side says the edge is, in the window, and how probable it says that is: [n, 4, bins] each."""
@@ -272,4 +291,5 @@ class Teacher:
         row = np.repeat(np.arange(len(shared)), bins)
         np.add.at(shared, (row, low.ravel()), (probs * (1 - share)).ravel())
         np.add.at(shared, (row, low.ravel() + 1), (probs * share).ravel())
-        return np.log(shared).reshape(len(anchor), 4 * bins).astype(np.float32)
+        logits: _Array = np.log(shared).reshape(len(anchor), 4 * bins).astype(np.float32)
+        return logits

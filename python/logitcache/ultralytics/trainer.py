@@ -1,5 +1,8 @@
 """Ultralytics' trainer of detectors with a cached teacher beside the labels."""
 
+# Ultralytics has few types, and may be missing where the package is checked.
+# mypy: disable-error-code="import-not-found, misc, no-untyped-call"
+
 from __future__ import annotations
 
 import json
@@ -116,7 +119,7 @@ class DistillTrainer(DetectionTrainer):
         """The batches with the teacher's outputs; for validation those of Ultralytics."""
         if mode != "train":
             return super().get_dataloader(dataset_path, batch_size, rank, mode)
-        head = unwrap_model(self.model).model[-1]
+        head = self._network().model[-1]
         check_student(self.cache, head, self.data["names"], self.args, self.options.distill == "all")
         if self.options.geometry == "free":
             check_free(self.args)
@@ -155,9 +158,9 @@ class DistillTrainer(DetectionTrainer):
         if prefix == "train":
             return super().label_loss_items(loss_items, prefix)
         if loss_items is None:
-            return [f"{prefix}/{name}" for name in self.loss_names if name not in TEACHER_LOSSES]
-        of_labels = {name: value for name, value in loss_items.items() if name not in TEACHER_LOSSES}
-        return super().label_loss_items(of_labels, prefix)
+            names: tuple[str, ...] = self.loss_names
+            return [f"{prefix}/{name}" for name in names if name not in TEACHER_LOSSES]
+        return super().label_loss_items({k: v for k, v in loss_items.items() if k not in TEACHER_LOSSES}, prefix)
 
     def _setup_train(self) -> None:
         self._compare_with_record()
@@ -169,10 +172,15 @@ class DistillTrainer(DetectionTrainer):
     def _model_train(self) -> None:
         # At the start of each epoch: Ultralytics makes a new criterion where a run is resumed or recovers.
         super()._model_train()
-        model = unwrap_model(self.model)
+        model = self._network()
         if not isinstance(getattr(model, "criterion", None), DistillCriterion):
             task = getattr(model, "criterion", None) or model.init_criterion()
             model.criterion = DistillCriterion(task, self.options.loss(), self.options.alpha)
+
+    def _network(self) -> Any:
+        """The student itself, whatever wraps it."""
+        network: Any = self.model
+        return unwrap_model(network)
 
     def _images(self) -> TrainingSet:
         """The cache's images, found through the data set that the training is given."""
