@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
+//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> training, eval -> teach, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -35,6 +35,8 @@ pub mod run;
 pub mod targets;
 pub mod teach;
 pub mod text;
+#[doc(hidden)]
+pub mod training;
 pub mod types;
 pub mod words;
 

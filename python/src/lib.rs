@@ -7,6 +7,7 @@ mod display;
 mod error;
 mod image;
 mod table;
+mod training;
 
 /// The module.
 #[pyo3::pymodule]
@@ -19,6 +20,8 @@ mod _native {
     use crate::image::{Detections, ImagePredictions, Labels, Letterbox, ViewChange};
     #[pymodule_export]
     use crate::table::Table;
+    #[pymodule_export]
+    use crate::training::TrainingSet;
 
     /// The package's version.
     #[pymodule_export]

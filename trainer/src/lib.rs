@@ -12,4 +12,4 @@ pub mod train;
 
 use logitcache::{Error, Result, cache, detector, fsio, outputs, types};
 #[cfg(feature = "libtorch")]
-use logitcache::{augment, dataset, eval, pipeline, preprocess, targets, words};
+use logitcache::{dataset, eval, preprocess, words};

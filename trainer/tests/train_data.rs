@@ -7,7 +7,7 @@ mod cache_support;
 
 use cache_support::{Random, manifest, manifest_with_views, record, with_views, write_cache};
 use logitcache::{
-    augment::DrawViews as _,
+    augment::{DrawViews as _, shuffled},
     cache::{CacheReader, ImageRecord, Manifest, MissingLabels},
     cache::{Cell, Grid},
     dataset::{DataSource, Dataset},
@@ -16,7 +16,7 @@ use logitcache::{
     types::{BoxXyxyPx, FailureStage, ImageSize, LabelBox, Store, Views},
 };
 use logitcache_train::train::data::{
-    Augment, Batch, Loader, LoaderOptions, ObjectClasses, PixelCacheOptions, Position, TrainImage, TrainSet,
+    Augment, Batch, Loader, LoaderOptions, ObjectClasses, PixelCacheOptions, Position, Scratch, TrainImage, TrainSet,
     pixel_cache_bytes,
 };
 use sha2::{Digest, Sha256};
@@ -278,6 +278,27 @@ fn without_changes_a_batch_is_the_letterbox_the_labels_and_the_record() {
                 assert!(floor.iter().all(|&p| p == record.dropped_mean_prob));
             }
             assert_eq!(row, teacher.len());
+        }
+    }
+}
+
+/// The Python package asks for batches one by one.
+#[test]
+fn a_batch_asked_for_alone_is_that_of_the_loader() {
+    let case = Case::of(9, manifest_with_views(2, 9));
+    let set = Arc::new(case.open(None).unwrap());
+    for (augment, cached_views) in [(Augment::none(), false), (Augment::grid(), false), (Augment::grid(), true)] {
+        let options = LoaderOptions { cached_views, ..options(augment) };
+        let views = if cached_views { set.views() } else { Views::default() };
+        let mut scratch = Scratch::default();
+        for expected in batches(&set, options, Position::default()) {
+            let order = shuffled(options.seed, expected.epoch, set.images().len());
+            let rows = order.chunks(options.batch.get()).nth(expected.number).unwrap();
+            let mosaic = expected.epoch + options.epochs_without_mosaic < options.epochs;
+            let augment = if mosaic { augment } else { augment.without_mosaic() };
+            let mut found = Batch { number: expected.number, ..Batch::empty(expected.epoch) };
+            set.fill(&mut found, rows, &augment, options.seed, views, &mut scratch).unwrap();
+            assert!(fingerprint(&found) == fingerprint(&expected), "batch {} of {}", expected.number, expected.epoch);
         }
     }
 }

@@ -7,12 +7,9 @@
 //! ```
 
 mod checkpoint;
-mod classes;
-pub mod data;
 pub mod ema;
 pub mod flat;
 mod folder;
-mod images;
 pub mod loss;
 mod memory;
 pub mod optim;
@@ -26,6 +23,8 @@ mod step;
 mod validate;
 
 pub use logitcache::run::{ClsLoss, Decay, Distill, EpochRow, OptimizerKind, Precision, RunConfig, Settings};
+pub use logitcache::training as data;
+use logitcache::training::images;
 pub use options::{Start, TrainOptions, default_precision};
 pub use plan::Plan;
 pub use prepare::Run;

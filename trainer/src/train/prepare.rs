@@ -2,8 +2,10 @@
 
 use super::{
     checkpoint::{self, Progress},
-    classes::{Classes, SharedClasses},
-    data::{GRID_STEP_PX, ObjectClasses, PixelCacheOptions, TrainImage, TrainSet, other_places, pixel_cache_bytes},
+    data::{
+        Classes, GRID_STEP_PX, ObjectClasses, PixelCacheOptions, SharedClasses, TrainImage, TrainSet, other_places,
+        pixel_cache_bytes,
+    },
     folder::RunFolder,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
     loss::{DistillOptions, DistillParts},

@@ -1,9 +1,6 @@
 //! Which images a run trains on, with their labels: from the cache, from a data set, or from both where they must agree.
 
-use super::{
-    classes::Classes,
-    data::{TrainImage, TrainSet},
-};
+use super::{Classes, TrainImage, TrainSet};
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageView, LabelsState, MissingLabels},

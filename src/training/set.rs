@@ -223,13 +223,14 @@ impl TrainSet {
         self.teacher.is_some()
     }
 
-    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch, position in the set) say. With
+    /// Fills `batch` (whose buffers are used again) with these images, changed as (seed, epoch of the batch, position in the set)
+    /// say. With
     /// `views` each image, of a mosaic too, is the cached view whose turn it is.
     /// Returns the time spent on cached predictions.
     ///
     /// # Errors
     /// [`Error::Dataset`] naming the image that cannot be decoded (or has changed), [`Error::Cache`] for damaged values.
-    pub(super) fn fill(
+    pub fn fill(
         &self,
         batch: &mut Batch,
         indices: &[usize],
@@ -423,7 +424,7 @@ fn view(reader: &CacheReader, image_id: i64, number: i32) -> Result<ImageView<'_
 
 /// Buffers of one thread.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub struct Scratch {
     decoder: Decoder,
     renderer: Renderer,
     /// Letterboxes that are decoded each time.

@@ -7,11 +7,10 @@
 //! ```
 //! A worker takes a token before a number, so the lowest number that is missing is always being worked on.
 
-use super::{Augment, Batch, Geometry, LabelBatch, TrainSet, set::Scratch};
+use super::{Augment, Batch, Geometry, TrainSet, set::Scratch};
 use crate::{
     Error, Result,
     augment::{Views, shuffled},
-    types::ImageSize,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::{
@@ -238,7 +237,7 @@ fn work(shared: &Shared, tokens: &Receiver<()>, spent: &Receiver<Batch>, results
         if number >= shared.end {
             return;
         }
-        let batch = spent.try_recv().unwrap_or_else(|_| empty());
+        let batch = spent.try_recv().unwrap_or_else(|_| Batch::empty(0));
         // A panic here is a fault of this program; it goes on in the thread that asks for the batch.
         let made = catch_unwind(AssertUnwindSafe(|| shared.make(number, batch, &mut scratch, &mut order)));
         if results.send((number, made)).is_err() {
@@ -274,21 +273,5 @@ impl Shared {
         add(&self.times.preparing_ns, start.elapsed());
         add(&self.times.targets_ns, targets);
         Ok(batch)
-    }
-}
-
-fn empty() -> Batch {
-    Batch {
-        epoch: 0,
-        number: 0,
-        batches: 0,
-        input: ImageSize { width: 0, height: 0 },
-        indices: Vec::new(),
-        sources: Vec::new(),
-        pixels: Vec::new(),
-        labelled: Vec::new(),
-        labels: LabelBatch::default(),
-        teacher: None,
-        objects: None,
     }
 }

@@ -45,6 +45,23 @@ pub struct LabelBatch {
 }
 
 impl Batch {
+    /// Without images, of an epoch: for [`TrainSet::fill`](super::TrainSet::fill).
+    pub fn empty(epoch: usize) -> Self {
+        Self {
+            epoch,
+            number: 0,
+            batches: 0,
+            input: ImageSize { width: 0, height: 0 },
+            indices: Vec::new(),
+            sources: Vec::new(),
+            pixels: Vec::new(),
+            labelled: Vec::new(),
+            labels: LabelBatch::default(),
+            teacher: None,
+            objects: None,
+        }
+    }
+
     /// `B`, the number of images.
     pub fn len(&self) -> usize {
         self.indices.len()
