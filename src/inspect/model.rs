@@ -113,7 +113,7 @@ fn distillation(model: &Detector) -> Vec<String> {
             model.input_rule,
             InputRule::default()
         )),
-        Places::Grid(_) => "a student of YOLOv8's family at its input size, anchor by anchor".to_owned(),
+        Places::Grid(_) => "a student (YOLOv8 or YOLO11) at its input size, anchor by anchor".to_owned(),
     };
     vec![format!("a cache holds {logits}, {boxes}"), format!("who can learn from it: {students}")]
 }

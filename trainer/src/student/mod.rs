@@ -16,7 +16,7 @@ mod state;
 pub mod weights;
 
 pub use families::{
-    StudentModel,
+    StudentModel, yolo11,
     yolov8::{Scale, net as yolov8},
 };
 pub use net::{ConvId, ConvSpec, LevelOutput, Ops, StudentHead, StudentNet, Then};

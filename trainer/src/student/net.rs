@@ -32,6 +32,8 @@ pub struct ConvSpec {
     pub kernel: usize,
     /// 1 or 2.
     pub stride: usize,
+    /// Groups of channels that are convolved by themselves: 1, or `c_in` (depthwise).
+    pub groups: usize,
     /// What follows: batch normalisation and SiLU, or a bias (the head's last convolutions).
     pub then: Then,
 }
@@ -41,6 +43,8 @@ pub struct ConvSpec {
 pub enum Then {
     /// Ultralytics' `Conv`: no bias, batch normalisation, SiLU.
     NormSilu,
+    /// Ultralytics' `Conv` without activation: no bias, batch normalisation.
+    Norm,
     /// `nn.Conv2d` with bias.
     Bias,
 }
@@ -57,6 +61,9 @@ pub trait Ops {
     fn concat(&mut self, maps: &[&Self::Map]) -> Self::Map;
     /// Sum of two maps of the same shape.
     fn add(&mut self, a: &Self::Map, b: &Self::Map) -> Self::Map;
+    /// Ultralytics' `Attention` between its convolutions. `qkv` has `2 C` channels: of each of `heads` heads a quarter queries, a
+    /// quarter keys, half values; every cell attends to all. Gives the attended values and the values, `C` channels each.
+    fn attention(&mut self, qkv: &Self::Map, heads: usize) -> [Self::Map; 2];
     /// Maximum over 5 x 5, same size.
     fn max_pool_5(&mut self, x: &Self::Map) -> Self::Map;
     /// Every cell becomes 2 x 2 equal cells.
@@ -114,6 +121,8 @@ enum Op {
     Halves,
     Concat,
     Add,
+    /// With so many heads.
+    Attention(usize),
     MaxPool5,
     Upsample2,
 }
@@ -204,6 +213,10 @@ impl StudentNet {
                     let map = ops.add(maps.get(x), maps.get(step.inputs[1]));
                     maps.push(map);
                 }
+                Op::Attention(heads) => {
+                    let both = ops.attention(maps.get(x), heads);
+                    both.into_iter().for_each(|map| maps.push(map));
+                }
                 Op::MaxPool5 => {
                     let map = ops.max_pool_5(maps.get(x));
                     maps.push(map);
@@ -257,6 +270,15 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// A step that gives two maps.
+    fn two(&mut self, op: Op, input: MapId) -> [MapId; 2] {
+        let first = self.step(op, vec![input]);
+        self.maps += 1;
+        [first, first + 1]
+    }
+}
+
 impl Ops for Recorder {
     type Map = MapId;
 
@@ -265,9 +287,11 @@ impl Ops for Recorder {
     }
 
     fn halves(&mut self, x: &MapId) -> [MapId; 2] {
-        let lower = self.step(Op::Halves, vec![*x]);
-        self.maps += 1;
-        [lower, lower + 1]
+        self.two(Op::Halves, *x)
+    }
+
+    fn attention(&mut self, qkv: &MapId, heads: usize) -> [MapId; 2] {
+        self.two(Op::Attention(heads), *qkv)
     }
 
     fn concat(&mut self, maps: &[&MapId]) -> MapId {

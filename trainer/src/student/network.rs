@@ -32,7 +32,7 @@ pub struct Param {
     pub tensor: Tensor,
 }
 
-/// A YOLOv8 detector.
+/// A detector.
 #[derive(Debug)]
 pub struct Network {
     net: StudentNet,
@@ -166,18 +166,19 @@ impl Ops for Torch<'_> {
     type Map = Tensor;
 
     fn conv(&mut self, id: ConvId, x: &Tensor) -> Tensor {
-        let &ConvSpec { kernel, stride, then, .. } = self.network.net.conv(id);
+        let &ConvSpec { kernel, stride, groups, then, .. } = self.network.net.conv(id);
         let (stride, padding) = ([stride as i64; 2], [kernel as i64 / 2; 2]);
-        let conv = |bias| x.conv2d(self.tensor(id, 0), bias, stride, padding, [1, 1], 1);
+        let conv = |bias| x.conv2d(self.tensor(id, 0), bias, stride, padding, [1, 1], groups as i64);
         match then {
             Then::Bias => conv(Some(self.tensor(id, 1))),
-            Then::NormSilu => {
+            Then::NormSilu | Then::Norm => {
                 let [weight, bias, mean, var] = [1, 2, 3, 4].map(|offset| Some(self.tensor(id, offset)));
                 if self.train {
                     let _ = self.tensor(id, 5).shallow_clone().g_add_scalar_(1);
                 }
                 let x = conv(None::<&Tensor>);
-                x.batch_norm(weight, bias, mean, var, self.train, NORM_MOMENTUM, NORM_EPS, true).silu()
+                let x = x.batch_norm(weight, bias, mean, var, self.train, NORM_MOMENTUM, NORM_EPS, true);
+                if then == Then::NormSilu { x.silu() } else { x }
             }
         }
     }
@@ -193,6 +194,17 @@ impl Ops for Torch<'_> {
 
     fn add(&mut self, a: &Tensor, b: &Tensor) -> Tensor {
         a + b
+    }
+
+    fn attention(&mut self, qkv: &Tensor, heads: usize) -> [Tensor; 2] {
+        let (batch, channels, rows, columns) = qkv.size4().unwrap_or_default();
+        let (heads, keys) = (heads as i64, channels / (4 * heads as i64));
+        let qkv = qkv.reshape([batch, heads, 4 * keys, rows * columns]);
+        let [q, k] = [0, 1].map(|part| qkv.narrow(2, part * keys, keys));
+        let v = qkv.narrow(2, 2 * keys, 2 * keys);
+        let weights = (q.transpose(-2, -1).matmul(&k) * (keys as f64).powf(-0.5)).softmax(-1, None);
+        let map = |x: &Tensor| channels_last(&x.reshape([batch, channels / 2, rows, columns]));
+        [map(&v.matmul(&weights.transpose(-2, -1))), map(&v)]
     }
 
     fn max_pool_5(&mut self, x: &Tensor) -> Tensor {

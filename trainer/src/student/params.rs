@@ -5,7 +5,7 @@ use super::net::{ConvId, StudentNet, Then};
 /// What a tensor is to the network; an optimizer's groups follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Weight of a convolution `[c_out, c_in, kernel, kernel]`: trained, with weight decay.
+    /// Weight of a convolution `[c_out, c_in / groups, kernel, kernel]`: trained, with weight decay.
     ConvWeight,
     /// Scale of a batch normalisation `[c]`: trained, without decay.
     NormWeight,
@@ -64,9 +64,9 @@ impl StudentNet {
             let mut push = |name: &str, role: Role, shape: &[usize]| {
                 params.push(ParamSpec { name: format!("{}.{name}", spec.name), role, shape: shape.to_vec() });
             };
-            let weight = [spec.c_out, spec.c_in, spec.kernel, spec.kernel];
+            let weight = [spec.c_out, spec.c_in / spec.groups, spec.kernel, spec.kernel];
             match spec.then {
-                Then::NormSilu => {
+                Then::NormSilu | Then::Norm => {
                     push("conv.weight", Role::ConvWeight, &weight);
                     push("bn.weight", Role::NormWeight, &[spec.c_out]);
                     push("bn.bias", Role::Bias, &[spec.c_out]);
@@ -88,7 +88,7 @@ impl StudentNet {
     /// Where the tensors of each convolution begin in [`StudentNet::params`], by [`ConvId`].
     pub(super) fn first_param(&self) -> Vec<usize> {
         let count = |id: ConvId| match self.convs[id].then {
-            Then::NormSilu => 6,
+            Then::NormSilu | Then::Norm => 6,
             Then::Bias => 2,
         };
         (0..self.convs.len())

@@ -32,7 +32,11 @@ impl Ops for Kept<'_> {
         let spec = self.net.conv(id);
         let stride = spec.stride as u64;
         // The convolution's output, its normalisation and its activation each wait for their gradients.
-        let times = if spec.then == Then::NormSilu { 3 } else { 1 };
+        let times = match spec.then {
+            Then::NormSilu => 3,
+            Then::Norm => 2,
+            Then::Bias => 1,
+        };
         self.keep((spec.c_out as u64, x.1 / stride, x.2 / stride), times)
     }
 
@@ -47,6 +51,13 @@ impl Ops for Kept<'_> {
 
     fn add(&mut self, a: &Shape, _b: &Shape) -> Shape {
         self.keep(*a, 1)
+    }
+
+    fn attention(&mut self, qkv: &Shape, heads: usize) -> [Shape; 2] {
+        // The weights before and after the softmax, of every pair of cells.
+        let cells = qkv.1 * qkv.2;
+        self.keep((heads as u64, cells, cells), 2);
+        [self.keep((qkv.0 / 2, qkv.1, qkv.2), 1); 2]
     }
 
     fn max_pool_5(&mut self, x: &Shape) -> Shape {

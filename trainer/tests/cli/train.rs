@@ -207,6 +207,22 @@ fn a_student_is_trained_exported_and_used_again() {
     logitcache(&other).expect(0).says(&["has 6 classes, not 7", "random weights"]);
 }
 
+/// The other family: trained, taken up again from its weights, and read as any export is.
+#[test]
+fn a_yolo11_is_a_student_too() {
+    let setup = Setup::new();
+    let (first, second) = (setup.path("first"), setup.path("second"));
+    let quick = [("--epochs", "1"), ("--val-split", "none"), ("--precision", "bf16")];
+    train(&setup.cache, &first, &[&quick[..], &[("--model", "yolo11n")]].concat()).expect(0);
+    let weights = first.join("weights/best.safetensors");
+    let again = [("--model", weights.to_str().unwrap())];
+    train(&setup.cache, &second, &[&quick[..], &again].concat()).expect(0).says(&["yolo11n"]);
+    let (model, data) = (second.join("best.onnx"), setup.data.as_path());
+    let words = ["eval", "--json", "--latency-runs", "0", "--split", "val"];
+    let report = logitcache(&args(words, &[("--model", &model), ("--data", data)], &[])).expect(0).json();
+    assert_eq!(report["models"][0]["num_classes"], 6);
+}
+
 #[test]
 fn what_does_not_belong_together_is_refused() {
     let setup = Setup::new();

@@ -79,6 +79,9 @@ fn exports_are_teachers_that_give_the_networks_logits() {
     }
     round_trip(&filled(Scale::S, 80), 96);
     round_trip(&filled(Scale::M, 1), 64);
+    for (model, size) in [("yolo11n", 96), ("yolo11l", 64)] {
+        round_trip(&State::random(model.parse::<StudentModel>().unwrap().net(3), 3), size);
+    }
 }
 
 #[test]
@@ -86,9 +89,8 @@ fn the_export_gives_ultralytics_decoded_output() {
     let environment = &runtime::init(None).unwrap().environment;
     let folder = tempfile::tempdir().unwrap();
     for case in golden().cases {
-        let StudentModel::YoloV8(scale) = format!("yolov8{}", case.scale).parse().unwrap();
         let path = folder.path().join("student.onnx");
-        export(&path, &filled(scale, case.num_classes), &numbered(case.num_classes, case.size as u32)).unwrap();
+        export(&path, &case.state(), &numbered(case.num_classes, case.size as u32)).unwrap();
         let mut session = ort::session::Session::builder(environment).unwrap().commit_from_file(&path).unwrap();
         assert_eq!((session.inputs()[0].name(), session.outputs()[0].name()), ("images", "output0"));
         let (pixels, per_image) = (flat(&images(case.batch, case.size)), 3 * case.size * case.size);
@@ -100,7 +102,7 @@ fn the_export_gives_ultralytics_decoded_output() {
             assert_eq!(shape[..2], [1, 4 + case.num_classes as i64]);
             found.extend_from_slice(values);
         }
-        compare(&found, &case.eval["decoded"], 1e-3, &format!("{}, {} classes", scale.as_str(), case.num_classes));
+        compare(&found, &case.eval["decoded"], 1e-3, &format!("{}, {} classes", case.model, case.num_classes));
     }
 }
 

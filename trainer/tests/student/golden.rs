@@ -7,8 +7,7 @@ use tch::{Device, Kind, Tensor};
 const TOLERANCE: f32 = 1e-4;
 
 fn network(case: &Case) -> Network {
-    let StudentModel::YoloV8(scale) = format!("yolov8{}", case.scale).parse().unwrap();
-    Network::from_state(&filled(scale, case.num_classes), Device::Cpu)
+    Network::from_state(&case.state(), Device::Cpu)
 }
 
 fn param<'n>(network: &'n Network, name: &str) -> &'n Tensor {
@@ -25,18 +24,19 @@ fn the_golden_says_what_made_it() {
 #[test]
 fn names_shapes_and_order_are_those_of_the_state_dict() {
     let golden = golden();
-    let names = golden.cases.iter().find_map(|case| case.names.as_ref()).unwrap();
-    let params = yolov8(Scale::N, 80).params();
-    let own: Vec<_> = params.into_iter().map(|param| (param.name, param.shape)).collect();
-    assert_eq!(own, *names);
+    let named: Vec<_> = golden.cases.iter().filter_map(|case| Some((case.model(), case.names.as_ref()?))).collect();
+    assert_eq!(named.len(), 2, "one of each family");
+    for (model, names) in named {
+        let own: Vec<_> = model.net(80).params().into_iter().map(|param| (param.name, param.shape)).collect();
+        assert_eq!(own, *names, "{model}");
+    }
 }
 
 #[test]
 fn parameters_are_counted_as_ultralytics_counts_them() {
     for case in golden().cases {
-        let StudentModel::YoloV8(scale) = format!("yolov8{}", case.scale).parse().unwrap();
-        let architecture = yolov8(scale, case.num_classes);
-        assert_eq!(architecture.num_parameters(), case.parameters, "{}, {} classes", scale.as_str(), case.num_classes);
+        let net = case.model().net(case.num_classes);
+        assert_eq!(net.num_parameters(), case.parameters, "{}, {} classes", case.model, case.num_classes);
     }
 }
 
@@ -49,7 +49,7 @@ fn evaluation_gives_ultralytics_raw_outputs() {
         assert_eq!(output.dfl_logits.size(), shape(64));
         assert_eq!(output.class_logits.size(), shape(case.num_classes));
         assert!(!output.class_logits.requires_grad());
-        let what = format!("yolov8{}, {} classes", case.scale, case.num_classes);
+        let what = format!("{}, {} classes", case.model, case.num_classes);
         compare(&flat(&output.dfl_logits), &case.eval["dfl_logits"], TOLERANCE, &format!("{what}, DFL"));
         compare(&flat(&output.class_logits), &case.eval["class_logits"], TOLERANCE, &format!("{what}, classes"));
     }
@@ -69,7 +69,7 @@ fn training_gives_ultralytics_outputs_gradients_and_running_statistics() {
     for case in golden().cases {
         let network = network(&case);
         let output = network.forward(&images(case.batch, case.size), true);
-        let what = format!("yolov8{}, {} classes", case.scale, case.num_classes);
+        let what = format!("{}, {} classes", case.model, case.num_classes);
         compare(&flat(&output.dfl_logits), &case.train["dfl_logits"], TOLERANCE, &format!("{what}, DFL"));
         compare(&flat(&output.class_logits), &case.train["class_logits"], TOLERANCE, &format!("{what}, classes"));
         for (name, expected) in &case.running {
@@ -90,18 +90,24 @@ fn training_gives_ultralytics_outputs_gradients_and_running_statistics() {
                 "{what}, gradient of {name}: {norm}, expected {expected}"
             );
         }
-        let untouched = param(&network, "model.22.dfl.conv.weight");
+        let untouched = param(&network, &network.net().head.dfl_name);
         assert!(!untouched.requires_grad() && !untouched.grad().defined());
     }
 }
 
 #[test]
 fn a_random_start_has_ultralytics_priors_and_repeats() {
-    let state = |seed, classes| State::random(yolov8(Scale::N, classes), seed);
+    for model in ["yolov8n", "yolo11n"] {
+        random_start(model);
+    }
+}
+
+fn random_start(model: &str) {
+    let state = |seed, classes| State::random(model.parse::<StudentModel>().unwrap().net(classes), seed);
     let (first, again, other) = (state(7, 7), state(7, 7), state(8, 7));
     assert_eq!(first, again);
     assert_ne!(first, other);
-    let priors = golden().bias_priors;
+    let priors = golden().bias_priors.remove(model).unwrap();
     assert_eq!(priors.len(), 6);
     for (param, values) in first.iter() {
         let values = values.as_f32();
@@ -117,12 +123,17 @@ fn a_random_start_has_ultralytics_priors_and_repeats() {
             let largest = values.iter().fold(0.0f32, |max, value| max.max(value.abs()));
             let spread = (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt();
             assert!(largest <= bound && largest > 0.95 * bound, "{}: {largest}, bound {bound}", param.name);
-            assert!((spread * 3f32.sqrt() / bound - 1.0).abs() < 0.1, "{}: spread {spread}", param.name);
+            let few = values.len() < 1000;
+            assert!(
+                (spread * 3f32.sqrt() / bound - 1.0).abs() < if few { 0.2 } else { 0.1 },
+                "{}: spread {spread}",
+                param.name
+            );
         }
     }
     // Another number of classes changes nothing outside the class branch.
     for ((param, a), (_, b)) in first.iter().zip(state(7, 3).iter()) {
-        assert!(a == b || param.name.starts_with("model.22.cv3."), "{}", param.name);
+        assert!(a == b || param.name.starts_with(&first.net().head.class_branch), "{}", param.name);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The generator's formula, its golden file, and comparisons.
 
-use logitcache_train::student::{Role, Scale, State, Values, yolov8};
+use logitcache_train::student::{Role, Scale, State, StudentModel, Values};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use tch::Tensor;
@@ -13,13 +13,13 @@ pub fn fixture(name: &str) -> PathBuf {
 pub struct Golden {
     pub made_with: BTreeMap<String, String>,
     pub cases: Vec<Case>,
-    pub bias_priors: BTreeMap<String, f32>,
+    pub bias_priors: BTreeMap<String, BTreeMap<String, f32>>,
     pub checkpoint: Checkpoint,
 }
 
 #[derive(Deserialize)]
 pub struct Case {
-    pub scale: String,
+    pub model: String,
     pub num_classes: usize,
     pub size: usize,
     pub batch: usize,
@@ -29,6 +29,16 @@ pub struct Case {
     pub gradient_norms: BTreeMap<String, f64>,
     pub running: BTreeMap<String, Running>,
     pub names: Option<Vec<(String, Vec<usize>)>>,
+}
+
+impl Case {
+    pub fn model(&self) -> StudentModel {
+        self.model.parse().unwrap()
+    }
+
+    pub fn state(&self) -> State {
+        filled_model(self.model(), self.num_classes)
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,9 +82,14 @@ pub fn noise(count: usize, stream: u32) -> Vec<f32> {
         .collect()
 }
 
-/// The state that the generator's `fill` gives a model.
+/// The state that the generator's `fill` gives a YOLOv8.
 pub fn filled(scale: Scale, num_classes: usize) -> State {
-    let architecture = yolov8(scale, num_classes);
+    filled_model(StudentModel::YoloV8(scale), num_classes)
+}
+
+/// The state that the generator's `fill` gives a model.
+pub fn filled_model(model: StudentModel, num_classes: usize) -> State {
+    let architecture = model.net(num_classes);
     let params = architecture.params();
     let values = params.iter().enumerate().map(|(place, param)| {
         let u = noise(param.num_elements(), place as u32 + 1);

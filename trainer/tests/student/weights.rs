@@ -1,6 +1,6 @@
 //! Files in, files out.
 
-use crate::support::{filled, fixture, golden};
+use crate::support::{filled, filled_model, fixture, golden};
 use logitcache_train::student::{
     Scale, State, StudentModel, Values,
     weights::{Description, load, save},
@@ -45,7 +45,9 @@ fn what_was_saved_comes_back_bit_for_bit() {
     let path = folder.path().join("best.safetensors");
     let from_pt = load(fixture("yolov8n.pt"), None, 0).unwrap().state;
     let small = [Scale::F, Scale::P, Scale::N].map(|scale| (filled(scale, 3), 3));
-    for (state, classes) in small.into_iter().chain([(from_pt, 4), (filled(Scale::S, 80), 80)]) {
+    let yolo11 = ["yolo11n", "yolo11m", "yolo11l"].map(|model| (filled_model(model.parse().unwrap(), 3), 3));
+    let others = [(from_pt, 4), (filled(Scale::S, 80), 80)];
+    for (state, classes) in small.into_iter().chain(yolo11).chain(others) {
         let description = description(classes);
         save(&path, &state, &description).unwrap();
         let bytes = std::fs::read(&path).unwrap();

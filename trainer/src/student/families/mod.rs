@@ -1,28 +1,39 @@
 //! The families of students: a folder each, and a variant of [`StudentModel`].
 
+mod blocks;
+mod weights;
+pub mod yolo11;
 pub mod yolov8;
 
 use super::{net::StudentNet, weights::Refusal, weights::entries::Entries};
 use std::{fmt, str::FromStr};
-use yolov8::Scale;
 
 /// A student by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StudentModel {
     /// `yolov8n` and its sizes.
-    YoloV8(Scale),
+    YoloV8(yolov8::Scale),
+    /// `yolo11n` and its sizes.
+    Yolo11(yolo11::Scale),
 }
 
 impl StudentModel {
+    /// All of them, family by family, smallest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let yolov8 = yolov8::Scale::ALL.into_iter().map(Self::YoloV8);
+        yolov8.chain(yolo11::Scale::ALL.into_iter().map(Self::Yolo11))
+    }
+
     /// All names, for messages.
     pub fn names() -> String {
-        Scale::ALL.map(Scale::as_str).join(", ")
+        Self::all().map(Self::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// The name as users write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::YoloV8(scale) => scale.as_str(),
+            Self::Yolo11(scale) => scale.as_str(),
         }
     }
 
@@ -30,12 +41,13 @@ impl StudentModel {
     pub fn net(self, num_classes: usize) -> StudentNet {
         match self {
             Self::YoloV8(scale) => yolov8::net(scale, num_classes),
+            Self::Yolo11(scale) => yolo11::net(scale, num_classes),
         }
     }
 
     /// The network whose tensors a weights file holds, by their names and shapes.
     pub(super) fn of_weights(entries: &Entries<'_>) -> Result<StudentNet, Refusal> {
-        yolov8::of_weights(entries)
+        yolo11::of_weights(entries).unwrap_or_else(|| yolov8::of_weights(entries))
     }
 }
 
@@ -50,8 +62,8 @@ impl FromStr for StudentModel {
 
     /// Reads a name, in any case.
     fn from_str(text: &str) -> Result<Self, String> {
-        let scale = Scale::ALL.into_iter().find(|scale| scale.as_str().eq_ignore_ascii_case(text));
-        scale.map(Self::YoloV8).ok_or_else(|| format!("{text:?} is not one of {}", Self::names()))
+        let model = Self::all().find(|model| model.as_str().eq_ignore_ascii_case(text));
+        model.ok_or_else(|| format!("{text:?} is not one of {}", Self::names()))
     }
 }
 
@@ -61,11 +73,10 @@ mod tests {
 
     #[test]
     fn names_go_there_and_back() {
-        for scale in Scale::ALL {
-            let model = StudentModel::YoloV8(scale);
+        for model in StudentModel::all() {
             assert_eq!(model.to_string().parse(), Ok(model));
         }
-        assert_eq!("YOLOv8N".parse(), Ok(StudentModel::YoloV8(Scale::N)));
+        assert_eq!("YOLOv8N".parse(), Ok(StudentModel::YoloV8(yolov8::Scale::N)));
         assert!("yolov8".parse::<StudentModel>().unwrap_err().contains("yolov8x"));
     }
 }

@@ -161,14 +161,14 @@ impl<'s> Graph<'s> {
         let values = |offset: usize| self.state.values(self.first_param[id] + offset);
         match spec.then {
             Then::Bias => (values(0).to_vec(), values(1).to_vec()),
-            Then::NormSilu => {
+            Then::NormSilu | Then::Norm => {
                 let [scale, shift, mean, var] = [1, 2, 3, 4].map(values);
                 let factor: Vec<f64> = scale
                     .iter()
                     .zip(var)
                     .map(|(scale, var)| f64::from(*scale) / (f64::from(*var) + NORM_EPS).sqrt())
                     .collect();
-                let per_channel = spec.c_in * spec.kernel * spec.kernel;
+                let per_channel = spec.c_in / spec.groups * spec.kernel * spec.kernel;
                 let weight = values(0)
                     .chunks(per_channel)
                     .zip(&factor)
@@ -195,22 +195,23 @@ impl Ops for Graph<'_> {
         let spec = self.state.net().conv(id).clone();
         let (weight, bias) = self.fused(id, &spec);
         let inner = match spec.then {
-            Then::NormSilu => format!("{}.conv", spec.name),
+            Then::NormSilu | Then::Norm => format!("{}.conv", spec.name),
             Then::Bias => spec.name.clone(),
         };
         let (kernel, stride, pad) = (spec.kernel, spec.stride as i64, spec.kernel as i64 / 2);
-        let weight = self.floats(&format!("{inner}.weight"), &[spec.c_out, spec.c_in, kernel, kernel], weight);
+        let shape = [spec.c_out, spec.c_in / spec.groups, kernel, kernel];
+        let weight = self.floats(&format!("{inner}.weight"), &shape, weight);
         let bias = self.floats(&format!("{inner}.bias"), &[spec.c_out], bias);
         let attributes = vec![
             ints_attribute("dilations", &[1, 1]),
-            int_attribute("group", 1),
+            int_attribute("group", spec.groups as i64),
             ints_attribute("kernel_shape", &[kernel as i64; 2]),
             ints_attribute("pads", &[pad; 4]),
             ints_attribute("strides", &[stride; 2]),
         ];
         let y = self.one("Conv", &inner, &[&x.name, &weight.name, &bias.name], attributes, spec.c_out);
         match spec.then {
-            Then::Bias => y,
+            Then::Bias | Then::Norm => y,
             Then::NormSilu => {
                 let sigmoid = self.unary("Sigmoid", &format!("{}.sigmoid", spec.name), &y);
                 self.binary("Mul", &format!("{}.silu", spec.name), &y, &sigmoid)
@@ -231,6 +232,33 @@ impl Ops for Graph<'_> {
     fn add(&mut self, a: &Operand, b: &Operand) -> Operand {
         let name = self.number("add");
         self.binary("Add", &name, a, b)
+    }
+
+    fn attention(&mut self, qkv: &Operand, heads: usize) -> [Operand; 2] {
+        let name = self.number("attention");
+        let part = |part: &str| format!("{name}_{part}");
+        let (values, keys) = (qkv.channels / 2, qkv.channels / (4 * heads));
+        // Rows and columns of the map, for the way back.
+        let size = vec![int_attribute("start", 2), int_attribute("end", 4)];
+        let size = self.one("Shape", &part("size"), &[&qkv.name], size, 0);
+        let first = self.ints(&[1, values as i64]);
+        let back = self.one("Concat", &part("back"), &[&first, &size.name], vec![int_attribute("axis", 0)], 0);
+
+        let by_head = self.reshape(&part("by_head"), qkv, &[1, heads as i64, 4 * keys as i64, -1]);
+        let sizes = self.ints(&[keys as i64, keys as i64, 2 * keys as i64]);
+        let names = ["queries", "keys", "values"].map(part);
+        let outputs = names.each_ref().map(String::as_str);
+        self.node("Split", &part("split"), &[&by_head.name, &sizes], &outputs, vec![int_attribute("axis", 2)]);
+        let [q, k, v] = names.map(|name| Operand { name, channels: heads });
+        let q = self.transpose(&part("queries_last"), &q, &[0, 1, 3, 2]);
+        let weights = self.binary("MatMul", &part("products"), &q, &k);
+        let scale = self.floats(&format!("attention_scale_{keys}"), &[], vec![(keys as f32).powf(-0.5)]);
+        let weights = self.binary("Mul", &part("scaled"), &weights, &scale);
+        let weights = self.softmax(&part("weights"), &weights);
+        let weights = self.transpose(&part("weights_last"), &weights, &[0, 1, 3, 2]);
+        let attended = self.binary("MatMul", &part("attended_by_head"), &v, &weights);
+        [("attended", attended), ("values_as_map", v)]
+            .map(|(name, x)| self.one("Reshape", &part(name), &[&x.name, &back.name], vec![], values))
     }
 
     fn max_pool_5(&mut self, x: &Operand) -> Operand {

@@ -42,13 +42,13 @@ pub struct Start {
     pub class_branch_replaced: Option<usize>,
 }
 
-/// Reads `.pt` or `.safetensors` weights of a YOLOv8 detector of any size.
+/// Reads `.pt` or `.safetensors` weights of a YOLOv8 or YOLO11 detector of any size.
 ///
 /// With `num_classes`, a head of another number of classes gets a new class branch, random by `seed`; without, the file's own
 /// number is kept.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read; [`Error::Model`] where it is no whole YOLOv8 detector with its batch
+/// [`Error::Io`] where the file cannot be read; [`Error::Model`] where it is no whole detector of these families with its batch
 /// normalisations: the message names the tensor, the shape expected and the one found, and what to give instead.
 pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Result<Start> {
     let path = path.as_ref();
@@ -81,7 +81,7 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
     }
 }
 
-const REMEDY: &str = "Give the checkpoint of a YOLOv8 detector (.pt of Ultralytics, .safetensors of a run), or start from random weights (yolov8n).";
+const REMEDY: &str = "Give the checkpoint of a YOLOv8 or YOLO11 detector (.pt of Ultralytics, .safetensors of a run), or start from random weights (yolov8n).";
 
 /// Why a file is no start.
 pub(super) struct Refusal {
@@ -110,7 +110,7 @@ fn state(entries: &Entries<'_>) -> Result<State, Refusal> {
     let params = net.params();
     if let Some(other) = entries.names().find(|name| params.iter().all(|param| param.name != *name)) {
         return Err(Refusal::new(format!(
-            "this is not a YOLOv8 detector: {} has no tensor {other}, which the file holds",
+            "this is not a YOLOv8 or YOLO11 detector: {} has no tensor {other}, which the file holds",
             net.model
         )));
     }

@@ -1,0 +1,156 @@
+//! What the families of Ultralytics' detectors have in common.
+
+use crate::student::net::{ConvId, ConvSpec, LevelOutput, Ops, StudentHead, Then};
+
+/// Bins per box side of the DFL.
+pub const REG_MAX: usize = 16;
+
+/// Input pixels per cell of the three feature levels.
+pub const STRIDES: [u32; 3] = [8, 16, 32];
+
+/// Convolutions in the order of the state dict.
+#[derive(Default)]
+pub struct Builder {
+    pub convs: Vec<ConvSpec>,
+}
+
+impl Builder {
+    pub fn push(&mut self, spec: ConvSpec) -> ConvId {
+        self.convs.push(spec);
+        self.convs.len() - 1
+    }
+
+    /// Ultralytics' `Conv`.
+    pub fn norm(&mut self, name: String, c_in: usize, c_out: usize, kernel: usize, stride: usize) -> ConvId {
+        self.push(ConvSpec { name, c_in, c_out, kernel, stride, groups: 1, then: Then::NormSilu })
+    }
+
+    /// `Conv` with a kernel of its own for each channel.
+    pub fn depthwise(&mut self, name: String, channels: usize, then: Then) -> ConvId {
+        self.push(ConvSpec { name, c_in: channels, c_out: channels, kernel: 3, stride: 1, groups: channels, then })
+    }
+
+    /// A 1x1 convolution that ends a branch or a block without SiLU.
+    pub fn point(&mut self, name: String, c_in: usize, c_out: usize, then: Then) -> ConvId {
+        self.push(ConvSpec { name, c_in, c_out, kernel: 1, stride: 1, groups: 1, then })
+    }
+
+    /// Layer `layer`: half the size.
+    pub fn down(&mut self, layer: usize, c_in: usize, c_out: usize) -> ConvId {
+        self.norm(format!("model.{layer}"), c_in, c_out, 3, 2)
+    }
+
+    /// Layer `layer`: 1x1 convolutions around three max-pools of 5x5.
+    pub fn sppf(&mut self, layer: usize, channels: usize) -> Sppf {
+        let half = channels / 2;
+        let cv1 = self.norm(format!("model.{layer}.cv1"), channels, half, 1, 1);
+        Sppf { cv1, cv2: self.norm(format!("model.{layer}.cv2"), 4 * half, channels, 1, 1) }
+    }
+}
+
+pub struct Sppf {
+    cv1: ConvId,
+    cv2: ConvId,
+}
+
+/// A part with one input and one output.
+pub trait Block {
+    fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map;
+}
+
+impl Block for Sppf {
+    fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map {
+        let x = ops.conv(self.cv1, x);
+        let once = ops.max_pool_5(&x);
+        let twice = ops.max_pool_5(&once);
+        let thrice = ops.max_pool_5(&twice);
+        let joined = ops.concat(&[&x, &once, &twice, &thrice]);
+        ops.conv(self.cv2, &joined)
+    }
+}
+
+/// Convolutions one after the other.
+impl Block for [ConvId] {
+    fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map {
+        let (first, rest) = self.split_first().unwrap_or_else(|| unreachable!("a row of no convolution"));
+        let out = ops.conv(*first, x);
+        rest.iter().fold(out, |out, &id| ops.conv(id, &out))
+    }
+}
+
+/// The neck: from the finest and the two coarser maps of the backbone to those of the head, finest first. Blocks in the order
+/// in which they run: two on the way up, two on the way down.
+pub fn neck<O: Ops, B: Block>(
+    ops: &mut O,
+    [p3, p4, p5]: [&O::Map; 3],
+    blocks: [&B; 4],
+    down: [ConvId; 2],
+) -> [O::Map; 3] {
+    let x = ops.upsample_2(p5);
+    let x = ops.concat(&[&x, p4]);
+    let up4 = blocks[0].run(ops, &x);
+    let x = ops.upsample_2(&up4);
+    let x = ops.concat(&[&x, p3]);
+    let n3 = blocks[1].run(ops, &x);
+    let x = ops.conv(down[0], &n3);
+    let x = ops.concat(&[&x, &up4]);
+    let n4 = blocks[2].run(ops, &x);
+    let x = ops.conv(down[1], &n4);
+    let x = ops.concat(&[&x, p5]);
+    let n5 = blocks[3].run(ops, &x);
+    [n3, n4, n5]
+}
+
+/// `Detect`: the branches of each level, finest first.
+pub struct Branches {
+    /// To 4 x 16 DFL logits.
+    pub boxes: [Vec<ConvId>; 3],
+    /// To C class logits.
+    pub classes: [Vec<ConvId>; 3],
+}
+
+impl Branches {
+    pub fn run<O: Ops>(&self, ops: &mut O, maps: &[O::Map; 3]) -> Vec<LevelOutput<O::Map>> {
+        let branches = self.boxes.iter().zip(&self.classes).zip(maps);
+        let level = |((boxes, classes), map): ((&Vec<ConvId>, &Vec<ConvId>), &O::Map)| LevelOutput {
+            dfl_logits: boxes.run(ops, map),
+            class_logits: classes.run(ops, map),
+        };
+        branches.map(level).collect()
+    }
+}
+
+/// The branches to the boxes of the head `name`: 3x3, 3x3, 1x1.
+pub fn box_branches(list: &mut Builder, name: &str, levels: [usize; 3]) -> [Vec<ConvId>; 3] {
+    let width = 16.max(levels[0] / 4).max(4 * REG_MAX);
+    [0, 1, 2].map(|level| {
+        let part = |part: usize| format!("{name}.cv2.{level}.{part}");
+        let first = list.norm(part(0), levels[level], width, 3, 1);
+        let second = list.norm(part(1), width, width, 3, 1);
+        vec![first, second, list.point(part(2), width, 4 * REG_MAX, Then::Bias)]
+    })
+}
+
+/// Channels inside of the branches to the classes.
+pub fn class_width(levels: [usize; 3], num_classes: usize) -> usize {
+    levels[0].max(num_classes.min(100))
+}
+
+/// The head `name` of Ultralytics' list of layers.
+///
+/// Biases start as `Detect.bias_init` has them (Ultralytics 8.4): boxes 2, classes log(5 / C / (640 / stride)^2), which is some
+/// 5 objects in an image.
+pub fn head(name: &str, num_classes: usize) -> StudentHead {
+    let priors = STRIDES.iter().enumerate().flat_map(|(level, &stride)| {
+        let cells = (640.0 / f64::from(stride)).powi(2);
+        let class = (5.0 / num_classes as f64 / cells).ln() as f32;
+        [(format!("{name}.cv2.{level}.2.bias"), 2.0), (format!("{name}.cv3.{level}.2.bias"), class)]
+    });
+    StudentHead {
+        strides: STRIDES.to_vec(),
+        reg_max: REG_MAX,
+        dfl_name: format!("{name}.dfl.conv.weight"),
+        class_branch: format!("{name}.cv3."),
+        bias_priors: priors.collect(),
+    }
+}
