@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
-//!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
+//!     predict, convert -> report -> cli (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
@@ -35,6 +35,7 @@ pub mod run;
 pub mod targets;
 pub mod teach;
 pub mod text;
+pub mod toolkit;
 pub mod types;
 pub mod words;
 
