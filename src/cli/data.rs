@@ -166,8 +166,12 @@ fn summary(manifest: &Manifest) -> Vec<String> {
         let (images, boxes) = (counted(split.images, "image"), counted(split.boxes, "box"));
         format!("  {name}{images}{background}, {boxes}")
     };
-    let mut lines =
-        vec![format!("{} ({}, {})", manifest.data.display(), manifest.format, counted(manifest.classes.len(), "class"))];
+    let mut lines = vec![format!(
+        "{} ({}, {})",
+        manifest.data.display(),
+        manifest.format,
+        counted(manifest.classes.len(), "class")
+    )];
     lines.extend(manifest.splits.iter().map(split));
     let placed = manifest.image_files;
     lines.push(match (placed.linked, placed.copied) {
@@ -183,7 +187,7 @@ fn summary(manifest: &Manifest) -> Vec<String> {
         let more = if loss.images.len() > shown.len() { ", ..." } else { "" };
         lines.push(format!("{} {}: {}{more}", HumanCount(loss.count), loss.what, shown.join(", ")));
     }
-    lines.extend(output::failures(&manifest.failures, "could not be read and were left out"));
+    lines.extend(output::failures(&manifest.failures, "could not be read, not in the new data set"));
     lines
 }
 
@@ -217,7 +221,8 @@ fn findings(report: &CheckReport) -> Vec<String> {
 }
 
 fn counts(report: &Stats) -> Vec<String> {
-    let mut lines = vec![format!("{}, {} ({})", counted(report.images, "image"), counted(report.boxes, "box"), report.format)];
+    let mut lines =
+        vec![format!("{}, {} ({})", counted(report.images, "image"), counted(report.boxes, "box"), report.format)];
     let head = ["split", "images", "without objects", "not annotated", "boxes", "crowd", "difficult"];
     let numbers = |numbers: &[u64]| numbers.iter().map(|&number| HumanCount(number).to_string()).collect::<Vec<_>>();
     let rows = report.splits.iter().map(|s| {
@@ -250,10 +255,11 @@ fn counts(report: &Stats) -> Vec<String> {
     }
     let together = report.together.iter().take(5).map(|pair| (format!("{} with {}", pair.a, pair.b), pair.images));
     lines.extend(listed("most often together", &mut { together }));
-    let sizes = report.image_sizes.iter().take(5).map(|size| (format!("{} x {}", size.width, size.height), size.images));
+    let sizes =
+        report.image_sizes.iter().take(5).map(|size| (format!("{} x {}", size.width, size.height), size.images));
     let different = counted(report.different_image_sizes, "image size");
     lines.extend(listed(&format!("{different}, most often"), &mut { sizes }));
-    lines.extend(output::failures(&report.failures, "could not be read and are not counted"));
+    lines.extend(output::failures(&report.failures, "could not be read, not counted"));
     lines
 }
 
@@ -267,7 +273,11 @@ fn groups(report: &DedupReport) -> Vec<String> {
         counted(report.leaks.len(), "leak")
     )];
     let shown = |names: &[String]| {
-        let more = if names.len() > CASES_SHOWN { format!(", ... ({})", HumanCount(names.len() as u64)) } else { String::new() };
+        let more = if names.len() > CASES_SHOWN {
+            format!(", ... ({})", HumanCount(names.len() as u64))
+        } else {
+            String::new()
+        };
         format!("  {}{more}", names.iter().take(CASES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
     };
     let mut largest: Vec<Vec<String>> =
@@ -279,12 +289,14 @@ fn groups(report: &DedupReport) -> Vec<String> {
     }
     if !report.leaks.is_empty() {
         lines.push("between splits:".into());
-        lines.extend(report.leaks.iter().take(SHOWN).map(|leak| format!("{} ({})", shown(&leak.images), leak.splits.join(", "))));
+        lines.extend(
+            report.leaks.iter().take(SHOWN).map(|leak| format!("{} ({})", shown(&leak.images), leak.splits.join(", "))),
+        );
     }
     if largest.len() > SHOWN || report.leaks.len() > SHOWN {
         lines.push("(--json has all)".into());
     }
-    lines.extend(output::failures(&report.failures, "could not be read and were not compared"));
+    lines.extend(output::failures(&report.failures, "could not be read, not compared"));
     report.written.iter().for_each(|manifest| lines.extend(summary(manifest)));
     lines
 }
@@ -310,7 +322,8 @@ fn differences(report: &DiffReport) -> Vec<String> {
     list("classes only in the second", &report.classes_only_in_b);
     list("images only in the first", &report.images_only_in_a);
     list("images only in the second", &report.images_only_in_b);
-    let moved: Vec<String> = report.moved_images.iter().map(|m| format!("{} from {} to {}", m.path, m.from, m.to)).collect();
+    let moved: Vec<String> =
+        report.moved_images.iter().map(|m| format!("{} from {} to {}", m.path, m.from, m.to)).collect();
     list("images in another split", &moved);
     if report.class_order_differs {
         lines.push("the classes stand in another order".into());

@@ -1,5 +1,6 @@
-//! All that a data set says of one image, faults and flagged objects included: what the data-set toolkit reads. Models are trained
-//! and scored with [`super::Sample::labels`], which refuses an image with a fault.
+//! All that a data set says of one image, faults and flagged objects included: what the data-set
+//! toolkit reads. Models are trained and scored with [`super::Sample::labels`], which refuses an
+//! image with a fault.
 
 use super::Truth;
 
@@ -25,7 +26,8 @@ pub struct RawBox {
     pub area_px2: Option<f64>,
     /// Crowd or difficult.
     pub mark: Mark,
-    /// Whether the file draws the object more exactly (polygon, mask, turned box); the box is the one around it.
+    /// Whether the file draws the object more exactly (polygon, mask, turned box); the box is the
+    /// one around it.
     pub outlined: bool,
 }
 

@@ -1,13 +1,14 @@
-//! CVAT for images 1.1: one `annotations.xml` that lists images with their shapes, in pixels. Read as a stream, so that a large file is
-//! never held as a tree.
+//! CVAT for images 1.1: one `annotations.xml` that lists images with their shapes, in pixels. Read
+//! as a stream, so that a large file is never held as a tree.
 //!
-//! Boxes are taken as they are. Of a polygon, a mask, an ellipse or a turned box the box around it is taken; other shapes are no
-//! objects and are counted. The classes are those that the file declares, in its order. `difficult` and `is_crowd` are read where
-//! they are attributes of a shape, as CVAT's own import of VOC and COCO writes them.
+//! Boxes are taken as they are. Of a polygon, a mask, an ellipse or a turned box the box around it
+//! is taken; other shapes are no objects and are counted. The classes are those that the file
+//! declares, in its order. `difficult` and `is_crowd` are read where they are attributes of a
+//! shape, as CVAT's own import of VOC and COCO writes them.
 
 use super::{
     DataSource, DatasetFormat, FaultKind, LabelFault, Mark, RawBox, fault,
-    listed::{Listed, ListedImage, Subsets, around, turned},
+    listed::{Listed, ListedImage, Subsets, around, finite, turned},
     notes::Note,
 };
 use crate::{Error, Result, text, types::ImageSize};
@@ -52,6 +53,8 @@ struct Parser {
     /// How many classes the file declares.
     declared: usize,
     others: Note,
+    /// Whether the outermost element was there.
+    begun: bool,
     /// Names of the elements that are open.
     open: Vec<Vec<u8>>,
     image: Option<ListedImage>,
@@ -72,6 +75,7 @@ impl Default for Parser {
                 "shape is neither a box nor has one around it and was not read, in image",
                 "shapes are neither boxes nor have one around them and were not read, in images",
             ),
+            begun: false,
             open: Vec::new(),
             image: None,
             shape: None,
@@ -87,9 +91,9 @@ impl Parser {
         let mut reader = Reader::from_reader(text);
         let mut buffer = Vec::new();
         loop {
-            let event = reader.read_event_into(&mut buffer).map_err(|e| {
-                format!("the XML cannot be parsed at byte {}: {e}", reader.error_position())
-            })?;
+            let event = reader
+                .read_event_into(&mut buffer)
+                .map_err(|e| format!("the XML cannot be parsed at byte {}: {e}", reader.error_position()))?;
             match event {
                 Event::Start(tag) => {
                     self.start(&tag)?;
@@ -104,7 +108,9 @@ impl Parser {
                     self.end();
                 }
                 Event::End(_) => self.end(),
-                Event::Text(text) => self.add_text(&text.xml_content(XmlVersion::Implicit1_0).map_err(|e| e.to_string())?),
+                Event::Text(text) => {
+                    self.add_text(&text.xml_content(XmlVersion::Implicit1_0).map_err(|e| e.to_string())?)
+                }
                 Event::CData(text) => self.add_text(&text.decode().map_err(|e| e.to_string())?),
                 Event::GeneralRef(reference) => {
                     let known = match reference.resolve_char_ref().map_err(|e| e.to_string())? {
@@ -116,9 +122,10 @@ impl Parser {
                     };
                     self.add_text(&known.ok_or("it uses an entity that is not defined in XML itself")?);
                 }
-                // A document type could define entities, which is how a small file fills the memory. No export has one.
+                // A document type could define entities, which is how a small file fills the
+                // memory. No export has one.
                 Event::DocType(_) => return Err("it has a document type, which no export has".into()),
-                Event::Eof if self.open.is_empty() => return Ok(()),
+                Event::Eof if self.open.is_empty() && self.begun => return Ok(()),
                 Event::Eof => return Err("the file ends early".into()),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
             }
@@ -139,7 +146,7 @@ impl Parser {
         let name = tag.name();
         let name = name.as_ref();
         match (self.open.len(), name) {
-            (0, b"annotations") => {}
+            (0, b"annotations") => self.begun = true,
             (0, other) => {
                 let other: String = String::from_utf8_lossy(other).chars().take(24).collect();
                 return Err(format!("the outermost element is <{other}> instead of <annotations>"));
@@ -149,7 +156,9 @@ impl Parser {
                 self.image = Some(image(&values, self.listed.images.len())?);
                 self.shapes = 0;
             }
-            (1, b"track") => return Err("it holds tracks of a video; export the task as \"CVAT for images 1.1\"".into()),
+            (1, b"track") => {
+                return Err("it holds tracks of a video; export the task as \"CVAT for images 1.1\"".into());
+            }
             (2, shape) if self.image.is_some() => {
                 self.shapes += 1;
                 let values = values(tag)?;
@@ -205,9 +214,8 @@ impl Parser {
         let shown = String::from_utf8_lossy(kind).into_owned();
         let place = format!("{shown} {}", self.shapes);
         let number = |name: &str| number(values, name, &place);
-        let numbers = |names: [&str; 4]| {
-            Ok([number(names[0])?, number(names[1])?, number(names[2])?, number(names[3])?])
-        };
+        let numbers =
+            |names: [&str; 4]| Ok([number(names[0])?, number(names[1])?, number(names[2])?, number(names[3])?]);
         let corners: Result<([f64; 4], bool), LabelFault> = match kind {
             b"box" => numbers(["xtl", "ytl", "xbr", "ybr"]).map(|corners| (corners, false)),
             b"mask" => numbers(["left", "top", "width", "height"]).map(|[x, y, w, h]| ([x, y, x + w, y + h], true)),
@@ -226,7 +234,8 @@ impl Parser {
             let degrees = if values.contains_key("rotation") { number("rotation")? } else { 0.0 };
             let [x1, y1, x2, y2] = corners;
             if x2 < x1 || y2 < y1 {
-                let words = format!("{place}: its right or lower edge comes before the opposite one: {x1} {y1} {x2} {y2}");
+                let words =
+                    format!("{place}: its right or lower edge comes before the opposite one: {x1} {y1} {x2} {y2}");
                 return Err(LabelFault::new(FaultKind::Malformed, words));
             }
             let xyxy_px = match degrees {
@@ -234,8 +243,10 @@ impl Parser {
                 _ => turned(corners, degrees, ((x1 + x2) / 2.0, (y1 + y2) / 2.0)),
             };
             let label = values.get("label").map(|label| label.trim()).filter(|label| !label.is_empty());
-            let label = label.ok_or_else(|| LabelFault::new(FaultKind::Malformed, format!("{place}: it has no label")))?;
+            let label =
+                label.ok_or_else(|| LabelFault::new(FaultKind::Malformed, format!("{place}: it has no label")))?;
             let class_id = self.listed.classes.id(label);
+            let xyxy_px = finite(xyxy_px, &place)?;
             Ok(RawBox { outlined: outlined || degrees != 0.0, ..RawBox::object(class_id, xyxy_px) })
         });
         Some(raw)

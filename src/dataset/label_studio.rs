@@ -1,12 +1,14 @@
-//! Label Studio: one JSON export, a list of tasks with an image and its regions in per cent of the image's sides. Read task by task.
+//! Label Studio: one JSON export, a list of tasks with an image and its regions in per cent of the
+//! image's sides. Read task by task.
 //!
-//! Of a task with several annotations the first that was not cancelled counts. Of a polygon, an ellipse or a turned rectangle the box
-//! around it is taken; other regions are no objects and are counted. The classes are those of a `label_config.xml` beside the file,
-//! in its order; without one the names that occur, sorted. A task without annotations is not annotated.
+//! Of a task with several annotations the first that was not cancelled counts. Of a polygon, an
+//! ellipse or a turned rectangle the box around it is taken; other regions are no objects and are
+//! counted. The classes are those of a `label_config.xml` beside the file, in its order; without
+//! one the names that occur, sorted. A task without annotations is not annotated.
 
 use super::{
     DataSource, DatasetFormat, FaultKind, LabelFault, RawBox, fault, files,
-    listed::{Classes, Listed, ListedImage, Subsets, around, turned},
+    listed::{Classes, Listed, ListedImage, Subsets, around, finite, turned},
     notes::Note,
 };
 use crate::{Error, Result, text, types::ImageSize};
@@ -70,7 +72,8 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Subsets> {
     listed.finish(json, DatasetFormat::LabelStudio, declared, source)
 }
 
-/// Names of the labels in the configuration beside the export; none where there is none that can be read.
+/// Names of the labels in the configuration beside the export; none where there is none that can be
+/// read.
 fn declared_classes(json: &Path) -> Vec<String> {
     let config = json.with_file_name(CONFIG_NAME);
     let Ok(bytes) = files::read_capped(&config, CONFIG_CAP_BYTES) else { return Vec::new() };
@@ -206,7 +209,8 @@ fn names(place: &str) -> Vec<String> {
     };
     let file = path.rsplit('/').next().unwrap_or(path);
     let mut names = vec![path.to_owned(), file.to_owned()];
-    // `data/local-files` serves a folder above; each folder less may be ours. An upload has eight digits before its name.
+    // `data/local-files` serves a folder above; each folder less may be ours. An upload has eight
+    // digits before its name.
     names.splice(1..1, path.match_indices('/').map(|(at, _)| path[at + 1..].to_owned()));
     if let Some((digits, rest)) = file.split_once('-')
         && digits.len() == 8
@@ -223,7 +227,8 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let code = if *first == b'%' { tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()) } else { None };
+        let code =
+            if *first == b'%' { tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()) } else { None };
         match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -266,9 +271,8 @@ fn read_region(
     };
     let size = ImageSize { width: side("original_width")?, height: side("original_height")? };
     let (width, height) = (f64::from(size.width), f64::from(size.height));
-    let to_px = |[x1, y1, x2, y2]: [f64; 4]| {
-        [x1 * width / 100.0, y1 * height / 100.0, x2 * width / 100.0, y2 * height / 100.0]
-    };
+    let to_px =
+        |[x1, y1, x2, y2]: [f64; 4]| [x1 * width / 100.0, y1 * height / 100.0, x2 * width / 100.0, y2 * height / 100.0];
     let degrees = if value.contains_key("rotation") { number(value, "rotation")? } else { 0.0 };
     let (xyxy_px, outlined) = if value.contains_key("points") {
         let points = value.get("points").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -287,6 +291,7 @@ fn read_region(
         // A rectangle turns about its upper left corner.
         if degrees == 0.0 { (corners, false) } else { (turned(corners, degrees, (corners[0], corners[1])), true) }
     };
+    let xyxy_px = finite(xyxy_px, place)?;
     if xyxy_px[2] < xyxy_px[0] || xyxy_px[3] < xyxy_px[1] {
         return Err(malformed("its width or height is below 0"));
     }

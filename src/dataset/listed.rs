@@ -1,9 +1,8 @@
-//! What CVAT and Label Studio have in common: one file that lists images by name, each with its shapes and perhaps its subset, and
-//! classes by name.
+//! What CVAT and Label Studio have in common: one file that lists images by name, each with its
+//! shapes and perhaps its subset, and classes by name.
 
 use super::{
-    DataSource, Dataset, DatasetFormat, LabelFault, RawBox, Sample, fault, files,
-    refuse_unknown_split,
+    DataSource, Dataset, DatasetFormat, FaultKind, LabelFault, RawBox, Sample, fault, files, refuse_unknown_split,
     splits::{UNSPLIT, split_order},
     truth::{Parsed, TruthSource},
 };
@@ -43,7 +42,8 @@ pub(super) struct ListedImage {
     pub(super) faults: Vec<LabelFault>,
 }
 
-/// Class names and their numbers. Those that the file declares come first, in its order; those that it only uses follow.
+/// Class names and their numbers. Those that the file declares come first, in its order; those that
+/// it only uses follow.
 #[derive(Default)]
 pub(super) struct Classes {
     names: Vec<String>,
@@ -62,7 +62,8 @@ impl Classes {
         id
     }
 
-    /// Sorts names that the file does not declare, of which there are so many. Gives the new number of each old one.
+    /// Sorts names that the file does not declare, of which there are so many. Gives the new number
+    /// of each old one.
     pub(super) fn sort_undeclared(&mut self, declared: usize) -> Vec<u32> {
         let mut order: Vec<usize> = (0..self.names.len()).collect();
         if let Some(rest) = order.get_mut(declared..) {
@@ -80,7 +81,8 @@ impl Classes {
 }
 
 impl Listed {
-    /// Turns the list into data sets, the usual subsets first. `declared` classes keep their order, others are sorted behind them.
+    /// Turns the list into data sets, the usual subsets first. `declared` classes keep their order,
+    /// others are sorted behind them.
     pub(super) fn finish(
         mut self,
         file: &Path,
@@ -161,11 +163,20 @@ pub(super) fn choose(source: &DataSource, subsets: Subsets) -> Result<Dataset> {
     }
     let wanted = |name: &Option<String>| name.as_ref().is_none_or(|name| *name == source.split) || there.is_empty();
     let has_name = there.contains(&source.split);
-    let chosen = subsets.into_iter().find(|(name, _)| if has_name { *name == Some(source.split.clone()) } else { wanted(name) });
+    let chosen =
+        subsets.into_iter().find(|(name, _)| if has_name { *name == Some(source.split.clone()) } else { wanted(name) });
     chosen.map(|(_, dataset)| dataset).ok_or_else(|| {
         let found = format!("the data set has no split {:?}; it has: {}", source.split, there.join(", "));
         fault(&source.data, found, "Choose one with `split=`.")
     })
+}
+
+/// Refuses what is too far out for a number.
+pub(super) fn finite(corners: [f64; 4], place: &str) -> std::result::Result<[f64; 4], LabelFault> {
+    match corners.iter().all(|value| value.is_finite()) {
+        true => Ok(corners),
+        false => Err(LabelFault::new(FaultKind::NonFinite, format!("{place}: its edges are too far out for a number"))),
+    }
 }
 
 /// The box around points; `None` of none.

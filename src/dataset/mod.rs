@@ -32,10 +32,10 @@ mod tests;
 pub use annotated::{Annotated, FaultKind, LabelFault, Mark, RawBox};
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
+pub use label_studio::CONFIG_NAME as LABEL_STUDIO_CONFIG;
 pub use logitcache_format::paths;
 pub use moved::refuse_if_moved;
 pub use name_map::{NameMap, refuse_foreign_names};
-pub use label_studio::CONFIG_NAME as LABEL_STUDIO_CONFIG;
 pub use splits::UNSPLIT;
 pub use truth::Truth;
 

@@ -21,8 +21,9 @@ pub(super) fn split_order(name: &str) -> usize {
 }
 
 impl Dataset {
-    /// Every split of a data set, the usual ones first; one that is named [`UNSPLIT`] where it has none. Besides what
-    /// [`Dataset::open`] takes, a folder with `annotations/instances_*.json`, `annotations.xml` or `tasks.json` is a data set.
+    /// Every split of a data set, the usual ones first; one that is named [`UNSPLIT`] where it has
+    /// none. Besides what [`Dataset::open`] takes, a folder with `annotations/instances_*.json`,
+    /// `annotations.xml` or `tasks.json` is a data set.
     ///
     /// # Errors
     /// As [`Dataset::open`].
@@ -36,6 +37,10 @@ impl Dataset {
         };
         let one = |source: &DataSource| Ok(vec![(UNSPLIT.to_owned(), Self::open(source)?)]);
         let suffix = data.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+        if !data.exists() {
+            // Says so.
+            return one(&source(given, ""));
+        }
         if !data.is_dir() {
             return match suffix.as_str() {
                 "yaml" | "yml" => Self::open_yolo(&data, &source(&data, "")),
@@ -46,8 +51,13 @@ impl Dataset {
                 _ => one(&source(given, "")),
             };
         }
-        if let Some(yaml) = ["data.yaml", "data.yml"].map(|name| data.join(name)).into_iter().find(|yaml| yaml.is_file()) {
+        if let Some(yaml) =
+            ["data.yaml", "data.yml"].map(|name| data.join(name)).into_iter().find(|yaml| yaml.is_file())
+        {
             return Self::open_yolo(&yaml, &source(&yaml, ""));
+        }
+        if let [yaml] = yolo::descriptions(&data).as_slice() {
+            return Self::open_yolo(yaml, &source(yaml, ""));
         }
         let coco = coco_files(&data);
         if !coco.is_empty() {
@@ -116,7 +126,8 @@ fn split_of_coco(json: &Path) -> String {
 
 /// `annotations/instances_*.json` of a folder.
 fn coco_files(data: &Path) -> Vec<PathBuf> {
-    let entries = data.join("annotations").read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let entries =
+        data.join("annotations").read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let is_one = |path: &PathBuf| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         name.starts_with("instances_") && name.ends_with(".json")
@@ -145,4 +156,3 @@ fn voc_lists(data: &Path) -> Result<Vec<String>> {
     names.retain(|name| !(is_union && name == "trainval"));
     Ok(names)
 }
-

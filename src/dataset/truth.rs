@@ -129,11 +129,8 @@ impl Parsed {
     fn other_size(&self, size: ImageSize) -> Option<String> {
         let declared = self.declared.filter(|declared| *declared != size)?;
         let turned = (declared.width, declared.height) == (size.height, size.width);
-        let hint = if turned {
-            " (width and height are swapped; an EXIF orientation was applied if it has one)"
-        } else {
-            ""
-        };
+        let hint =
+            if turned { " (width and height are swapped; an EXIF orientation was applied if it has one)" } else { "" };
         Some(format!(
             "the labels are for an image of {} x {}, but this one is {} x {}{hint}",
             declared.width, declared.height, size.width, size.height

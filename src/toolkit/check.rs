@@ -1,4 +1,5 @@
-//! `data check`: every fault that would waste a training run, found before it. All images are decoded.
+//! `data check`: every fault that would waste a training run, found before it. All images are
+//! decoded.
 
 use super::{
     DataSet, Manifest, Run, WriteOptions,
@@ -279,9 +280,11 @@ pub fn check(options: &CheckOptions, run: &Run<'_>) -> Result<CheckReport> {
 }
 
 fn report(options: &CheckOptions, images: u64, boxes: u64, found: Findings, fixed: Option<Manifest>) -> CheckReport {
-    let of = |(kind, (count, cases)): (Kind, (u64, Vec<Case>))| Finding { kind, severity: kind.severity(), count, cases };
+    let of =
+        |(kind, (count, cases)): (Kind, (u64, Vec<Case>))| Finding { kind, severity: kind.severity(), count, cases };
     let findings: Vec<Finding> = found.0.into_iter().map(of).collect();
-    let sum = |severity| findings.iter().filter(|finding| finding.severity == severity).map(|finding| finding.count).sum();
+    let sum =
+        |severity| findings.iter().filter(|finding| finding.severity == severity).map(|finding| finding.count).sum();
     CheckReport {
         data: options.data.data.clone(),
         format: options.data.format.as_str().to_owned(),
@@ -328,7 +331,8 @@ fn of_boxes(found: &[RawBox], add: &mut impl FnMut(Kind, String)) {
     }
 }
 
-/// Finds files that are the same. Gives the positions of those that a mended copy leaves out: all but the first of each.
+/// Finds files that are the same. Gives the positions of those that a mended copy leaves out: all
+/// but the first of each.
 fn same_images(data: &DataSet, decoded: &[Decoded<'_>], findings: &mut Findings) -> HashMap<usize, String> {
     let mut first_of: HashMap<[u8; 32], &Decoded<'_>> = HashMap::new();
     let mut repeated = HashMap::new();
@@ -358,8 +362,8 @@ fn near_images(data: &DataSet, decoded: &[Decoded<'_>], distance: u32, findings:
     if data.splits.len() < 2 {
         return;
     }
-    let hashes: Vec<_> = decoded.iter().map(|image| image.seen.hash).collect();
-    for group in groups(decoded.len(), &near(&hashes, distance)) {
+    let seen: Vec<Seen> = decoded.iter().map(|image| image.seen).collect();
+    for group in groups(decoded.len(), &near(&seen, distance)) {
         let mut first_in: BTreeMap<usize, &Decoded<'_>> = BTreeMap::new();
         group.iter().rev().for_each(|&at| {
             first_in.insert(decoded[at].split, &decoded[at]);

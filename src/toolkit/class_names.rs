@@ -4,8 +4,9 @@ use super::Format;
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
-/// One list of the names in `first` and then those of each list in its order, and for each list the new number of each class.
-/// Lists that are all the same stay as they are, names that occur twice included.
+/// One list of the names in `first` and then those of each list in its order, and for each list the
+/// new number of each class. Lists that are all the same stay as they are, names that occur twice
+/// included.
 ///
 /// # Errors
 /// In words, where lists differ and one has a name twice.

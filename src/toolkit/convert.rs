@@ -15,11 +15,12 @@ pub struct ConvertOptions {
     pub write: WriteOptions,
 }
 
-/// Writes a data set in another format. Class order and splits are kept; what the format cannot hold is in the manifest.
+/// Writes a data set in another format. Class order and splits are kept; what the format cannot
+/// hold is in the manifest.
 ///
 /// # Errors
-/// A data set without labels, an `out` that exists, class or split names that the format cannot hold; after a failed write nothing
-/// is left.
+/// A data set without labels, an `out` that exists, class or split names that the format cannot
+/// hold; after a failed write nothing is left.
 pub fn convert(options: &ConvertOptions, run: &Run<'_>) -> Result<Manifest> {
     let format = format_of(&options.write, &options.data)?;
     write(&Job::of("convert", &options.data)?, format, &options.write, run)

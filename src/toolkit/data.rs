@@ -14,7 +14,8 @@ use std::{
 /// What the user pointed at.
 #[derive(Debug, Clone, Default)]
 pub struct DataOptions {
-    /// A `data.yaml`, a COCO JSON, an `annotations.xml` of CVAT, a JSON export of Label Studio, or a folder.
+    /// A `data.yaml`, a COCO JSON, an `annotations.xml` of CVAT, a JSON export of Label Studio, or
+    /// a folder.
     pub data: PathBuf,
     /// Where the images lie, where the file does not tell.
     pub images_dir: Option<PathBuf>,
@@ -59,7 +60,8 @@ impl DataSet {
         let all = Dataset::open_all(&options.data, options.images_dir.as_deref())?;
         let has: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         if let Some(unknown) = options.splits.iter().find(|name| !has.contains(&name.as_str())) {
-            let has = if has == [UNSPLIT] { "it has no splits".to_owned() } else { format!("it has: {}", has.join(", ")) };
+            let has =
+                if has == [UNSPLIT] { "it has no splits".to_owned() } else { format!("it has: {}", has.join(", ")) };
             return Err(Error::Dataset {
                 path: options.data.clone(),
                 found: format!("the data set has no split {unknown:?}; {has}"),
@@ -122,8 +124,9 @@ impl DataSet {
     }
 }
 
-/// The order of classes in a `labelmap.txt`, as CVAT and Datumaro write it beside VOC: `name:colour:parts:actions` a line. A class
-/// of it that nothing has, as `background`, is kept too unless it is that one.
+/// The order of classes in a `labelmap.txt`, as CVAT and Datumaro write it beside VOC:
+/// `name:colour:parts:actions` a line. A class of it that nothing has, as `background`, is kept too
+/// unless it is that one.
 fn voc_order(data: &Path, lists: &[&[String]]) -> Vec<String> {
     let text = fs::read_to_string(data.join(super::formats::LABEL_MAP)).unwrap_or_default();
     let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(':').next());
@@ -136,7 +139,11 @@ fn voc_order(data: &Path, lists: &[&[String]]) -> Vec<String> {
 fn folder_of(samples: &[Sample]) -> PathBuf {
     let folders = samples.iter().filter_map(|sample| sample.path.parent()).map(Path::to_path_buf);
     let common = |a: PathBuf, b: PathBuf| -> PathBuf {
-        if a == b { a } else { a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect() }
+        if a == b {
+            a
+        } else {
+            a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+        }
     };
     folders.reduce(common).unwrap_or_default()
 }

@@ -1,4 +1,5 @@
-//! `data dedup`: images that are the same or nearly so, and those of them that lie in different splits.
+//! `data dedup`: images that are the same or nearly so, and those of them that lie in different
+//! splits.
 
 use super::{
     DataSet, Manifest, Run, WriteOptions, failure,
@@ -137,8 +138,8 @@ pub fn dedup(options: &DedupOptions, run: &Run<'_>) -> Result<DedupReport> {
             items.push(Item { position, split: splits.get(position).copied().unwrap_or(0), sample, seen, boxes });
         }
     })?;
-    let hashes: Vec<_> = items.iter().map(|item| item.seen.hash).collect();
-    let pairs = near(&hashes, options.distance);
+    let seen: Vec<Seen> = items.iter().map(|item| item.seen).collect();
+    let pairs = near(&seen, options.distance);
     let grouped = groups(items.len(), &pairs);
     let mut report = report(options, &items, &pairs, &grouped);
     report.failures = failures;

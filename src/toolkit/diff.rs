@@ -1,7 +1,8 @@
 //! `data diff`: what differs between two data sets, by image and box.
 //!
-//! Images belong together by their split and their name below its folder, without the suffix; those that are left by their name alone,
-//! where it occurs once on both sides. Classes belong together by name.
+//! Images belong together by their split and their name below its folder, without the suffix; those
+//! that are left by their name alone, where it occurs once on both sides. Classes belong together
+//! by name.
 
 use super::{
     CHUNK, DataSet, Run,
@@ -184,7 +185,8 @@ pub fn diff(a: &DataSet, b: &DataSet, run: &Run<'_>) -> Result<DiffReport> {
                     report.same_boxes += same;
                     for change in &changes {
                         let name = change.class_a.as_ref().or(change.class_b.as_ref()).cloned().unwrap_or_default();
-                        let class = by_class.entry(name.clone()).or_insert_with(|| ClassDiff { name, ..ClassDiff::default() });
+                        let class =
+                            by_class.entry(name.clone()).or_insert_with(|| ClassDiff { name, ..ClassDiff::default() });
                         match change.change {
                             Change::Added => class.added += 1,
                             Change::Removed => class.removed += 1,
@@ -275,8 +277,8 @@ fn named<'a>(data: &'a DataSet, side: Side<'_>) -> Result<Vec<Named<'a>>, String
     Ok(boxes.into_iter().filter_map(|raw| Some(Named { class: name(&raw)?, raw })).collect())
 }
 
-/// How many boxes are the same, and what differs. Boxes are matched one to one, those that share most of their area first, and of these
-/// those of the same class.
+/// How many boxes are the same, and what differs. Boxes are matched one to one, those that share
+/// most of their area first, and of these those of the same class.
 fn compare(a: Vec<Named<'_>>, b: Vec<Named<'_>>) -> (u64, Vec<BoxChange>) {
     let alike = |one: &Named<'_>, other: &Named<'_>| one.class == other.class && one.raw.mark == other.raw.mark;
     let mut candidates: Vec<(bool, f64, usize, usize)> = Vec::new();

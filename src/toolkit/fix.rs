@@ -1,4 +1,5 @@
-//! `data check --fix`: a copy without the faults. What was changed stands in `changes.csv`, a row for each change.
+//! `data check --fix`: a copy without the faults. What was changed stands in `changes.csv`, a row
+//! for each change.
 
 use super::{
     DataSet, Manifest, Run, WriteOptions,
@@ -10,8 +11,9 @@ use std::collections::HashMap;
 /// The list of changes in the new folder.
 pub(super) const CHANGES_NAME: &str = "changes.csv";
 
-/// Writes the mended copy: images and labels that cannot be read are left out, boxes are cut at the edge, objects that are labelled
-/// twice and files that are there twice are kept once. `repeated` has the positions of the latter.
+/// Writes the mended copy: images and labels that cannot be read are left out, boxes are cut at the
+/// edge, objects that are labelled twice and files that are there twice are kept once. `repeated`
+/// has the positions of the latter.
 pub(super) fn fix(
     data: &DataSet,
     repeated: &HashMap<usize, String>,

@@ -1,4 +1,5 @@
-//! The folder of a written data set: made beside its final place under another name, and moved there whole.
+//! The folder of a written data set: made beside its final place under another name, and moved
+//! there whole.
 
 use crate::{
     Error, Result,
@@ -12,7 +13,8 @@ use std::{
 
 const FULL: &str = "Nothing was written. Free some space, or choose another `out=`, and run the same command again.";
 
-/// A folder under construction: removed when dropped, kept under its final name by [`NewFolder::finish`].
+/// A folder under construction: removed when dropped, kept under its final name by
+/// [`NewFolder::finish`].
 #[derive(Debug)]
 pub(super) struct NewFolder {
     path: PathBuf,
@@ -70,7 +72,8 @@ impl NewFolder {
     /// Flushes all files to the disk and moves the folder to its place.
     ///
     /// # Errors
-    /// [`Error::Io`]; the folder is then gone. [`Error::Mismatch`] where another program took its place meanwhile.
+    /// [`Error::Io`]; the folder is then gone. [`Error::Mismatch`] where another program took its
+    /// place meanwhile.
     pub(super) fn finish(mut self) -> Result<()> {
         let flush = |e| Error::io(&self.target, "flush to the disk", e);
         let folder = File::open(&self.path).map_err(flush)?;
@@ -108,10 +111,12 @@ pub(super) fn full(error: Error) -> Error {
     error.or_no_space(FULL)
 }
 
-/// Links an image into the new folder, or copies it where that cannot be or `copy` says so. The image itself is never changed.
+/// Links an image into the new folder, or copies it where that cannot be or `copy` says so. The
+/// image itself is never changed.
 ///
 /// # Errors
-/// The image cannot be read: words about it. The new file cannot be written: an error that ends the whole.
+/// The image cannot be read: words about it. The new file cannot be written: an error that ends the
+/// whole.
 pub(super) fn place(image: &Path, target: &Path, copy: bool) -> Result<std::result::Result<Placing, String>> {
     if !copy {
         // Of a link the file behind it, so that the data set does not depend on the link.
@@ -157,6 +162,11 @@ impl Stream {
         let mut from = File::open(&path).map_err(|e| Error::io(&path, "open", e))?;
         io::copy(&mut from, &mut self.file).map_err(|e| full(Error::io(&self.path, "write to", e)))?;
         Ok(fsio::remove_file(&path)?)
+    }
+
+    /// Removes the file.
+    pub(super) fn remove(self) -> Result<()> {
+        Ok(fsio::remove_file(&self.path)?)
     }
 
     pub(super) fn finish(mut self) -> Result<()> {

@@ -1,7 +1,9 @@
-//! A perceptual hash: what stays of an image when it is scaled, compressed again or made a little brighter.
+//! A perceptual hash: what stays of an image when it is scaled, compressed again or made a little
+//! brighter.
 //!
-//! The grey image is averaged over 17 x 16 cells; each bit tells whether a cell is brighter than the one left of it by more than
-//! [`STEP`] levels. (A difference hash of 256 bits; without the step the bits of plain areas would be noise.)
+//! The grey image is averaged over 17 x 16 cells; each bit tells whether a cell is brighter than
+//! the one left of it by more than [`STEP`] levels. (A difference hash of 256 bits; without the
+//! step the bits of plain areas would be noise.)
 
 use crate::preprocess::RgbImage;
 
@@ -9,6 +11,9 @@ const ROWS: usize = 16;
 const COLUMNS: usize = ROWS + 1;
 /// Levels of 255 by which neighbours differ at least.
 const STEP: f64 = 1.0;
+
+/// Bits that a hash has at least, to tell anything.
+const FEW_BITS: u32 = 8;
 
 /// 256 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +37,15 @@ impl Hash {
     /// In how many bits two hashes differ.
     pub fn distance(self, other: Self) -> u32 {
         self.0.iter().zip(other.0).map(|(a, b)| (a ^ b).count_ones()).sum()
+    }
+
+    /// Whether two images are nearly the same: their hashes differ in at most so many bits, and in
+    /// no more than a quarter of the bits that either has. An image of which fewer than
+    /// [`FEW_BITS`] are set is plain; its hash tells nothing.
+    pub fn is_near(self, other: Self, distance: u32) -> bool {
+        let either: u32 = self.0.iter().zip(other.0).map(|(a, b)| (a | b).count_ones()).sum();
+        let apart = self.distance(other);
+        apart <= distance && 4 * apart <= either && either >= FEW_BITS
     }
 
     /// Bits `from..to`, at most 64 of them.
@@ -103,7 +117,11 @@ mod tests {
 
     #[test]
     fn plain_and_tiny_images_have_a_hash() {
-        assert_eq!(Hash::of(&picture(300, 200, |_, _| 90.0)), Hash([0; 4]));
+        let plain = Hash::of(&picture(300, 200, |_, _| 90.0));
+        assert_eq!(plain, Hash([0; 4]));
+        assert!(!plain.is_near(plain, 20), "two plain images may show different small things");
+        assert!(!Hash([0b1111, 0, 0, 0]).is_near(Hash([0, 0b1111, 0, 0]), 20), "nothing is shared");
+        assert!(Hash([u64::MAX, 0, 0, 0]).is_near(Hash([u64::MAX >> 9, 0, 0, 0]), 20));
         let _ = Hash::of(&picture(1, 1, |_, _| 90.0));
         let _ = Hash::of(&picture(5, 300, |x, _| x * 255.0));
         let _ = Hash::of(&RgbImage::empty());
@@ -112,7 +130,10 @@ mod tests {
     #[test]
     fn bits_are_cut_out() {
         let hash = Hash([0b1011, 1, 0, 1 << 63]);
-        assert_eq!((hash.bits(0, 4), hash.bits(1, 4), hash.bits(62, 66), hash.bits(250, 256)), (0b1011, 0b101, 0b100, 0b10_0000));
+        assert_eq!(
+            (hash.bits(0, 4), hash.bits(1, 4), hash.bits(62, 66), hash.bits(250, 256)),
+            (0b1011, 0b101, 0b100, 0b10_0000)
+        );
         assert_eq!(hash.to_hex().len(), 64);
     }
 }

@@ -56,7 +56,8 @@ pub(super) fn of_size(sample: &Sample, size: ImageSize) -> Loaded {
     loaded
 }
 
-/// The part of a box that lies in the image, and how far the box reached beyond; `None` where nothing is left.
+/// The part of a box that lies in the image, and how far the box reached beyond; `None` where
+/// nothing is left.
 pub(super) fn clipped(xyxy_px: [f64; 4], size: ImageSize) -> Option<([f64; 4], f64)> {
     let (width, height) = (f64::from(size.width), f64::from(size.height));
     let [x1, y1, x2, y2] = xyxy_px;

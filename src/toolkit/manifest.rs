@@ -1,4 +1,5 @@
-//! What a written data set tells of itself: `manifest.json` in its folder, printed with `--json` as well.
+//! What a written data set tells of itself: `manifest.json` in its folder, printed with `--json` as
+//! well.
 
 use super::Format;
 use crate::types::Failure;

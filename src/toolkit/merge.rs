@@ -25,10 +25,14 @@ pub struct MergeOptions {
 /// As [`super::convert`]; a class to rename that no data set has.
 pub fn merge(options: &MergeOptions, run: &Run<'_>) -> Result<Manifest> {
     let Some(first) = options.data.first() else {
-        return Err(Error::Mismatch { found: "there is nothing to merge".into(), remedy: "Give two data sets.".into() });
+        return Err(Error::Mismatch {
+            found: "there is nothing to merge".into(),
+            remedy: "Give two data sets.".into(),
+        });
     };
     let format = format_of(&options.write, first)?;
-    let mut lists: Vec<Vec<String>> = options.data.iter().map(|data| Ok(data.labelled()?.to_vec())).collect::<Result<_>>()?;
+    let mut lists: Vec<Vec<String>> =
+        options.data.iter().map(|data| Ok(data.labelled()?.to_vec())).collect::<Result<_>>()?;
     for (from, to) in &options.map {
         let mut found = false;
         for name in lists.iter_mut().flatten().filter(|name| *name == from) {
@@ -39,7 +43,10 @@ pub fn merge(options: &MergeOptions, run: &Run<'_>) -> Result<Manifest> {
             let all: BTreeSet<&str> = lists.iter().flatten().map(String::as_str).collect();
             let all: Vec<&str> = all.into_iter().collect();
             return Err(Error::Classes {
-                found: format!("`map=` names the class {from:?}, which no data set has; the classes are: {}", all.join(", ")),
+                found: format!(
+                    "`map=` names the class {from:?}, which no data set has; the classes are: {}",
+                    all.join(", ")
+                ),
                 remedy: "Correct the name, or leave it out.".into(),
             });
         }
@@ -53,7 +60,8 @@ pub fn merge(options: &MergeOptions, run: &Run<'_>) -> Result<Manifest> {
                 own.push(name.clone());
             }
         });
-        let united = unite(&classes, &[&own]).map_err(|found| Error::Classes { found, remedy: "Change a name.".into() })?;
+        let united =
+            unite(&classes, &[&own]).map_err(|found| Error::Classes { found, remedy: "Change a name.".into() })?;
         let at = |name: &String| united.0.iter().position(|other| other == name).and_then(|at| u32::try_from(at).ok());
         maps.push(list.iter().filter_map(at).collect());
         classes = united.0;

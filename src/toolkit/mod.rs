@@ -1,8 +1,9 @@
 //! The data-set toolkit: look at data sets and write new ones.
 //!
-//! A data set is opened with all its splits ([`DataSet`]). Images are read one by one, in parallel and in a fixed order, so memory does
-//! not grow with their pixels. Whatever is written goes into a new folder that appears whole or not at all, with a
-//! [`Manifest`] that tells what was done and what the new format cannot hold. Inputs are never changed.
+//! A data set is opened with all its splits ([`DataSet`]). Images are read one by one, in parallel
+//! and in a fixed order, so memory does not grow with their pixels. Whatever is written goes into a
+//! new folder that appears whole or not at all, with a [`Manifest`] that tells what was done and
+//! what the new format cannot hold. Inputs are never changed.
 
 mod boxes;
 mod check;
@@ -37,9 +38,7 @@ pub use manifest::{Loss, Manifest, Origin, Placed, SplitCount, WriteOptions};
 pub use merge::{MergeOptions, merge};
 pub use near::{DEFAULT_DISTANCE, HASH_BITS};
 pub use split::{Part, SplitOptions, split};
-pub use stats::{
-    Bucket, ClassStats, CoOccurrence, ImageSizeCount, SizeCounts, SplitStats, Stats, stats,
-};
+pub use stats::{Bucket, ClassStats, CoOccurrence, ImageSizeCount, SizeCounts, SplitStats, Stats, stats};
 pub use subset::{SubsetOptions, subset};
 
 use crate::{Error, Result, types::Failure};

@@ -1,5 +1,5 @@
-//! Names that images get in a written data set: those that they had below the folder of their split, made so that every format can
-//! hold them and no two are the same.
+//! Names that images get in a written data set: those that they had below the folder of their
+//! split, made so that every format can hold them and no two are the same.
 
 use super::Format;
 use crate::dataset::paths;
@@ -8,7 +8,8 @@ use std::{
     path::{Component, Path},
 };
 
-/// Gives out names. In a format whose label files share one folder, a name occurs once in the whole data set.
+/// Gives out names. In a format whose label files share one folder, a name occurs once in the whole
+/// data set.
 #[derive(Debug)]
 pub(super) struct Names {
     format: Format,
@@ -32,7 +33,8 @@ impl Names {
         Self { format, taken: HashSet::new(), given: HashMap::new() }
     }
 
-    /// The name of an image of data set number `origin`, which lies at `path` below the folder of its split.
+    /// The name of an image of data set number `origin`, which lies at `path` below the folder of
+    /// its split.
     pub(super) fn give(&mut self, origin: usize, split: usize, path: &Path, folder: &Path) -> Name {
         let flat = self.format == Format::Voc;
         let key = (origin, paths::to_column(path));
@@ -65,8 +67,8 @@ impl Names {
         parts.join(if self.format == Format::Voc { "_" } else { "/" })
     }
 
-    /// One folder or file name: lists of images are split at white space, hidden names are passed over, and the label file of an
-    /// image lies beside the last folder that is called `images`.
+    /// One folder or file name: lists of images are split at white space, hidden names are passed
+    /// over, and the label file of an image lies beside the last folder that is called `images`.
     fn part(&self, part: &str) -> String {
         let spaces = self.format == Format::Voc;
         let odd = |c: char| c.is_control() || c == '\\' || (spaces && c.is_whitespace());
@@ -101,11 +103,14 @@ mod tests {
 
     #[test]
     fn what_a_reader_would_take_otherwise_is_changed() {
-        let odd = [(0, "/d/.a.jpg"), (0, "/d/images/b c.jpg"), (0, "/d/a\\b\n.jpg"), (0, "/elsewhere/x.jpg"), (0, "/d/noext")];
-        assert_eq!(
-            names(Format::Yolo, &odd),
-            ["_.a.jpg", "images_/b c.jpg", "a_b_.jpg", "elsewhere/x.jpg", "noext"]
-        );
+        let odd = [
+            (0, "/d/.a.jpg"),
+            (0, "/d/images/b c.jpg"),
+            (0, "/d/a\\b\n.jpg"),
+            (0, "/elsewhere/x.jpg"),
+            (0, "/d/noext"),
+        ];
+        assert_eq!(names(Format::Yolo, &odd), ["_.a.jpg", "images_/b c.jpg", "a_b_.jpg", "elsewhere/x.jpg", "noext"]);
         assert_eq!(names(Format::Voc, &odd)[1], "images__b_c.jpg");
         let mut names = Names::new(Format::Coco);
         let bytes = Path::new(OsStr::from_bytes(b"/d/\xff.jpg"));

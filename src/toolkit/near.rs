@@ -1,6 +1,11 @@
-//! Images that are the same or nearly so: found by their digest and their perceptual hash, put into groups.
+//! Images that are the same or nearly so: found by their digest and their perceptual hash, put into
+//! groups.
 
-use super::{CHUNK, Run, hash::Hash, load::{Loaded, of_size}};
+use super::{
+    CHUNK, Run,
+    hash::Hash,
+    load::{Loaded, of_size},
+};
 use crate::{
     Result,
     dataset::Sample,
@@ -9,12 +14,16 @@ use crate::{
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use std::{cell::RefCell, collections::BTreeMap, fs};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    fs,
+};
 
 /// Bits of a hash.
 pub const HASH_BITS: u32 = 256;
 /// Bits in which near-duplicates differ at most, unless the user says otherwise.
-pub const DEFAULT_DISTANCE: u32 = 12;
+pub const DEFAULT_DISTANCE: u32 = 20;
 
 /// What decoding an image tells.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +34,8 @@ pub(super) struct Seen {
     pub(super) hash: Hash,
 }
 
-/// Decodes images and reads their labels; gives them to `take` in their order, with the number of each.
+/// Decodes images and reads their labels; gives them to `take` in their order, with the number of
+/// each.
 ///
 /// # Errors
 /// [`crate::Error::Interrupted`].
@@ -77,17 +87,24 @@ fn look_at(sample: &Sample) -> Result<(Seen, Loaded), String> {
 /// Two images whose hashes are near, by their numbers; the first is the smaller one.
 pub(super) type Near = (usize, usize, u32);
 
-/// All pairs of hashes that differ in at most `distance` bits, in order. Of several equal hashes only pairs with the first of them are
+/// All pairs of images that are the same file, or whose hashes are near ([`Hash::is_near`]), in
+/// order. Of several images with one digest or one hash only pairs with the first of them are
 /// given: they are all near to what it is near to.
 ///
-/// Hashes that differ in at most `distance` bits agree wholly in one of `distance + 1` parts, so only those that share a part
-/// are compared.
-pub(super) fn near(hashes: &[Hash], distance: u32) -> Vec<Near> {
+/// Hashes that differ in at most `distance` bits agree wholly in one of `distance + 1` parts, so
+/// only those that share a part are compared.
+pub(super) fn near(images: &[Seen], distance: u32) -> Vec<Near> {
+    let mut first_file: HashMap<[u8; 32], usize> = HashMap::new();
     let mut first_of: BTreeMap<Hash, usize> = BTreeMap::new();
     let mut pairs: Vec<Near> = Vec::new();
-    for (at, hash) in hashes.iter().enumerate() {
+    for (at, Seen { digest, hash, .. }) in images.iter().enumerate() {
+        let same_file = *first_file.entry(*digest).or_insert(at);
+        if same_file != at {
+            pairs.push((same_file, at, 0));
+            continue;
+        }
         let first = *first_of.entry(*hash).or_insert(at);
-        if first != at {
+        if first != at && hash.is_near(*hash, distance) {
             pairs.push((first, at, 0));
         }
     }
@@ -97,17 +114,17 @@ pub(super) fn near(hashes: &[Hash], distance: u32) -> Vec<Near> {
     // A part of more than 64 bits is compared by its first 64, which keeps every pair.
     let key = |hash: Hash, part: usize| hash.bits(edge(part), edge(part + 1).min(edge(part) + 64));
     let of_part = |part: usize| {
-        let mut keyed: Vec<(u64, usize)> = distinct.iter().enumerate().map(|(at, (hash, _))| (key(*hash, part), at)).collect();
+        let mut keyed: Vec<(u64, usize)> =
+            distinct.iter().enumerate().map(|(at, (hash, _))| (key(*hash, part), at)).collect();
         keyed.sort_unstable();
         let mut found = Vec::new();
         for run in keyed.chunk_by(|a, b| a.0 == b.0) {
             for (one, &(_, a)) in run.iter().enumerate() {
                 for &(_, b) in &run[one + 1..] {
                     let (a, b) = (distinct[a], distinct[b]);
-                    let bits = a.0.distance(b.0);
                     // A pair that shares an earlier part was found there.
-                    if bits <= distance && (0..part).all(|earlier| key(a.0, earlier) != key(b.0, earlier)) {
-                        found.push((a.1.min(b.1), a.1.max(b.1), bits));
+                    if a.0.is_near(b.0, distance) && (0..part).all(|earlier| key(a.0, earlier) != key(b.0, earlier)) {
+                        found.push((a.1.min(b.1), a.1.max(b.1), a.0.distance(b.0)));
                     }
                 }
             }
@@ -121,8 +138,8 @@ pub(super) fn near(hashes: &[Hash], distance: u32) -> Vec<Near> {
     pairs
 }
 
-/// Groups of images that are joined by pairs, each sorted, the groups in the order of their first images. Images that are alone are
-/// in no group.
+/// Groups of images that are joined by pairs, each sorted, the groups in the order of their first
+/// images. Images that are alone are in no group.
 pub(super) fn groups(count: usize, pairs: &[Near]) -> Vec<Vec<usize>> {
     let mut above: Vec<usize> = (0..count).collect();
     fn top(above: &mut [usize], mut at: usize) -> usize {
@@ -194,17 +211,20 @@ mod tests {
                     hashes.push(hash(near));
                 }
             }
+            let size = ImageSize { width: 17, height: 16 };
+            let seen = |(at, &hash): (usize, &Hash)| Seen { size, digest: [at as u8; 32], hash };
+            let images: Vec<Seen> = hashes.iter().enumerate().map(seen).collect();
             let mut expected = Vec::new();
             let first = |at: usize| (0..at).all(|earlier| hashes[earlier] != hashes[at]);
             for a in 0..hashes.len() {
                 for b in a + 1..hashes.len() {
                     let bits = hashes[a].distance(hashes[b]);
-                    if bits <= distance && first(a) && (bits == 0 || first(b)) {
+                    if hashes[a].is_near(hashes[b], distance) && first(a) && (bits == 0 || first(b)) {
                         expected.push((a, b, bits));
                     }
                 }
             }
-            prop_assert_eq!(near(&hashes, distance), expected);
+            prop_assert_eq!(near(&images, distance), expected);
         }
     }
 

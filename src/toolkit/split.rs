@@ -1,7 +1,8 @@
 //! `data split`: new splits in which every class has its share and near-duplicates stay together.
 //!
-//! Groups of near-duplicates are given to splits one by one (iterative stratification, Sechidis et al. 2011): the class with the
-//! fewest images left comes first, its largest groups first, and each goes to the split that lacks this class most.
+//! Groups of near-duplicates are given to splits one by one (iterative stratification, Sechidis et
+//! al. 2011): the class with the fewest images left comes first, its largest groups first, and each
+//! goes to the split that lacks this class most.
 
 use super::{
     DataSet, Manifest, Run, WriteOptions,
@@ -43,7 +44,8 @@ pub struct SplitOptions {
 /// Writes a data set with new splits.
 ///
 /// # Errors
-/// As [`super::convert`]; parts that make no sense. An image that cannot be read is in no split and among the failures.
+/// As [`super::convert`]; parts that make no sense. An image that cannot be read is in no split and
+/// among the failures.
 pub fn split(options: &SplitOptions, run: &Run<'_>) -> Result<Manifest> {
     let data = &options.data;
     let format = format_of(&options.write, data)?;
@@ -54,14 +56,14 @@ pub fn split(options: &SplitOptions, run: &Run<'_>) -> Result<Manifest> {
     job.entries.retain(|entry| files.insert(entry.sample.path.clone()));
 
     let samples: Vec<&Sample> = job.entries.iter().map(|entry| entry.sample).collect();
-    let mut hashes = Vec::new();
+    let mut looked_at = Vec::new();
     // Of images that can be read: their place among the entries, and the classes that they show.
     let mut shown: Vec<(usize, Vec<u32>)> = Vec::new();
     let mut unread = Vec::new();
     look_at_all(&samples, run, |at, _, seen| match seen {
         Err(_) => unread.push(at),
         Ok((seen, loaded)) => {
-            hashes.push(seen.hash);
+            looked_at.push(seen);
             let map = &job.maps[job.entries[at].map];
             let boxes = if let Truth::Labelled(boxes) = loaded.truth { boxes } else { Vec::new() };
             let classes = boxes.iter().filter_map(|raw| map.get(raw.class_id as usize).copied().flatten());
@@ -71,7 +73,7 @@ pub fn split(options: &SplitOptions, run: &Run<'_>) -> Result<Manifest> {
             shown.push((at, classes));
         }
     })?;
-    let near_groups = groups(hashes.len(), &near(&hashes, options.distance));
+    let near_groups = groups(looked_at.len(), &near(&looked_at, options.distance));
     let in_group: HashSet<usize> = near_groups.iter().flatten().copied().collect();
     let alone = (0..shown.len()).filter(|at| !in_group.contains(at)).map(|at| vec![at]);
     let mut all: Vec<Vec<usize>> = near_groups.iter().cloned().chain(alone).collect();
@@ -156,7 +158,8 @@ fn stratify(groups: &[Vec<&[u32]>], classes: usize, parts: &[Part], seed: u64) -
         let rarest = (0..classes).filter(|&class| left[class] > 0.5).min_by(|&a, &b| left[a].total_cmp(&left[b]));
         let Some(class) = rarest else { break };
         let mut members = std::mem::take(&mut of_class[class]);
-        // Large ones first: there is still room to balance them. Equal ones stay in their drawn order.
+        // Large ones first: there is still room to balance them. Equal ones stay in their drawn
+        // order.
         members.sort_by_key(|&at| std::cmp::Reverse(groups[at].len()));
         for at in members {
             give(at, u32::try_from(class).ok(), &mut left);
@@ -182,7 +185,9 @@ mod tests {
     fn every_class_has_its_share_in_every_part() {
         // 1000 images, class 0 in all, class 1 in every tenth, class 2 in ten of them.
         let labels: Vec<Vec<u32>> = (0..1000u32)
-            .map(|at| [Some(0), (at % 10 == 0).then_some(1), (at % 100 == 7).then_some(2)].into_iter().flatten().collect())
+            .map(|at| {
+                [Some(0), (at % 10 == 0).then_some(1), (at % 100 == 7).then_some(2)].into_iter().flatten().collect()
+            })
             .collect();
         let groups: Vec<Vec<&[u32]>> = labels.iter().map(|labels| vec![labels.as_slice()]).collect();
         let chosen = stratify(&groups, 3, &parts(&[0.8, 0.1, 0.1]), 7);
@@ -203,7 +208,8 @@ mod tests {
         let mut groups = vec![vec![none]; 60];
         groups.push(vec![none; 40]);
         let chosen = stratify(&groups, 0, &parts(&[0.5, 0.5]), 1);
-        let images = |part| groups.iter().zip(&chosen).filter(|(_, c)| **c == part).map(|(g, _)| g.len()).sum::<usize>();
+        let images =
+            |part| groups.iter().zip(&chosen).filter(|(_, c)| **c == part).map(|(g, _)| g.len()).sum::<usize>();
         assert_eq!([images(0), images(1)], [50, 50]);
     }
 }

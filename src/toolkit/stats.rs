@@ -16,8 +16,13 @@ use serde::Serialize;
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// Upper bounds of width divided by height.
-const ASPECTS: [(f64, &str); 5] =
-    [(1.0 / 3.0, "up to 1:3"), (2.0 / 3.0, "up to 2:3"), (1.5, "up to 3:2"), (3.0, "up to 3:1"), (f64::INFINITY, "wider")];
+const ASPECTS: [(f64, &str); 5] = [
+    (1.0 / 3.0, "up to 1:3"),
+    (2.0 / 3.0, "up to 2:3"),
+    (1.5, "up to 3:2"),
+    (3.0, "up to 3:1"),
+    (f64::INFINITY, "wider"),
+];
 /// Upper bounds of objects in an image.
 const CROWDING: [(u64, &str); 7] =
     [(0, "0"), (1, "1"), (3, "2-3"), (7, "4-7"), (15, "8-15"), (31, "16-31"), (u64::MAX, "32 or more")];
@@ -91,7 +96,8 @@ pub struct ClassStats {
     pub sizes: SizeCounts,
 }
 
-/// Boxes by area: small below 32 x 32 pixels, large from 96 x 96 on. The file's own area counts where it has one.
+/// Boxes by area: small below 32 x 32 pixels, large from 96 x 96 on. The file's own area counts
+/// where it has one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SizeCounts {
     /// Below 1,024 square pixels.
@@ -156,7 +162,12 @@ pub fn stats(data: &DataSet, run: &Run<'_>) -> Result<Stats> {
         classes: names
             .iter()
             .zip(0..)
-            .map(|(name, id)| ClassStats { id, name: name.clone(), boxes_by_split: per_split.clone(), ..ClassStats::default() })
+            .map(|(name, id)| ClassStats {
+                id,
+                name: name.clone(),
+                boxes_by_split: per_split.clone(),
+                ..ClassStats::default()
+            })
             .collect(),
         ..Counts::default()
     };
@@ -237,9 +248,11 @@ impl Counts {
 
     fn finish(self, data: &DataSet, failures: Vec<Failure>) -> Stats {
         let name = |class: u32| self.classes[class as usize].name.clone();
-        let mut together: Vec<((u32, u32), u64)> = self.together.iter().map(|(&pair, &images)| (pair, images)).collect();
+        let mut together: Vec<((u32, u32), u64)> =
+            self.together.iter().map(|(&pair, &images)| (pair, images)).collect();
         together.sort_by_key(|&(pair, images)| (std::cmp::Reverse(images), pair));
-        let together = together.into_iter().take(MOST).map(|((a, b), images)| CoOccurrence { a: name(a), b: name(b), images });
+        let together =
+            together.into_iter().take(MOST).map(|((a, b), images)| CoOccurrence { a: name(a), b: name(b), images });
         let different_image_sizes = self.sizes.len() as u64;
         let mut sizes: Vec<((u32, u32), u64)> = self.sizes.iter().map(|(&size, &images)| (size, images)).collect();
         sizes.sort_by_key(|&(size, images)| (std::cmp::Reverse(images), size));

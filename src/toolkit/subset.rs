@@ -16,9 +16,11 @@ use std::{
 pub struct SubsetOptions {
     /// The data set, already with the splits that are wanted.
     pub data: DataSet,
-    /// Class names; all where there is none. Boxes of other classes are left out, and images of which no box is left.
+    /// Class names; all where there is none. Boxes of other classes are left out, and images of
+    /// which no box is left.
     pub classes: Vec<String>,
-    /// A text file of images, one a line, as paths or as the ends of paths; all where there is none.
+    /// A text file of images, one a line, as paths or as the ends of paths; all where there is
+    /// none.
     pub list: Option<PathBuf>,
     /// Where and how to write.
     pub write: WriteOptions,
@@ -27,7 +29,8 @@ pub struct SubsetOptions {
 /// Writes a part of a data set.
 ///
 /// # Errors
-/// As [`super::convert`]; a class that the data set does not have, a line of the list that fits no image or several, nothing left.
+/// As [`super::convert`]; a class that the data set does not have, a line of the list that fits no
+/// image or several, nothing left.
 pub fn subset(options: &SubsetOptions, run: &Run<'_>) -> Result<Manifest> {
     let data = &options.data;
     let format = format_of(&options.write, data)?;

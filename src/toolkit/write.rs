@@ -1,9 +1,11 @@
-//! Writing a data set: images in a fixed order, their labels as the format holds them, and the list of what it does not hold.
+//! Writing a data set: images in a fixed order, their labels as the format holds them, and the list
+//! of what it does not hold.
 
 use super::{
-    CHUNK, Manifest, Placed, Run, SplitCount, WriteOptions, failure,
+    CHUNK, Manifest, Placed, Run, SplitCount, WriteOptions,
     class_names::refuse_unwritable,
     data::DataSet,
+    failure,
     folder::{NewFolder, Placing, Stream, full, make_parent, place, write_file},
     formats::{self, Format, Image, Target, in_label_map},
     load::{Loaded, load},
@@ -128,7 +130,9 @@ impl LossKind {
             Self::Unlabelled => {
                 format!("images that are not annotated became images without objects: {format} cannot tell them apart")
             }
-            Self::ClassOrder => "class names are not in labelmap.txt, which cannot hold them; their order is lost".into(),
+            Self::ClassOrder => {
+                "class names are not in labelmap.txt, which cannot hold them; their order is lost".into()
+            }
         }
     }
 }
@@ -147,7 +151,12 @@ fn lose(losses: &mut Losses, kind: LossKind, count: u64, image: &str) {
 
 /// What became of one image.
 enum Outcome {
-    Written { image: Image, lost: Vec<(LossKind, u64)>, changes: Vec<String>, placing: Option<Placing> },
+    Written {
+        image: Image,
+        lost: Vec<(LossKind, u64)>,
+        changes: Vec<String>,
+        placing: Option<Placing>,
+    },
     /// No box of the chosen classes is in it.
     Empty,
     Failed(String),
@@ -156,8 +165,8 @@ enum Outcome {
 /// Writes a data set.
 ///
 /// # Errors
-/// [`Error::Mismatch`] or [`Error::Classes`] before anything is written; [`Error::Io`], [`Error::NoSpace`] and
-/// [`Error::Interrupted`], after which nothing is left.
+/// [`Error::Mismatch`] or [`Error::Classes`] before anything is written; [`Error::Io`],
+/// [`Error::NoSpace`] and [`Error::Interrupted`], after which nothing is left.
 pub(super) fn write(job: &Job<'_>, format: Format, options: &WriteOptions, run: &Run<'_>) -> Result<Manifest> {
     refuse_unwritable(format, &job.classes)?;
     let folder = NewFolder::create(&options.out)?;
@@ -322,7 +331,8 @@ impl Writer<'_> {
         Ok(Outcome::Written { image, lost, changes, placing })
     }
 
-    /// The labels as the new data set holds them, what is lost of them, and of a mended one each change in words.
+    /// The labels as the new data set holds them, what is lost of them, and of a mended one each
+    /// change in words.
     fn fitted(&self, entry: &Entry<'_>, name: &Name, loaded: Loaded) -> (Image, Vec<(LossKind, u64)>, Vec<String>) {
         let none = ClassMap::new();
         let map = self.job.maps.get(entry.map).unwrap_or(&none);
@@ -366,7 +376,9 @@ impl Writer<'_> {
         lost.retain(|_, number| *number > 0);
         if self.job.mend {
             changes.extend(faults.iter().map(|fault| format!("a label was left out: {}", fault.words)));
-            let told = |kind: &LossKind| matches!(kind, LossKind::Repeated | LossKind::NoArea | LossKind::Cut | LossKind::Doubled);
+            let told = |kind: &LossKind| {
+                matches!(kind, LossKind::Repeated | LossKind::NoArea | LossKind::Cut | LossKind::Doubled)
+            };
             let counts = lost.iter().filter(|(kind, _)| told(kind));
             changes.extend(counts.map(|(kind, number)| format!("{number} {}", kind.words(self.format))));
         }
@@ -375,7 +387,21 @@ impl Writer<'_> {
     }
 
     fn finish(self, options: &WriteOptions) -> Result<Manifest> {
-        let Self { job, format, target, sources, changes, losses, failures, splits, placed, renamed, folder, .. } = self;
+        let Self { job, format, target, sources, changes, losses, failures, splits, placed, renamed, folder, .. } =
+            self;
+        if splits.iter().all(|split| split.images == 0) {
+            let first = failures
+                .first()
+                .map_or_else(String::new, |failure| format!("; the first one is {}: {}", failure.path, failure.reason));
+            return Err(Error::Mismatch {
+                found: format!(
+                    "no image is left to write: {} of {} cannot be read{first}",
+                    failures.len(),
+                    job.entries.len()
+                ),
+                remedy: "Nothing was written. Choose other images or classes, or correct the data set.".into(),
+            });
+        }
         target.finish()?;
         sources.finish()?;
         changes.map_or(Ok(()), Stream::finish)?;

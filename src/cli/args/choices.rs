@@ -4,8 +4,8 @@ use crate::{
     cache::MissingLabels,
     convert::Target,
     detector::{Provider, family_names},
-    toolkit::Format,
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
+    toolkit::Format,
     types::{LogitType, Profile, Store},
 };
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};

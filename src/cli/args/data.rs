@@ -55,7 +55,7 @@ pub struct DataSourceArgs {
 /// How near-duplicates are found.
 #[derive(Debug, Args)]
 pub struct DistanceArgs {
-    /// Bits of 256 in which the hashes of near-duplicates differ at most; 0: only equal hashes.
+    /// Near-duplicates are images whose hashes of 256 bits differ in at most this many; 0: in none.
     #[arg(long, value_name = "BITS", default_value_t = toolkit::DEFAULT_DISTANCE, value_parser = bounds::distance)]
     pub distance: u32,
 }

@@ -171,8 +171,7 @@ fn boxes_by_image(
     class_ids: &HashMap<Id, u32>,
     notes: &mut Vec<String>,
 ) -> Result<HashMap<Id, OfImage>> {
-    let mut boxes: HashMap<Id, OfImage> =
-        images.iter().map(|image| (image.id.clone(), OfImage::default())).collect();
+    let mut boxes: HashMap<Id, OfImage> = images.iter().map(|image| (image.id.clone(), OfImage::default())).collect();
     let mut crowds = Note::new(
         "crowd region is not used as an object, in image id",
         "crowd regions are not used as objects, in image ids",

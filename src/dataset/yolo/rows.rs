@@ -2,10 +2,7 @@
 //!
 //! The rules are those of Ultralytics' `verify_image_label`, with the line named where it says "corrupt".
 
-use crate::dataset::{
-    Annotated, FaultKind, LabelFault, RawBox, files,
-    truth::Truth,
-};
+use crate::dataset::{Annotated, FaultKind, LabelFault, RawBox, files, truth::Truth};
 use crate::{
     text,
     types::{ImageSize, TruthBox},
@@ -69,9 +66,8 @@ pub(in crate::dataset) fn annotated(path: &Path, num_classes: usize, size: Image
         Err(found) => return unreadable(not_text(&found)),
     };
     let Rows { rows, faults, repeated } = parse_all(&text, num_classes, MOST_FAULTS);
-    let named = |(line, fault): (usize, LabelFault)| {
-        LabelFault::new(fault.kind, format!("line {line}: {}", fault.words))
-    };
+    let named =
+        |(line, fault): (usize, LabelFault)| LabelFault::new(fault.kind, format!("line {line}: {}", fault.words));
     Annotated {
         truth: Truth::Labelled(rows.iter().map(|row| row.to_pixels(size)).collect()),
         faults: faults.into_iter().map(named).collect(),

@@ -1,11 +1,12 @@
-//! COCO: a JSON file for each split, `bbox` as x, y, width and height in pixels with four digits. Category ids are the class ids
-//! counted from 1, image and annotation ids count from 1 in each file.
+//! COCO: a JSON file for each split, `bbox` as x, y, width and height in pixels with up to six
+//! digits. Category ids are the class ids counted from 1, image and annotation ids count from 1 in
+//! each file.
 
 use super::{Image, Target, json, number};
 use crate::{Result, toolkit::folder::Stream};
 use std::{fmt::Write as _, path::Path};
 
-const DIGITS: usize = 4;
+const DIGITS: usize = 6;
 
 pub(super) struct Coco {
     files: Vec<SplitFile>,
@@ -25,7 +26,9 @@ impl Coco {
         let files = splits.iter().map(|name| {
             let place = folder.join("annotations");
             let mut file = Stream::create(place.join(format!("instances_{name}.json")))?;
-            file.write("{\"info\": {\"description\": \"written by logitcache data\"}, \"licenses\": [],\n\"images\": [")?;
+            file.write(
+                "{\"info\": {\"description\": \"written by logitcache data\"}, \"licenses\": [],\n\"images\": [",
+            )?;
             let annotations = Stream::create(place.join(format!(".annotations_{name}")))?;
             Ok(SplitFile { file, annotations, images: 0, boxes: 0 })
         });
@@ -40,7 +43,9 @@ impl Target for Coco {
         of.images += 1;
         let (id, name) = (of.images, json(&image.name));
         let (width, height) = (image.size.width, image.size.height);
-        of.file.write(&format!("{comma}{{\"id\": {id}, \"file_name\": {name}, \"width\": {width}, \"height\": {height}}}"))?;
+        of.file.write(&format!(
+            "{comma}{{\"id\": {id}, \"file_name\": {name}, \"width\": {width}, \"height\": {height}}}"
+        ))?;
         let mut text = String::with_capacity(image.boxes().len() * 128);
         for raw in image.boxes() {
             text.push_str(if of.boxes == 0 { "\n" } else { ",\n" });
@@ -65,9 +70,16 @@ impl Target for Coco {
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
-        let categories = self.classes.iter().zip(1u32..).map(|(name, id)| format!("\n{{\"id\": {id}, \"name\": {}}}", json(name)));
+        let categories =
+            self.classes.iter().zip(1u32..).map(|(name, id)| format!("\n{{\"id\": {id}, \"name\": {}}}", json(name)));
         let categories = categories.collect::<Vec<_>>().join(",");
-        for SplitFile { mut file, annotations, .. } in self.files {
+        for SplitFile { mut file, annotations, images, .. } in self.files {
+            if images == 0 {
+                // A split without images could not be read again.
+                annotations.remove()?;
+                file.remove()?;
+                continue;
+            }
             file.write("\n],\n\"annotations\": [")?;
             file.take(annotations)?;
             file.write(&format!("\n],\n\"categories\": [{categories}\n]}}\n"))?;

@@ -1,12 +1,17 @@
-//! CVAT for images 1.1: one `annotations.xml`, corners in pixels with four digits. `difficult` and `is_crowd` are attributes of a
-//! box, as CVAT's own import of VOC and COCO makes them; each split is a subset.
+//! CVAT for images 1.1: one `annotations.xml`, corners in pixels with up to six digits. `difficult`
+//! and `is_crowd` are attributes of a box, as CVAT's own import of VOC and COCO makes them; each
+//! split is a subset.
 
 use super::{Image, Target, number, xml};
-use crate::{Result, dataset::{Mark, UNSPLIT}, toolkit::folder::Stream};
+use crate::{
+    Result,
+    dataset::{Mark, UNSPLIT},
+    toolkit::folder::Stream,
+};
 use std::{fmt::Write as _, path::Path};
 
 pub(super) const FILE_NAME: &str = "annotations.xml";
-const DIGITS: usize = 4;
+const DIGITS: usize = 6;
 
 pub(super) struct Cvat {
     file: Stream,
@@ -18,9 +23,10 @@ pub(super) struct Cvat {
 impl Cvat {
     pub(super) fn begin(folder: &Path, splits: &[String], classes: &[String]) -> Result<Self> {
         let mut file = Stream::create(folder.join(FILE_NAME))?;
-        let mut text = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    \
+        let mut text =
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    \
                         <project>\n      <name>logitcache</name>\n      <labels>\n"
-            .to_owned();
+                .to_owned();
         let flag = |name: &str| {
             format!(
                 "<attribute><name>{name}</name><mutable>False</mutable><input_type>checkbox</input_type>\
@@ -34,7 +40,16 @@ impl Cvat {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "</name><type>any</type><attributes>{attributes}</attributes></label>");
         }
-        text.push_str("      </labels>\n    </project>\n  </meta>\n");
+        // Datumaro looks for the subsets here.
+        text.push_str("      </labels>\n      <tasks>\n");
+        for (name, id) in splits.iter().zip(1..) {
+            let _ = write!(text, "        <task><id>{id}</id><name>");
+            xml(&mut text, name);
+            text.push_str("</name><subset>");
+            xml(&mut text, name);
+            text.push_str("</subset></task>\n");
+        }
+        text.push_str("      </tasks>\n    </project>\n  </meta>\n");
         file.write(&text)?;
         Ok(Self { file, splits: splits.to_vec(), classes: classes.to_vec(), images: 0 })
     }

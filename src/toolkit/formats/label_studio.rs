@@ -1,5 +1,6 @@
-//! Label Studio: `tasks.json` for its import, with boxes in per cent of the image's sides with six digits, and the labelling
-//! configuration. Images are found through its local file storage with the new folder as the root.
+//! Label Studio: `tasks.json` for its import, with boxes in per cent of the image's sides with up
+//! to eight digits, and the labelling configuration. Images are found through its local file
+//! storage with the new folder as the root.
 
 use super::{Image, Target, json, number, xml};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 use std::{fmt::Write as _, path::Path};
 
 pub(super) const FILE_NAME: &str = "tasks.json";
-const DIGITS: usize = 6;
+const DIGITS: usize = 8;
 
 pub(super) struct LabelStudio {
     file: Stream,
@@ -21,7 +22,9 @@ pub(super) struct LabelStudio {
 
 impl LabelStudio {
     pub(super) fn begin(folder: &Path, splits: &[String], classes: &[String]) -> Result<Self> {
-        let mut config = "<View>\n  <Image name=\"image\" value=\"$image\"/>\n  <RectangleLabels name=\"label\" toName=\"image\">\n".to_owned();
+        let mut config =
+            "<View>\n  <Image name=\"image\" value=\"$image\"/>\n  <RectangleLabels name=\"label\" toName=\"image\">\n"
+                .to_owned();
         for name in classes {
             config.push_str("    <Label value=\"");
             xml(&mut config, name);
@@ -49,7 +52,8 @@ impl LabelStudio {
                 image.size.width,
                 image.size.height
             );
-            let values = [("x", x1 / width), ("y", y1 / height), ("width", (x2 - x1) / width), ("height", (y2 - y1) / height)];
+            let values =
+                [("x", x1 / width), ("y", y1 / height), ("width", (x2 - x1) / width), ("height", (y2 - y1) / height)];
             for (name, value) in values {
                 let _ = write!(text, ", \"{name}\": ");
                 number(&mut text, value * 100.0, DIGITS);

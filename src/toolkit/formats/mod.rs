@@ -49,7 +49,8 @@ impl Format {
         }
     }
 
-    /// The format in which a data set like this is written again; `None` for a folder without labels.
+    /// The format in which a data set like this is written again; `None` for a folder without
+    /// labels.
     pub fn of(format: DatasetFormat) -> Option<Self> {
         match format {
             DatasetFormat::Yolo => Some(Self::Yolo),
@@ -107,7 +108,8 @@ impl fmt::Display for Format {
     }
 }
 
-/// An image with its labels as it is written. The boxes are those that the format holds, of classes of the new data set.
+/// An image with its labels as it is written. The boxes are those that the format holds, of classes
+/// of the new data set.
 #[derive(Debug)]
 pub(super) struct Image {
     /// Number of its split.
@@ -215,7 +217,9 @@ mod tests {
             number(&mut out, value, digits);
             out
         };
-        for (value, text) in [(1.0, "x1"), (100.0, "x100"), (0.5, "x0.5"), (1.23456, "x1.2346"), (-0.00001, "x0"), (0.0, "x0")] {
+        for (value, text) in
+            [(1.0, "x1"), (100.0, "x100"), (0.5, "x0.5"), (1.23456, "x1.2346"), (-0.00001, "x0"), (0.0, "x0")]
+        {
             assert_eq!(shown(value, 4), text);
         }
         assert_eq!(shown(100.0, 0), "x100");

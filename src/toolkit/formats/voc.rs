@@ -1,5 +1,6 @@
-//! Pascal VOC as a whole release: an XML file for each image, lists of the splits, and the order of the classes in `labelmap.txt` as
-//! CVAT and Datumaro write it. Corners are in pixels with four digits, counted from 0 as they are read here.
+//! Pascal VOC as a whole release: an XML file for each image, lists of the splits, and the order of
+//! the classes in `labelmap.txt` as CVAT and Datumaro write it. Corners are in pixels with up to
+//! six digits, counted from 0 as they are read here.
 
 use super::{Image, Target, number, xml};
 use crate::{
@@ -7,22 +8,26 @@ use crate::{
     dataset::Mark,
     toolkit::folder::{Stream, make_parent, write_file},
 };
-use std::{fmt::Write as _, path::{Path, PathBuf}};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 /// The file that tells the order of the classes.
 pub(in crate::toolkit) const LABEL_MAP: &str = "labelmap.txt";
-const DIGITS: usize = 4;
+const DIGITS: usize = 6;
 
 pub(super) struct Voc {
     folder: PathBuf,
     classes: Vec<String>,
-    lists: Vec<Stream>,
+    /// The lists of the splits, and how many images each has.
+    lists: Vec<(Stream, u64)>,
 }
 
 impl Voc {
     pub(super) fn begin(folder: &Path, splits: &[String], classes: &[String]) -> Result<Self> {
         let lists = splits.iter().map(|name| Stream::create(folder.join(format!("ImageSets/Main/{name}.txt"))));
-        let lists = lists.collect::<Result<_>>()?;
+        let lists = lists.map(|list| Ok((list?, 0))).collect::<Result<_>>()?;
         make_parent(&folder.join("Annotations/x"))?;
         Ok(Self { folder: folder.to_path_buf(), classes: classes.to_vec(), lists })
     }
@@ -70,7 +75,10 @@ impl Target for Voc {
 
     fn append(&mut self, image: &Image) -> Result<()> {
         match self.lists.get_mut(image.split) {
-            Some(list) => list.write(&format!("{}\n", image.stem())),
+            Some((list, images)) => {
+                *images += 1;
+                list.write(&format!("{}\n", image.stem()))
+            }
             None => Ok(()),
         }
     }
@@ -82,6 +90,8 @@ impl Target for Voc {
             let _ = writeln!(text, "{name}:::");
         }
         write_file(&self.folder.join(LABEL_MAP), text.as_bytes())?;
-        self.lists.into_iter().try_for_each(Stream::finish)
+        // A split without images could not be read again.
+        let end = |(list, images): (Stream, u64)| if images > 0 { list.finish() } else { list.remove() };
+        self.lists.into_iter().try_for_each(end)
     }
 }

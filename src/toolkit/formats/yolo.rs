@@ -1,4 +1,5 @@
-//! YOLO as Ultralytics reads it: `class cx cy w h` a line, in fractions of the image's sides with six digits.
+//! YOLO as Ultralytics reads it: `class cx cy w h` a line, in fractions of the image's sides with
+//! up to eight digits.
 
 use super::{Image, Target, json, number};
 use crate::{
@@ -6,15 +7,20 @@ use crate::{
     dataset::{Truth, UNSPLIT},
     toolkit::folder::{make_parent, write_file},
 };
-use std::{fmt::Write as _, path::{Path, PathBuf}};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 pub(super) const DATA_YAML: &str = "data.yaml";
-const DIGITS: usize = 6;
+const DIGITS: usize = 8;
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 
 pub(super) struct Yolo {
     folder: PathBuf,
     splits: Vec<String>,
+    /// Images of each split.
+    images: Vec<u64>,
     classes: Vec<String>,
 }
 
@@ -27,12 +33,14 @@ impl Yolo {
                 remedy: "Choose or name the splits so, or write another format.".into(),
             });
         }
-        Ok(Self { folder: folder.to_path_buf(), splits: splits.to_vec(), classes: classes.to_vec() })
+        let images = vec![0; splits.len()];
+        Ok(Self { folder: folder.to_path_buf(), splits: splits.to_vec(), images, classes: classes.to_vec() })
     }
 
     fn description(&self) -> String {
         let mut text = "# written by logitcache data\n".to_owned();
-        for name in &self.splits {
+        // A split without images could not be read again.
+        for (name, _) in self.splits.iter().zip(&self.images).filter(|(_, images)| **images > 0) {
             let key = if name == UNSPLIT { "train" } else { name };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{key}: images/{name}");
@@ -67,14 +75,12 @@ impl Target for Yolo {
         write_file(&path, text.as_bytes())
     }
 
-    fn append(&mut self, _image: &Image) -> Result<()> {
+    fn append(&mut self, image: &Image) -> Result<()> {
+        self.images.iter_mut().skip(image.split).take(1).for_each(|images| *images += 1);
         Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
-        for name in &self.splits {
-            make_parent(&self.folder.join("images").join(name).join("x"))?;
-        }
         write_file(&self.folder.join(DATA_YAML), self.description().as_bytes())
     }
 }
