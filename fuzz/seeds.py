@@ -23,6 +23,26 @@ def save(target, name, data):
     (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><project><labels><label><name>cat</name></label><label><name>dog</name></label></labels>
+</project></meta><image id="0" name="a.jpg" subset="train" width="640" height="480">
+<box label="dog" occluded="0" xtl="1.5" ytl="2" xbr="30" ybr="40" z_order="0"><attribute name="difficult">true</attribute></box>
+<box label="cat" rotation="30" xtl="1" ytl="2" xbr="30" ybr="40"/><polygon label="cat" points="1,2;3,4;5.5,1"/>
+<mask label="cat" rle="1, 2" left="1" top="2" width="3" height="4"/><ellipse label="a &amp; b" cx="9" cy="9" rx="2" ry="3"/></image>
+<image id="1" name="b.jpg"/></annotations>
+"""
+VALUE = {"x": 10, "y": 20.5, "width": 30, "height": 40, "rotation": 0, "rectanglelabels": ["cat"]}
+SIZE = {"original_width": 640, "original_height": 480}
+LABEL_STUDIO = [
+    {"id": 1, "data": {"image": "/data/local-files/?d=a%20b/a.jpg", "split": "train"}, "annotations": [{"result": [
+        {"type": "rectanglelabels", "value": VALUE, **SIZE},
+        {"type": "polygonlabels", "value": {"points": [[1, 2], [3, 4], [5, 1]], "polygonlabels": ["dog"]}, **SIZE},
+        {"type": "ellipselabels", "value": {"x": 9, "y": 9, "radiusX": 2, "radiusY": 3, "rotation": 5, "ellipselabels": ["dog"]},
+         **SIZE}]}]},
+    {"id": 2, "data": {"image": "https://host/b.jpg"}, "annotations": []},
+]
+
+
 def manifests_and_caches():
     for name in ("cache-v1", "compact-v1", "archive-v1"):
         text = (FIXTURES / name / "manifest.json").read_text()
@@ -182,6 +202,8 @@ def texts():
         f"<object><name><![CDATA[a]]></name><difficult>1</difficult><part>{box}</part>{box}</object><!-- x --></annotation>"
     )
     save("voc", "annotation", voc)
+    save("cvat", "project", CVAT)
+    save("label_studio", "export", json.dumps(LABEL_STUDIO))
     save("voc", "utf16", ("\ufeff" + voc).encode("utf-16-le"))
     save("onnx_names", "dict", "{0: 'person', 1: \"driver's seat\", 2: '\\xe9\\u6771\\U0001f600\\n'}")
     save("onnx_names", "list", "['x', 'y\\\\', ]")

@@ -60,10 +60,13 @@ def commands(text):
 def page(program):
     """The whole text of the page."""
     top = help_of(program)
-    names = commands(top)
-    contents = "\n".join(f"- [`logitcache {name}`](#logitcache-{name})" for name in names)
+    names = []
+    for name in commands(top):
+        below = commands(help_of(program, name))
+        names += [name, *(f"{name} {inner}" for inner in below)]
+    contents = "\n".join(f"- [`logitcache {name}`](#logitcache-{name.replace(' ', '-')})" for name in names)
     sections = [INTRODUCTION.format(command=COMMAND), contents, f"\n## logitcache\n\n```text\n{top}\n```"]
-    sections += [f"\n## logitcache {name}\n\n```text\n{help_of(program, name)}\n```" for name in names]
+    sections += [f"\n## logitcache {name}\n\n```text\n{help_of(program, *name.split())}\n```" for name in names]
     return "\n".join(sections) + "\n"
 
 

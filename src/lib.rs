@@ -5,6 +5,8 @@
 //! ```text
 //! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> training, eval -> teach, audit -> inspect,
 //!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
+//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
+//!     predict, convert -> report -> cli (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
@@ -37,6 +39,7 @@ pub mod teach;
 pub mod text;
 #[doc(hidden)]
 pub mod training;
+pub mod toolkit;
 pub mod types;
 pub mod words;
 

@@ -15,6 +15,7 @@ use logitcache::{
     inspect::{CacheSummary, ImageSummary, ModelSummary},
     predict::PredictReport,
     teach::BuildReport,
+    toolkit::{CheckReport, DedupReport, DiffReport, Manifest as DataManifest, Stats},
 };
 use logitcache_format::{
     DETECT, HeadKind, ROW_GROUP_BYTES, ROW_GROUP_IMAGES,
@@ -49,6 +50,11 @@ fn published_schemas_are_those_of_the_code() {
         ("audit.schema.json", serde_json::to_value(schema_for!(AuditReport)).unwrap()),
         ("build.schema.json", serde_json::to_value(schema_for!(BuildReport)).unwrap()),
         ("convert.schema.json", serde_json::to_value(schema_for!(ConvertReport)).unwrap()),
+        ("data-check.schema.json", serde_json::to_value(schema_for!(CheckReport)).unwrap()),
+        ("data-dedup.schema.json", serde_json::to_value(schema_for!(DedupReport)).unwrap()),
+        ("data-diff.schema.json", serde_json::to_value(schema_for!(DiffReport)).unwrap()),
+        ("data-manifest.schema.json", serde_json::to_value(schema_for!(DataManifest)).unwrap()),
+        ("data-stats.schema.json", serde_json::to_value(schema_for!(Stats)).unwrap()),
         ("eval.schema.json", serde_json::to_value(schema_for!(EvalReport)).unwrap()),
         ("inspect.schema.json", serde_json::to_value(schema_for!(CacheSummary)).unwrap()),
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),

@@ -38,9 +38,11 @@ pub const ENTRIES: &[(&str, Entry)] = &[
     ("cache", cache),
     ("class_names", class_names),
     ("coco", coco),
+    ("cvat", cvat),
     ("data_yaml", data_yaml),
     ("image_list", image_list),
     ("label_rows", label_rows),
+    ("label_studio", label_studio),
     ("manifest", manifest),
     ("onnx", onnx),
     ("onnx_names", onnx_names),
@@ -140,6 +142,45 @@ pub fn voc(bytes: &[u8]) {
     write(&folder.path().join("a.jpg"), b"");
     write(&folder.path().join("a.xml"), bytes);
     open(&source(folder.path()));
+}
+
+/// An `annotations.xml` of CVAT.
+pub fn cvat(bytes: &[u8]) {
+    let folder = folder();
+    write(&folder.path().join("a.jpg"), b"");
+    let xml = folder.path().join("annotations.xml");
+    write(&xml, bytes);
+    open(&source(&xml));
+    open_all(&xml);
+}
+
+/// A JSON export of Label Studio, taken for one whatever it begins with.
+pub fn label_studio(bytes: &[u8]) {
+    let folder = folder();
+    write(&folder.path().join("a.jpg"), b"");
+    let json = folder.path().join("tasks.json");
+    write(&json, bytes);
+    open(&source(&json));
+    open_all(&json);
+}
+
+/// Boxes of every split are finite, and of a class that there is.
+fn open_all(data: &Path) {
+    let size = ImageSize { width: 640, height: 480 };
+    match Dataset::open_all(data, None) {
+        Ok(splits) => {
+            for (_, dataset) in splits {
+                let classes = dataset.class_names.as_ref().map_or(0, Vec::len);
+                for sample in dataset.samples.iter().take(100) {
+                    if let Truth::Labelled(boxes) = sample.annotated(size).truth {
+                        assert!(boxes.iter().all(|raw| (raw.class_id as usize) < classes));
+                        assert!(boxes.iter().flat_map(|raw| raw.xyxy_px).all(f64::is_finite));
+                    }
+                }
+            }
+        }
+        Err(error) => is_a_message(&error),
+    }
 }
 
 fn source(data: &Path) -> DataSource {

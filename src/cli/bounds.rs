@@ -143,6 +143,11 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Parsed<f64>
     value.ok_or_else(|| format!("expected {expected}"))
 }
 
+/// `data --distance`: beyond it a search compares all with all.
+pub fn distance(text: &str) -> Parsed<u32> {
+    whole(text, 0, 64, "").map(|value| value as u32)
+}
+
 /// `--lr`, `--warmup-lr`: far beyond what trains anything.
 pub fn learning_rate(text: &str) -> Parsed<f64> {
     number(text, |v| v > 0.0 && v <= 1e9, "a number above 0, up to 1000000000")

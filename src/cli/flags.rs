@@ -90,7 +90,8 @@ fn names() -> &'static Names {
     NAMES.get_or_init(|| {
         let program = Cli::command();
         let commands = || program.get_subcommands();
-        let options = commands().flat_map(|command| command.get_opts()).filter_map(|option| option.get_long());
+        let all = || commands().chain(commands().flat_map(|command| command.get_subcommands()));
+        let options = all().flat_map(|command| command.get_opts()).filter_map(|option| option.get_long());
         Names {
             commands: commands().map(|command| command.get_name().to_owned()).collect(),
             options: options.map(str::to_owned).collect(),

@@ -10,7 +10,7 @@ use crate::{
     outputs::{self, OutputFile},
     words::counted,
 };
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 const NAME: &str = "logitcache";
@@ -27,9 +27,15 @@ pub fn pages(args: &ManArgs) -> Result<Status> {
     // Makes the commands inherit what all of them have.
     program.build();
     let commands = program.get_subcommands().filter(|command| command.get_name() != "help").cloned();
-    let of_commands = commands.map(|command| {
-        let name = format!("{NAME}-{}", command.get_name());
-        (name.clone(), command.name(name.clone()).bin_name(name.replace('-', " ")))
+    let of_commands = commands.flat_map(|command| {
+        let page = |command: Command, above: &str| {
+            let name = format!("{above}-{}", command.get_name());
+            (name.clone(), command.name(name.clone()).bin_name(name.replace('-', " ")))
+        };
+        let below: Vec<Command> = command.get_subcommands().filter(|c| c.get_name() != "help").cloned().collect();
+        let (name, of_command) = page(command, NAME);
+        let below: Vec<_> = below.into_iter().map(|command| page(command, &name)).collect();
+        [(name, of_command)].into_iter().chain(below)
     });
     let mut pages = Vec::new();
     for (name, command) in of_commands.chain([(NAME.to_owned(), program.clone())]) {

@@ -6,6 +6,7 @@ mod bounds;
 mod build;
 mod call;
 mod convert;
+mod data;
 mod demo;
 mod embedded;
 mod eval;
@@ -92,6 +93,7 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Audit(args) => audit::run(&args, cli.quiet),
         Command::Build(args) => build::run(&args, cli.quiet),
         Command::Convert(args) => convert::run(&args, cli.quiet),
+        Command::Data(args) => data::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
         Command::Predict(args) => predict::run(&args, cli.quiet),

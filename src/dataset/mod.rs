@@ -7,13 +7,18 @@
 //! What is the same for every format: samples are sorted by the bytes of their `path` column, a picture is listed once,
 //! boxes are clipped to the picture, and a box of which nothing is left (or that had no area) is dropped.
 
+mod annotated;
 mod class_map;
 mod coco;
+mod cvat;
 mod files;
 mod folder;
+mod label_studio;
+mod listed;
 mod moved;
 mod name_map;
 mod notes;
+mod splits;
 pub mod synth;
 mod truth;
 mod unread;
@@ -24,11 +29,14 @@ pub(crate) mod yolo;
 #[cfg(test)]
 mod tests;
 
+pub use annotated::{Annotated, FaultKind, LabelFault, Mark, RawBox};
 pub use class_map::ClassMap;
 pub use files::IMAGE_SUFFIXES;
+pub use label_studio::CONFIG_NAME as LABEL_STUDIO_CONFIG;
 pub use logitcache_format::paths;
 pub use moved::refuse_if_moved;
 pub use name_map::{NameMap, refuse_foreign_names};
+pub use splits::UNSPLIT;
 pub use truth::Truth;
 
 use crate::{
@@ -51,7 +59,8 @@ use truth::TruthSource;
 use without_area::WithoutArea;
 
 const FORMS: &str = "DATA is one of: an Ultralytics data.yaml, a COCO instances.json with `images=DIR`, a folder of \
-                     Pascal VOC XML (with `images=DIR` if the images are elsewhere), a plain folder of images.";
+                     Pascal VOC XML (with `images=DIR` if the images are elsewhere), an annotations.xml of CVAT for images, a \
+                     JSON export of Label Studio, a plain folder of images.";
 
 /// What the user pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +84,10 @@ pub enum DatasetFormat {
     Coco,
     /// One Pascal VOC XML file per image.
     Voc,
+    /// One `annotations.xml` of CVAT for images 1.1.
+    Cvat,
+    /// One JSON export of Label Studio.
+    LabelStudio,
     /// A folder of images without labels.
     Folder,
 }
@@ -86,6 +99,8 @@ impl DatasetFormat {
             Self::Yolo => "yolo",
             Self::Coco => "coco",
             Self::Voc => "voc",
+            Self::Cvat => "cvat",
+            Self::LabelStudio => "label-studio",
             Self::Folder => "folder",
         }
     }
@@ -139,8 +154,10 @@ impl Dataset {
         } else {
             match data.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase().as_str() {
                 "yaml" | "yml" => yolo::open(&data, refuse_images_dir(source)?),
+                "json" if label_studio::is_one(&data) => listed::choose(source, label_studio::open(&data, source)?),
                 "json" => refuse_unknown_split(source).and_then(|()| coco::open(&data, source)),
-                _ => Err(fault(&source.data, "this file is neither a .yaml nor a .json file", FORMS)),
+                "xml" => listed::choose(source, cvat::open(&data, source)?),
+                _ => Err(fault(&source.data, "this file is neither a .yaml, a .json nor an .xml file", FORMS)),
             }
         }?;
         dataset.finish(&data)?;
@@ -271,6 +288,16 @@ impl Sample {
         Ok(self.truth_boxes(size)?.labels())
     }
 
+    /// All that the data set says of this picture, faults included.
+    pub fn annotated(&self, size: ImageSize) -> Annotated {
+        self.truth.annotated(size)
+    }
+
+    /// The file that has its labels, where there is one.
+    pub fn label_file(&self) -> Option<&Path> {
+        self.truth.file()
+    }
+
     /// [`Sample::labels`] with what scoring needs besides: crowd regions and areas.
     ///
     /// # Errors
@@ -369,13 +396,17 @@ fn refuse_unknown_split(source: &DataSource) -> Result<()> {
 /// # Errors
 /// [`Error::Mismatch`].
 pub fn refuse_meaning_without_label_files(dataset: &Dataset, meaning: MissingLabels) -> Result<()> {
-    if meaning == MissingLabels::Background || dataset.format == DatasetFormat::Yolo {
+    let tells = matches!(dataset.format, DatasetFormat::Yolo | DatasetFormat::LabelStudio);
+    if meaning == MissingLabels::Background || tells {
         return Ok(());
     }
     let what = match dataset.format {
         DatasetFormat::Coco => "a COCO file: an image without annotations is a background image",
         DatasetFormat::Voc => "Pascal VOC: an image without an XML file is not part of the data set",
-        DatasetFormat::Yolo | DatasetFormat::Folder => "a folder of images: none of them has labels",
+        DatasetFormat::Cvat => "a CVAT file: an image without boxes is a background image",
+        DatasetFormat::Yolo | DatasetFormat::LabelStudio | DatasetFormat::Folder => {
+            "a folder of images: none of them has labels"
+        }
     };
     Err(Error::Mismatch {
         found: format!("`missing_labels=unlabelled` is about label files, and this data set is {what}"),

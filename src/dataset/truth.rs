@@ -1,6 +1,9 @@
 //! Ground truth of one image, whatever the format: where it comes from and the rules that all formats share.
 
-use super::yolo::rows;
+use super::{
+    annotated::{Annotated, FaultKind, LabelFault, Mark, RawBox},
+    yolo::rows,
+};
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox, TruthBox};
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +25,8 @@ pub enum Truth<B = LabelBox> {
 #[derive(Debug, Clone)]
 pub(super) enum TruthSource {
     NoLabels,
+    /// A labelled data set says nothing about this image.
+    Missing,
     /// One YOLO text file, read when asked for.
     YoloFile {
         path: PathBuf,
@@ -40,19 +45,10 @@ pub(super) struct Parsed {
     pub(super) entry: Option<String>,
     /// The picture's size as the label file has it.
     pub(super) declared: Option<ImageSize>,
-    /// Boxes in pixels, not yet clipped, or what is wrong.
-    pub(super) boxes: Result<Vec<RawBox>, String>,
-}
-
-/// A box as a file gives it, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct RawBox {
-    pub(super) class_id: u32,
-    /// Left, top, right, bottom.
-    pub(super) xyxy_px: [f64; 4],
-    /// The file's own `area`, where it has one.
-    pub(super) area_px2: Option<f64>,
-    pub(super) is_crowd: bool,
+    /// Boxes in pixels, not yet clipped.
+    pub(super) boxes: Vec<RawBox>,
+    /// What is wrong; one fault is enough to refuse the labels.
+    pub(super) faults: Vec<LabelFault>,
 }
 
 impl TruthSource {
@@ -60,6 +56,7 @@ impl TruthSource {
     pub(super) fn boxes(&self, size: ImageSize) -> Result<(Truth<TruthBox>, usize), String> {
         match self {
             Self::NoLabels => Ok((Truth::NoLabels, 0)),
+            Self::Missing => Ok((Truth::Missing, 0)),
             Self::YoloFile { path, num_classes } => rows::read(path, *num_classes, size),
             Self::Parsed(parsed) => parsed.boxes(size),
         }
@@ -68,9 +65,29 @@ impl TruthSource {
     /// The class ids of its boxes, some of them repeated; none where it cannot be used.
     pub(super) fn classes(&self) -> Vec<u32> {
         match self {
-            Self::NoLabels => Vec::new(),
+            Self::NoLabels | Self::Missing => Vec::new(),
             Self::YoloFile { path, num_classes } => rows::classes(path, *num_classes),
-            Self::Parsed(parsed) => parsed.boxes.iter().flatten().map(|raw| raw.class_id).collect(),
+            Self::Parsed(parsed) if !parsed.faults.is_empty() => Vec::new(),
+            Self::Parsed(parsed) => parsed.objects().map(|raw| raw.class_id).collect(),
+        }
+    }
+
+    /// Everything, faults included.
+    pub(super) fn annotated(&self, size: ImageSize) -> Annotated {
+        match self {
+            Self::NoLabels => Annotated { truth: Truth::NoLabels, faults: Vec::new(), repeated: 0 },
+            Self::Missing => Annotated { truth: Truth::Missing, faults: Vec::new(), repeated: 0 },
+            Self::YoloFile { path, num_classes } => rows::annotated(path, *num_classes, size),
+            Self::Parsed(parsed) => parsed.annotated(size),
+        }
+    }
+
+    /// The file that has the labels, where there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::NoLabels | Self::Missing => None,
+            Self::YoloFile { path, .. } => Some(path),
+            Self::Parsed(parsed) => Some(&parsed.file),
         }
     }
 }
@@ -81,28 +98,43 @@ impl Parsed {
             Some(entry) => format!("{}, {entry}", self.file.display()),
             None => self.file.display().to_string(),
         };
-        let boxes = self.boxes.as_ref().map_err(|reason| format!("{}: {reason}", place()))?;
-        if let Some(declared) = self.declared
-            && declared != size
-        {
-            let turned = (declared.width, declared.height) == (size.height, size.width);
-            let hint = if turned {
-                " (width and height are swapped; an EXIF orientation was applied if it has one)"
-            } else {
-                ""
-            };
-            return Err(format!(
-                "{}: the labels are for an image of {} x {}, but this one is {} x {}{hint}",
-                place(),
-                declared.width,
-                declared.height,
-                size.width,
-                size.height
-            ));
+        if let Some(fault) = self.faults.first() {
+            return Err(format!("{}: {}", place(), fault.words));
         }
-        let kept: Vec<TruthBox> = boxes.iter().filter_map(|raw| raw.clip(size)).collect();
-        let left_out = boxes.len() - kept.len();
+        if let Some(words) = self.other_size(size) {
+            return Err(format!("{}: {words}", place()));
+        }
+        let kept: Vec<TruthBox> = self.objects().filter_map(|raw| raw.clip(size)).collect();
+        let left_out = self.objects().count() - kept.len();
         Ok((Truth::Labelled(kept), left_out))
+    }
+
+    /// What trains and scores: without the difficult ones.
+    fn objects(&self) -> impl Iterator<Item = &RawBox> {
+        self.boxes.iter().filter(|raw| raw.mark != Mark::Difficult)
+    }
+
+    fn annotated(&self, size: ImageSize) -> Annotated {
+        let mut faults = self.faults.clone();
+        if let Some(words) = self.other_size(size) {
+            faults.push(LabelFault::new(FaultKind::OtherSize, words));
+        }
+        if let Some(entry) = &self.entry {
+            faults.iter_mut().for_each(|fault| fault.words.insert_str(0, &format!("{entry}: ")));
+        }
+        Annotated { truth: Truth::Labelled(self.boxes.clone()), faults, repeated: 0 }
+    }
+
+    /// Says so where the labels are for a picture of another size.
+    fn other_size(&self, size: ImageSize) -> Option<String> {
+        let declared = self.declared.filter(|declared| *declared != size)?;
+        let turned = (declared.width, declared.height) == (size.height, size.width);
+        let hint =
+            if turned { " (width and height are swapped; an EXIF orientation was applied if it has one)" } else { "" };
+        Some(format!(
+            "the labels are for an image of {} x {}, but this one is {} x {}{hint}",
+            declared.width, declared.height, size.width, size.height
+        ))
     }
 }
 
@@ -118,11 +150,6 @@ impl Truth<TruthBox> {
 }
 
 impl RawBox {
-    /// An object of which a file tells the class and the box alone.
-    pub(super) fn object(class_id: u32, xyxy_px: [f64; 4]) -> Self {
-        Self { class_id, xyxy_px, area_px2: None, is_crowd: false }
-    }
-
     /// The part of the box that lies in the picture; `None` where that has no area.
     pub(super) fn clip(self, size: ImageSize) -> Option<TruthBox> {
         let (width, height) = (f64::from(size.width), f64::from(size.height));
@@ -136,7 +163,7 @@ impl RawBox {
             class_id: self.class_id,
             box_xyxy_px: clipped,
             area_px2: self.area_px2.unwrap_or((x2 - x1) * (y2 - y1)),
-            is_crowd: self.is_crowd,
+            is_crowd: self.is_crowd(),
         })
     }
 }

@@ -1,16 +1,16 @@
 //! Pascal VOC: one XML file per image, boxes as `xmin ymin xmax ymax` in pixels, taken as written.
 //!
-//! The XML files make the data set: a picture without one is not in it. Objects marked `difficult` are skipped, as in
-//! Ultralytics' own conversion of VOC. The classes are the names that occur, sorted.
+//! The XML files make the data set: a picture without one is not in it. Objects marked `difficult` are no labels, as in
+//! Ultralytics' own conversion of VOC. The classes are the names that occur, sorted; behind them those of difficult objects alone.
 
 mod xml;
 
 use super::{
-    DataSource, Dataset, DatasetFormat, Sample, fault,
+    DataSource, Dataset, DatasetFormat, FaultKind, LabelFault, Mark, RawBox, Sample, fault,
     files::{self, Found, Kind},
     notes::Note,
     paths, refuse_unknown_split,
-    truth::{Parsed, RawBox, TruthSource},
+    truth::{Parsed, TruthSource},
 };
 use crate::{Error, Result, text};
 use rayon::prelude::*;
@@ -22,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use xml::Annotation;
+use xml::{Annotation, Object};
 
 /// The most that is read of one XML file.
 const XML_CAP_BYTES: u64 = 8 << 20;
@@ -67,12 +67,8 @@ pub(super) fn open(
         Some(stems) => choose(read, stems, notes),
         None => read,
     };
-    let names: BTreeSet<&str> = read
-        .iter()
-        .filter_map(|(_, annotation)| annotation.as_ref().ok())
-        .flat_map(|annotation| annotation.objects.iter().map(|object| object.name.as_str()))
-        .collect();
-    let class_names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let class_names = class_names(&read);
+    let ids: HashMap<&str, u32> = class_names.iter().map(String::as_str).zip(0..).collect();
     let root = match &source.images_dir {
         None => data.to_path_buf(),
         Some(given) if files::is_dir(given) => paths::absolute(given),
@@ -90,15 +86,16 @@ pub(super) fn open(
     for (path, annotation) in read {
         let folders = candidate_folders(&path, data, source.images_dir.is_some().then_some(&root));
         let picture = pictures.find(&folders, &path, annotation.as_ref().ok());
-        if annotation.as_ref().is_ok_and(|a| a.difficult > 0) {
+        if annotation.as_ref().is_ok_and(|a| !a.difficult.is_empty()) {
             difficult.add(path.display());
         }
-        let truth = TruthSource::Parsed(Box::new(Parsed {
-            file: Arc::from(path.as_path()),
-            entry: None,
-            declared: annotation.as_ref().ok().and_then(|a| a.size),
-            boxes: annotation.map(|a| raw_boxes(a, &class_names)).map_err(|fault| fault.reason),
-        }));
+        let declared = annotation.as_ref().ok().and_then(|a| a.size);
+        let (boxes, faults) = match annotation {
+            Ok(annotation) => (raw_boxes(annotation, &ids), Vec::new()),
+            Err(fault) => (Vec::new(), vec![LabelFault::new(FaultKind::Unreadable, fault.reason)]),
+        };
+        let parsed = Parsed { file: Arc::from(path.as_path()), entry: None, declared, boxes, faults };
+        let truth = TruthSource::Parsed(Box::new(parsed));
         samples.push(Sample::new(&root, picture, truth));
     }
     difficult.finish(notes);
@@ -148,13 +145,26 @@ fn choose(read: Vec<Read>, stems: &HashSet<OsString>, notes: &mut Vec<String>) -
     read
 }
 
-fn raw_boxes(annotation: Annotation, class_names: &[String]) -> Vec<RawBox> {
-    let id = |name: &str| class_names.binary_search_by(|n| n.as_str().cmp(name)).ok();
-    let boxes = annotation.objects.into_iter().filter_map(|object| {
-        let class_id = id(&object.name).and_then(|id| u32::try_from(id).ok())?;
-        Some(RawBox::object(class_id, object.xyxy_px))
-    });
-    boxes.collect()
+/// The names that occur, sorted; behind them those that only difficult objects have.
+fn class_names(read: &[Read]) -> Vec<String> {
+    let annotations = || read.iter().filter_map(|(_, annotation)| annotation.as_ref().ok());
+    let names = |of: fn(&Annotation) -> &[Object]| -> BTreeSet<&str> {
+        annotations().flat_map(|annotation| of(annotation).iter().map(|object| object.name.as_str())).collect()
+    };
+    let plain = names(|annotation| &annotation.objects);
+    let difficult = names(|annotation| &annotation.difficult);
+    plain.iter().chain(difficult.difference(&plain)).map(|&name| name.to_owned()).collect()
+}
+
+fn raw_boxes(annotation: Annotation, ids: &HashMap<&str, u32>) -> Vec<RawBox> {
+    let with_mark = |objects: Vec<Object>, mark| {
+        let boxes = objects.into_iter().filter_map(move |object| {
+            let class_id = *ids.get(object.name.as_str())?;
+            Some(RawBox { mark, ..RawBox::object(class_id, object.xyxy_px) })
+        });
+        boxes.collect::<Vec<_>>()
+    };
+    [with_mark(annotation.objects, Mark::Plain), with_mark(annotation.difficult, Mark::Difficult)].concat()
 }
 
 /// The images of a split, where the folder is a whole VOC release with lists in `ImageSets/Main`.

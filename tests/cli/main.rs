@@ -7,6 +7,7 @@ mod changes;
 mod common;
 mod convert;
 mod damage;
+mod data;
 mod demo;
 mod determinism;
 mod estimate;

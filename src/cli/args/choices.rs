@@ -5,6 +5,7 @@ use crate::{
     convert::Target,
     detector::{Provider, family_names},
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
+    toolkit::Format,
     types::{LogitType, Profile, Store},
 };
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -86,6 +87,20 @@ pub fn missing_labels() -> impl TypedValueParser<Value = MissingLabels> {
         [
             (MissingLabels::Background, "The image shows no object, as in Ultralytics"),
             (MissingLabels::Unlabelled, "The image is not annotated: excluded from the label loss and from scores"),
+        ],
+    )
+}
+
+/// `data --to`
+pub fn data_format() -> impl TypedValueParser<Value = Format> {
+    choice(
+        Format::as_str,
+        [
+            (Format::Yolo, "data.yaml and a text file per image, as Ultralytics reads them"),
+            (Format::Coco, "annotations/instances_SPLIT.json"),
+            (Format::Voc, "Pascal VOC: an XML file per image, lists of the splits, labelmap.txt"),
+            (Format::Cvat, "annotations.xml of CVAT for images 1.1"),
+            (Format::LabelStudio, "tasks.json and label_config.xml of Label Studio"),
         ],
     )
 }

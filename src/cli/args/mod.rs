@@ -4,10 +4,15 @@
 
 mod cache;
 mod choices;
+mod data;
 mod models;
 mod train;
 
 pub use cache::{AuditArgs, BuildArgs, ConvertArgs, InspectArgs, VerifyArgs};
+pub use data::{
+    DataArgs, DataCheckArgs, DataCommand, DataConvertArgs, DataDedupArgs, DataDiffArgs, DataMergeArgs, DataOutArgs,
+    DataSourceArgs, DataSplitArgs, DataStatsArgs, DataSubsetArgs, DistanceArgs,
+};
 pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use train::{ExportArgs, TrainArgs};
 
@@ -72,6 +77,10 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// Compress a cache into an archive, or turn an archive back into a cache.
     Convert(ConvertArgs),
+    /// Check, count, convert, merge, split and compare data sets.
+    ///
+    /// Data sets are never changed: what is written goes into a new folder, with a manifest.json of what was done.
+    Data(Box<DataArgs>),
     /// Write a trained student as an ONNX file.
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes.

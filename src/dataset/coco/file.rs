@@ -7,10 +7,15 @@ use super::{
     non_finite::Quoted,
     value::{self, Id},
 };
-use crate::{Error, Result, dataset::fault, text, types::ImageSize};
+use crate::{
+    Error, Result,
+    dataset::{FaultKind, fault},
+    text,
+    types::ImageSize,
+};
 use serde::{
     Deserialize, Deserializer,
-    de::{self, DeserializeOwned, SeqAccess, Visitor},
+    de::{self, DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
 use std::{
@@ -45,7 +50,9 @@ pub(super) struct Annotation {
     pub(super) image_id: Id,
     pub(super) category_id: Id,
     /// What it marks, or what is wrong.
-    pub(super) shape: Result<Shape, Box<str>>,
+    pub(super) shape: Result<Shape, (FaultKind, Box<str>)>,
+    /// Whether it has a segmentation.
+    pub(super) outlined: bool,
     /// What it says, or what it says that is no number.
     pub(super) area: Result<Option<f64>, Box<str>>,
 }
@@ -188,6 +195,7 @@ struct AnnotationFields {
     bbox: Value,
     area: Value,
     iscrowd: Value,
+    segmentation: HasContent,
 }
 
 impl Entry for Annotation {
@@ -196,8 +204,10 @@ impl Entry for Annotation {
 
     fn of(fields: AnnotationFields) -> Result<Self, String> {
         let shape = || {
-            let corners = value::corners(&fields.bbox);
-            Ok(match value::flag(&fields.iscrowd).map_err(|reason| format!("iscrowd {reason}"))? {
+            let kind = if value::has_no_number(&fields.bbox) { FaultKind::NonFinite } else { FaultKind::Malformed };
+            let corners = value::corners(&fields.bbox).map_err(|reason| (kind, reason.into()));
+            let crowd = value::flag(&fields.iscrowd);
+            Ok(match crowd.map_err(|reason| (FaultKind::Malformed, format!("iscrowd {reason}").into()))? {
                 true => Shape::Crowd(corners.ok()),
                 false => Shape::Object(corners?),
             })
@@ -206,9 +216,68 @@ impl Entry for Annotation {
             id: id("id", &fields.id)?,
             image_id: needed_id("image_id", &fields.image_id)?,
             category_id: needed_id("category_id", &fields.category_id)?,
-            shape: shape().map_err(String::into),
+            shape: shape(),
+            outlined: fields.segmentation.0,
             area: value::number(&fields.area).map_err(|reason| format!("area {reason}").into()),
         })
+    }
+}
+
+/// Whether a value is anything but null, nothing, an empty list or an empty object; the value itself is not kept.
+#[derive(Default)]
+struct HasContent(bool);
+
+impl<'de> Deserialize<'de> for HasContent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Content;
+        impl<'de> Visitor<'de> for Content {
+            type Value = HasContent;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<HasContent, A::Error> {
+                let mut any = false;
+                while items.next_element::<IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(HasContent(any))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<HasContent, A::Error> {
+                let mut any = false;
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(HasContent(any))
+            }
+
+            fn visit_unit<E>(self) -> Result<HasContent, E> {
+                Ok(HasContent(false))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<HasContent, E> {
+                Ok(HasContent(false))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<HasContent, E> {
+                Ok(HasContent(false))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<HasContent, E> {
+                Ok(HasContent(false))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<HasContent, E> {
+                Ok(HasContent(false))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<HasContent, E> {
+                Ok(HasContent(!text.is_empty()))
+            }
+        }
+        deserializer.deserialize_any(Content)
     }
 }
 

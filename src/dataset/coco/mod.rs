@@ -10,10 +10,10 @@ mod non_finite;
 mod value;
 
 use super::{
-    DataSource, Dataset, DatasetFormat, Sample, fault, files,
+    DataSource, Dataset, DatasetFormat, FaultKind, LabelFault, Mark, RawBox, Sample, fault, files,
     notes::Note,
     paths,
-    truth::{Parsed, RawBox, TruthSource},
+    truth::{Parsed, TruthSource},
 };
 use crate::Result;
 use file::{Annotation, Category, Image, Shape, entry_name};
@@ -46,12 +46,13 @@ pub(super) fn open(json: &Path, source: &DataSource) -> Result<Dataset> {
         .into_iter()
         .zip(pictures)
         .map(|(image, picture)| {
-            let of_image = boxes.remove(&image.id).unwrap_or(Ok(Vec::new()));
-            let (declared, boxes) = match image.size {
-                Ok(declared) => (declared, of_image),
-                Err(reason) => (None, Err(reason.into())),
-            };
-            let parsed = Parsed { file: file.clone(), entry: Some(format!("image id {}", image.id)), declared, boxes };
+            let OfImage { boxes, mut faults } = boxes.remove(&image.id).unwrap_or_default();
+            let declared = image.size.unwrap_or_else(|reason| {
+                faults.insert(0, LabelFault::new(FaultKind::Malformed, reason));
+                None
+            });
+            let entry = Some(format!("image id {}", image.id));
+            let parsed = Parsed { file: file.clone(), entry, declared, boxes, faults };
             Sample::new(&root, picture, TruthSource::Parsed(Box::new(parsed)))
         })
         .collect();
@@ -156,7 +157,12 @@ fn classes(
     Ok((kept().map(|category| category.name.clone()).collect(), ids))
 }
 
-type Boxes = Result<Vec<RawBox>, String>;
+/// What the annotations say of one image.
+#[derive(Default)]
+struct OfImage {
+    boxes: Vec<RawBox>,
+    faults: Vec<LabelFault>,
+}
 
 fn boxes_by_image(
     json: &Path,
@@ -164,8 +170,8 @@ fn boxes_by_image(
     annotations: Vec<Annotation>,
     class_ids: &HashMap<Id, u32>,
     notes: &mut Vec<String>,
-) -> Result<HashMap<Id, Boxes>> {
-    let mut boxes: HashMap<Id, Boxes> = images.iter().map(|image| (image.id.clone(), Ok(Vec::new()))).collect();
+) -> Result<HashMap<Id, OfImage>> {
+    let mut boxes: HashMap<Id, OfImage> = images.iter().map(|image| (image.id.clone(), OfImage::default())).collect();
     let mut crowds = Note::new(
         "crowd region is not used as an object, in image id",
         "crowd regions are not used as objects, in image ids",
@@ -175,7 +181,7 @@ fn boxes_by_image(
         "annotations have areas that are not numbers; the areas of their boxes are used",
     );
     for (position, annotation) in annotations.into_iter().enumerate() {
-        let Annotation { id, image_id, category_id, shape, area } = annotation;
+        let Annotation { id, image_id, category_id, shape, area, outlined } = annotation;
         let name = || entry_name("annotation", id.as_ref(), position);
         let unknown = |kind: &str, id: &Id, list: &str| {
             let found = format!("{} refers to {kind} id {id}, which is not in `{list}`", name());
@@ -191,22 +197,20 @@ fn boxes_by_image(
             areas.add(format_args!("{} ({reason})", name()));
             None
         });
-        let (xyxy_px, is_crowd) = match shape {
-            Ok(Shape::Object(corners)) => (corners, false),
+        let (xyxy_px, mark) = match shape {
+            Ok(Shape::Object(corners)) => (corners, Mark::Plain),
             Ok(Shape::Crowd(corners)) => {
                 crowds.add(&image_id);
                 // A crowd without a usable box tells nothing.
                 let Some(corners) = corners else { continue };
-                (corners, true)
+                (corners, Mark::Crowd)
             }
-            Err(reason) => {
-                *of_image = Err(format!("{}: {reason}", name()));
+            Err((kind, reason)) => {
+                of_image.faults.push(LabelFault::new(kind, format!("{}: {reason}", name())));
                 continue;
             }
         };
-        if let Ok(list) = of_image {
-            list.push(RawBox { class_id, xyxy_px, area_px2, is_crowd });
-        }
+        of_image.boxes.push(RawBox { class_id, xyxy_px, area_px2, mark, outlined });
     }
     crowds.finish(notes);
     areas.finish(notes);

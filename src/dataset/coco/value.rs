@@ -143,6 +143,12 @@ pub(super) fn corners(bbox: &Value) -> Result<[f64; 4], String> {
     Ok([x, y, x + w, y + h])
 }
 
+/// Whether a list holds what is no number.
+pub(super) fn has_no_number(values: &Value) -> bool {
+    let is_no_number = |value: &Value| value.as_str().is_some_and(is_no_number);
+    values.as_array().is_some_and(|values| values.iter().any(is_no_number))
+}
+
 /// Whether it is what [`super::non_finite`] put in quotes.
 fn is_no_number(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity" | "nan" | "-nan" | "inf" | "-inf")

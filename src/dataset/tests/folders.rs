@@ -125,7 +125,7 @@ fn other_things_are_refused_with_the_forms() {
         made.error("gone")
             .starts_with("DIR/gone: there is no such file or folder\n  DATA is one of: an Ultralytics data.yaml")
     );
-    assert!(made.error("a.jpg").contains("neither a .yaml nor a .json file\n  DATA is one of"));
+    assert!(made.error("a.jpg").contains("neither a .yaml, a .json nor an .xml file\n  DATA is one of"));
     assert!(made.error("empty").contains("no images found"));
 }
 

@@ -1,7 +1,9 @@
 //! Whole data sets, real and made here.
 
 mod coco;
+mod cvat;
 mod folders;
+mod label_studio;
 mod real;
 mod voc;
 mod yolo;

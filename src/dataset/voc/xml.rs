@@ -17,8 +17,8 @@ pub(super) struct Annotation {
     pub(super) size: Option<ImageSize>,
     /// Objects in the order of the file, without the difficult ones.
     pub(super) objects: Vec<Object>,
-    /// How many objects were marked difficult.
-    pub(super) difficult: usize,
+    /// Objects that are marked difficult; one that cannot be read is none.
+    pub(super) difficult: Vec<Object>,
 }
 
 /// One `object`.
@@ -46,10 +46,10 @@ impl Annotation {
             ));
         }
         let mut objects = Vec::new();
-        let mut difficult = 0;
+        let mut difficult = Vec::new();
         for (number, node) in elements(root, "object").enumerate() {
             if text_of(node, "difficult") == Some("1") {
-                difficult += 1;
+                difficult.extend(Object::read(node));
                 continue;
             }
             let line = document.text_pos_at(node.range().start).row;
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(annotation.file_name.as_deref(), Some("a b.jpg"));
         assert_eq!(annotation.size, Some(ImageSize { width: 640, height: 480 }));
         assert_eq!(annotation.objects, [Object { name: "traffic light".into(), xyxy_px: [1.0, 2.5, 3.0, 4.0] }]);
-        assert_eq!(annotation.difficult, 1);
+        assert_eq!(annotation.difficult, [Object { name: "cat".into(), xyxy_px: [1.0, 2.5, 3.0, 4.0] }]);
     }
 
     #[test]

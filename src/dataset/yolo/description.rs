@@ -24,7 +24,7 @@ pub(crate) struct Description {
 
 impl Description {
     /// Reads and checks the file.
-    pub(super) fn read(yaml: &Path) -> Result<Self> {
+    pub(in crate::dataset) fn read(yaml: &Path) -> Result<Self> {
         let bytes = files::read_capped(yaml, CAP_BYTES).map_err(|e| Error::io(yaml, "read", e))?;
         Self::parse(&bytes).map_err(|(found, remedy)| fault(yaml, found, remedy))
     }
@@ -59,6 +59,12 @@ impl Description {
     /// Whether it names the pictures of any split.
     pub(super) fn has_splits(&self) -> bool {
         self.splits.iter().any(|(_, places)| places.as_ref().is_some_and(|places| !places.0.is_empty()))
+    }
+
+    /// The splits that it names images of.
+    pub(in crate::dataset) fn split_names(&self) -> Vec<&'static str> {
+        let filled = |places: &Option<Places>| places.as_ref().is_some_and(|places| !places.0.is_empty());
+        self.splits.iter().filter(|(_, places)| filled(places)).map(|(name, _)| *name).collect()
     }
 
     /// The folders or list files of one split.

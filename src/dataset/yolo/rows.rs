@@ -2,10 +2,7 @@
 //!
 //! The rules are those of Ultralytics' `verify_image_label`, with the line named where it says "corrupt".
 
-use crate::dataset::{
-    files,
-    truth::{RawBox, Truth},
-};
+use crate::dataset::{Annotated, FaultKind, LabelFault, RawBox, files, truth::Truth};
 use crate::{
     text,
     types::{ImageSize, TruthBox},
@@ -18,6 +15,8 @@ const CAP_BYTES: u64 = 8 << 20;
 const TOLERANCE: f64 = 0.01;
 /// A polygon has at least this many points.
 const MIN_POINTS: usize = 3;
+/// Faults of one file that are told one by one; after them the file is not read further.
+const MOST_FAULTS: usize = 1000;
 
 /// Reads the labels of one image of the given size, and how many boxes were left out because they have no area;
 /// [`Truth::Missing`] where the file does not exist.
@@ -43,16 +42,50 @@ pub(in crate::dataset) fn classes(path: &Path, num_classes: usize) -> Vec<u32> {
 
 /// All rows of a file; `None` where it does not exist.
 fn rows(path: &Path, num_classes: usize) -> Result<Option<Vec<Row>>, String> {
-    let bytes = match files::read_capped(path, CAP_BYTES) {
-        Ok(bytes) => bytes,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(e) => return Err(format!("{}: cannot read the label file: {e}", path.display())),
-    };
-    let text =
-        text::decode(&bytes).map_err(|found| format!("{}: the label file is not text: {found}", path.display()))?;
+    let Some(bytes) = bytes(path).map_err(|words| format!("{}: {words}", path.display()))? else { return Ok(None) };
+    let text = text::decode(&bytes).map_err(|found| format!("{}: {}", path.display(), not_text(&found)))?;
     let rows =
         parse(&text, num_classes).map_err(|(line, reason)| format!("{} line {line}: {reason}", path.display()))?;
     Ok(Some(rows))
+}
+
+/// As [`read`], with every fault beside the rows that are good; nothing is clipped or left out.
+pub(in crate::dataset) fn annotated(path: &Path, num_classes: usize, size: ImageSize) -> Annotated {
+    let unreadable = |words: String| Annotated {
+        truth: Truth::Labelled(Vec::new()),
+        faults: vec![LabelFault::new(FaultKind::Unreadable, words)],
+        repeated: 0,
+    };
+    let bytes = match bytes(path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Annotated { truth: Truth::Missing, faults: Vec::new(), repeated: 0 },
+        Err(words) => return unreadable(words),
+    };
+    let text = match text::decode(&bytes) {
+        Ok(text) => text,
+        Err(found) => return unreadable(not_text(&found)),
+    };
+    let Rows { rows, faults, repeated } = parse_all(&text, num_classes, MOST_FAULTS);
+    let named =
+        |(line, fault): (usize, LabelFault)| LabelFault::new(fault.kind, format!("line {line}: {}", fault.words));
+    Annotated {
+        truth: Truth::Labelled(rows.iter().map(|row| row.to_pixels(size)).collect()),
+        faults: faults.into_iter().map(named).collect(),
+        repeated,
+    }
+}
+
+/// The bytes of a label file; `None` where it does not exist.
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match files::read_capped(path, CAP_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(format!("cannot read the label file: {e}")),
+    }
+}
+
+fn not_text(found: &str) -> String {
+    format!("the label file is not text: {found}")
 }
 
 /// One object, in fractions of the picture's size.
@@ -63,6 +96,8 @@ struct Row {
     cy: f64,
     w: f64,
     h: f64,
+    /// The box around a polygon.
+    polygon: bool,
 }
 
 impl Row {
@@ -74,57 +109,86 @@ impl Row {
             (self.cx + self.w / 2.0) * width,
             (self.cy + self.h / 2.0) * height,
         ];
-        RawBox::object(self.class_id, xyxy_px)
+        RawBox { outlined: self.polygon, ..RawBox::object(self.class_id, xyxy_px) }
     }
 }
 
-/// All rows, equal ones once. A row of more than six columns makes the whole file one of polygons; each then becomes
-/// the box around it.
+/// What a label file holds.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Equal ones once.
+    rows: Vec<Row>,
+    /// What is wrong, with the number of its line.
+    faults: Vec<(usize, LabelFault)>,
+    /// Rows that repeat another one.
+    repeated: usize,
+}
+
+/// All rows, equal ones once, or the first fault.
 fn parse(text: &str, num_classes: usize) -> Result<Vec<Row>, (usize, String)> {
+    let parsed = parse_all(text, num_classes, 1);
+    match parsed.faults.into_iter().next() {
+        Some((line, fault)) => Err((line, fault.words)),
+        None => Ok(parsed.rows),
+    }
+}
+
+/// Reads rows up to the given number of faults. A row of more than six columns makes the whole file one of polygons; each then
+/// becomes the box around it.
+fn parse_all(text: &str, num_classes: usize, most_faults: usize) -> Rows {
     let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
     let lines = || text.split(['\n', '\r']).zip(1..).filter(|(line, _)| !line.trim().is_empty());
     let polygons = lines().any(|(line, _)| line.split_whitespace().nth(6).is_some());
     let mut seen = HashSet::new();
-    let mut rows = Vec::new();
+    let mut parsed = Rows::default();
     for (line, number) in lines() {
-        let (row, identity) = parse_row(line, polygons, num_classes).map_err(|reason| (number, reason))?;
-        // Distinct polygons may share a box and are distinct objects.
-        if seen.insert((row.class_id, identity)) {
-            rows.push(row);
+        match parse_row(line, polygons, num_classes) {
+            // Distinct polygons may share a box and are distinct objects.
+            Ok((row, identity)) => match seen.insert((row.class_id, identity)) {
+                true => parsed.rows.push(row),
+                false => parsed.repeated += 1,
+            },
+            Err(fault) => parsed.faults.push((number, fault)),
+        }
+        if parsed.faults.len() >= most_faults {
+            break;
         }
     }
-    Ok(rows)
+    parsed
 }
 
 /// One row, and its coordinates as bits of f32: what Ultralytics compares to find duplicates.
-fn parse_row(line: &str, polygon: bool, num_classes: usize) -> Result<(Row, Vec<u32>), String> {
+fn parse_row(line: &str, polygon: bool, num_classes: usize) -> Result<(Row, Vec<u32>), LabelFault> {
     let mut words = line.split_whitespace();
     let class_id = parse_class(words.next().unwrap_or_default(), num_classes)?;
-    let values = words.map(parse_number).collect::<Result<Vec<f64>, String>>()?;
+    let values = words.map(parse_number).collect::<Result<Vec<f64>, LabelFault>>()?;
     let row = if polygon {
         if values.len() < 2 * MIN_POINTS || !values.len().is_multiple_of(2) {
-            return Err(format!(
+            return Err(malformed(format!(
                 "{} columns in a file of polygons; each row is a class and at least {MIN_POINTS} points of x and y",
                 values.len() + 1
-            ));
+            )));
         }
         let around = |offset: usize| {
             let along = values.iter().skip(offset).step_by(2);
             along.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
         };
         let ((x1, x2), (y1, y2)) = (around(0), around(1));
-        Row { class_id, cx: (x1 + x2) / 2.0, cy: (y1 + y2) / 2.0, w: x2 - x1, h: y2 - y1 }
+        Row { class_id, cx: (x1 + x2) / 2.0, cy: (y1 + y2) / 2.0, w: x2 - x1, h: y2 - y1, polygon }
     } else {
         let [cx, cy, w, h] = values[..] else {
-            return Err(wrong_columns(&values));
+            return Err(malformed(wrong_columns(&values)));
         };
-        Row { class_id, cx, cy, w, h }
+        Row { class_id, cx, cy, w, h, polygon }
     };
     for (name, value, low) in
         [("cx", row.cx, -TOLERANCE), ("cy", row.cy, -TOLERANCE), ("width", row.w, 0.0), ("height", row.h, 0.0)]
     {
         if !(low..=1.0 + TOLERANCE).contains(&value) {
-            return Err(format!("{name} is {value}, outside 0 to 1; coordinates are divided by the image's size"));
+            return Err(LabelFault::new(
+                FaultKind::OutOfRange,
+                format!("{name} is {value}, outside 0 to 1; coordinates are divided by the image's size"),
+            ));
         }
     }
     // Adding zero makes -0 the same as 0.
@@ -144,25 +208,32 @@ fn wrong_columns(values: &[f64]) -> String {
     }
 }
 
-fn parse_number(word: &str) -> Result<f64, String> {
+fn malformed(words: String) -> LabelFault {
+    LabelFault::new(FaultKind::Malformed, words)
+}
+
+fn parse_number(word: &str) -> Result<f64, LabelFault> {
     match word.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
-        Ok(_) => Err(format!("{} is not a finite number", shown(word))),
-        Err(_) => Err(format!("{} is not a number", shown(word))),
+        Ok(_) => Err(LabelFault::new(FaultKind::NonFinite, format!("{} is not a finite number", shown(word)))),
+        Err(_) => Err(malformed(format!("{} is not a number", shown(word)))),
     }
 }
 
 /// A class id, which some programs write as `3.0`.
-fn parse_class(word: &str, num_classes: usize) -> Result<u32, String> {
+fn parse_class(word: &str, num_classes: usize) -> Result<u32, LabelFault> {
     let value = parse_number(word)?;
     if value.fract() != 0.0 {
-        return Err(format!("class {} is not a whole number", shown(word)));
+        return Err(malformed(format!("class {} is not a whole number", shown(word))));
     }
     if !(0.0..num_classes as f64).contains(&value) {
-        return Err(format!(
-            "class {} does not exist: the data set's classes are 0 to {}",
-            shown(word),
-            num_classes.saturating_sub(1)
+        return Err(LabelFault::new(
+            FaultKind::UnknownClass,
+            format!(
+                "class {} does not exist: the data set's classes are 0 to {}",
+                shown(word),
+                num_classes.saturating_sub(1)
+            ),
         ));
     }
     Ok(value as u32)
