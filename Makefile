@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help setup test-env oracle-env wheel test-wheel demo test lint bench
+.PHONY: help setup test-env oracle-env wheel test-wheel test-torch demo test lint bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ wheel: setup .venv-wheel/.wheel ## wheelhouse/: wheel and source distribution of
 test-wheel: wheel ## installs the wheel into a fresh environment and tests it there
 	.venv-wheel/bin/python -m pip download $(PIP_FLAGS) --dest wheelhouse --only-binary :all: numpy onnxruntime
 	LOGITCACHE_WHEELHOUSE=wheelhouse .venv-wheel/bin/python -m pytest python/tests -q -rs -p no:cacheprovider
+
+test-torch: oracle-env ## tests of logitcache.torch and logitcache.ultralytics, with PyTorch and Ultralytics
+	cargo build --workspace
+	.venv-oracle/bin/python -m pytest python/tests/test_torch.py python/tests/test_ultralytics.py -q -rs -p no:cacheprovider
 
 demo: test-env ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
 	cargo build --release

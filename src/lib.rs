@@ -3,10 +3,9 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> training, eval -> teach, audit -> inspect,
-//!     predict, convert -> report -> cli; and in the package `trainer`: student (libtorch) -> train -> its cli
-//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector, targets -> run -> pipeline -> eval -> teach, audit -> inspect,
-//!     predict, convert -> report -> cli (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
+//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
+//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> cli
+//!     (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
 pub mod audit;
@@ -37,9 +36,9 @@ pub mod run;
 pub mod targets;
 pub mod teach;
 pub mod text;
+pub mod toolkit;
 #[doc(hidden)]
 pub mod training;
-pub mod toolkit;
 pub mod types;
 pub mod words;
 

@@ -1,8 +1,10 @@
 """`logitcache.torch` against the goldens of the trainer's losses (tests/fixtures/train) and the trainer's batches."""
 
-import json
 import pickle
+import re
 import shutil
+import subprocess
+import sys
 
 import logitcache
 import numpy as np
@@ -220,18 +222,34 @@ def test_dense_targets_are_rows_of_the_outputs(plain):
 def test_what_is_no_finished_cache_is_refused(plain, tmp_path):
     unfinished = tmp_path / "unfinished"
     shutil.copytree(plain, unfinished)
-    manifest = json.loads((unfinished / "manifest.json").read_text())
-    assert manifest["complete"]
     (unfinished / "manifest.json").unlink()
     with pytest.raises(logitcache.Error) as caught:
         DistillDataset(unfinished)
     assert caught.value.found and caught.value.remedy and caught.value.path
 
 
-def test_the_example_learns(plain, tmp_path):
-    import subprocess
-    import sys
+def test_the_code_of_the_docs_runs(plain, tmp_path, monkeypatch):
+    (tmp_path / "cache").symlink_to(plain)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/how-to/pytorch.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```py\n(.*?)^```$", text, re.M | re.S)
+    assert len(blocks) == 2
 
+    class Student(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(70, 1))
+
+        def forward(self, images):
+            return self.bias.expand(len(images), 70, 525).split([6, 64], 1)
+
+    student = Student()
+    names = {"student": student, "epochs": 2, "optimizer": torch.optim.SGD(student.parameters(), 1e-3)}
+    exec("".join(blocks), names)
+    assert names["loss"].isfinite() and student.bias.grad.abs().sum() > 0
+
+
+def test_the_example_learns(plain, tmp_path):
     command = [sys.executable, ROOT / "examples/distil_loop.py", plain, "--epochs", "4"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

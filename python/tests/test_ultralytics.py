@@ -324,6 +324,7 @@ def test_what_does_not_fit_is_refused_before_training(plain, shapes, tmp_path):
     refused("128 x 128 pixels, the cache was built at 160", imgsz=128)
     refused("strides", model="yolov8n-p2.yaml")
     refused("`degrees=10.0`", degrees=10.0)
+    refused("`fraction=0.5`", fraction=0.5)
     refused("cannot follow `mixup=0.5`", mixup=0.5, options={"geometry": "free"})
     refused("multi_scale", multi_scale=0.5)
     other = tmp_path / "other"

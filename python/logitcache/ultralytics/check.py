@@ -78,6 +78,8 @@ def check_exact(args: Any) -> None:
         changed.append(f"`mosaic={args.mosaic}`")
     if args.rect:
         changed.append("`rect=True`")
+    if args.fraction != 1.0:
+        changed.append(f"`fraction={args.fraction}`")
     if changed:
         raise Error(
             f"{', '.join(changed)} has no effect with the geometry exact, which changes pictures as `logitcache train` does",
