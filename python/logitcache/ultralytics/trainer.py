@@ -131,7 +131,7 @@ class DistillTrainer(DetectionTrainer):
             ExactImages(images, self.cache),
             batch_size,
             self.args.seed,
-            epoch=lambda: self.epoch,
+            epoch=lambda: getattr(self, "epoch", self.start_epoch),
             mosaic=lambda epoch: self.args.mosaic > 0 and epoch < self.epochs - self.args.close_mosaic,
             threads=max(self.args.workers, 1),
             rank=max(rank, 0),

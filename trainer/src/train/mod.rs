@@ -22,9 +22,9 @@ pub mod schedule;
 mod step;
 mod validate;
 
+pub use logitcache::run::{ClsLoss, Decay, Distill, EpochRow, OptimizerKind, Precision, RunConfig, Settings};
 pub use logitcache::training as data;
 use logitcache::training::images;
-pub use logitcache::run::{ClsLoss, Decay, Distill, EpochRow, OptimizerKind, Precision, RunConfig, Settings};
 pub use options::{Start, TrainOptions, default_precision};
 pub use plan::Plan;
 pub use prepare::Run;
