@@ -2,10 +2,11 @@
 
 usage: free_geometry.py CACHE
 
-CACHE holds every anchor and some views of each image (`logitcache build --profile dense --views 2`). The targets of view 0 are carried
-to each view as `logitcache.ultralytics` does with `geometry="free"`; the view itself holds what the teacher said of these pixels. Prints
-the mean over views of the cosine between the gradients of both, with respect to a student's outputs that are random, by the scale of the
-views. Needs the package `logitcache`, PyTorch and Ultralytics.
+CACHE holds every anchor and some views of each image (`logitcache build --profile dense --views
+2`). The targets of view 0 are carried to each view as `logitcache.ultralytics` does with
+`geometry="free"`; the view itself holds what the teacher said of these pixels. Prints the mean over
+views of the cosine between the gradients of both, with respect to a student's outputs that are
+random, by the scale of the views. Needs the package `logitcache`, PyTorch and Ultralytics.
 """
 
 import sys

@@ -2,8 +2,9 @@
 
 usage: distil_loop.py CACHE [--epochs N] [--batch N]
 
-Prints the mean loss of each epoch. The student is as small as can be; any network with outputs at the teacher's strides will do.
-It learns from the teacher alone: a loss of the labels would be added in the loop.
+Prints the mean loss of each epoch. The student is as small as can be; any network with outputs at
+the teacher's strides will do. It learns from the teacher alone: a loss of the labels would be added
+in the loop.
 """
 
 import argparse
@@ -16,7 +17,9 @@ from logitcache.torch import Anchors, DistillDataset, DistillLoss, collate
 
 
 class Student(nn.Module):
-    """Convolutions down to strides 8, 16 and 32; at each, class logits and 16 bins for each side of a box."""
+    """Convolutions down to strides 8, 16 and 32; at each, class logits and 16 bins for each side of
+    a box.
+    """
 
     def __init__(self, classes: int, width: int = 32) -> None:
         super().__init__()

@@ -19,6 +19,9 @@ use std::{
 
 type Array<'py> = Bound<'py, PyAny>;
 
+/// Decoded images that take more are not kept; the default of `train`.
+const MOST_KEPT_BYTES: u64 = 32 << 30;
+
 /// The images of a cache with pixels, labels and the teacher's predictions, as `train` takes them.
 ///
 /// What a batch holds follows from the seed, the epoch and the positions of its images alone. Any number of threads may ask
@@ -33,7 +36,7 @@ type Array<'py> = Bound<'py, PyAny>;
 /// split : str, optional
 ///     Which of the splits of `data` the cache is of.
 /// pixels : str or os.PathLike, optional
-///     A folder to keep the decoded images in; by default they are decoded at each use.
+///     A folder to keep the decoded images in, up to 32 GiB of them; by default they are decoded at each use.
 ///
 /// Raises
 /// ------
@@ -62,9 +65,12 @@ impl TrainingSet {
         let mut notes = dataset.map_or_else(Vec::new, |dataset| dataset.notes);
         notes.extend(found.notes);
         let mut failures = found.failures;
-        let pixels = pixels.map(|folder| PixelCacheOptions { folder, max_bytes: u64::MAX });
+        let pixels = pixels.map(|folder| PixelCacheOptions { folder, max_bytes: MOST_KEPT_BYTES });
         let never = AtomicBool::new(false);
         let set = TrainSet::open(found.images, input, pixels.as_ref(), Some(reader.clone()), &|_| (), &never)?;
+        if pixels.is_some() && set.pixel_cache().is_none() {
+            notes.push("the decoded images would take over 32 GiB: they are decoded at each use".into());
+        }
         failures.extend_from_slice(set.failures());
         notes.extend(failures.iter().map(|failure| format!("not used: {}: {}", failure.path, failure.reason)));
         if set.images().is_empty() {

@@ -1,4 +1,6 @@
-"""`logitcache.torch` against the goldens of the trainer's losses (tests/fixtures/train) and the trainer's batches."""
+"""`logitcache.torch` against the goldens of the trainer's losses (tests/fixtures/train) and the
+trainer's batches.
+"""
 
 import pickle
 import re
@@ -241,7 +243,7 @@ def test_the_code_of_the_docs_runs(plain, tmp_path, monkeypatch):
             self.bias = torch.nn.Parameter(torch.zeros(70, 1))
 
         def forward(self, images):
-            return self.bias.expand(len(images), 70, 525).split([6, 64], 1)
+            return self.bias.repeat(len(images), 1, 525).split([6, 64], 1)
 
     student = Student()
     names = {"student": student, "epochs": 2, "optimizer": torch.optim.SGD(student.parameters(), 1e-3)}

@@ -1,4 +1,6 @@
-"""`TrainingSet`: the batches of `train`, against an oracle that draws them by docs/training-data.md."""
+"""`TrainingSet`: the batches of `train`, against an oracle that draws them by
+docs/training-data.md.
+"""
 
 import shutil
 

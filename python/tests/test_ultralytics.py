@@ -1,4 +1,6 @@
-"""`logitcache.ultralytics`: what its trainer does beside Ultralytics' own. Needs the full environment: `make test-torch`."""
+"""`logitcache.ultralytics`: what its trainer does beside Ultralytics' own. Needs the full
+environment: `make test-torch`.
+"""
 
 import csv
 import json

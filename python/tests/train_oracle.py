@@ -1,4 +1,5 @@
-"""The batches of `train` by the text of docs/training-data.md alone: what is drawn, pixels, labels, predictions.
+"""The batches of `train` by the text of docs/training-data.md alone: what is drawn, pixels, labels,
+predictions.
 
 Made from the unchanged images (`augment=False`), whose letterbox and predictions other tests check.
 """
@@ -36,7 +37,9 @@ def order(seed, epoch, images):
 
 
 class Oracle:
-    """`still`: position to arrays of the unchanged image; `shown`: position to (left, top, width, height) in its letterbox."""
+    """`still`: position to arrays of the unchanged image; `shown`: position to (left, top, width,
+    height) in its letterbox.
+    """
 
     def __init__(self, still, shown, labelled, input_size, strides):
         self.still, self.shown, self.labelled = still, shown, labelled

@@ -1,4 +1,5 @@
-"""Distil from a cache in a training loop of your own, with PyTorch: the data and the losses of ``logitcache train``.
+"""Distil from a cache in a training loop of your own, with PyTorch: the data and the losses of
+``logitcache train``.
 
 Examples
 --------

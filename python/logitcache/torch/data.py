@@ -21,7 +21,8 @@ class DistillDataset(Dataset[dict[str, Any]]):
 
     ``dataset[i]`` is a dictionary:
 
-    - ``image``: uint8 [3, H, W], RGB, letterboxed to the teacher's input; divided by 255 it is what the teacher saw
+    - ``image``: uint8 [3, H, W], RGB, letterboxed to the teacher's input; divided by 255 it is what
+      the teacher saw
     - ``labelled``: whether the image is labelled, be it with no object
     - ``class_id``: int64 [m]; ``boxes``: float32 [m, 4], x1, y1, x2, y2 in input pixels
     - ``teacher``: `TeacherTargets` of this image
@@ -32,19 +33,22 @@ class DistillDataset(Dataset[dict[str, Any]]):
     cache : str or os.PathLike
         Folder of the cache.
     data : str or os.PathLike, optional
-        The data set with its labels as they are now; by default the cache's labels, and images where the cache says.
+        The data set with its labels as they are now; by default the cache's labels, and images
+        where the cache says.
     split : str, optional
         Which of the splits of `data` the cache is of.
     augment : bool, optional
-        Change images as ``train`` does, in a way that the teacher's outputs can follow: mirrored, shifted and put into
-        mosaics on the grid of the anchors, with other colours; of a cache with views, each view in its turn.
+        Change images as ``train`` does, in a way that the teacher's outputs can follow: mirrored,
+        shifted and put into mosaics on the grid of the anchors, with other colours; of a cache with
+        views, each view in its turn.
     seed : int, optional
         What the changes follow from, together with the epoch that was set with `set_epoch`.
 
     Raises
     ------
     logitcache.Error
-        If the cache is unfinished, its data set has moved or changed, or no student can be trained on its predictions.
+        If the cache is unfinished, its data set has moved or changed, or no student can be trained
+        on its predictions.
     """
 
     def __init__(
@@ -108,8 +112,9 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``image`` uint8 [B, 3, H, W], ``labelled`` bool [B], ``batch_index`` int64 [M], ``class_id`` int64 [M], ``boxes`` float32 [M, 4] of all labels in
-        order of their image, ``teacher`` of the whole batch, ``path`` a list.
+        ``image`` uint8 [B, 3, H, W], ``labelled`` bool [B], ``batch_index`` int64 [M], ``class_id``
+        int64 [M], ``boxes`` float32 [M, 4] of all labels in order of their image, ``teacher`` of
+        the whole batch, ``path`` a list.
     """
     counts = torch.tensor([len(sample["class_id"]) for sample in samples])
     return {

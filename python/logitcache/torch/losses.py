@@ -1,8 +1,10 @@
-"""The losses between a student and the cached teacher: those of ``logitcache train``, with the same numbers.
+"""The losses between a student and the cached teacher: those of ``logitcache train``, with the same
+numbers.
 
-Every module gives a loss of each image, ``[B]``: their sum is the loss of the batch, and each can be given a weight. A student's
-outputs are ``[B, C, A]`` class logits and ``[B, 4 * reg_max, A]`` logits of the bins of a box's sides, left, top, right, bottom; with a
-`reg_max` of 1 these are the distances themselves, in cells, as of YOLO26. All of it is computed in float32.
+Every module gives a loss of each image, ``[B]``: their sum is the loss of the batch, and each can
+be given a weight. A student's outputs are ``[B, C, A]`` class logits and ``[B, 4 * reg_max, A]``
+logits of the bins of a box's sides, left, top, right, bottom; with a `reg_max` of 1 these are the
+distances themselves, in cells, as of YOLO26. All of it is computed in float32.
 """
 
 # PyTorch may be missing where the package is checked: its classes are then unknown.
@@ -31,11 +33,14 @@ GAINS = (7.5, 0.5, 1.5)
 class ClassLoss(nn.Module):
     """Classes.
 
-    - ``softmax-kl``: ``T^2 * KL(softmax(t / T) || softmax(s / T))`` over the classes, ``sum(w * loss) / sum(w)`` over the kept anchors with the
-      teacher's score as ``w`` (Hinton et al. 2015). It is silent about the level of the logits: use it beside a loss of the labels.
-    - ``bce``: sum over the classes of ``BCE(p_s, p_t)``, over **all** anchors, divided by ``max(sum(w), 1)`` with the ``w`` of all
-      anchors. An anchor that was not kept has the floor of its image as ``p_t`` of every class.
-    - ``bckd``: the same of ``BCE(p_s, p_t) * |p_t - p_s|`` (Yang et al. 2023); gradients flow through the weight too.
+    - ``softmax-kl``: ``T^2 * KL(softmax(t / T) || softmax(s / T))`` over the classes, ``sum(w *
+      loss) / sum(w)`` over the kept anchors with the teacher's score as ``w`` (Hinton et al. 2015).
+      It is silent about the level of the logits: use it beside a loss of the labels.
+    - ``bce``: sum over the classes of ``BCE(p_s, p_t)``, over **all** anchors, divided by
+      ``max(sum(w), 1)`` with the ``w`` of all anchors. An anchor that was not kept has the floor of
+      its image as ``p_t`` of every class.
+    - ``bckd``: the same of ``BCE(p_s, p_t) * |p_t - p_s|`` (Yang et al. 2023); gradients flow
+      through the weight too.
 
     Parameters
     ----------
@@ -76,8 +81,8 @@ class ClassLoss(nn.Module):
 
 
 class DflLoss(nn.Module):
-    """Bins: ``T^2 * KL(softmax(t / T) || softmax(s / T))`` over the bins of a side, mean of the four sides (LD, Zheng et al. 2022), weighted by the
-    teacher's score.
+    """Bins: ``T^2 * KL(softmax(t / T) || softmax(s / T))`` over the bins of a side, mean of the
+    four sides (LD, Zheng et al. 2022), weighted by the teacher's score.
 
     Zero where the teacher has no bins, or the student none (a `reg_max` of 1).
 
@@ -103,7 +108,9 @@ class DflLoss(nn.Module):
 
 
 class BoxLoss(nn.Module):
-    """Boxes: ``1 - CIoU`` of the student's box and the teacher's, in cells, weighted by the teacher's score."""
+    """Boxes: ``1 - CIoU`` of the student's box and the teacher's, in cells, weighted by the
+    teacher's score.
+    """
 
     def forward(self, box_logits: Tensor, anchors: Anchors, teacher: TeacherTargets) -> Tensor:
         """``[B]`` of ``[B, 4 * reg_max, A]`` logits."""
@@ -121,8 +128,8 @@ class Losses:
     Attributes
     ----------
     total : Tensor
-        Sum of the parts with the weights of the images, times the number of images, as Ultralytics scales it: start `backward`
-        here.
+        Sum of the parts with the weights of the images, times the number of images, as Ultralytics
+        scales it: start `backward` here.
     box, cls, dfl : Tensor
         The parts with their gains, without weights of images, not times their number; detached.
     """
@@ -176,7 +183,8 @@ class DistillLoss(nn.Module):
         teacher : TeacherTargets
             On the device of the student.
         image_weight : Tensor, optional
-            float32 [B]: weight of each image in the total. ``train`` gives ``1 - alpha`` to a labelled image and 1 to others.
+            float32 [B]: weight of each image in the total. ``train`` gives ``1 - alpha`` to a
+            labelled image and 1 to others.
         """
         cls = self.classes(class_logits, teacher)
         if self.distill == "all":
@@ -212,7 +220,8 @@ def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 def _sides(rows: Tensor) -> Tensor:
     """``[n, 4, reg_max]`` of ``[n, 4 * reg_max]``."""
-    return rows.view(len(rows), 4, -1)
+    # Of no rows the number of bins cannot be told from the rest.
+    return rows.view(len(rows), 4, rows.shape[1] // 4)
 
 
 def _decode(rows: Tensor, centres: Tensor) -> Tensor:
@@ -224,7 +233,9 @@ def _decode(rows: Tensor, centres: Tensor) -> Tensor:
 
 
 def _ciou(a: Tensor, b: Tensor) -> Tensor:
-    """``[n]`` complete IoU of ``[n, 4]`` boxes, row by row (Zheng et al. 2020); epsilons where Ultralytics has them."""
+    """``[n]`` complete IoU of ``[n, 4]`` boxes, row by row (Zheng et al. 2020); epsilons where
+    Ultralytics has them.
+    """
     eps = 1e-7
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.unbind(1), b.unbind(1)
     aw, ah, bw, bh = ax2 - ax1, ay2 - ay1 + eps, bx2 - bx1, by2 - by1 + eps

@@ -57,7 +57,8 @@ class Anchors:
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """What the cache holds of the teacher for a batch of B images: N kept anchors, no anchor of an image twice.
+    """What the cache holds of the teacher for a batch of B images: N kept anchors, no anchor of an
+    image twice.
 
     Attributes
     ----------
@@ -68,15 +69,16 @@ class TeacherTargets:
     score : Tensor
         float32 [N]: the teacher's highest class probability, the anchor's weight.
     class_logits : Tensor
-        float32 [N, C], before the sigmoid. Of a row that the cache keeps without class logits: what its score and
-        `rest_mean_prob` say.
+        float32 [N, C], before the sigmoid. Of a row that the cache keeps without class logits: what
+        its score and `rest_mean_prob` say.
     dfl_logits : Tensor or None
-        float32 [N, 4 * reg_max], before the softmax: left, top, right, bottom. None where the cache has none.
+        float32 [N, 4 * reg_max], before the softmax: left, top, right, bottom. None where the cache
+        has none.
     boxes : Tensor
         float32 [N, 4]: x1, y1, x2, y2 in input pixels, not clipped to the input.
     floor_prob : Tensor
-        float32 [B, A]: mean class probability over the anchors that were dropped from the image under the anchor; NaN where no
-        image lies there. Values at kept anchors are not used.
+        float32 [B, A]: mean class probability over the anchors that were dropped from the image
+        under the anchor; NaN where no image lies there. Values at kept anchors are not used.
     dropped_score_sum : Tensor
         float32 [B]: sum of the highest class probabilities of the anchors that were dropped.
     """
@@ -138,7 +140,8 @@ def dense_targets(teacher: TeacherTargets) -> tuple[Tensor, dict[str, Tensor | N
     index : Tensor
         int64 [N]: ``image * A + anchor``, for `index_select` from outputs laid out as [B * A, ...].
     values : dict of Tensor
-        What the teacher says there: `score` [N], `class_logits` [N, C], `dfl_logits` [N, 4 * reg_max] or None, `boxes` [N, 4].
+        What the teacher says there: `score` [N], `class_logits` [N, C], `dfl_logits` [N, 4 *
+        reg_max] or None, `boxes` [N, 4].
 
     Examples
     --------

@@ -78,6 +78,8 @@ def check_exact(args: Any) -> None:
         changed.append(f"`mosaic={args.mosaic}`")
     if args.rect:
         changed.append("`rect=True`")
+    if args.classes is not None:
+        changed.append(f"`classes={args.classes}`")
     if args.fraction != 1.0:
         changed.append(f"`fraction={args.fraction}`")
     if changed:

@@ -1,4 +1,6 @@
-"""Ultralytics' loss of the labels and the loss against the cached teacher, as one criterion of a model."""
+"""Ultralytics' loss of the labels and the loss against the cached teacher, as one criterion of a
+model.
+"""
 
 # Ultralytics has few types, and may be missing where the package is checked.
 # mypy: disable-error-code="import-not-found, misc, no-untyped-call"
@@ -13,18 +15,21 @@ from ultralytics.utils.tal import make_anchors
 
 from ..torch import Anchors, DistillLoss
 
-#: What the teacher's losses are called beside Ultralytics' own; no longer than its columns are wide.
+#: What the teacher's losses are called beside Ultralytics' own; no longer than its columns are
+#: wide.
 TEACHER_LOSSES = ("teach_box", "teach_cls", "teach_dfl")
 
 
 class DistillCriterion:
-    """``alpha`` of the labels' loss and ``1 - alpha`` of the teacher's; the labels' alone for a batch without targets of a teacher.
+    """``alpha`` of the labels' loss and ``1 - alpha`` of the teacher's; the labels' alone for a
+    batch without targets of a teacher.
 
     Parameters
     ----------
     task : v8DetectionLoss or E2ELoss
-        Ultralytics' criterion. Of the two branches of an end-to-end head, the teacher teaches the one-to-many one, whose targets
-        its outputs are like; the other has one box for an object and learns from the labels.
+        Ultralytics' criterion. Of the two branches of an end-to-end head, the teacher teaches the
+        one-to-many one, whose targets its outputs are like; the other has one box for an object and
+        learns from the labels.
     distill : DistillLoss
         The loss against the teacher.
     alpha : float

@@ -57,7 +57,8 @@ class _Sampler:
 
 
 class ExactLoader:
-    """The batches of an epoch in the order of ``train``, made ahead by threads of the native module.
+    """The batches of an epoch in the order of ``train``, made ahead by threads of the native
+    module.
 
     Parameters
     ----------
@@ -74,7 +75,8 @@ class ExactLoader:
     threads : int
         How many make batches.
     rank, world : int
-        Which of how many processes this is: together they see the batches of a single one with ``batch * world`` images.
+        Which of how many processes this is: together they see the batches of a single one with
+        ``batch * world`` images.
     drop_last : bool
         Whether an epoch ends without its last batch, where that has fewer images.
     """
@@ -120,7 +122,9 @@ class ExactLoader:
         """Nothing: threads end with their epoch."""
 
     def _part(self, order: list[int], number: int) -> list[int]:
-        """This process's images of a batch: all processes get as many, the first images again where some lack."""
+        """This process's images of a batch: all processes get as many, the first images again where
+        some lack.
+        """
         size = self.batch_size * self._world
         rows = order[number * size : (number + 1) * size]
         rows += order[: -len(rows) % self._world]
@@ -133,7 +137,9 @@ class ExactLoader:
 
 
 def as_batch(arrays: dict[str, Any], files: list[str]) -> dict[str, Any]:
-    """A batch of the native module as Ultralytics has it: pixels [B, 3, H, W], boxes as centre and size, in shares of the input."""
+    """A batch of the native module as Ultralytics has it: pixels [B, 3, H, W], boxes as centre and
+    size, in shares of the input.
+    """
     height, width = arrays["pixels"].shape[1:3]
     corners = torch.from_numpy(arrays["label_boxes_xyxy_input_px"])
     size = torch.tensor([width, height])

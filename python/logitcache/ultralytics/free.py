@@ -1,8 +1,10 @@
-"""The geometry ``free``: Ultralytics' own changes of pictures, and the teacher's outputs carried along.
+"""The geometry ``free``: Ultralytics' own changes of pictures, and the teacher's outputs carried
+along.
 
-Each change of geometry writes down where it puts every image (`Placed`). The teacher's boxes follow exactly. Its logits go to the
-anchor that fits: a student's anchor learns what the teacher said at the place that it shows, on the level that fits the scale. The
-bins of a side are shared out anew among the distances from the new centre.
+Each change of geometry writes down where it puts every image (`Placed`). The teacher's boxes follow
+exactly. Its logits go to the anchor that fits: a student's anchor learns what the teacher said at
+the place that it shows, on the level that fits the scale. The bins of a side are shared out anew
+among the distances from the new centre.
 """
 
 # Ultralytics has few types, and may be missing where the package is checked.
@@ -32,7 +34,8 @@ _LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Placed:
-    """Where an image lies in a picture: ``picture = image * scale + offset`` in pixels along x and y; a mirror has a scale below 0.
+    """Where an image lies in a picture: ``picture = image * scale + offset`` in pixels along x and
+    y; a mirror has a scale below 0.
 
     Attributes
     ----------
@@ -196,7 +199,8 @@ class Teacher:
             shown = np.flatnonzero(self._inside(self._centre, one.area))
             rows.append(self._rows(image, one, shown))
             floor[shown] = image.dropped_mean_prob
-            # Which dropped anchors had which score is not known: a picture is taken to hold its share of the sum.
+            # Which dropped anchors had which score is not known: a picture is taken to hold its
+            # share of the sum.
             lacking = len(self._stride) - len(image)
             share = (len(shown) - len(rows[-1]["anchor"])) / lacking if lacking > 0 else 0.0
             dropped += image.dropped_score_sum * min(share, 1.0)
@@ -220,7 +224,8 @@ class Teacher:
     def _rows(self, image: ImagePredictions, placed: Placed, shown: _Array) -> dict[str, Any]:
         """What the teacher says of the anchors `shown`, which lie on an image."""
         letterbox = image.letterbox
-        # From the teacher's input to the window. The image lies in the input with whole sides, so each axis has its own scale.
+        # From the teacher's input to the window. The image lies in the input with whole sides, so
+        # each axis has its own scale.
         size, room = np.array([image.width, image.height]), np.array(self._size[::-1])
         scale = placed.scale * size / np.rint(size * (room / size).min()).clip(1, room)
         offset = placed.offset - scale * (letterbox.pad_left, letterbox.pad_top)
@@ -248,7 +253,8 @@ class Teacher:
         """The anchors of `shown` that a row of the image fits, and that row."""
         row_at = np.full(len(self._stride), -1)
         row_at[image.anchor] = np.arange(len(image))
-        # Between half and double size the level stays: detectors find an object on it over that range.
+        # Between half and double size the level stays: detectors find an object on it over that
+        # range.
         up = int(np.log2(abs(scale[0] * scale[1])) / 2)
         last = len(self._strides) - 1
         anchors, rows = [], []
@@ -267,7 +273,9 @@ class Teacher:
         return anchor[best], used[best]
 
     def _edges(self, source: _Array, dfl: _Array, scale: _Array, offset: _Array) -> tuple[_Array, _Array]:
-        """Where each bin of each side says the edge is, in the window, and how probable it says that is: [n, 4, bins] each."""
+        """Where each bin of each side says the edge is, in the window, and how probable it says
+        that is: [n, 4, bins] each.
+        """
         probs = np.exp(dfl - dfl.max(2, keepdims=True))
         probs /= probs.sum(2, keepdims=True)
         distance = np.arange(dfl.shape[2]) * self._stride[source][:, None]

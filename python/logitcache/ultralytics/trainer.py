@@ -55,8 +55,9 @@ class Distillation:
 class DistillTrainer(DetectionTrainer):
     """Trains on the labels and on the cached outputs of a teacher.
 
-    Give `with_cache` as ``trainer`` to ``YOLO(...).train``. The results have the teacher's losses beside Ultralytics' own:
-    `teach_box`, `teach_cls`, `teach_dfl`. A run is resumed with the same trainer.
+    Give `with_cache` as ``trainer`` to ``YOLO(...).train``. The results have the teacher's losses
+    beside Ultralytics' own: `teach_box`, `teach_cls`, `teach_dfl`. A run is resumed with the same
+    trainer.
     """
 
     distillation: ClassVar[Distillation | None] = None
@@ -72,17 +73,19 @@ class DistillTrainer(DetectionTrainer):
         temperature: float = 4.0,
         distill: Parts = "all",
     ) -> type[DistillTrainer]:
-        """The trainer for a cache. Its options travel with the type, to the processes of several GPUs too.
+        """The trainer for a cache. Its options travel with the type, to the processes of several
+        GPUs too.
 
         Parameters
         ----------
         cache : str or os.PathLike
-            Folder of the cache: of the images in `train` of the data set, by a teacher with its classes, built at the size to train
-            at.
+            Folder of the cache: of the images in `train` of the data set, by a teacher with its
+            classes, built at the size to train at.
         geometry : {"exact", "free"}, optional
-            ``exact``: images are changed as by ``logitcache train``, so that the teacher's outputs stay exact: mirrored, shifted and put
-            into mosaics on the grid of the anchors; of a cache with views, each view in its turn. ``free``: Ultralytics' own changes;
-            boxes follow them exactly, logits go to the anchor that fits.
+            ``exact``: images are changed as by ``logitcache train``, so that the teacher's outputs
+            stay exact: mirrored, shifted and put into mosaics on the grid of the anchors; of a
+            cache with views, each view in its turn. ``free``: Ultralytics' own changes; boxes
+            follow them exactly, logits go to the anchor that fits.
         alpha : float, optional
             Weight of the labels' loss; the teacher's has ``1 - alpha``.
         cls_loss : {"softmax-kl", "bckd", "bce"}, optional
@@ -131,7 +134,7 @@ class DistillTrainer(DetectionTrainer):
             ExactImages(images, self.cache),
             batch_size,
             self.args.seed,
-            epoch=lambda: self.epoch,
+            epoch=lambda: int(getattr(self, "epoch", 0)),
             mosaic=lambda epoch: self.args.mosaic > 0 and epoch < self.epochs - self.args.close_mosaic,
             threads=max(self.args.workers, 1),
             rank=max(rank, 0),
@@ -140,7 +143,9 @@ class DistillTrainer(DetectionTrainer):
         )
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
-        """Ultralytics' data set; with the geometry `free`, each training image brings the teacher's outputs along."""
+        """Ultralytics' data set; with the geometry `free`, each training image brings the teacher's
+        outputs along.
+        """
         dataset = super().build_dataset(img_path, mode, batch)
         if mode != "train" or self.options.geometry != "free":
             return dataset
@@ -170,7 +175,8 @@ class DistillTrainer(DetectionTrainer):
             (Path(self.save_dir) / RECORD).write_text(text, encoding="utf-8")
 
     def _model_train(self) -> None:
-        # At the start of each epoch: Ultralytics makes a new criterion where a run is resumed or recovers.
+        # At the start of each epoch: Ultralytics makes a new criterion where a run is resumed or
+        # recovers.
         super()._model_train()
         model = self._network()
         if not isinstance(getattr(model, "criterion", None), DistillCriterion):
