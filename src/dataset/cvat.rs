@@ -34,7 +34,8 @@ pub(super) fn open(xml: &Path, source: &DataSource) -> Result<Subsets> {
     let file = File::open(xml).map_err(|e| Error::io(xml, "open", e))?;
     let refuse = |found: &str| {
         let found = format!("this is not an annotations.xml of CVAT for images: {found}");
-        let remedy = "Export the task or project again as \"CVAT for images 1.1\". For Pascal VOC give the folder of the XML files.";
+        let remedy = "Export the task or project again as \"CVAT for images 1.1\". For Pascal VOC give the folder of the \
+                      XML files.";
         fault(xml, found, remedy)
     };
     let text = text::reader(BufReader::with_capacity(BUFFER_BYTES, file)).map_err(|e| match e.kind() {

@@ -112,8 +112,8 @@ impl DataSet {
         self.class_names.as_deref().ok_or_else(|| Error::Dataset {
             path: self.data.clone(),
             found: "the data set has no labels".into(),
-            remedy: "Give a data.yaml, a COCO JSON, a folder of Pascal VOC XML, an annotations.xml of CVAT or a JSON export of \
-                     Label Studio."
+            remedy: "Give a data.yaml, a COCO JSON, a folder of Pascal VOC XML, an annotations.xml of CVAT or a JSON \
+                     export of Label Studio."
                 .into(),
         })
     }

@@ -132,6 +132,9 @@ struct Side<'a> {
     sample: &'a Sample,
 }
 
+/// Boxes of an image that are the same and what differs, or why it cannot be compared.
+type Compared = Result<(u64, Vec<BoxChange>), String>;
+
 /// Compares two data sets.
 ///
 /// # Errors
@@ -164,7 +167,7 @@ pub fn diff(a: &DataSet, b: &DataSet, run: &Run<'_>) -> Result<DiffReport> {
     let mut by_class: BTreeMap<String, ClassDiff> = BTreeMap::new();
     (run.total)(pairs.len() as u64);
     for (chunk, first) in pairs.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        let compared: Vec<Result<Result<(u64, Vec<BoxChange>), String>>> = chunk
+        let compared: Vec<Result<Compared>> = chunk
             .par_iter()
             .map(|(of_a, of_b)| {
                 run.go_on()?;
