@@ -318,9 +318,9 @@ def test_the_type_travels_with_its_options(plain):
 
 
 def test_what_does_not_fit_is_refused_before_training(plain, shapes, tmp_path):
-    def refused(match, cache=plain, data=shapes, **rest):
+    def refused(match, folder=plain, data=shapes, **rest):
         with pytest.raises(logitcache.Error, match=match) as caught:
-            train(cache, data, tmp_path, **rest)
+            train(folder, data, tmp_path, **rest)
         assert caught.value.found and caught.value.remedy
 
     refused("128 x 128 pixels, the cache was built at 160", imgsz=128)
@@ -342,7 +342,7 @@ def test_what_does_not_fit_is_refused_before_training(plain, shapes, tmp_path):
     unfinished = tmp_path / "unfinished"
     shutil.copytree(plain, unfinished)
     (unfinished / "manifest.json").unlink()
-    refused("", cache=unfinished)
+    refused("unfinished", folder=unfinished)
     assert not (tmp_path / "run/weights/last.pt").exists()
 
 
