@@ -120,7 +120,7 @@ fn wrong_arguments_and_places_are_refused() {
         .refused(&["no class \"cat\"; it has: circle", "--class"]);
     data(&[&"merge", &first, &first, &"--map", &"cat=dog", &"--out", &out]).refused(&["--map", "\"cat\"", "circle"]);
     let images = first.with_file_name("images");
-    data(&[&"convert", &images, &"--to", &"coco", &"--out", &out]).refused(&["the data set has no labels"]);
+    data(&[&"convert", &images, &"--to", &"coco", &"--out", &out]).expect(2).says(&["the data set has no labels"]);
     let list = dir.path().join("list.txt");
     fs::write(&list, "000000.jpg\nnone.png\n").unwrap();
     data(&[&"subset", &first, &"--list", &list, &"--out", &out]).refused(&["is no image of the data set"]);
