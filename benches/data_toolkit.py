@@ -103,9 +103,9 @@ def main():
         python = [sys.executable, "-c"]
         convert = [*ours, "convert", data, "--to", "coco", "--out", out]
         rows = {
-            "convert, logitcache, 1 thread": ([*convert, "--copy"], one),
-            "convert, logitcache, all threads": ([*convert, "--copy"], all_threads),
-            "convert, logitcache, linked, 1 thread": (convert, one),
+            "convert, logitcache, 1 thread": (convert, one),
+            "convert, logitcache, all threads": (convert, all_threads),
+            "convert, logitcache, linked, 1 thread": ([*convert, "--link"], one),
             "check, logitcache, 1 thread": ([*ours, "check", data, "--json"], one),
             "check, logitcache, all threads": ([*ours, "check", data, "--json"], all_threads),
             "check, cv2.imread alone": ([*python, OPENCV_DECODE, data], one),

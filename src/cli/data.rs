@@ -43,7 +43,7 @@ pub fn run(args: &DataArgs, quiet: bool) -> Result<Status> {
 
 fn check(args: &DataCheckArgs, quiet: bool) -> Result<Status> {
     let data = open(&args.source, quiet)?;
-    let fix = args.fix.clone().map(|out| WriteOptions { out, to: None, copy: args.copy });
+    let fix = args.fix.clone().map(|out| WriteOptions { out, to: None, link: args.link });
     let options = CheckOptions { data, distance: args.near.distance, fix };
     let report = with_progress(quiet, |run| toolkit::check(&options, run))?;
     show(args.json, &report, || findings(&report))?;
@@ -91,7 +91,7 @@ fn subset(args: &DataSubsetArgs, quiet: bool) -> Result<Status> {
 
 fn dedup(args: &DataDedupArgs, quiet: bool) -> Result<Status> {
     let data = open(&args.source, quiet)?;
-    let write = args.out.clone().map(|out| WriteOptions { out, to: args.to, copy: args.copy });
+    let write = args.out.clone().map(|out| WriteOptions { out, to: args.to, link: args.link });
     let options = DedupOptions { data, distance: args.near.distance, write };
     let report = with_progress(quiet, |run| toolkit::dedup(&options, run))?;
     show(args.json, &report, || groups(&report))?;
@@ -123,7 +123,7 @@ fn noted(data: DataSet, quiet: bool) -> Result<DataSet> {
 }
 
 fn to(args: &DataOutArgs, format: Option<Format>) -> WriteOptions {
-    WriteOptions { out: args.out.clone(), to: format, copy: args.copy }
+    WriteOptions { out: args.out.clone(), to: format, link: args.link }
 }
 
 /// Runs with a progress bar that begins anew with each pass over the images.

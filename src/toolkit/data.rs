@@ -128,7 +128,10 @@ impl DataSet {
 /// `name:colour:parts:actions` a line. A class of it that nothing has, as `background`, is kept too
 /// unless it is that one.
 fn voc_order(data: &Path, lists: &[&[String]]) -> Vec<String> {
-    let text = fs::read_to_string(data.join(super::formats::LABEL_MAP)).unwrap_or_default();
+    let path = data.join(super::formats::LABEL_MAP);
+    // Asked before it is opened: a named pipe would wait for a writer.
+    let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+    let text = if is_file { fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
     let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(':').next());
     let used = |name: &str| lists.iter().any(|list| list.iter().any(|other| other == name));
     let mut seen = BTreeSet::new();

@@ -111,14 +111,14 @@ pub(super) fn full(error: Error) -> Error {
     error.or_no_space(FULL)
 }
 
-/// Links an image into the new folder, or copies it where that cannot be or `copy` says so. The
+/// Copies an image into the new folder, or links it there where that can be and `link` says so. The
 /// image itself is never changed.
 ///
 /// # Errors
 /// The image cannot be read: words about it. The new file cannot be written: an error that ends the
 /// whole.
-pub(super) fn place(image: &Path, target: &Path, copy: bool) -> Result<std::result::Result<Placing, String>> {
-    if !copy {
+pub(super) fn place(image: &Path, target: &Path, link: bool) -> Result<std::result::Result<Placing, String>> {
+    if link {
         // Of a link the file behind it, so that the data set does not depend on the link.
         let file = match image.canonicalize() {
             Ok(file) => file,

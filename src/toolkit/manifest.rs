@@ -21,8 +21,8 @@ pub struct WriteOptions {
     pub out: PathBuf,
     /// The new format; that of the (first) data set where there is none.
     pub to: Option<Format>,
-    /// Copy images even where they can be linked.
-    pub copy: bool,
+    /// Hard-link images where that can be, instead of copying them: a program that changes one then changes both.
+    pub link: bool,
 }
 
 /// What was written, from what, and what was lost.

@@ -173,7 +173,7 @@ pub(super) fn write(job: &Job<'_>, format: Format, options: &WriteOptions, run: 
     let mut writer = Writer {
         job,
         format,
-        copy: options.copy,
+        link: options.link,
         target: formats::begin(format, &folder, &job.splits, &job.classes)?,
         sources: Stream::create(folder.path().join(manifest::SOURCES_NAME))?,
         changes: match job.mend {
@@ -219,7 +219,7 @@ fn csv_text(rows: csv::Writer<Vec<u8>>) -> String {
 struct Writer<'a> {
     job: &'a Job<'a>,
     format: Format,
-    copy: bool,
+    link: bool,
     target: Box<dyn Target>,
     sources: Stream,
     changes: Option<Stream>,
@@ -322,7 +322,7 @@ impl Writer<'_> {
         let placing = if name.again {
             None
         } else {
-            match place(&entry.sample.path, &self.place_of(entry, name), self.copy)? {
+            match place(&entry.sample.path, &self.place_of(entry, name), self.link)? {
                 Ok(placing) => Some(placing),
                 Err(reason) => return Ok(Outcome::Failed(reason)),
             }

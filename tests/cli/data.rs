@@ -88,7 +88,7 @@ fn coco128_and_bccd_keep_every_box_through_all_formats() {
         let dir = tempfile::tempdir().unwrap();
         let first = shared.join("data").join(name);
         let split = dir.path().join("split");
-        data(&[&"subset", &first, &"--split", &only, &"--out", &split, &"--copy"]).expect(0);
+        data(&[&"subset", &first, &"--split", &only, &"--out", &split, &"--link"]).expect(0);
         let last = round_trip(dir.path(), &split);
         let (a, b) = (split.join("labels").join(only), last.join("labels").join(only));
         // Images without labels become images without objects on the way.
@@ -113,16 +113,14 @@ fn wrong_arguments_and_places_are_refused() {
     data(&[&"split", &first, &"--out", &out, &"--part", &"../x=1"]).refused(&["cannot be the name of a folder"]);
     data(&[&"split", &first, &"--out", &out, &"--part", &"fold1=1"]).refused(&["train, val and test, not \"fold1\""]);
     data(&[&"check", &first, &"--distance", &"65"]).expect(2).says(&["from 0 to 64"]);
-    data(&[&"check", &first, &"--copy"]).expect(2).says(&["--fix"]);
+    data(&[&"check", &first, &"--link"]).expect(2).says(&["--fix"]);
     data(&[&"stats", &dir.path().join("gone.yaml")]).refused(&["there is no such file or folder", "CVAT"]);
     data(&[&"stats", &first, &"--split", &"fold1"]).refused(&["no split \"fold1\"; it has: train, val", "--split"]);
     data(&[&"subset", &first, &"--class", &"cat", &"--out", &out])
         .refused(&["no class \"cat\"; it has: circle", "--class"]);
     data(&[&"merge", &first, &first, &"--map", &"cat=dog", &"--out", &out]).refused(&["--map", "\"cat\"", "circle"]);
     let images = first.with_file_name("images");
-    data(&[&"convert", &images, &"--to", &"coco", &"--out", &out])
-        .expect(2)
-        .says(&["the data set has no labels", "data.yaml"]);
+    data(&[&"convert", &images, &"--to", &"coco", &"--out", &out]).expect(2).says(&["the data set has no labels"]);
     let list = dir.path().join("list.txt");
     fs::write(&list, "000000.jpg\nnone.png\n").unwrap();
     data(&[&"subset", &first, &"--list", &list, &"--out", &out]).refused(&["is no image of the data set"]);
@@ -181,7 +179,7 @@ fn ctrl_c_leaves_nothing() {
     let place = dir.path().join("place");
     fs::create_dir(&place).unwrap();
     let out = place.join("out");
-    let words = args(["data", "convert", "--to", "coco", "--copy"], &[("--out", &out)], &[]);
+    let words = args(["data", "convert", "--to", "coco"], &[("--out", &out)], &[]);
     let words: Vec<_> = words.into_iter().chain([data_yaml.clone().into()]).collect();
     let mut child = command(&words).spawn().unwrap();
     while names(&place).is_empty() && child.try_wait().unwrap().is_none() {
@@ -469,4 +467,22 @@ fn images_that_cannot_be_read_are_named_and_left_out() {
     let written = names(&out.join("JPEGImages"));
     assert_eq!((written.len(), names(&out.join("Annotations")).len()), (9, 9));
     data(&[&"stats", &first]).expect(1);
+}
+
+#[test]
+fn images_are_copied_and_linked_where_that_is_wanted() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let first = shapes(dir.path(), 6);
+    let inode = |folder: &Path| {
+        let images = folder.join("images/train");
+        fs::metadata(images.join(&names(&images)[0])).unwrap().ino()
+    };
+    let (copied, linked) = (dir.path().join("copied"), dir.path().join("linked"));
+    let run = data(&[&"convert", &first, &"--to", &"yolo", &"--out", &copied]).expect(0);
+    assert!(run.stdout.contains("6 image files copied"), "{run:?}");
+    let run = data(&[&"convert", &first, &"--to", &"yolo", &"--link", &"--out", &linked]).expect(0);
+    assert!(run.stdout.contains("6 image files linked"), "{run:?}");
+    let original = inode(first.parent().unwrap());
+    assert_eq!((inode(&copied) == original, inode(&linked) == original), (false, true));
 }

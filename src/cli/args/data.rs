@@ -66,12 +66,12 @@ pub struct DataOutArgs {
     /// Folder to create; it must not exist.
     #[arg(long, value_name = "DIR", help_heading = heading::OUTPUT)]
     pub out: PathBuf,
-    /// Copy image files; otherwise they are hard links where the file system has them.
+    /// Hard-link image files where the file system can; otherwise they are copied.
     ///
     /// A hard link is the same file under another name: it takes no space, and a program that changes the file in place
     /// changes both.
     #[arg(long, help_heading = heading::OUTPUT)]
-    pub copy: bool,
+    pub link: bool,
 }
 
 /// `logitcache data check`
@@ -89,9 +89,9 @@ pub struct DataCheckArgs {
     /// that are there twice are kept once, in the first split.
     #[arg(long, value_name = "DIR", help_heading = heading::OUTPUT)]
     pub fix: Option<PathBuf>,
-    /// Copy image files into the mended copy; otherwise they are hard links.
+    /// Hard-link image files into the mended copy; otherwise they are copied.
     #[arg(long, requires = "fix", help_heading = heading::OUTPUT)]
-    pub copy: bool,
+    pub link: bool,
     /// Print one JSON object on stdout (schemas/data-check.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
@@ -213,9 +213,9 @@ pub struct DataDedupArgs {
     /// Format to write [default: that of the data set].
     #[arg(long, value_name = "FORMAT", requires = "out", value_parser = choices::data_format(), help_heading = heading::OUTPUT)]
     pub to: Option<Format>,
-    /// Copy image files; otherwise they are hard links where the file system has them.
+    /// Hard-link image files where the file system can; otherwise they are copied.
     #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
-    pub copy: bool,
+    pub link: bool,
     /// Print one JSON object on stdout (schemas/data-dedup.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
