@@ -32,6 +32,18 @@ pub(super) struct Tolerance {
     pub steps: Steps,
 }
 
+#[cfg(test)]
+impl Tolerance {
+    /// Of unquantized float32, for tests.
+    pub(super) const STRICT: Self = Self {
+        box_absolute_px: 0.02,
+        box_relative: 1e-4,
+        score_absolute: 1e-6,
+        score_relative: 1e-3,
+        steps: Steps { dfl: 0.0, others: 0.0 },
+    };
+}
+
 /// The largest differences between an output and what it should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Errors {
@@ -312,14 +324,7 @@ impl Reference<'_> {
 mod tests {
     use super::*;
 
-    const STRICT: Tolerance = Tolerance {
-        box_absolute_px: 0.02,
-        box_relative: 1e-4,
-        score_absolute: 1e-6,
-        score_relative: 1e-3,
-        steps: Steps { dfl: 0.0, others: 0.0 },
-    };
-
+    const STRICT: Tolerance = Tolerance::STRICT;
     const CLASSES: usize = 3;
     const ANCHORS: usize = 21;
 

@@ -160,15 +160,9 @@ fn with_objectness(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{detector::onnx::quantized::Steps, types::ImageSize};
+    use crate::types::ImageSize;
 
-    const STRICT: Tolerance = Tolerance {
-        box_absolute_px: 0.02,
-        box_relative: 1e-4,
-        score_absolute: 1e-6,
-        score_relative: 1e-3,
-        steps: Steps { dfl: 0.0, others: 0.0 },
-    };
+    const STRICT: Tolerance = Tolerance::STRICT;
     const PLACES: usize = 5;
 
     fn with_reference<R>(test: impl FnOnce(&Reference<'_>) -> R) -> R {

@@ -165,17 +165,21 @@ impl TeacherSight {
     }
 }
 
-/// The teacher's boxes on one image: each kept anchor's best class, suppressed where the head needs that.
-pub fn teacher_boxes(image: &ImageView<'_>, teacher: &Teacher, nms: &NmsOptions) -> Vec<Detection> {
+/// Each cached row of one image as a detection: its best class. In the order of the rows.
+pub fn row_detections(image: &ImageView<'_>) -> Vec<Detection> {
     let p = &image.predictions;
     let rows = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px());
-    let boxes = rows.map(|((class_id, score), box_xyxy_px)| Detection {
+    let detection = |((class_id, score), box_xyxy_px)| Detection {
         class_id: u32::try_from(class_id).unwrap_or_default(),
         score,
         box_xyxy_px,
-    });
-    let boxes: Vec<Detection> = boxes.collect();
-    suppress(&boxes, &nms.for_head(teacher.one_to_one))
+    };
+    rows.map(detection).collect()
+}
+
+/// The teacher's boxes on one image: each kept anchor's best class, suppressed where the head needs that.
+pub fn teacher_boxes(image: &ImageView<'_>, teacher: &Teacher, nms: &NmsOptions) -> Vec<Detection> {
+    suppress(&row_detections(image), &nms.for_head(teacher.one_to_one))
 }
 
 /// The teacher's boxes on one image beside its labels; `None` for an unlabelled image.

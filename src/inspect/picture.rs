@@ -7,7 +7,7 @@ use crate::{
     cache::{self, CacheReader, ImageView, Teacher},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
-    eval::{NmsOptions, suppress},
+    eval::{NmsOptions, teacher_boxes},
     fsio,
     outputs::{self, OutputFile},
     pipeline::{changed_since, read_file},
@@ -117,16 +117,8 @@ fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
 
 /// What is drawn on the image, in its own pixels: detections without their doubles, and labels.
 fn boxes(image: &ImageView<'_>, teacher: &Teacher) -> (Vec<Detection>, Vec<LabelBox>) {
-    let record = image.to_record();
-    let p = &record.predictions;
-    let rows = p.class_id.iter().zip(&p.score).zip(&p.boxes_xyxy_px);
-    let boxes = rows.map(|((&class_id, &score), &box_xyxy_px)| Detection {
-        class_id: u32::try_from(class_id).unwrap_or_default(),
-        score,
-        box_xyxy_px,
-    });
-    let boxes: Vec<Detection> = boxes.collect();
-    (suppress(&boxes, &NmsOptions::PREDICTING.for_head(teacher.one_to_one)), record.labels.unwrap_or_default())
+    let labels = image.labels.map(|labels| labels.iter().collect()).unwrap_or_default();
+    (teacher_boxes(image, teacher, &NmsOptions::PREDICTING), labels)
 }
 
 /// A picture of a view must be the one that the teacher saw, or none.

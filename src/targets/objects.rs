@@ -5,8 +5,8 @@
 use super::{best_class, kept_columns};
 use crate::{
     augment::{Picture, Scene, Tile},
-    cache::{HeadKind, ImageView, decode_f32, decode_i32},
-    eval::{NmsOptions, kept_rows},
+    cache::{HeadKind, ImageView},
+    eval::{NmsOptions, kept_rows, row_detections},
     types::Detection,
 };
 
@@ -88,19 +88,15 @@ impl ObjectBatch {
     /// Adds the objects of one tile of the image at `batch_index`, those of which enough is shown, as for labels. `picture`
     /// shows the image of `view`, which is the image as it is (view 0).
     pub fn push(&mut self, batch_index: usize, scene: &Scene, tile: &Tile, view: &ImageView<'_>, picture: &Picture) {
-        let columns = &view.predictions;
-        let boxes: Vec<Detection> = decode_f32(columns.scores)
-            .zip(columns.boxes_xyxy_px())
-            // One class for all: see `OBJECTS`.
-            .map(|(score, box_xyxy_px)| Detection { class_id: 0, score, box_xyxy_px })
-            .collect();
-        let class_ids: Vec<i32> = decode_i32(columns.class_ids).collect();
-        let class_logits = columns.all_class_logits();
-        for row in kept_rows(&boxes, &OBJECTS) {
-            let (object, Some(&class_id)) = (&boxes[row], class_ids.get(row)) else { continue };
+        let found = row_detections(view);
+        // One class for all: see `OBJECTS`.
+        let of_one_class: Vec<Detection> = found.iter().map(|&object| Detection { class_id: 0, ..object }).collect();
+        let class_logits = view.predictions.all_class_logits();
+        for row in kept_rows(&of_one_class, &OBJECTS) {
+            let object = &found[row];
             let Some(b) = scene.place_label(tile, picture.to_picture(object.box_xyxy_px)) else { continue };
             self.batch_index.push(batch_index as i64);
-            self.class_id.push(i64::from(class_id));
+            self.class_id.push(i64::from(object.class_id));
             match self.classes {
                 ObjectClasses::Soft => {
                     self.score.push(object.score);
@@ -109,8 +105,8 @@ impl ObjectBatch {
                 }
                 ObjectClasses::Hard => {
                     self.score.push(1.0);
-                    let logit = |class: usize| if class as i32 == class_id { CERTAIN_LOGIT } else { -CERTAIN_LOGIT };
-                    self.class_logits.extend((0..self.num_classes).map(logit));
+                    let logit = |class: u32| if class == object.class_id { CERTAIN_LOGIT } else { -CERTAIN_LOGIT };
+                    self.class_logits.extend((0..self.num_classes as u32).map(logit));
                 }
             }
             self.boxes_xyxy_input_px.extend([b.x1, b.y1, b.x2, b.y2]);

@@ -3,9 +3,9 @@
 use super::{DrawnModel, candidates::Candidate, columns::SHOWN};
 use crate::{
     Error, Result,
-    cache::{decode_f32, decode_i32},
+    cache::decode_i32,
     detector::{Detector, DetectorOptions, DetectorSession, SessionOptions},
-    eval::{InferenceOptions, kept_rows},
+    eval::{InferenceOptions, kept_rows, row_detections},
     preprocess::{LetterboxPlan, Preprocessor, RgbImage},
     report::cache_folder::CacheFolder,
     types::{BoxXyxyPx, Detection, Store},
@@ -176,14 +176,7 @@ fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
     let p = &view.predictions;
     let teacher = &cache.reader.manifest().teacher;
     let (num_anchors, kind) = (teacher.total_anchors(), teacher.kind());
-    let boxes = decode_i32(p.class_ids).zip(decode_f32(p.scores)).zip(p.boxes_xyxy_px());
-    let boxes: Vec<Detection> = boxes
-        .map(|((class_id, score), box_xyxy_px)| Detection {
-            class_id: u32::try_from(class_id).unwrap_or_default(),
-            score,
-            box_xyxy_px,
-        })
-        .collect();
+    let boxes = row_detections(&view);
     let anchors: Vec<i32> = decode_i32(p.anchors).collect();
     let class_logits = p.all_class_logits();
     let kept = kept_rows(&boxes, &SHOWN.for_head(teacher.one_to_one)).into_iter().filter_map(|row| {

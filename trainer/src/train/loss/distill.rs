@@ -118,14 +118,13 @@ pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &Disti
             (kept.mean(&(-boxes::ciou(&decoded, &truth) + 1.0)), dfl)
         }
     };
-    let parts = [boxes, cls, dfl];
-    Loss::of_weighted_parts(input.batch(), parts.each_ref().map(|p| p.plain.shallow_clone()), parts.map(|p| p.weighted))
+    Part::loss(input.batch(), [boxes, cls, dfl])
 }
 
 /// One part of the loss: the sum over the images, and the same with each image's weight.
 pub(super) struct Part {
-    pub plain: Tensor,
-    pub weighted: Tensor,
+    plain: Tensor,
+    weighted: Tensor,
 }
 
 impl Part {
@@ -140,6 +139,11 @@ impl Part {
 
     pub fn over(self, divisor: &Tensor) -> Self {
         Self { plain: self.plain / divisor, weighted: self.weighted / divisor }
+    }
+
+    /// The loss of box, class and DFL part, before their gains.
+    pub fn loss(batch: i64, parts: [Self; 3]) -> Loss {
+        Loss::of_weighted_parts(batch, parts.each_ref().map(|p| p.plain.shallow_clone()), parts.map(|p| p.weighted))
     }
 
     pub fn zero(&self) -> Self {

@@ -66,7 +66,7 @@ pub fn object_loss(input: &LossInput, targets: &ObjectTargets, options: &Distill
                 &targets.image_weight,
             )
         };
-        return of_parts(batch, [zero(), background, zero()]);
+        return Part::loss(batch, [zero(), background, zero()]);
     };
     let image_weight = targets.image_weight.index_select(0, &assigned.image);
     let of_object = |values: &Tensor| values.index_select(0, &assigned.target);
@@ -99,11 +99,7 @@ pub fn object_loss(input: &LossInput, targets: &ObjectTargets, options: &Distill
             (weighted(&(-iou + 1.0)), weighted(&distribution_focal_loss(&dfl_rows, &centres, &truth)))
         }
     };
-    of_parts(batch, [boxes, cls, dfl])
-}
-
-fn of_parts(batch: i64, parts: [Part; 3]) -> Loss {
-    Loss::of_weighted_parts(batch, parts.each_ref().map(|p| p.plain.shallow_clone()), parts.map(|p| p.weighted))
+    Part::loss(batch, [boxes, cls, dfl])
 }
 
 /// `[B]` the loss of every anchor and class against 0.
