@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What a cached teacher gains on BCCD and DeepPCB: docs/experiments.md's runs and table.
+"""What a cached teacher gains on BCCD, DeepPCB and COCO128: docs/experiments.md's runs and table.
 
-usage: distillation.py --data bccd|deeppcb --out DIR [--arms NAME ...] [--seeds 0 1 2] [--table]
+usage: distillation.py --data bccd|deeppcb|coco128 --out DIR [--arms NAME ...] [--seeds 0 1 2] [--table]
        (`cargo build --release` and ../shared or LOGITCACHE_SHARED before)
 
-Trains the teacher (YOLOv8s, on the labels), builds the caches that the arms need, trains a YOLOv8n from random weights for every arm and
+Trains the teacher (YOLOv8s, on the labels; COCO128 has yolov12n.onnx, trained on COCO), builds the caches that the arms need, trains a YOLOv8n from random weights for every arm and
 seed, scores best.onnx and the last epoch on val, and appends a line to DIR/results.jsonl for each. Started again, it leaves out what has a line
 there and goes on with what was interrupted. At the end, or with --table alone, it prints the table (mean and sample standard deviation over seeds).
 
@@ -27,12 +27,13 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = pathlib.Path(os.environ.get("LOGITCACHE_SHARED", ROOT.parent / "shared"))
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-# Folder of ../shared/data, input size in pixels, training images.
-DATA = {"bccd": ("bccd", 320, 205), "deeppcb": ("deeppcb", 416, 800)}
+# Input size in pixels, training images. COCO128 has one split: its last 32 images are val.
+DATA = {"bccd": (320, 205), "deeppcb": (480, 800), "coco128": (640, 96)}
+TEACHERS = {"coco128": SHARED / "models/yolov12n.onnx"}
 
 # What each arm adds to the command that all have. {name} is a cache of CACHES or a data set of `data_set`.
 ARMS = {
-    "teacher": "--distill none --data {all} --model yolov8s --lr 1.5e-3",
+    "teacher": "--distill none --data {all} --lr 1.5e-3",
     "labels": "--distill none --data {all}",
     "labels-lr1e-3": "--distill none --data {all} --lr 1e-3",
     "labels-lr4e-3": "--distill none --data {all} --lr 4e-3",
@@ -80,9 +81,12 @@ PARTS = {"quarter": 4, "twentieth": 20}
 class Bench:
     def __init__(self, args):
         self.args, self.out = args, args.out.resolve() / args.data
-        folder, self.imgsz, self.images = DATA[args.data]
-        self.source = SHARED / "data" / folder
+        self.imgsz, self.images = DATA[args.data]
+        self.source = SHARED / "data" / args.data
+        self.teacher = TEACHERS.get(args.data)
         self.out.mkdir(parents=True, exist_ok=True)
+        if args.data == "coco128":
+            self.source = self.split_coco128()
         self.results = self.out / "results.jsonl"
         self.making, self.writing = threading.Lock(), threading.Lock()
 
@@ -92,6 +96,21 @@ class Bench:
         if done.returncode:
             sys.exit(f"{shlex.join(command)}\n{done.stderr}")
         return json.loads(done.stdout)
+
+    def split_coco128(self):
+        folder, images = self.out / "data/split", sorted((self.source / "images/train2017").iterdir())
+        if not (folder / "data.yaml").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            for index, image in enumerate(images):
+                label = self.source / "labels/train2017" / f"{image.stem}.txt"
+                for kind, file in ("images", image), ("labels", label):
+                    to = folder / kind / ("train" if index < self.images else "val")
+                    to.mkdir(parents=True, exist_ok=True)
+                    if file.exists():
+                        shutil.copy(file, to)
+            names = (self.source / "data.yaml").read_text().partition("names:")[2]
+            (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames:{names}")
+        return folder
 
     def lines(self):
         return [json.loads(line) for line in self.results.read_text().splitlines()] if self.results.exists() else []
@@ -106,7 +125,7 @@ class Bench:
             done = folder.with_suffix(".json")
             if not done.exists():
                 options = shlex.split(options.format(epochs=self.args.epochs))
-                report = self.program("build", "--teacher", self.run_folder("teacher", 0) / "best.onnx", "--data", self.data_set(data),
+                report = self.program("build", "--teacher", self.teacher or self.run_folder("teacher", 0) / "best.onnx", "--data", self.data_set(data),
                                       "--out", folder, "--jobs", self.args.jobs * self.args.threads, "--json", *options)
                 done.write_text(json.dumps(report))
             return folder
@@ -126,8 +145,9 @@ class Bench:
                 labelled = index % each == 0
                 if labelled or name.startswith("all"):
                     shutil.copy(image, folder / "images/train")
-                if labelled:
-                    shutil.copy(source / "labels/train" / f"{image.stem}.txt", folder / "labels/train")
+                label = source / "labels/train" / f"{image.stem}.txt"
+                if labelled and label.exists():
+                    shutil.copy(label, folder / "labels/train")
             names = (source / "data.yaml").read_text().partition("names:")[2]
             (folder / "data.yaml").write_text(f"train: images/train\nval: {source.resolve() / 'images/val'}\nnames:{names}")
         return folder / "data.yaml"
@@ -144,7 +164,8 @@ class Bench:
             steps = lambda images: math.ceil(images / args.batch)
             factor = steps(self.images) / steps(math.ceil(self.images / PARTS[arm]))
             options = {option: round(value * factor) for option, value in options.items()}
-        options |= {"--model": "yolov8n", "--batch": args.batch, "--lr": args.lr, "--imgsz": self.imgsz, "--patience": 0, "--threads": args.threads}
+        model = args.teacher if arm == "teacher" else args.student.format(seed=seed)
+        options |= {"--model": model, "--batch": args.batch, "--lr": args.lr, "--imgsz": self.imgsz, "--patience": 0, "--threads": args.threads, "--device": args.device}
         common = [str(word) for option, value in options.items() if option not in own for word in (option, value)]
         return ["train", *own, *common, "--seed", str(seed), "--out", str(self.run_folder(arm, seed)), "--json"]
 
@@ -163,6 +184,7 @@ class Bench:
             "arm": arm, "of_epochs": self.args.epochs, "seed": seed, "epochs": report["epochs"], "best_epoch": report["best_epoch"],
             "map50": scores["coco"]["ap_50"], "map50_95": scores["coco"]["ap"], "small_recall": scores["small"]["recall"],
             "last_map50": float(rows[-1]["metrics/mAP50(B)"]), "last_map50_95": float(rows[-1]["metrics/mAP50-95(B)"]),
+            "curve": [curve_point(row) for row in rows if row["metrics/mAP50-95(B)"]],
             "images_per_s": images, "fastest_images_per_s": max(speeds), "time_s": report["time_s"],
             "command": shlex.join(w.replace(str(self.out), "OUT").replace(str(SHARED), "SHARED") for w in command),
         }
@@ -175,7 +197,8 @@ class Bench:
         done = {(line["arm"], line["of_epochs"], line["seed"]) for line in self.lines()}
         wanted = [(arm, seed) for seed in self.args.seeds for arm in self.args.arms]
         wanted = [run for run in wanted if (run[0], self.args.epochs, run[1]) not in done and run[0] != "teacher"]
-        if not any(line["arm"] == "teacher" for line in self.lines()) and ("teacher" in self.args.arms or any("--cache" in ARMS[arm] for arm, _ in wanted)):
+        done_teacher = self.teacher or any(line["arm"] == "teacher" for line in self.lines())
+        if not done_teacher and ("teacher" in self.args.arms or any("--cache" in ARMS[arm] for arm, _ in wanted)):
             self.run("teacher", 0)
         with concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
             futures = [pool.submit(self.run, *run) for run in wanted]
@@ -196,6 +219,12 @@ class Bench:
             seconds = self.images / statistics.median(line["images_per_s"] for line in lines)
             fastest = self.images / max(line["fastest_images_per_s"] for line in lines)
             print(f"| {epochs} | {arm} | {len(lines)} | {' | '.join(cells)} | {seconds:.0f} ({fastest:.0f}) |")
+
+
+def curve_point(row):
+    """[epoch, seconds of training, mAP50, mAP50-95, recall of small objects]"""
+    names = "time", "metrics/mAP50(B)", "metrics/mAP50-95(B)", "metrics/small_recall50"
+    return [int(row["epoch"]), *(round(float(row[name] or "nan"), 4) for name in names)]
 
 
 class Lazy(dict):
@@ -219,6 +248,8 @@ def main():
     parser.add_argument("--program", type=pathlib.Path, default=TARGET / "release/logitcache")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="NAME", help="of " + ", ".join(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--teacher", default="yolov8s")
+    parser.add_argument("--student", default="yolov8n", help="a name (random weights by the seed) or a file, in which {seed} is replaced")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--teacher-epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=8)
@@ -226,6 +257,7 @@ def main():
     parser.add_argument("--val-every", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="of the trainer: cpu, cuda, ...")
     parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
     bench = Bench(parser.parse_args())
     if not bench.args.table:

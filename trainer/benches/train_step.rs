@@ -40,11 +40,11 @@ fn main() {
         let mut trainer = Trainer::new(student, input, &settings(precision), with_teacher.then_some(options));
         let batch = batch(with_teacher);
         let rates = Rates { lr: [1e-4; 3], momentum: 0.0 };
-        let first = trainer.step(&batch, &rates).unwrap();
+        let first = trainer.step(&batch, &rates).read().unwrap();
         let mut times: Vec<f64> = (0..steps)
             .map(|_| {
                 let start = Instant::now();
-                trainer.step(&batch, &rates).unwrap();
+                trainer.step(&batch, &rates).read().unwrap();
                 start.elapsed().as_secs_f64() * 1e3
             })
             .collect();

@@ -1,6 +1,6 @@
 // What the trainer needs of libtorch and glibc that tch does not bind. Contract: src/student/native.rs.
-#include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
+#include <caffe2/core/common.h>
 #include <dlfcn.h>
 #include <malloc.h>
 
@@ -8,11 +8,12 @@
 #include <cstring>
 #include <string>
 
-// Copies what libtorch says of its build, cut to `size` bytes with a final zero.
-extern "C" void logitcache_torch_config(char *out, size_t size) {
+// Copies the version of the libtorch that was loaded, cut to `size` bytes with a final zero. Not from at::show_config: that looks
+// for CUDA, and libtorch looks once, so that a libtorch_cuda.so loaded later would not be seen.
+extern "C" void logitcache_torch_version(char *out, size_t size) {
     std::string text;
     try {
-        text = at::show_config();
+        text = caffe2::GetBuildOptions().at("TORCH_VERSION");
     } catch (...) {
     }
     if (size == 0) return;

@@ -14,7 +14,7 @@ use std::{
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
 unsafe extern "C" {
-    fn logitcache_torch_config(out: *mut c_char, size: usize);
+    fn logitcache_torch_version(out: *mut c_char, size: usize);
     fn logitcache_autocast(cuda: bool, enabled: bool) -> bool;
     fn logitcache_autocast_clear();
     fn logitcache_keep_freed_memory() -> bool;
@@ -29,18 +29,19 @@ pub fn exit_at_once(code: i32) -> ! {
     unsafe { _exit(code) }
 }
 
-/// What libtorch says of its own build.
-fn config() -> String {
-    let mut text = [0u8; 16 * 1024];
-    // SAFETY: at most `len` bytes are written, the last of them a zero.
-    unsafe { logitcache_torch_config(text.as_mut_ptr().cast(), text.len()) };
-    CStr::from_bytes_until_nul(&text).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// The version of the libtorch that was loaded.
+/// The version of the libtorch that was loaded, without a suffix such as `+cpu`.
 pub fn version() -> &'static str {
     static VERSION: OnceLock<String> = OnceLock::new();
-    VERSION.get_or_init(|| version_in(&config()).unwrap_or("unknown").to_owned())
+    VERSION.get_or_init(|| {
+        let mut text = [0u8; 64];
+        // SAFETY: at most `len` bytes are written, the last of them a zero.
+        unsafe { logitcache_torch_version(text.as_mut_ptr().cast(), text.len()) };
+        let text = CStr::from_bytes_until_nul(&text).map(CStr::to_string_lossy).unwrap_or_default();
+        match text.split('+').next() {
+            Some(version) if !version.is_empty() => version.to_owned(),
+            _ => "unknown".to_owned(),
+        }
+    })
 }
 
 /// Refuses any libtorch but [`LIBTORCH_VERSION`], and readies the process for training (freed memory is kept, not given
@@ -62,12 +63,6 @@ pub fn init() -> Result<()> {
         found: format!("libtorch {version} was loaded; this program works only with {LIBTORCH_VERSION}"),
         remedy: "Run `make setup`, and leave LD_PRELOAD and LD_LIBRARY_PATH unset.".into(),
     })
-}
-
-/// The value of `TORCH_VERSION=` without a suffix such as `+cpu`.
-fn version_in(config: &str) -> Option<&str> {
-    let (_, rest) = config.split_once("TORCH_VERSION=")?;
-    rest.split([',', '+', ' ', '\n']).next()
 }
 
 /// Readies a device: CUDA is a library of its own, loaded when it is asked for, so that nobody else needs it.
@@ -130,8 +125,7 @@ mod tests {
     #[test]
     fn the_loaded_library_is_the_one_expected() {
         init().unwrap();
-        assert_eq!(version_in("x, TORCH_VERSION=2.11.0+cpu, USE_CUDA=ON"), Some("2.11.0"));
-        assert_eq!(version_in("PyTorch built with: nothing"), None);
+        assert_eq!(version(), LIBTORCH_VERSION);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod results;
 mod run;
 pub mod schedule;
 mod step;
+mod upload;
 mod validate;
 
 pub use logitcache::run::{ClsLoss, Decay, Distill, EpochRow, OptimizerKind, Precision, RunConfig, Settings};
@@ -29,4 +30,4 @@ pub use options::{Start, TrainOptions, default_precision};
 pub use plan::Plan;
 pub use prepare::Run;
 pub use run::{Event, TrainReport};
-pub use step::{StepError, StepLosses, Trainer};
+pub use step::{Measured, StepError, StepLosses, Trainer};

@@ -6,7 +6,7 @@ use super::{
     prepare::Run,
     results::write_curves,
     schedule::Schedule,
-    step::{NUM_PARTS, StepError, StepLosses},
+    step::{Measured, NUM_PARTS, StepError, StepLosses},
 };
 use crate::{
     Error, Result,
@@ -89,6 +89,17 @@ const NOTHING_FOUND: f64 = 5e-4;
 
 const ROOM_NEEDED: &str =
     "The last checkpoint is kept. Free some space and run the same command with `resume=true` to go on.";
+
+/// A step whose losses are not read yet.
+struct StepUnderWay {
+    measured: Measured,
+    /// Of the epoch, from 0.
+    batch: usize,
+    images: usize,
+    /// The pictures that went into it.
+    sources: Vec<usize>,
+    lr: f64,
+}
 
 /// Why an epoch ended.
 enum Ended {
@@ -187,25 +198,28 @@ impl Run {
         let (started, time_before, waited_before) = (Instant::now(), self.progress.time_s, loader.times().waited);
         let (epoch, batches) = (self.progress.epoch, schedule.batches_per_epoch);
         self.progress.sums.resize(NUM_PARTS, 0.0);
-        let (mut lr, mut images) = (0.0, 0);
-        while self.progress.batch < batches {
-            let Some(batch) = loader.next().transpose()? else { break };
-            let rates = schedule.rates(epoch, batch.number);
-            let step = or_shortage(|| self.trainer.step(&batch, &rates))?;
-            let losses = step.map_err(|e| self.not_a_number(e, epoch, &batch.sources))?;
-            lr = rates.lr[0];
-            images += batch.len();
-            self.progress.batch += 1;
-            self.progress.steps += 1;
-            self.progress.sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
-            self.progress.time_s = time_before + started.elapsed().as_secs_f64();
-            let means = std::array::from_fn(|part| self.progress.sums[part] / self.progress.batch as f64);
-            on_event(Event::Step { epoch, batch: batch.number, losses: means, lr });
-            loader.recycle(batch);
-            if stop.load(Ordering::Relaxed) && self.progress.batch < batches {
-                checkpoint::save(self.folder.path(), &self.trainer.state(), &self.progress)?;
-                return Ok(Ended::Stopped);
+        let (mut lr, mut images, mut under_way) = (0.0, 0, None::<StepUnderWay>);
+        let first = self.progress.batch;
+        // The losses of a step are read when the next one is on its way, so that a GPU has no pause between them.
+        loop {
+            let begun = self.progress.batch + usize::from(under_way.is_some());
+            let wanted = begun < batches && (begun == first || !stop.load(Ordering::Relaxed));
+            let next = if wanted { self.begin_step(loader, schedule)? } else { None };
+            let is_last = next.is_none();
+            if let Some(step) = std::mem::replace(&mut under_way, next) {
+                let losses = self.finish_step(&step)?;
+                lr = step.lr;
+                images += step.images;
+                self.progress.time_s = time_before + started.elapsed().as_secs_f64();
+                on_event(Event::Step { epoch, batch: step.batch, losses, lr });
             }
+            if is_last {
+                break;
+            }
+        }
+        if stop.load(Ordering::Relaxed) && self.progress.batch < batches {
+            checkpoint::save(self.folder.path(), &self.trainer.state(), &self.progress)?;
+            return Ok(Ended::Stopped);
         }
         let trained_s = started.elapsed().as_secs_f64();
         let waited_s = (loader.times().waited - waited_before).as_secs_f64();
@@ -242,6 +256,26 @@ impl Run {
         }
         // Raised during the last step or while scoring: the epoch is whole and written.
         Ok(if stop.load(Ordering::Relaxed) && !self.is_over() { Ended::Stopped } else { Ended::Whole })
+    }
+
+    /// Begins the next step of the epoch under way; `None` where the loader has no more.
+    fn begin_step(&mut self, loader: &mut Loader, schedule: &Schedule) -> Result<Option<StepUnderWay>> {
+        let Some(batch) = loader.next().transpose()? else { return Ok(None) };
+        let rates = schedule.rates(self.progress.epoch, batch.number);
+        let measured = or_shortage(|| self.trainer.step(&batch, &rates))?;
+        let (images, sources) = (batch.len(), batch.sources.clone());
+        let step = StepUnderWay { measured, batch: batch.number, images, sources, lr: rates.lr[0] };
+        loader.recycle(batch);
+        Ok(Some(step))
+    }
+
+    /// Waits for a step and adds its losses to the epoch's. Returns their means so far.
+    fn finish_step(&mut self, step: &StepUnderWay) -> Result<StepLosses> {
+        let losses = or_shortage(|| step.measured.read())?.map_err(|error| self.not_a_number(error, &step.sources))?;
+        self.progress.batch += 1;
+        self.progress.steps += 1;
+        self.progress.sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+        Ok(std::array::from_fn(|part| self.progress.sums[part] / self.progress.batch as f64))
     }
 
     fn is_to_be_scored(&self, epoch: usize) -> bool {
@@ -346,7 +380,7 @@ impl Run {
         Ok(Some(model))
     }
 
-    fn not_a_number(&self, error: StepError, epoch: usize, sources: &[usize]) -> Error {
+    fn not_a_number(&self, error: StepError, sources: &[usize]) -> Error {
         let images: Vec<&str> =
             sources.iter().filter_map(|&i| self.set.images().get(i)).map(|i| i.relative.as_str()).collect();
         let kept = match self.progress.rows.len() {
@@ -357,7 +391,7 @@ impl Run {
             found: format!(
                 "step {} (epoch {}, batch {}): {error}; images: {}",
                 self.progress.steps + 1,
-                epoch + 1,
+                self.progress.epoch + 1,
                 self.progress.batch + 1,
                 images.join(", ")
             ),

@@ -10,6 +10,7 @@ use super::{
     },
     optim::{Algorithm, Optimizer},
     schedule::Rates,
+    upload::upload,
 };
 use crate::{
     student::{HeadOutput, Network, Role, native::Autocast},
@@ -31,7 +32,7 @@ pub const NUM_PARTS: usize = 6;
 /// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the teacher; with gains.
 pub type StepLosses = [f64; NUM_PARTS];
 
-/// Why a step changed nothing.
+/// Why a step is of no use.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum StepError {
     /// The loss is NaN or infinite.
@@ -40,6 +41,43 @@ pub enum StepError {
     /// The loss is a number, its gradient is not.
     #[error("the norm of the gradient is {0}")]
     Gradient(f64),
+}
+
+/// What a step measured. On a CUDA device it may still be under way: only [`Measured::read`] waits for it.
+#[derive(Debug)]
+#[must_use = "whether the losses are numbers is only known when they are read"]
+pub struct Measured(Tensor);
+
+impl Measured {
+    /// `total` and `norm` are scalars, of the parts `None` stands for 0.
+    fn new(total: &Tensor, norm: &Tensor, task: &Loss, distill: Option<&Loss>) -> Self {
+        let zero = Tensor::zeros([], (Kind::Double, total.device()));
+        let parts = |loss: Option<&Loss>| match loss {
+            Some(loss) => {
+                [&loss.box_part, &loss.cls_part, &loss.dfl_part].map(|part| part.detach().to_kind(Kind::Double))
+            }
+            None => [(); 3].map(|()| zero.shallow_clone()),
+        };
+        let [a, b, c] = parts(Some(task));
+        let [d, e, f] = parts(distill);
+        let both = [total, norm].map(|value| value.detach().to_kind(Kind::Double));
+        Self(Tensor::stack(&[&both[0], &both[1], &a, &b, &c, &d, &e, &f], 0))
+    }
+
+    /// The losses, once they are computed.
+    ///
+    /// # Errors
+    /// Where the loss or its gradient is no number; the weights are then of no use.
+    pub fn read(&self) -> Result<StepLosses, StepError> {
+        let mut values = [0.0f64; 2 + NUM_PARTS];
+        self.0.to_device(Device::Cpu).copy_data(&mut values, 2 + NUM_PARTS);
+        let [total, norm, parts @ ..] = values;
+        match (total.is_finite(), norm.is_finite()) {
+            (false, _) => Err(StepError::Loss(total)),
+            (true, false) => Err(StepError::Gradient(norm)),
+            (true, true) => Ok(parts),
+        }
+    }
 }
 
 /// The student with everything that changes while it is trained.
@@ -110,7 +148,7 @@ impl Trainer {
 
     /// The same trainer, whose teacher knows only these of the student's classes, in this order.
     pub fn with_taught_classes(mut self, classes: Option<Vec<i64>>) -> Self {
-        self.taught_classes = classes.map(|classes| Tensor::from_slice(&classes).to_device(self.device()));
+        self.taught_classes = classes.map(|classes| upload(&classes, self.device()));
         self
     }
 
@@ -124,11 +162,8 @@ impl Trainer {
         self.student.device()
     }
 
-    /// Forward, losses, backward, clipping, optimizer, average.
-    ///
-    /// # Errors
-    /// Where the loss or its gradient is no number; the weights are then as they were before the step.
-    pub fn step(&mut self, batch: &Batch, rates: &Rates) -> Result<StepLosses, StepError> {
+    /// Forward, losses, backward, clipping, optimizer, average. Nothing of it is waited for on a CUDA device.
+    pub fn step(&mut self, batch: &Batch, rates: &Rates) -> Measured {
         let device = self.device();
         let images = images_of(batch, device);
         let head = self.forward(&images);
@@ -159,22 +194,12 @@ impl Trainer {
             Some((alpha, distill)) => &task.total * *alpha + &distill.total,
             None => task.total.shallow_clone(),
         };
-        let value = total.double_value(&[]);
-        if !value.is_finite() {
-            return Err(StepError::Loss(value));
-        }
         self.params.zero_grad();
         total.backward();
-        let norm = self.params.clip_grad_norm(MAX_GRAD_NORM).double_value(&[]);
-        if !norm.is_finite() {
-            return Err(StepError::Gradient(norm));
-        }
+        let norm = self.params.clip_grad_norm(MAX_GRAD_NORM);
         self.optimizer.step(&self.params, rates);
         self.ema.update(self.params.params(), &self.statistics);
-        let parts = |loss: &Loss| [&loss.box_part, &loss.cls_part, &loss.dfl_part].map(|part| part.double_value(&[]));
-        let [a, b, c] = parts(&task);
-        let [d, e, f] = distill.map_or([0.0; 3], |(_, loss)| parts(&loss));
-        Ok([a, b, c, d, e, f])
+        Measured::new(&total, &norm, &task, distill.as_ref().map(|(_, loss)| loss))
     }
 
     fn forward(&self, images: &Tensor) -> HeadOutput {
@@ -222,32 +247,32 @@ fn named(network: &Network, wanted: impl Fn(Role) -> bool) -> Vec<(String, Tenso
 /// `[B, 3, H, W]` float32, 0..1, channels last in memory, as the bytes already lie.
 pub fn images_of(batch: &Batch, device: Device) -> Tensor {
     let (height, width) = (i64::from(batch.input.height), i64::from(batch.input.width));
-    let levels = Tensor::from_slice(&batch.pixels).view([batch.len() as i64, height, width, 3]);
-    levels.to_device(device).permute([0, 3, 1, 2]).to_kind(Kind::Float) / 255.0
+    let levels = upload(&batch.pixels, device).view([batch.len() as i64, height, width, 3]);
+    levels.permute([0, 3, 1, 2]).to_kind(Kind::Float) / 255.0
 }
 
 /// `[B]`: the teacher's part of the loss has the weight 1 - alpha, or 1 for an image without labels, which has no other part.
 fn image_weights(labelled: &[bool], alpha: f64, device: Device) -> Tensor {
     let weights: Vec<f32> = labelled.iter().map(|&l| if l { (1.0 - alpha) as f32 } else { 1.0 }).collect();
-    Tensor::from_slice(&weights).to_device(device)
+    upload(&weights, device)
 }
 
 /// Bins of another number than the student's are left out: they say other distances.
 fn targets_of(teacher: &TeacherBatch, image_weight: Tensor, reg_max: usize) -> TeacherTargets {
     let (device, batch) = (image_weight.device(), image_weight.size1().unwrap_or_default());
     let rows = teacher.len() as i64;
-    let floats = |values: &[f32], columns: i64| Tensor::from_slice(values).view([rows, columns]).to_device(device);
-    let integers = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+    let floats = |values: &[f32], columns: i64| upload(values, device).view([rows, columns]);
+    let integers = |values: &[i64]| upload(values, device);
     let bins = teacher.dfl_logits.as_ref().filter(|_| teacher.dfl_len == 4 * reg_max);
-    let floor = Tensor::from_slice(&teacher.floor_prob).view([batch, teacher.num_anchors as i64]);
+    let floor = upload(&teacher.floor_prob, device).view([batch, teacher.num_anchors as i64]);
     TeacherTargets {
         batch_index: integers(&teacher.batch_index),
         anchor: integers(&teacher.anchor),
-        score: Tensor::from_slice(&teacher.score).to_device(device),
+        score: upload(&teacher.score, device),
         class_logits: floats(&teacher.class_logits, teacher.num_classes as i64),
         dfl_logits: bins.map(|logits| floats(logits, teacher.dfl_len as i64)),
         boxes_xyxy_input_px: floats(&teacher.boxes_xyxy_input_px, 4),
-        floor_prob: floor.to_device(device),
+        floor_prob: floor,
         dropped_score_sum: teacher.dropped_score_sum.iter().map(|&sum| f64::from(sum)).sum(),
         image_weight,
     }
@@ -260,8 +285,8 @@ fn objects_of(objects: &ObjectBatch, image_weight: Tensor) -> ObjectTargets<'_> 
         batch_index: &objects.batch_index,
         class_id: &objects.class_id,
         boxes_xyxy_input_px: &objects.boxes_xyxy_input_px,
-        score: Tensor::from_slice(&objects.score).to_device(device),
-        class_logits: Tensor::from_slice(&objects.class_logits).view(shape).to_device(device),
+        score: upload(&objects.score, device),
+        class_logits: upload(&objects.class_logits, device).view(shape),
         image_weight,
     }
 }

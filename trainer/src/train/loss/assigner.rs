@@ -5,7 +5,7 @@
 //! with, `P` of them; which these are follows from the labels alone. A row over all anchors is made for the choice of the ten best,
 //! since `topk` may also choose among equal zeros, and which ones is part of the result.
 
-use super::{Cells, LossInput, TaskTargets, boxes};
+use super::{super::upload::upload, Cells, LossInput, TaskTargets, boxes};
 use crate::types::BoxXyxyPx;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -78,7 +78,7 @@ impl Pairs {
                 *slot
             })
             .collect();
-        let tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+        let tensor = |values: &[i64]| upload(values, device);
         let cells =
             |cell: &Tensor| Cells { image: cell.divide_scalar_mode(count, "floor"), anchor: cell.remainder(count) };
         let cell = tensor(&cell);
@@ -220,6 +220,6 @@ impl TaskTargets<'_> {
         for (index, &image) in self.batch_index.iter().enumerate().rev() {
             first[image as usize] = index as i64;
         }
-        Tensor::from_slice(&first).to_device(device)
+        upload(&first, device)
     }
 }

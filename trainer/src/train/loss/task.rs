@@ -1,6 +1,6 @@
 //! YOLOv8's loss against the labels, equal to Ultralytics 8.4's `v8DetectionLoss`.
 
-use super::{Cells, Loss, LossInput, assign, boxes};
+use super::{super::upload::upload, Cells, Loss, LossInput, assign, boxes};
 use tch::{Device, Kind, Tensor};
 
 /// Ground truth of a batch: `M` boxes in order of their image.
@@ -23,12 +23,12 @@ impl TaskTargets<'_> {
 
     /// `[M, 4]` float32.
     pub(super) fn boxes_tensor(&self, device: Device) -> Tensor {
-        Tensor::from_slice(self.boxes_xyxy_input_px).view([-1, 4]).to_device(device)
+        upload(self.boxes_xyxy_input_px, device).view([-1, 4])
     }
 
     /// `[M]` int64.
     pub(super) fn class_ids(&self, device: Device) -> Tensor {
-        Tensor::from_slice(self.class_id).to_device(device)
+        upload(self.class_id, device)
     }
 
     pub(super) fn check(&self, batch: i64, classes: i64) {
@@ -57,7 +57,7 @@ pub fn task_loss(input: &LossInput, targets: &TaskTargets) -> Loss {
     let batch = input.batch();
     targets.check(batch, input.class_logits.size()[1]);
     let device = input.anchors.device();
-    let labelled = Tensor::from_slice(targets.labelled).to_kind(Kind::Float).to_device(device);
+    let labelled = upload(targets.labelled, device).to_kind(Kind::Float);
     let background = (input.softplus_by_anchor().sum_dim_intlist([1i64].as_slice(), false, None) * labelled).sum(None);
 
     let Some(assigned) = assign(input, targets) else {
