@@ -49,7 +49,9 @@ impl Plan {
         let weights =
             format!("{} x labels + {} x teacher", settings.alpha, (1e6 * (1.0 - settings.alpha)).round() / 1e6);
         let by = format!("by {}, temperature {}", settings.cls_loss.as_str(), settings.temperature);
-        let loss = match (settings.distill, set.object_classes()) {
+        // Objects beside anchors are for a branch of the head that gives each of them one anchor.
+        let by_objects = set.object_classes().filter(|_| !set.has_teacher());
+        let loss = match (settings.distill, by_objects) {
             (Distill::None, _) => "labels alone".to_owned(),
             (_, Some(ObjectClasses::Hard)) => format!("{weights} (its objects as labels)"),
             (Distill::All, Some(ObjectClasses::Soft)) => format!("{weights} (classes and boxes of its objects {by})"),

@@ -12,7 +12,7 @@ use super::{
     schedule::Rates,
 };
 use crate::{
-    student::{HeadOutput, Network, Role, native::Autocast},
+    student::{BranchSpec, HeadOutput, Network, Role, native::Autocast},
     types::ImageSize,
 };
 use logitcache::run::{OptimizerKind, Precision, Settings};
@@ -28,7 +28,8 @@ const NOMINAL_BATCH: f64 = 64.0;
 /// Parts of the losses in the order of [`StepLosses`].
 pub const NUM_PARTS: usize = 6;
 
-/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the teacher; with gains.
+/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the teacher; with gains. Of a head with
+/// several branches those of the first, which is validated and exported. Without bins, L1 of the sides stands for DFL.
 pub type StepLosses = [f64; NUM_PARTS];
 
 /// Why a step changed nothing.
@@ -40,6 +41,13 @@ pub enum StepError {
     /// The loss is a number, its gradient is not.
     #[error("the norm of the gradient is {0}")]
     Gradient(f64),
+}
+
+/// What a branch of the head has to learn.
+struct BranchLoss {
+    total: Tensor,
+    task: Loss,
+    distill: Option<Loss>,
 }
 
 /// The student with everything that changes while it is trained.
@@ -54,6 +62,8 @@ pub struct Trainer {
     average: Network,
     anchors: Anchors,
     precision: Precision,
+    /// Of the whole run: the shares of the head's branches change over them.
+    epochs: usize,
     /// Weight of the labels' loss and how the teacher's is computed; `None`: labels alone.
     distill: Option<(f64, DistillOptions)>,
     /// Ids of the student's classes that the teacher knows; `None`: all, and the teacher no others.
@@ -103,6 +113,7 @@ impl Trainer {
             average,
             anchors,
             precision: settings.precision,
+            epochs: settings.epochs,
             distill,
             taught_classes: None,
         }
@@ -131,34 +142,13 @@ impl Trainer {
     pub fn step(&mut self, batch: &Batch, rates: &Rates) -> Result<StepLosses, StepError> {
         let device = self.device();
         let images = images_of(batch, device);
-        let head = self.forward(&images);
-        let input = LossInput::new(&head, &self.anchors);
-        let task = task_loss(
-            &input,
-            &TaskTargets {
-                labelled: &batch.labelled,
-                batch_index: &batch.labels.batch_index,
-                class_id: &batch.labels.class_id,
-                boxes_xyxy_input_px: &batch.labels.boxes_xyxy_input_px,
-            },
-        );
-        let distill = self.distill.as_ref().and_then(|(alpha, options)| {
-            let weights = image_weights(&batch.labelled, *alpha, device);
-            let of_taught = self.taught_classes.as_ref().map(|classes| input.of_classes(classes));
-            let input = of_taught.as_ref().unwrap_or(&input);
-            let loss = match (&batch.teacher, &batch.objects) {
-                (Some(teacher), _) => {
-                    distill_loss(input, &targets_of(teacher, weights, self.student.net().head.reg_max), options)
-                }
-                (None, Some(objects)) => object_loss(input, &objects_of(objects, weights), options),
-                (None, None) => return None,
-            };
-            Some((*alpha, loss))
-        });
-        let total = match &distill {
-            Some((alpha, distill)) => &task.total * *alpha + &distill.total,
-            None => task.total.shallow_clone(),
-        };
+        let heads = self.forward(&images);
+        let branches = &self.student.net().head.branches;
+        let losses: Vec<BranchLoss> =
+            heads.iter().zip(branches).map(|(head, branch)| self.branch_loss(head, branch, batch)).collect();
+        let shares = branches.iter().map(|branch| branch.share(batch.epoch, self.epochs));
+        let total = losses.iter().zip(shares).map(|(loss, share)| &loss.total * share).reduce(|sum, loss| sum + loss);
+        let (Some(first), Some(total)) = (losses.first(), total) else { return Err(StepError::Loss(f64::NAN)) };
         let value = total.double_value(&[]);
         if !value.is_finite() {
             return Err(StepError::Loss(value));
@@ -172,14 +162,49 @@ impl Trainer {
         self.optimizer.step(&self.params, rates);
         self.ema.update(self.params.params(), &self.statistics);
         let parts = |loss: &Loss| [&loss.box_part, &loss.cls_part, &loss.dfl_part].map(|part| part.double_value(&[]));
-        let [a, b, c] = parts(&task);
-        let [d, e, f] = distill.map_or([0.0; 3], |(_, loss)| parts(&loss));
+        let [a, b, c] = parts(&first.task);
+        let [d, e, f] = first.distill.as_ref().map_or([0.0; 3], parts);
         Ok([a, b, c, d, e, f])
     }
 
-    fn forward(&self, images: &Tensor) -> HeadOutput {
+    fn forward(&self, images: &Tensor) -> Vec<HeadOutput> {
         let _autocast = (self.precision == Precision::Bf16).then(|| Autocast::new(self.device()));
-        self.student.forward(images, true)
+        self.student.forward_all(images)
+    }
+
+    /// The loss of a branch of the head, before its share. The teacher's anchors teach a branch that gives an object to many anchors,
+    /// its objects one that gives it to one: of the anchors it would learn to find an object several times.
+    fn branch_loss(&self, head: &HeadOutput, branch: &BranchSpec, batch: &Batch) -> BranchLoss {
+        let input = LossInput::new(head, &self.anchors).matched(branch.matching);
+        let task = task_loss(
+            &input,
+            &TaskTargets {
+                labelled: &batch.labelled,
+                batch_index: &batch.labels.batch_index,
+                class_id: &batch.labels.class_id,
+                boxes_xyxy_input_px: &batch.labels.boxes_xyxy_input_px,
+            },
+        );
+        let distill = self.distill.as_ref().and_then(|(alpha, options)| {
+            let weights = image_weights(&batch.labelled, *alpha, self.device());
+            let of_taught = self.taught_classes.as_ref().map(|classes| input.of_classes(classes));
+            let input = of_taught.as_ref().unwrap_or(&input);
+            let anchors = batch.teacher.as_ref().filter(|_| !branch.matching.one_to_one);
+            let loss = match (anchors, &batch.objects) {
+                (Some(teacher), _) => {
+                    distill_loss(input, &targets_of(teacher, weights, self.student.net().head.reg_max()), options)
+                }
+                (None, Some(objects)) => object_loss(input, &objects_of(objects, weights), options),
+                (None, None) => return None,
+            };
+            Some((*alpha, loss))
+        });
+        match distill {
+            Some((alpha, distill)) => {
+                BranchLoss { total: &task.total * alpha + &distill.total, task, distill: Some(distill) }
+            }
+            None => BranchLoss { total: task.total.shallow_clone(), task, distill: None },
+        }
     }
 
     /// Everything that a later process needs to go on exactly: `model.`, `ema.` and `optimizer.` tensors.
