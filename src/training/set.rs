@@ -399,6 +399,12 @@ pub fn other_places(teacher: &Teacher, input: ImageSize) -> Option<String> {
     })
 }
 
+/// Why the levels of a teacher's grid are not those of a student with these strides, in words; `None` where they are.
+pub fn other_strides(teacher: &Teacher, student: &[u32]) -> Option<String> {
+    let theirs = &teacher.strides;
+    (theirs != student).then(|| format!("the teacher has the strides {theirs:?}, the student {student:?}"))
+}
+
 impl CachedTeacher {
     fn new(reader: Arc<CacheReader>, input: ImageSize) -> Result<Self> {
         let manifest = reader.manifest();

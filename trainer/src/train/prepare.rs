@@ -4,7 +4,7 @@ use super::{
     checkpoint::{self, Progress},
     data::{
         Classes, GRID_STEP_PX, ObjectClasses, PixelCacheOptions, SharedClasses, TrainImage, TrainSet, other_places,
-        pixel_cache_bytes,
+        other_strides, pixel_cache_bytes,
     },
     folder::RunFolder,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
@@ -361,14 +361,10 @@ fn objects_of(
 ) -> Option<ObjectClasses> {
     let manifest = cache.manifest();
     let teacher = &manifest.teacher;
-    let other_strides = || {
-        let (theirs, own) = (&teacher.strides, &student.strides);
-        (theirs != own).then(|| format!("the teacher has the strides {theirs:?}, the student {own:?}"))
-    };
     let classes = match distill {
         Distill::PseudoLabels => ObjectClasses::Hard,
         _ => {
-            let why = other_places(teacher, input).or_else(other_strides)?;
+            let why = other_places(teacher, input).or_else(|| other_strides(teacher, &student.strides))?;
             notes.push(format!(
                 "{why}: the student learns the teacher's objects (boxes with class distributions), which are assigned to \
                  anchors as labels are"

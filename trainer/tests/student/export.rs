@@ -165,20 +165,22 @@ fn python_checks_and_runs_the_export() {
         common::skip(&format!("{} lacks onnx, onnxruntime or numpy", python.display()));
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let state = State::random(yolov8(Scale::N, 5), 11);
-    export(folder.path().join("student.onnx"), &state, &numbered(5, 96)).unwrap();
-    let pixels = images(1, 96);
-    let output = Network::from_state(&state, Device::Cpu).forward(&pixels, false);
-    for (name, values) in [
-        ("pixels", flat(&pixels)),
-        ("dfl_logits", flat(&output.box_values)),
-        ("class_logits", flat(&output.class_logits)),
-    ] {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        std::fs::write(folder.path().join(format!("{name}.f32")), bytes).unwrap();
+    for model in ["yolov8n", "yolo26n"] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::random(model.parse::<StudentModel>().unwrap().net(5), 11);
+        export(folder.path().join("student.onnx"), &state, &numbered(5, 96)).unwrap();
+        let pixels = images(1, 96);
+        let output = Network::from_state(&state, Device::Cpu).forward(&pixels, false);
+        for (name, values) in [
+            ("pixels", flat(&pixels)),
+            ("box_values", flat(&output.box_values)),
+            ("class_logits", flat(&output.class_logits)),
+        ] {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            std::fs::write(folder.path().join(format!("{name}.f32")), bytes).unwrap();
+        }
+        let script = root.join("tests/python/check_export.py");
+        let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let script = root.join("tests/python/check_export.py");
-    let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -153,7 +153,7 @@ fn the_branches_of_a_random_head_start_alike() {
     let values: BTreeMap<&str, &[f32]> =
         state.iter().map(|(param, values)| (param.name.as_str(), values.as_f32())).collect();
     let of_second: Vec<&&str> = values.keys().filter(|name| name.contains("one2one_")).collect();
-    assert_eq!(of_second.len(), 192);
+    assert_eq!(of_second.len(), 120);
     for name in of_second {
         assert_eq!(values[name], values[name.replace("one2one_", "").as_str()], "{name}");
     }

@@ -4,12 +4,10 @@ use crate::{
     detector::BoxRule,
     student::net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Matching, Ops, StudentHead, Then},
 };
+use logitcache::training::STUDENT_STRIDES;
 
 /// DFL with 16 bins.
 pub const BINS: BoxRule = BoxRule::Bins { reg_max: 16 };
-
-/// Input pixels per cell of the three feature levels.
-pub const STRIDES: [u32; 3] = [8, 16, 32];
 
 /// Convolutions in the order of the state dict.
 #[derive(Default)]
@@ -195,7 +193,7 @@ pub fn only_branch(name: &str) -> BranchSpec {
 /// 5 objects in an image.
 pub fn head(name: &str, boxes: BoxRule, num_classes: usize, branches: Vec<BranchSpec>) -> StudentHead {
     let priors = |branch: &BranchSpec| {
-        let levels = STRIDES.iter().enumerate().flat_map(|(level, &stride)| {
+        let levels = STUDENT_STRIDES.iter().enumerate().flat_map(|(level, &stride)| {
             let cells = (640.0 / f64::from(stride)).powi(2);
             let class = (5.0 / num_classes as f64 / cells).ln() as f32;
             [
@@ -207,7 +205,7 @@ pub fn head(name: &str, boxes: BoxRule, num_classes: usize, branches: Vec<Branch
     };
     let has_bins = matches!(boxes, BoxRule::Bins { .. });
     StudentHead {
-        strides: STRIDES.to_vec(),
+        strides: STUDENT_STRIDES.to_vec(),
         boxes,
         dfl_name: has_bins.then(|| format!("{name}.dfl.conv.weight")),
         bias_priors: branches.iter().flat_map(priors).collect(),
