@@ -202,7 +202,7 @@ impl Run {
         };
         config.save(folder.path())?;
         folder.keep();
-        let plan = Plan::of(&config, &set, validator.as_ref(), &progress, described, notes.clone());
+        let plan = Plan::of(&config, &head, &set, validator.as_ref(), &progress, described, notes.clone());
         Ok(Self { folder, config, set, validator, trainer, progress, failures, notes, plan })
     }
 
