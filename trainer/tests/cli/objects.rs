@@ -42,7 +42,8 @@ impl Setup {
         ];
         let paths: [(&str, &Path); 2] = [("--cache", cache), ("--out", &self.dir.path().join("run"))];
         let is_given = |flag: &str| more.iter().any(|(given, _)| *given == flag);
-        let values: Vec<_> = fixed.into_iter().filter(|(flag, _)| !is_given(flag)).chain(more.iter().copied()).collect();
+        let values: Vec<_> =
+            fixed.into_iter().filter(|(flag, _)| !is_given(flag)).chain(more.iter().copied()).collect();
         logitcache(&args(["train", "--json", "--overwrite"], &paths, &values))
     }
 }

@@ -6,7 +6,9 @@ use crate::{
 };
 use logitcache::{
     Error,
-    detector::{BatchSize, Detector, DetectorOptions, DetectorSession, HeadView, Precision, Provider, SessionOptions, runtime},
+    detector::{
+        BatchSize, Detector, DetectorOptions, DetectorSession, HeadView, Precision, Provider, SessionOptions, runtime,
+    },
     types::Store,
 };
 use logitcache_train::student::{

@@ -62,9 +62,8 @@ fn scalar(branches: &[HeadOutput]) -> Tensor {
         let weights: Vec<f32> = noise(tensor.numel(), stream).iter().map(|u| 2.0 * u - 1.0).collect();
         (tensor * Tensor::from_slice(&weights).view_as(tensor)).sum(Kind::Float)
     };
-    let of_branch = |(k, output): (u32, &HeadOutput)| {
-        weigh(&output.box_values, 1 + 2 * k) + weigh(&output.class_logits, 2 + 2 * k)
-    };
+    let of_branch =
+        |(k, output): (u32, &HeadOutput)| weigh(&output.box_values, 1 + 2 * k) + weigh(&output.class_logits, 2 + 2 * k);
     (0..).zip(branches).map(of_branch).reduce(|sum, scalar| sum + scalar).unwrap()
 }
 

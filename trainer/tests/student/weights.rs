@@ -48,7 +48,8 @@ fn what_was_saved_comes_back_bit_for_bit() {
     let path = folder.path().join("best.safetensors");
     let from_pt = load(fixture("yolov8n.pt"), None, 0).unwrap().state;
     let small = [Scale::F, Scale::P, Scale::N].map(|scale| (filled(scale, 3), 3));
-    let later = ["yolo11n", "yolo11m", "yolo11l", "yolo26n", "yolo26m", "yolo26l"].map(|model| (filled_model(model.parse().unwrap(), 3), 3));
+    let later = ["yolo11n", "yolo11m", "yolo11l", "yolo26n", "yolo26m", "yolo26l"]
+        .map(|model| (filled_model(model.parse().unwrap(), 3), 3));
     let others = [(from_pt, 4), (filled(Scale::S, 80), 80)];
     for (state, classes) in small.into_iter().chain(later).chain(others) {
         let description = description(classes);

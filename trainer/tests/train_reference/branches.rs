@@ -61,8 +61,8 @@ fn assigned_anchors_are_ultralytics() {
             let used = got.score.gt(0.0);
             let list = |of: &Tensor| Vec::<i64>::try_from(of.masked_select(&used)).unwrap();
             let score = Vec::<f32>::try_from(got.score.masked_select(&used)).unwrap();
-            let mut found: Vec<_> = (list(&got.image).into_iter().zip(list(&got.anchor)).zip(list(&got.target)).zip(score))
-                .collect();
+            let mut found: Vec<_> =
+                (list(&got.image).into_iter().zip(list(&got.anchor)).zip(list(&got.target)).zip(score)).collect();
             found.sort_by_key(|&(slot, _)| slot);
             assert_eq!(found.len(), expected.len(), "{name}, branch {k}");
             for ((found, score), (expected, expected_score)) in found.iter().zip(&expected) {

@@ -122,7 +122,13 @@ pub struct Branch {
 
 impl Branch {
     /// With the plain convolutions of YOLOv8 to the classes: 3x3, 3x3, 1x1.
-    pub fn plain(list: &mut Builder, spec: &BranchSpec, boxes: BoxRule, levels: [usize; 3], num_classes: usize) -> Self {
+    pub fn plain(
+        list: &mut Builder,
+        spec: &BranchSpec,
+        boxes: BoxRule,
+        levels: [usize; 3],
+        num_classes: usize,
+    ) -> Self {
         let boxes = box_convs(list, spec, boxes, levels);
         let width = class_width(levels, num_classes);
         let classes = [0, 1, 2].map(|level| {
@@ -135,7 +141,13 @@ impl Branch {
     }
 
     /// With the lighter convolutions of later families to the classes: twice depthwise 3x3 and 1x1, then 1x1.
-    pub fn light(list: &mut Builder, spec: &BranchSpec, boxes: BoxRule, levels: [usize; 3], num_classes: usize) -> Self {
+    pub fn light(
+        list: &mut Builder,
+        spec: &BranchSpec,
+        boxes: BoxRule,
+        levels: [usize; 3],
+        num_classes: usize,
+    ) -> Self {
         let boxes = box_convs(list, spec, boxes, levels);
         let width = class_width(levels, num_classes);
         let classes = [0, 1, 2].map(|level| {
