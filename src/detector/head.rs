@@ -21,7 +21,8 @@ pub enum BoxRule {
         /// Bins of a side.
         reg_max: usize,
     },
-    /// `[4, N]`: the distances themselves of the left, top, right and bottom edge from the cell's centre, in cells.
+    /// `[4, N]`: the distances themselves of the left, top, right and bottom edge from the cell's
+    /// centre, in cells.
     Distances,
     /// `[4, N]`: centre x, centre y, width, height in input pixels.
     CentreSizePx,

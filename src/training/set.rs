@@ -106,9 +106,10 @@ impl TrainSet {
         Ok(set)
     }
 
-    /// The same set, whose batches have the teacher's objects: of the views that its anchors are shown of, else of view 0. A teacher
-    /// whose anchors are not the student's ([`other_places`]) has no others to show; boxes follow every change of a picture, so all
-    /// augmentation is then free.
+    /// The same set, whose batches have the teacher's objects: of the views that its anchors are
+    /// shown of, else of view 0. A teacher whose anchors are not the student's ([`other_places`])
+    /// has no others to show; boxes follow every change of a picture, so all augmentation is then
+    /// free.
     ///
     /// # Errors
     /// As [`TrainSet::open`] where an image is not in the cache or is another one there.
@@ -399,7 +400,8 @@ pub fn other_places(teacher: &Teacher, input: ImageSize) -> Option<String> {
     })
 }
 
-/// Why the levels of a teacher's grid are not those of a student with these strides, in words; `None` where they are.
+/// Why the levels of a teacher's grid are not those of a student with these strides, in words;
+/// `None` where they are.
 pub fn other_strides(teacher: &Teacher, student: &[u32]) -> Option<String> {
     let theirs = &teacher.strides;
     (theirs != student).then(|| format!("the teacher has the strides {theirs:?}, the student {student:?}"))

@@ -117,7 +117,8 @@ fn inspect_tells_what_a_file_is() {
     with_cache("inspect", &model("yolox"), &["--input-rule", "rgb,bgr"]).expect(2).says(&["second time"]);
 }
 
-/// As training decides: anchor by anchor only where the teacher's anchors are those of every student.
+/// As training decides: anchor by anchor only where the teacher's anchors are those of every
+/// student.
 #[test]
 fn inspect_tells_who_can_learn_from_a_file() {
     for (name, by_anchors, why) in [

@@ -100,7 +100,8 @@ impl Matching {
 pub struct BranchSpec {
     /// What the names of its box tensors begin with.
     pub box_names: String,
-    /// What the names of its class tensors begin with: their shapes depend on the number of classes.
+    /// What the names of its class tensors begin with: their shapes depend on the number of
+    /// classes.
     pub class_names: String,
     /// Which anchors learn an object.
     pub matching: Matching,
@@ -124,7 +125,8 @@ pub struct StudentHead {
     pub strides: Vec<u32>,
     /// What its box values are: bins or distances.
     pub boxes: BoxRule,
-    /// Name of the DFL's constant weights 0, 1, .., the last tensor of the state dict; `None` without bins.
+    /// Name of the DFL's constant weights 0, 1, .., the last tensor of the state dict; `None`
+    /// without bins.
     pub dfl_name: Option<String>,
     /// The branch that is validated and exported, then those that are trained beside it.
     pub branches: Vec<BranchSpec>,
@@ -222,8 +224,9 @@ pub struct StudentNet {
 }
 
 impl StudentNet {
-    /// Takes down what `run` does with the images: it calls the operations and gives the levels of each branch of the head, finest
-    /// first. The steps of the first branch come before those of the others.
+    /// Takes down what `run` does with the images: it calls the operations and gives the levels of
+    /// each branch of the head, finest first. The steps of the first branch come before those of
+    /// the others.
     pub(super) fn record(
         model: StudentModel,
         num_classes: usize,
@@ -282,8 +285,9 @@ impl StudentNet {
         }
     }
 
-    /// Carries the network out on `images` (`[B, 3, height, width]`), giving the levels of the first branch of the head, finest
-    /// first: what is validated and exported. A map is dropped after the last step that needs it.
+    /// Carries the network out on `images` (`[B, 3, height, width]`), giving the levels of the
+    /// first branch of the head, finest first: what is validated and exported. A map is dropped
+    /// after the last step that needs it.
     pub fn run<O: Ops>(&self, ops: &mut O, images: O::Map) -> Vec<LevelOutput<O::Map>> {
         let mut levels = self.run_steps(ops, images, self.steps_to_first, 1);
         levels.pop().unwrap_or_default()

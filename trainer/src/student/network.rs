@@ -16,8 +16,8 @@ const NORM_MOMENTUM: f64 = 0.03;
 /// Anchors come in the order of the cache: levels in the order of their strides, cells of a level row by row.
 #[derive(Debug)]
 pub struct HeadOutput {
-    /// As [`super::StudentHead::boxes`] says: `[B, 4 * reg_max, A]`, the bins of left, top, right, bottom before the softmax; or
-    /// `[B, 4, A]`, their distances in cells.
+    /// As [`super::StudentHead::boxes`] says: `[B, 4 * reg_max, A]`, the bins of left, top, right,
+    /// bottom before the softmax; or `[B, 4, A]`, their distances in cells.
     pub box_values: Tensor,
     /// `[B, C, A]` before sigmoid.
     pub class_logits: Tensor,
@@ -122,8 +122,10 @@ impl Network {
 
     /// Runs the network on `images`, `[B, 3, height, width]` float32, RGB, 0..1, height and width multiples of the coarsest stride.
     ///
-    /// Gives the first branch of the head: what is validated and exported. With `train` batch normalisation uses the batch's statistics and updates the running ones, and the output carries
-    /// gradients; without it uses the running ones, and no gradients are recorded. May run under [`super::native::Autocast`].
+    /// Gives the first branch of the head: what is validated and exported. With `train` batch
+    /// normalisation uses the batch's statistics and updates the running ones, and the output
+    /// carries gradients; without it uses the running ones, and no gradients are recorded. May run
+    /// under [`super::native::Autocast`].
     ///
     /// # Panics
     /// If the images have another shape or lie on another device; whenever libtorch fails (out of memory).
@@ -131,7 +133,8 @@ impl Network {
         if train { self.run(images, true) } else { tch::no_grad(|| self.run(images, false)) }
     }
 
-    /// Runs the network as [`Network::forward`] does with `train`, and gives every branch of the head.
+    /// Runs the network as [`Network::forward`] does with `train`, and gives every branch of the
+    /// head.
     ///
     /// # Panics
     /// As [`Network::forward`].

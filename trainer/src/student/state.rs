@@ -58,9 +58,9 @@ impl State {
         Self { net, params, values }
     }
 
-    /// A random start as Ultralytics makes it: PyTorch's default for convolutions, batch normalisations that change
-    /// nothing, and the priors of the head's biases; the branches of a head start alike. The same for the same seed, whatever else
-    /// happens.
+    /// A random start as Ultralytics makes it: PyTorch's default for convolutions, batch
+    /// normalisations that change nothing, and the priors of the head's biases; the branches of a
+    /// head start alike. The same for the same seed, whatever else happens.
     pub fn random(net: StudentNet, seed: u64) -> Self {
         let params = net.params();
         let values = (0..params.len()).map(|index| random_values(&net, &params, index, seed)).collect();
@@ -86,8 +86,9 @@ impl State {
     }
 }
 
-/// Values of the tensor at `index` of `params`, those of `net`. `nn.Conv2d`: `kaiming_uniform_(a=sqrt(5))`, that is uniform within
-/// 1 / sqrt(fan in); biases as [`StudentNet::head`] says.
+/// Values of the tensor at `index` of `params`, those of `net`. `nn.Conv2d`:
+/// `kaiming_uniform_(a=sqrt(5))`, that is uniform within 1 / sqrt(fan in); biases as
+/// [`StudentNet::head`] says.
 pub(super) fn random_values(net: &StudentNet, params: &[ParamSpec], index: usize, seed: u64) -> Values {
     let param = &params[index];
     let count = param.num_elements();

@@ -105,7 +105,8 @@ impl Run {
         let beside_anchors = (objects.is_none() && head.has_one_to_one()).then_some(ObjectClasses::Soft);
         if sources.cache.is_some() && beside_anchors.is_some() {
             notes.push(
-                "the branch of the head that gives each object one anchor learns the teacher's objects, the other one its anchors"
+                "the branch of the head that gives each object one anchor learns the teacher's objects, the other one \
+                 its anchors"
                     .into(),
             );
         }

@@ -28,8 +28,9 @@ const NOMINAL_BATCH: f64 = 64.0;
 /// Parts of the losses in the order of [`StepLosses`].
 pub const NUM_PARTS: usize = 6;
 
-/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the teacher; with gains. Of a head with
-/// several branches those of the first, which is validated and exported. Without bins, L1 of the sides stands for DFL.
+/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the
+/// teacher; with gains. Of a head with several branches those of the first, which is validated and
+/// exported. Without bins, L1 of the sides stands for DFL.
 pub type StepLosses = [f64; NUM_PARTS];
 
 /// Why a step changed nothing.
@@ -172,8 +173,9 @@ impl Trainer {
         self.student.forward_all(images)
     }
 
-    /// The loss of a branch of the head, before its share. The teacher's anchors teach a branch that gives an object to many anchors,
-    /// its objects one that gives it to one: of the anchors it would learn to find an object several times.
+    /// The loss of a branch of the head, before its share. The teacher's anchors teach a branch
+    /// that gives an object to many anchors, its objects one that gives it to one: of the anchors
+    /// it would learn to find an object several times.
     fn branch_loss(&self, head: &HeadOutput, branch: &BranchSpec, batch: &Batch) -> BranchLoss {
         let input = LossInput::new(head, &self.anchors).matched(branch.matching);
         let task = task_loss(

@@ -225,8 +225,8 @@ fn yolo11_and_yolo26_are_students_too() {
     }
 }
 
-/// A head of two branches without bins: its distances learn the teacher's boxes, and the shares of its branches, which change from
-/// epoch to epoch, are those of a run that was not killed.
+/// A head of two branches without bins: its distances learn the teacher's boxes, and the shares of
+/// its branches, which change from epoch to epoch, are those of a run that was not killed.
 #[test]
 fn a_yolo26_learns_anchors_and_objects_and_goes_on_to_the_same_bits() {
     let setup = Setup::new();
@@ -245,7 +245,8 @@ fn a_yolo26_learns_anchors_and_objects_and_goes_on_to_the_same_bits() {
     assert!(weights(&killed) == weights(&whole), "other weights");
     assert_eq!(results(&killed), results(&whole));
 
-    // Its export is a teacher: of a student with bins by boxes and classes, of one with distances by these, too.
+    // Its export is a teacher: of a student with bins by boxes and classes, of one with distances
+    // by these, too.
     let (teacher, cache) = (whole.join("best.onnx"), setup.path("taught"));
     build(&setup.data, &cache, &[("--teacher", teacher.to_str().unwrap()), ("--imgsz", "64"), ("--min-score", "0")])
         .expect(0);

@@ -112,7 +112,8 @@ pub fn neck<O: Ops, B: Block>(
     [n3, n4, n5]
 }
 
-/// A branch of `Detect`: what leads from the maps of the neck to boxes and classes, level by level, finest first.
+/// A branch of `Detect`: what leads from the maps of the neck to boxes and classes, level by level,
+/// finest first.
 pub struct Branch {
     /// To the box values.
     pub boxes: [Vec<ConvId>; 3],
@@ -140,7 +141,8 @@ impl Branch {
         Self { boxes, classes }
     }
 
-    /// With the lighter convolutions of later families to the classes: twice depthwise 3x3 and 1x1, then 1x1.
+    /// With the lighter convolutions of later families to the classes: twice depthwise 3x3 and 1x1,
+    /// then 1x1.
     pub fn light(
         list: &mut Builder,
         spec: &BranchSpec,
@@ -189,7 +191,8 @@ fn class_width(levels: [usize; 3], num_classes: usize) -> usize {
     levels[0].max(num_classes.min(100))
 }
 
-/// The one branch of the head `name` of Ultralytics' list of layers: an object goes to many anchors.
+/// The one branch of the head `name` of Ultralytics' list of layers: an object goes to many
+/// anchors.
 pub fn only_branch(name: &str) -> BranchSpec {
     BranchSpec {
         box_names: format!("{name}.cv2."),

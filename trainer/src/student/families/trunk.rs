@@ -1,4 +1,5 @@
-//! What YOLO11 and YOLO26 have in common: backbone and neck of C3k2 blocks with attention at the coarsest level.
+//! What YOLO11 and YOLO26 have in common: backbone and neck of C3k2 blocks with attention at the
+//! coarsest level.
 
 use super::blocks::{Block, Builder, Sppf, neck};
 use crate::student::net::{ConvId, Ops, Then};

@@ -134,7 +134,8 @@ fn head(graph: &mut Graph<'_>, head: &StudentHead, levels: &[LevelOutput<Operand
 
 /// The expectation of each side's bins, in cells.
 fn expectation(graph: &mut Graph<'_>, dfl_logits: &Operand, reg_max: usize, anchors: usize) -> Operand {
-    // Bins go last: runtimes turn any other softmax into one over the last dimension between two transpositions.
+    // Bins go last: runtimes turn any other softmax into one over the last dimension between two
+    // transpositions.
     let bins = graph.reshape("dfl_bins", dfl_logits, &[1, 4, reg_max as i64, anchors as i64]);
     let bins = graph.transpose("dfl_bins_last", &bins, &[0, 1, 3, 2]);
     let bins = graph.softmax("dfl_softmax", &bins);

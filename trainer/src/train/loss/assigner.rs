@@ -13,7 +13,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 const ROWS_AT_ONCE: usize = 256;
 const EPS: f64 = 1e-9;
 
-/// The outcome, one slot per box and each of its best anchors: `S = candidates * M` (see [`Matching`](crate::student::Matching)).
+/// The outcome, one slot per box and each of its best anchors: `S = candidates * M` (see
+/// [`Matching`](crate::student::Matching)).
 #[derive(Debug)]
 pub struct Assignment {
     /// `[S]` int64, position in the batch.
@@ -106,10 +107,11 @@ fn enlarged([x1, y1, x2, y2]: [f32; 4], least: f32) -> BoxXyxyPx {
 
 /// Assigns anchors to the boxes of a batch, without gradients; `None` where no anchor lies in any box.
 ///
-/// An anchor's worth for a box is `score^0.5 * ciou^6`, of its score for the box's class and its own box. A box gets its best
-/// `candidates` of the anchors inside it. An anchor that several boxes chose goes to the one it overlaps most, be it one of these or
-/// another. Of a one-to-one branch a box then keeps its best anchor alone.
-/// An anchor's target score is its worth over that of the box's best anchor, times the box's highest overlap.
+/// An anchor's worth for a box is `score^0.5 * ciou^6`, of its score for the box's class and its
+/// own box. A box gets its best `candidates` of the anchors inside it. An anchor that several boxes
+/// chose goes to the one it overlaps most, be it one of these or another. Of a one-to-one branch a
+/// box then keeps its best anchor alone. An anchor's target score is its worth over that of the
+/// box's best anchor, times the box's highest overlap.
 ///
 /// # Panics
 /// If `targets` is not as [`TaskTargets`] says, for this batch and number of classes.
@@ -136,7 +138,8 @@ fn pair_metrics(input: &LossInput, targets: &TaskTargets, pairs: &Pairs) -> (Ten
     (logits.sigmoid().pow_tensor_scalar(0.5) * overlap.pow_tensor_scalar(6.0), overlap)
 }
 
-/// `[M, candidates]` anchors of the highest worth for each box; an anchor outside the box counts as 0.
+/// `[M, candidates]` anchors of the highest worth for each box; an anchor outside the box counts as
+/// 0.
 fn best_anchors(input: &LossInput, pairs: &Pairs, worth: &Tensor) -> Tensor {
     let count = input.anchors.len();
     let boxes = pairs.starts.len() - 1;

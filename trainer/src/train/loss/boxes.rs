@@ -2,14 +2,16 @@
 
 use tch::{Tensor, no_grad};
 
-/// `[n, 4]` x1, y1, x2, y2 in cells from the box values of `n` anchors and `[n, 2]` centres in cells.
+/// `[n, 4]` x1, y1, x2, y2 in cells from the box values of `n` anchors and `[n, 2]` centres in
+/// cells.
 pub(super) fn decode(box_rows: &Tensor, centres: &Tensor) -> Tensor {
     let distances = distances(box_rows);
     Tensor::cat(&[centres - distances.narrow(1, 0, 2), centres + distances.narrow(1, 2, 2)], 1)
 }
 
-/// `[n, 4]` distances of left, top, right, bottom in cells: the box values themselves where there are four, else of each side the
-/// expectation of its bins (Generalized Focal Loss, Li et al. 2020, eq. 5).
+/// `[n, 4]` distances of left, top, right, bottom in cells: the box values themselves where there
+/// are four, else of each side the expectation of its bins (Generalized Focal Loss, Li et al. 2020,
+/// eq. 5).
 pub(super) fn distances(box_rows: &Tensor) -> Tensor {
     if !has_bins(box_rows) {
         return box_rows.shallow_clone();
@@ -24,7 +26,8 @@ pub(super) fn has_bins(box_rows: &Tensor) -> bool {
     box_rows.size()[1] > 4
 }
 
-/// `[n, 4]` distances of left, top, right, bottom from `[n, 2]` centres to the sides of `[n, 4]` boxes.
+/// `[n, 4]` distances of left, top, right, bottom from `[n, 2]` centres to the sides of `[n, 4]`
+/// boxes.
 pub(super) fn distances_to(boxes: &Tensor, centres: &Tensor) -> Tensor {
     Tensor::cat(&[centres - boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2) - centres], 1)
 }

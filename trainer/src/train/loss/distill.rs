@@ -15,7 +15,8 @@ pub struct TeacherTargets {
     pub score: Tensor,
     /// `[N, C]` float32, before the sigmoid.
     pub class_logits: Tensor,
-    /// `[N, 4 * reg_max]` float32, before the softmax; `None` where the cache has none or of another number than the student.
+    /// `[N, 4 * reg_max]` float32, before the softmax; `None` where the cache has none or of
+    /// another number than the student.
     pub dfl_logits: Option<Tensor>,
     /// `[N, 4]` float32: x1, y1, x2, y2 in input pixels.
     pub boxes_xyxy_input_px: Tensor,
@@ -74,10 +75,12 @@ pub struct DistillOptions {
 ///   the task loss divides its sum by that of its target scores. An anchor that was not kept has the floor of its image as `p_t` of every
 ///   class; where the floor is NaN it does not count. Weighing these losses by the teacher's score as well would leave a student that
 ///   sees things where the teacher sees none nearly unpunished: a dropped anchor's score is some thousandths.
-/// - sides, where both have the same bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16 bins of a side, mean of the four sides (LD, Zheng et al. 2022,
-///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a constant), weighted as `SoftmaxKl`
-/// - sides, where the student has distances: the absolute difference from those of the teacher's box ([`sides_loss`]), which are the
-///   expectations of its bins, weighted likewise
+/// - sides, where both have the same bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16
+///   bins of a side, mean of the four sides (LD, Zheng et al. 2022,
+///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a
+///   constant), weighted as `SoftmaxKl`
+/// - sides, where the student has distances: the absolute difference from those of the teacher's
+///   box ([`sides_loss`]), which are the expectations of its bins, weighted likewise
 /// - sides, where the student has other bins than the teacher: 0, the boxes say it all
 /// - boxes: `1 - CIoU` of the student's decoded box and the teacher's box, in cells, as in the task loss, weighted likewise
 ///

@@ -80,12 +80,13 @@ pub fn task_loss(input: &LossInput, targets: &TaskTargets) -> Loss {
     Loss::of_parts(batch, [boxes, cls, dfl].map(|part| part / &scores_sum))
 }
 
-/// `[n]` how far the sides of some anchors (`box_rows` are their box values) are from those of `[n, 4]` boxes in cells, mean of the
-/// four sides:
+/// `[n]` how far the sides of some anchors (`box_rows` are their box values) are from those of `[n,
+/// 4]` boxes in cells, mean of the four sides:
 ///
-/// - bins: the distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6), cross entropy with the two bins around each
-///   side's distance
-/// - distances: the absolute difference, as a share of the input's width (left, right) or height (top, bottom)
+/// - bins: the distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6), cross
+///   entropy with the two bins around each side's distance
+/// - distances: the absolute difference, as a share of the input's width (left, right) or height
+///   (top, bottom)
 pub(super) fn sides_loss(input: &LossInput, at: &Cells, box_rows: &Tensor, truth: &Tensor) -> Tensor {
     let centres = input.anchors.centres.index_select(0, &at.anchor);
     let distances = boxes::distances_to(truth, &centres);

@@ -1,8 +1,9 @@
 //! YOLO26: its convolutions in the order of Ultralytics' state dict, and how they are joined.
 //!
-//! The head has distances instead of bins, and two branches. The first gives an object to many anchors, as in YOLOv8; it is the one
-//! that is validated and exported, as Ultralytics does unless it is told `nms=False`. The second gives an object to one anchor; it
-//! is trained beside the first and sends no gradient to what lies before the head.
+//! The head has distances instead of bins, and two branches. The first gives an object to many
+//! anchors, as in YOLOv8; it is the one that is validated and exported, as Ultralytics does unless
+//! it is told `nms=False`. The second gives an object to one anchor; it is trained beside the first
+//! and sends no gradient to what lies before the head.
 
 mod scale;
 mod weights;

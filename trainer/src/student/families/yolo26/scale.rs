@@ -1,6 +1,7 @@
 //! The five sizes of YOLO26 (Ultralytics' `cfg/models/26/yolo26.yaml`, `scales`).
 
-/// A size of YOLO26. The number of parameters is that with 80 classes, of both branches of the head.
+/// A size of YOLO26. The number of parameters is that with 80 classes, of both branches of the
+/// head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scale {
     /// `yolo26n`: 2.6 million.
@@ -43,7 +44,8 @@ impl Scale {
         matches!(self, Self::M | Self::L | Self::X)
     }
 
-    /// Channels of a layer that the table gives `base` of: `min(base, max_channels) * width`, rounded up to a multiple of 8.
+    /// Channels of a layer that the table gives `base` of: `min(base, max_channels) * width`,
+    /// rounded up to a multiple of 8.
     pub(super) fn channels(self, base: usize) -> usize {
         let (width_quarters, max_channels) = match self {
             Self::N => (1, 1024),
