@@ -48,9 +48,10 @@ test-wheel: wheel ## installs the wheel into a fresh environment and tests it th
 	.venv-wheel/bin/python -m pip download $(PIP_FLAGS) --dest wheelhouse --only-binary :all: numpy onnxruntime
 	LOGITCACHE_WHEELHOUSE=wheelhouse .venv-wheel/bin/python -m pytest python/tests -q -rs -p no:cacheprovider
 
-test-torch: oracle-env ## tests of logitcache.torch and logitcache.ultralytics, with PyTorch and Ultralytics
+test-torch: oracle-env ## tests of logitcache.torch, logitcache.ultralytics and of trained students, with PyTorch and Ultralytics
 	cargo build --workspace
 	.venv-oracle/bin/python -m pytest python/tests/test_torch.py python/tests/test_ultralytics.py -q -rs -p no:cacheprovider
+	.venv-oracle/bin/python -m pytest tests/python/test_students.py -q -rs -p no:cacheprovider
 
 demo: test-env ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
 	cargo build --release

@@ -21,6 +21,9 @@ pub enum BoxRule {
         /// Bins of a side.
         reg_max: usize,
     },
+    /// `[4, N]`: the distances themselves of the left, top, right and bottom edge from the cell's
+    /// centre, in cells.
+    Distances,
     /// `[4, N]`: centre x, centre y, width, height in input pixels.
     CentreSizePx,
 }
@@ -30,7 +33,7 @@ impl BoxRule {
     pub fn channels(self) -> usize {
         match self {
             Self::Bins { reg_max } => 4 * reg_max,
-            Self::CentreSizePx => 4,
+            Self::Distances | Self::CentreSizePx => 4,
         }
     }
 }
@@ -60,7 +63,7 @@ impl HeadSpec {
     pub fn reg_max(&self) -> usize {
         match self.boxes {
             BoxRule::Bins { reg_max } => reg_max,
-            BoxRule::CentreSizePx => 0,
+            BoxRule::Distances | BoxRule::CentreSizePx => 0,
         }
     }
 
@@ -152,6 +155,7 @@ impl<'a> HeadView<'a> {
                 let side = |side: usize| expected_bin((0..reg_max).map(|bin| at(side * reg_max + bin)));
                 grid.cell(place).box_xyxy_input_px([0, 1, 2, 3].map(side))
             }
+            (BoxRule::Distances, Some(grid)) => grid.cell(place).box_xyxy_input_px([0, 1, 2, 3].map(at)),
             _ => {
                 let (x, y, half_width, half_height) = (at(0), at(1), at(2) / 2.0, at(3) / 2.0);
                 BoxXyxyPx { x1: x - half_width, y1: y - half_height, x2: x + half_width, y2: y + half_height }

@@ -2,9 +2,11 @@
 
 use crate::{
     Result,
-    cache::{Grid, Places, to_hex},
+    cache::to_hex,
     detector::{BatchSize, Detector, DetectorOptions, LogitSource, Provider, Reading, SessionOptions},
     preprocess::InputRule,
+    teach,
+    training::{STUDENT_STRIDES, other_places, other_strides},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -89,31 +91,26 @@ pub fn model(path: &Path, reading: Reading, imgsz: Option<u32>) -> Result<ModelS
         predictions: head.num_places(),
         strides: head.strides(),
         needs_nms: !head.one_to_one,
-        distillation: distillation(&model),
+        distillation: distillation(&model, path),
         max_box_error_px: check.max_box_error_px,
         max_score_error: check.max_score_error,
         class_names: model.class_names,
     })
 }
 
-fn distillation(model: &Detector) -> Vec<String> {
+/// By the rules that training has.
+fn distillation(model: &Detector, path: &Path) -> Vec<String> {
     let head = &model.head;
     let boxes = if head.reg_max() > 0 { "DFL logits and boxes" } else { "boxes (no DFL logits)" };
     let logits = match model.logits {
         LogitSource::Raw => "class logits",
         LogitSource::Joint => "logits of objectness times class",
     };
-    let several = |grid: &Grid| grid.levels().windows(2).any(|pair| pair[0].stride == pair[1].stride);
-    let by_objects = |why: &str| format!("a student of any kind and input size, from the teacher's objects: {why}");
-    let students = match &head.places {
-        Places::Queries(_) => by_objects("its predictions belong to queries, a student's to anchors"),
-        Places::Grid(grid) if several(grid) => by_objects("it has several boxes in a cell, a student has one"),
-        Places::Grid(_) if !model.input_rule.is_default() => by_objects(&format!(
-            "it takes images by the rule {}, a student by {}",
-            model.input_rule,
-            InputRule::default()
-        )),
-        Places::Grid(_) => "a student (YOLOv8 or YOLO11) at its input size, anchor by anchor".to_owned(),
+    let teacher = teach::teacher(model, path);
+    let other = other_places(&teacher, model.input).or_else(|| other_strides(&teacher, &STUDENT_STRIDES));
+    let students = match other {
+        Some(why) => format!("a student of any kind and input size, from the teacher's objects: {why}"),
+        None => "a student of any kind at its input size, anchor by anchor".to_owned(),
     };
     vec![format!("a cache holds {logits}, {boxes}"), format!("who can learn from it: {students}")]
 }

@@ -1,6 +1,7 @@
-//! The teacher's objects as targets: boxes with class distributions, for a student whose anchors are not the teacher's places
-//! (queries of a DETR, another grid, another letterbox). Which anchors learn an object is decided in the loss, by the rule that
-//! assigns labels.
+//! The teacher's objects as targets: boxes with class distributions, for a student whose anchors
+//! are not the teacher's places (queries of a DETR, another grid, another letterbox), and for a
+//! branch that gives each object one anchor. Which anchors learn an object is decided in the loss,
+//! by the rule that assigns labels.
 
 use super::{best_class, kept_columns};
 use crate::{
@@ -85,8 +86,8 @@ impl ObjectBatch {
         }
     }
 
-    /// Adds the objects of one tile of the image at `batch_index`, those of which enough is shown, as for labels. `picture`
-    /// shows the image of `view`, which is the image as it is (view 0).
+    /// Adds the objects of one tile of the image at `batch_index`, those of which enough is shown,
+    /// as for labels. `view` is the cached view that `picture` shows.
     pub fn push(&mut self, batch_index: usize, scene: &Scene, tile: &Tile, view: &ImageView<'_>, picture: &Picture) {
         let found = row_detections(view);
         // One class for all: see `OBJECTS`.

@@ -12,6 +12,7 @@ mod worker;
 pub(crate) use folder::refuse_foreign_files;
 pub use plan::Plan;
 pub use prepare::Build;
+pub(crate) use prepare::teacher;
 pub use select::{Selected, Selection, Selector};
 
 use crate::{

@@ -133,28 +133,7 @@ fn manifest(
     batch: usize,
     runtime: &detector::runtime::Runtime,
 ) -> Manifest {
-    let head = &model.head;
-    let queries = match &head.places {
-        Places::Grid(_) => 0,
-        Places::Queries(queries) => *queries as u32,
-    };
-    let teacher = Teacher {
-        file_name: options.teacher.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-        sha256: cache::to_hex(&model.sha256),
-        head: head.kind.as_str().to_owned(),
-        num_classes: head.num_classes as u32,
-        reg_max: head.reg_max() as u32,
-        strides: head.strides(),
-        queries,
-        one_to_one: head.one_to_one,
-        class_names: model.class_names.clone(),
-        input_width: model.input.width,
-        input_height: model.input.height,
-        precision: model.precision.as_str().to_owned(),
-        normalisation: model.input_rule.normalisation(),
-        letterbox: model.input_rule.fit.in_words().to_owned(),
-        input_rule: model.input_rule,
-    };
+    let teacher = teacher(model, &options.teacher);
     let mut samples = Sha256::new();
     for sample in &dataset.samples {
         samples.update(sample.relative.as_bytes());
@@ -296,4 +275,30 @@ fn describe_runtime(
 /// From the one run of the self-check, on one thread; the sessions share the images out.
 fn estimate_s(check: &SelfCheck, pictures: u64, options: &BuildOptions) -> f64 {
     check.image_time.as_secs_f64() * pictures as f64 / pipeline::num_sessions(options.provider, options.jobs) as f64
+}
+
+/// What a manifest says of a teacher.
+pub(crate) fn teacher(model: &Detector, path: &Path) -> Teacher {
+    let head = &model.head;
+    let queries = match &head.places {
+        Places::Grid(_) => 0,
+        Places::Queries(queries) => *queries as u32,
+    };
+    Teacher {
+        file_name: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        sha256: cache::to_hex(&model.sha256),
+        head: head.kind.as_str().to_owned(),
+        num_classes: head.num_classes as u32,
+        reg_max: head.reg_max() as u32,
+        strides: head.strides(),
+        queries,
+        one_to_one: head.one_to_one,
+        class_names: model.class_names.clone(),
+        input_width: model.input.width,
+        input_height: model.input.height,
+        precision: model.precision.as_str().to_owned(),
+        normalisation: model.input_rule.normalisation(),
+        letterbox: model.input_rule.fit.in_words().to_owned(),
+        input_rule: model.input_rule,
+    }
 }

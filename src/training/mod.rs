@@ -25,13 +25,16 @@ mod set;
 pub use batch::{Batch, LabelBatch};
 pub use classes::{Classes, SharedClasses};
 pub use loader::{Loader, LoaderOptions, LoaderTimes, Position};
-pub use set::{PixelCacheOptions, Scratch, TrainSet, other_places, pixel_cache_bytes};
+pub use set::{PixelCacheOptions, Scratch, TrainSet, other_places, other_strides, pixel_cache_bytes};
 
 pub use crate::augment::{Augment, GRID_STEP_PX, Geometry};
 pub use crate::targets::{ObjectBatch, ObjectClasses, TeacherBatch};
 
 use crate::types::LabelBox;
 use std::path::PathBuf;
+
+/// Input pixels per cell of the levels of every student's head, finest first.
+pub const STUDENT_STRIDES: [u32; 3] = [8, 16, 32];
 
 /// One image to train on.
 #[derive(Debug, Clone, PartialEq)]

@@ -106,8 +106,10 @@ impl TrainSet {
         Ok(set)
     }
 
-    /// The same set, whose batches have the teacher's objects (of view 0), where its anchors are not the student's: see
-    /// [`other_places`]. Boxes follow every change of a picture, so all augmentation is free.
+    /// The same set, whose batches have the teacher's objects: of the views that its anchors are
+    /// shown of, else of view 0. A teacher whose anchors are not the student's ([`other_places`])
+    /// has no others to show; boxes follow every change of a picture, so all augmentation is then
+    /// free.
     ///
     /// # Errors
     /// As [`TrainSet::open`] where an image is not in the cache or is another one there.
@@ -315,7 +317,7 @@ impl TrainSet {
             }
             if let (Some((reader, _)), Some(objects)) = (&self.objects, &mut objects) {
                 let start = Instant::now();
-                self.push_objects(objects, row, &scene, &pictures, reader)?;
+                self.push_objects(objects, row, &scene, (&pictures, &shown), reader)?;
                 on_targets += start.elapsed();
             }
         }
@@ -337,17 +339,23 @@ impl TrainSet {
         Ok(on_targets)
     }
 
+    /// `shown`: the cached views of the pictures, where anchors are shown.
     fn push_objects(
         &self,
         objects: &mut ObjectBatch,
         row: usize,
         scene: &Scene,
-        pictures: &[Picture],
+        (pictures, shown): (&[Picture], &[ImageView<'_>]),
         reader: &CacheReader,
     ) -> Result<()> {
-        for (tile, picture) in scene.tiles.iter().zip(pictures) {
-            let view = view(reader, self.images[picture.image].image_id, 0)?;
-            objects.push(row, scene, tile, &view, picture);
+        for (place, (tile, picture)) in scene.tiles.iter().zip(pictures).enumerate() {
+            match shown.get(place) {
+                Some(view) => objects.push(row, scene, tile, view, picture),
+                None => {
+                    let view = view(reader, self.images[picture.image].image_id, 0)?;
+                    objects.push(row, scene, tile, &view, picture);
+                }
+            }
         }
         Ok(())
     }
@@ -390,6 +398,13 @@ pub fn other_places(teacher: &Teacher, input: ImageSize) -> Option<String> {
             input.width, input.height, teacher.input_width, teacher.input_height
         )
     })
+}
+
+/// Why the levels of a teacher's grid are not those of a student with these strides, in words;
+/// `None` where they are.
+pub fn other_strides(teacher: &Teacher, student: &[u32]) -> Option<String> {
+    let theirs = &teacher.strides;
+    (theirs != student).then(|| format!("the teacher has the strides {theirs:?}, the student {student:?}"))
 }
 
 impl CachedTeacher {

@@ -117,6 +117,25 @@ fn inspect_tells_what_a_file_is() {
     with_cache("inspect", &model("yolox"), &["--input-rule", "rgb,bgr"]).expect(2).says(&["second time"]);
 }
 
+/// As training decides: anchor by anchor only where the teacher's anchors are those of every
+/// student.
+#[test]
+fn inspect_tells_who_can_learn_from_a_file() {
+    for (name, by_anchors, why) in [
+        ("yolov8-dynamic", true, ""),
+        ("yolo26-no-dfl", true, ""),
+        ("yolov8-p2", false, "the teacher has the strides [4, 8, 16, 32], the student [8, 16, 32]"),
+        ("yolov8-p6", false, "the teacher has a stride of 64 pixels, which does not divide 32"),
+    ] {
+        let path = fixture("models").join(format!("{name}.onnx"));
+        let shown = with_cache("inspect", &path, &["--json"]).expect(0).json();
+        let line = shown["distillation"][1].as_str().unwrap().to_owned();
+        assert_eq!(line.contains("anchor by anchor"), by_anchors, "{name}: {line}");
+        assert_eq!(line.contains("from the teacher's objects"), !by_anchors, "{name}: {line}");
+        assert!(line.contains(why), "{name}: {line}");
+    }
+}
+
 /// The teacher of `demo` knows these shapes: shown in a wrong way it sees less, and the build says so.
 #[test]
 fn a_wrong_rule_is_flagged_by_what_it_costs() {

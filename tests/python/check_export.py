@@ -1,7 +1,7 @@
 """Checks an exported student with the packages onnx and onnxruntime; run by trainer/tests/student/export.rs.
 
 The folder given holds student.onnx, one picture, and the raw head outputs of the torch network for it. The decoding is computed
-here from those by the formulas of Ultralytics' `Detect`, `DFL` and `dist2bbox` in numpy.
+here from those by the formulas of Ultralytics' `Detect`, `DFL` and `dist2bbox` in numpy; without bins the outputs are distances.
 """
 
 import ast
@@ -25,11 +25,14 @@ assert (metadata["stride"], metadata["task"], metadata["batch"], metadata["chann
 
 pixels = np.fromfile(folder / "pixels.f32", "<f4").reshape(1, 3, 96, 96)
 anchors = sum((96 // stride) ** 2 for stride in (8, 16, 32))
-dfl = np.fromfile(folder / "dfl_logits.f32", "<f4").reshape(4, 16, anchors).astype(np.float64)
+boxes = np.fromfile(folder / "box_values.f32", "<f4").reshape(4, -1, anchors).astype(np.float64)
 classes = np.fromfile(folder / "class_logits.f32", "<f4").reshape(5, anchors).astype(np.float64)
 
-bins = np.exp(dfl - dfl.max(1, keepdims=True))
-left, top, right, bottom = (bins / bins.sum(1, keepdims=True) * np.arange(16)[None, :, None]).sum(1)
+if boxes.shape[1] == 1:
+    left, top, right, bottom = boxes[:, 0]
+else:
+    bins = np.exp(boxes - boxes.max(1, keepdims=True))
+    left, top, right, bottom = (bins / bins.sum(1, keepdims=True) * np.arange(16)[None, :, None]).sum(1)
 grids = [(x + 0.5, y + 0.5, stride) for stride in (8, 16, 32) for y in range(96 // stride) for x in range(96 // stride)]
 x, y, stride = np.array(grids).T
 expected = np.stack([x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom]) * stride

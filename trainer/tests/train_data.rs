@@ -784,6 +784,16 @@ fn objects_follow_every_change_as_labels_do() {
         }
         assert!(batches(&Arc::new(set), options(Augment::free()), Position::default())[0].objects.is_none());
     }
+    // Beside the teacher's anchors, for a branch that gives each object one of them.
+    let set = TrainSet::open(images, INPUT, None, Some(case.reader()), &|_| (), &AtomicBool::new(false))
+        .and_then(|set| set.with_objects(case.reader(), ObjectClasses::Soft))
+        .unwrap();
+    for batch in batches(&Arc::new(set), options(Augment::grid()), Position::default()) {
+        let (found, labels) = (batch.objects.as_ref().unwrap(), &batch.labels);
+        assert!(!batch.teacher.as_ref().unwrap().is_empty() && !found.is_empty());
+        assert_eq!((&found.batch_index, &found.class_id), (&labels.batch_index, &labels.class_id));
+        assert_eq!(found.boxes_xyxy_input_px, labels.boxes_xyxy_input_px);
+    }
 }
 
 #[test]

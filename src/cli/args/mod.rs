@@ -61,7 +61,7 @@ pub enum Command {
     ///
     /// A build that was interrupted resumes with the same command; the result has the same content digest.
     Build(Box<BuildArgs>),
-    /// Train a student (YOLOv8 or YOLO11) from a cache, or from labels only.
+    /// Train a student (YOLOv8, YOLO11 or YOLO26) from a cache, or from labels only.
     Train(Box<TrainArgs>),
     /// Score models on labelled images: mAP, recall of small objects, size, latency.
     Eval(Box<EvalArgs>),

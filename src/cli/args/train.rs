@@ -11,7 +11,7 @@ pub struct TrainArgs {
     /// The cache to distil from; required unless --distill none.
     #[arg(long, value_name = "CACHE", help_heading = heading::DATA)]
     pub cache: Option<PathBuf>,
-    /// The student: yolov8n, s, m, l or x, the smaller yolov8p or yolov8f, yolo11n, s, m, l or x, or a weights file.
+    /// The student: yolov8n, yolo11n or yolo26n, the same with s, m, l or x, the smaller yolov8p or yolov8f, or a weights file.
     ///
     /// A name starts from random weights; a .pt or .safetensors file continues from it. yolov8p and yolov8f are logitcache's own
     /// sizes, not Ultralytics'.

@@ -16,10 +16,10 @@ mod state;
 pub mod weights;
 
 pub use families::{
-    StudentModel, yolo11,
+    StudentModel, yolo11, yolo26,
     yolov8::{Scale, net as yolov8},
 };
-pub use net::{ConvId, ConvSpec, LevelOutput, Ops, StudentHead, StudentNet, Then};
+pub use net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Matching, Ops, StudentHead, StudentNet, Then};
 #[cfg(feature = "libtorch")]
 pub use network::{HeadOutput, Network, Param, channels_last};
 pub use params::{ParamSpec, Role};

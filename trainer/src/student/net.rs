@@ -68,15 +68,54 @@ pub trait Ops {
     fn max_pool_5(&mut self, x: &Self::Map) -> Self::Map;
     /// Every cell becomes 2 x 2 equal cells.
     fn upsample_2(&mut self, x: &Self::Map) -> Self::Map;
+    /// The same map, through which no gradient flows back.
+    fn detach(&mut self, x: &Self::Map) -> Self::Map;
 }
 
-/// What the head gives at one level, `[B, channels, rows, columns]`.
+/// What a branch of the head gives at one level, `[B, channels, rows, columns]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LevelOutput<Map> {
-    /// 4 x reg_max channels: left, top, right, bottom, reg_max logits each.
-    pub dfl_logits: Map,
+    /// As [`StudentHead::boxes`] says.
+    pub box_values: Map,
     /// C channels.
     pub class_logits: Map,
+}
+
+/// Which anchors learn an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matching {
+    /// An object gets so many of the best anchors for it.
+    pub candidates: i64,
+    /// Once every anchor has one object at most, an object keeps the best alone.
+    pub one_to_one: bool,
+}
+
+impl Matching {
+    /// Ten anchors an object.
+    pub const MANY: Self = Self { candidates: 10, one_to_one: false };
+}
+
+/// A branch of the head: it gives boxes and classes at every anchor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchSpec {
+    /// What the names of its box tensors begin with.
+    pub box_names: String,
+    /// What the names of its class tensors begin with: their shapes depend on the number of
+    /// classes.
+    pub class_names: String,
+    /// Which anchors learn an object.
+    pub matching: Matching,
+    /// Its share in the loss in the first and in the last epoch; linear between them.
+    pub share: [f64; 2],
+}
+
+impl BranchSpec {
+    /// Its share in the loss of an epoch, from 0.
+    pub fn share(&self, epoch: usize, epochs: usize) -> f64 {
+        let [first, last] = self.share;
+        let left = (1.0 - epoch as f64 / epochs.saturating_sub(1).max(1) as f64).max(0.0);
+        left * (first - last) + last
+    }
 }
 
 /// The head of a student: what its losses, its decoding and its weight files need to know.
@@ -84,12 +123,13 @@ pub struct LevelOutput<Map> {
 pub struct StudentHead {
     /// Input pixels per cell of each level, finest first; anchors follow in this order, row by row.
     pub strides: Vec<u32>,
-    /// Bins per box side of the DFL.
-    pub reg_max: usize,
-    /// Name of the DFL's constant weights 0, 1, .., the last tensor of the state dict.
-    pub dfl_name: String,
-    /// What the names of the class branch begin with: its shapes depend on the number of classes.
-    pub class_branch: String,
+    /// What its box values are: bins or distances.
+    pub boxes: BoxRule,
+    /// Name of the DFL's constant weights 0, 1, .., the last tensor of the state dict; `None`
+    /// without bins.
+    pub dfl_name: Option<String>,
+    /// The branch that is validated and exported, then those that are trained beside it.
+    pub branches: Vec<BranchSpec>,
     /// Where the biases of the last convolutions start: name of the tensor, value.
     pub bias_priors: Vec<(String, f32)>,
 }
@@ -103,6 +143,33 @@ impl StudentHead {
     /// Objects under this side, in input pixels, are hardly learned: the finest cells have as many.
     pub fn finest_stride(&self) -> u32 {
         self.strides.iter().copied().min().unwrap_or(1)
+    }
+
+    /// Bins per box side of the DFL; 0 where its box values are distances.
+    pub fn reg_max(&self) -> usize {
+        match self.boxes {
+            BoxRule::Bins { reg_max } => reg_max,
+            BoxRule::Distances | BoxRule::CentreSizePx => 0,
+        }
+    }
+
+    /// Whether a branch gives each object one anchor.
+    pub fn has_one_to_one(&self) -> bool {
+        self.branches.iter().any(|branch| branch.matching.one_to_one)
+    }
+
+    /// Whether a tensor's shape depends on the number of classes.
+    pub fn is_of_classes(&self, name: &str) -> bool {
+        self.branches.iter().any(|branch| name.starts_with(&branch.class_names))
+    }
+
+    /// The tensor of the first branch in whose place this one of another branch stands.
+    pub(super) fn twin_of(&self, name: &str) -> Option<String> {
+        let (first, others) = self.branches.split_first()?;
+        others.iter().find_map(|other| {
+            let boxes = name.strip_prefix(&other.box_names).map(|rest| format!("{}{rest}", first.box_names));
+            boxes.or_else(|| name.strip_prefix(&other.class_names).map(|rest| format!("{}{rest}", first.class_names)))
+        })
     }
 }
 
@@ -125,6 +192,17 @@ enum Op {
     Attention(usize),
     MaxPool5,
     Upsample2,
+    Detach,
+}
+
+impl Op {
+    /// Maps that it gives.
+    fn num_maps(self) -> usize {
+        match self {
+            Self::Halves | Self::Attention(_) => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// The network of a student for one number of classes.
@@ -139,22 +217,27 @@ pub struct StudentNet {
     /// Its head.
     pub head: StudentHead,
     steps: Vec<Step>,
-    levels: Vec<LevelOutput<MapId>>,
+    /// How many of the steps lead to the first branch of the head.
+    steps_to_first: usize,
+    /// Of each branch of the head.
+    levels: Vec<Vec<LevelOutput<MapId>>>,
 }
 
 impl StudentNet {
-    /// Takes down what `run` does with the images: it calls the operations and gives the head's levels, finest first.
+    /// Takes down what `run` does with the images: it calls the operations and gives the levels of
+    /// each branch of the head, finest first. The steps of the first branch come before those of
+    /// the others.
     pub(super) fn record(
         model: StudentModel,
         num_classes: usize,
         convs: Vec<ConvSpec>,
         head: StudentHead,
-        run: impl FnOnce(&mut Recorder, &MapId) -> Vec<LevelOutput<MapId>>,
+        run: impl FnOnce(&mut Recorder, &MapId) -> Vec<Vec<LevelOutput<MapId>>>,
     ) -> Self {
         let mut recorder = Recorder { steps: Vec::new(), maps: 1 };
         let levels = run(&mut recorder, &0);
         let mut steps = recorder.steps;
-        let mut needed: Vec<MapId> = levels.iter().flat_map(|l| [l.dfl_logits, l.class_logits]).collect();
+        let mut needed: Vec<MapId> = levels.iter().flatten().flat_map(|l| [l.box_values, l.class_logits]).collect();
         for step in steps.iter_mut().rev() {
             for &map in &step.inputs {
                 if !needed.contains(&map) {
@@ -163,7 +246,15 @@ impl StudentNet {
                 }
             }
         }
-        Self { model, num_classes, convs, head, steps, levels }
+        let of_first = levels.first().into_iter().flatten().flat_map(|l| [l.box_values, l.class_logits]);
+        let last = of_first.max().unwrap_or(0);
+        let made = steps.iter().scan(1, |made, step| {
+            let first = *made;
+            *made += step.op.num_maps();
+            Some(first)
+        });
+        let steps_to_first = made.take_while(|&map| map <= last).count();
+        Self { model, num_classes, convs, head, steps, steps_to_first, levels }
     }
 
     /// A convolution by its id.
@@ -181,20 +272,41 @@ impl StudentNet {
 
     /// What the network gives for an input, as [`logitcache::detector::HeadView`] reads it.
     pub fn head_spec(&self, input: ImageSize) -> HeadSpec {
+        let kind = match self.head.boxes {
+            BoxRule::Bins { .. } => HeadKind::Yolov8Dfl,
+            BoxRule::Distances | BoxRule::CentreSizePx => HeadKind::Yolov8Direct,
+        };
         HeadSpec {
-            kind: HeadKind::Yolov8Dfl,
+            kind,
             num_classes: self.num_classes,
-            boxes: BoxRule::Bins { reg_max: self.head.reg_max },
+            boxes: self.head.boxes,
             places: Places::Grid(self.grid(input)),
             one_to_one: false,
         }
     }
 
-    /// Carries the network out on `images` (`[B, 3, height, width]`), giving the levels of the head, finest first. A map is dropped
+    /// Carries the network out on `images` (`[B, 3, height, width]`), giving the levels of the
+    /// first branch of the head, finest first: what is validated and exported. A map is dropped
     /// after the last step that needs it.
     pub fn run<O: Ops>(&self, ops: &mut O, images: O::Map) -> Vec<LevelOutput<O::Map>> {
+        let mut levels = self.run_steps(ops, images, self.steps_to_first, 1);
+        levels.pop().unwrap_or_default()
+    }
+
+    /// The same with all branches, in their order: what is trained.
+    pub fn run_all<O: Ops>(&self, ops: &mut O, images: O::Map) -> Vec<Vec<LevelOutput<O::Map>>> {
+        self.run_steps(ops, images, self.steps.len(), self.levels.len())
+    }
+
+    fn run_steps<O: Ops>(
+        &self,
+        ops: &mut O,
+        images: O::Map,
+        steps: usize,
+        branches: usize,
+    ) -> Vec<Vec<LevelOutput<O::Map>>> {
         let mut maps = Maps { all: vec![Some(images)] };
-        for step in &self.steps {
+        for step in &self.steps[..steps] {
             let x = step.inputs.first().map_or(0, |&id| id);
             match step.op {
                 Op::Conv(id) => {
@@ -225,14 +337,18 @@ impl StudentNet {
                     let map = ops.upsample_2(maps.get(x));
                     maps.push(map);
                 }
+                Op::Detach => {
+                    let map = ops.detach(maps.get(x));
+                    maps.push(map);
+                }
             }
             step.last_used.iter().for_each(|&id| drop(maps.take(id)));
         }
-        let level = |level: &LevelOutput<MapId>| LevelOutput {
-            dfl_logits: maps.take(level.dfl_logits),
+        let mut level = |level: &LevelOutput<MapId>| LevelOutput {
+            box_values: maps.take(level.box_values),
             class_logits: maps.take(level.class_logits),
         };
-        self.levels.iter().map(level).collect()
+        self.levels.iter().take(branches).map(|levels| levels.iter().map(&mut level).collect()).collect()
     }
 }
 
@@ -308,5 +424,9 @@ impl Ops for Recorder {
 
     fn upsample_2(&mut self, x: &MapId) -> MapId {
         self.step(Op::Upsample2, vec![*x])
+    }
+
+    fn detach(&mut self, x: &MapId) -> MapId {
+        self.step(Op::Detach, vec![*x])
     }
 }

@@ -11,13 +11,14 @@ use super::{
 /// Share of the newest batch in the running statistics.
 const NORM_MOMENTUM: f64 = 0.03;
 
-/// What the head gives for a batch of `B` images with `A` anchors, float32.
+/// What a branch of the head gives for a batch of `B` images with `A` anchors, float32.
 ///
 /// Anchors come in the order of the cache: levels in the order of their strides, cells of a level row by row.
 #[derive(Debug)]
 pub struct HeadOutput {
-    /// `[B, 4 * reg_max, A]`: left, top, right, bottom, reg_max bins each, before softmax.
-    pub dfl_logits: Tensor,
+    /// As [`super::StudentHead::boxes`] says: `[B, 4 * reg_max, A]`, the bins of left, top, right,
+    /// bottom before the softmax; or `[B, 4, A]`, their distances in cells.
+    pub box_values: Tensor,
     /// `[B, C, A]` before sigmoid.
     pub class_logits: Tensor,
 }
@@ -121,8 +122,10 @@ impl Network {
 
     /// Runs the network on `images`, `[B, 3, height, width]` float32, RGB, 0..1, height and width multiples of the coarsest stride.
     ///
-    /// With `train` batch normalisation uses the batch's statistics and updates the running ones, and the output carries
-    /// gradients; without it uses the running ones, and no gradients are recorded. May run under [`super::native::Autocast`].
+    /// Gives the first branch of the head: what is validated and exported. With `train` batch
+    /// normalisation uses the batch's statistics and updates the running ones, and the output
+    /// carries gradients; without it uses the running ones, and no gradients are recorded. May run
+    /// under [`super::native::Autocast`].
     ///
     /// # Panics
     /// If the images have another shape or lie on another device; whenever libtorch fails (out of memory).
@@ -130,14 +133,29 @@ impl Network {
         if train { self.run(images, true) } else { tch::no_grad(|| self.run(images, false)) }
     }
 
+    /// Runs the network as [`Network::forward`] does with `train`, and gives every branch of the
+    /// head.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    pub fn forward_all(&self, images: &Tensor) -> Vec<HeadOutput> {
+        let branches = self.net.run_all(&mut Torch { network: self, train: true }, channels_last(images));
+        branches.iter().map(|levels| HeadOutput::of_levels(levels)).collect()
+    }
+
     fn run(&self, images: &Tensor, train: bool) -> HeadOutput {
-        let levels = self.net.run(&mut Torch { network: self, train }, channels_last(images));
+        HeadOutput::of_levels(&self.net.run(&mut Torch { network: self, train }, channels_last(images)))
+    }
+}
+
+impl HeadOutput {
+    fn of_levels(levels: &[LevelOutput<Tensor>]) -> Self {
         // Joined as they lie in memory, `[B, A, channels]`: no value moves, and the rows of an anchor stay together for the losses.
         let join = |part: fn(&LevelOutput<Tensor>) -> &Tensor| {
             let rows = levels.iter().map(|level| part(level).permute([0, 2, 3, 1]).flatten(1, 2));
             Tensor::cat(&rows.collect::<Vec<_>>(), 1).to_kind(Kind::Float).transpose(1, 2)
         };
-        HeadOutput { dfl_logits: join(|level| &level.dfl_logits), class_logits: join(|level| &level.class_logits) }
+        Self { box_values: join(|level| &level.box_values), class_logits: join(|level| &level.class_logits) }
     }
 }
 
@@ -214,5 +232,9 @@ impl Ops for Torch<'_> {
     fn upsample_2(&mut self, x: &Tensor) -> Tensor {
         let size = x.size();
         x.upsample_nearest2d([2 * size[2], 2 * size[3]], 2.0, 2.0)
+    }
+
+    fn detach(&mut self, x: &Tensor) -> Tensor {
+        x.detach()
     }
 }

@@ -80,8 +80,10 @@ impl StudentNet {
                 }
             }
         }
-        let shape = vec![1, self.head.reg_max, 1, 1];
-        params.push(ParamSpec { name: self.head.dfl_name.clone(), role: Role::Constant, shape });
+        params.extend(self.head.dfl_name.iter().map(|name| {
+            let shape = vec![1, self.head.reg_max(), 1, 1];
+            ParamSpec { name: name.clone(), role: Role::Constant, shape }
+        }));
         params
     }
 

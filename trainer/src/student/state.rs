@@ -58,15 +58,12 @@ impl State {
         Self { net, params, values }
     }
 
-    /// A random start as Ultralytics makes it: PyTorch's default for convolutions, batch normalisations that change
-    /// nothing, and the priors of the head's biases. The same for the same seed, whatever else happens.
+    /// A random start as Ultralytics makes it: PyTorch's default for convolutions, batch
+    /// normalisations that change nothing, and the priors of the head's biases; the branches of a
+    /// head start alike. The same for the same seed, whatever else happens.
     pub fn random(net: StudentNet, seed: u64) -> Self {
-        let values = net
-            .params()
-            .iter()
-            .enumerate()
-            .map(|(index, param)| random_values(&net, param, index as u64, seed))
-            .collect();
+        let params = net.params();
+        let values = (0..params.len()).map(|index| random_values(&net, &params, index, seed)).collect();
         Self::new(net, values)
     }
 
@@ -89,16 +86,20 @@ impl State {
     }
 }
 
-/// `nn.Conv2d`: `kaiming_uniform_(a=sqrt(5))`, that is uniform within 1 / sqrt(fan in); biases as [`StudentNet::head`] says.
-pub(super) fn random_values(net: &StudentNet, param: &ParamSpec, index: u64, seed: u64) -> Values {
+/// Values of the tensor at `index` of `params`, those of `net`. `nn.Conv2d`:
+/// `kaiming_uniform_(a=sqrt(5))`, that is uniform within 1 / sqrt(fan in); biases as
+/// [`StudentNet::head`] says.
+pub(super) fn random_values(net: &StudentNet, params: &[ParamSpec], index: usize, seed: u64) -> Values {
+    let param = &params[index];
     let count = param.num_elements();
     match param.role {
         Role::ConvWeight => {
             let fan_in: usize = param.shape.iter().skip(1).product();
             let bound = 1.0 / (fan_in as f32).sqrt();
             // A stream of its own for each tensor: a head of other classes leaves the others as they were.
+            let twin = net.head.twin_of(&param.name).and_then(|twin| params.iter().position(|p| p.name == twin));
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(index);
+            rng.set_stream(twin.unwrap_or(index) as u64);
             let uniform = || (rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
             Values::F32(std::iter::repeat_with(uniform).map(|x| x * bound).take(count).collect())
         }

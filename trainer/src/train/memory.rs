@@ -67,13 +67,17 @@ impl Ops for Kept<'_> {
     fn upsample_2(&mut self, x: &Shape) -> Shape {
         self.keep((x.0, 2 * x.1, 2 * x.2), 1)
     }
+
+    fn detach(&mut self, x: &Shape) -> Shape {
+        *x
+    }
 }
 
 /// Bytes that a step needs at least: what waits for the backward pass, and the pictures themselves.
 pub fn step_bytes(net: &StudentNet, input: ImageSize, settings: &Settings) -> u64 {
     let image = (3, u64::from(input.height), u64::from(input.width));
     let mut kept = Kept { net, values: 0 };
-    net.run(&mut kept, image);
+    net.run_all(&mut kept, image);
     let of_value = if settings.is_bf16() { 2 } else { 4 };
     let pixels = image.0 * image.1 * image.2;
     // The pictures as float32; beside them the loader's batches of bytes.

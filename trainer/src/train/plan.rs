@@ -5,7 +5,7 @@ use super::{
     data::{ObjectClasses, TrainSet},
     validate::Validator,
 };
-use crate::words::counted;
+use crate::{student::StudentHead, words::counted};
 use indicatif::HumanBytes;
 use logitcache::run::{Distill, RunConfig};
 use std::fmt;
@@ -38,6 +38,7 @@ pub struct Plan {
 impl Plan {
     pub(super) fn of(
         config: &RunConfig,
+        head: &StudentHead,
         set: &TrainSet,
         validator: Option<&Validator>,
         progress: &Progress,
@@ -49,12 +50,15 @@ impl Plan {
         let weights =
             format!("{} x labels + {} x teacher", settings.alpha, (1e6 * (1.0 - settings.alpha)).round() / 1e6);
         let by = format!("by {}, temperature {}", settings.cls_loss.as_str(), settings.temperature);
-        let loss = match (settings.distill, set.object_classes()) {
+        let sides = if head.reg_max() > 0 { "DFL" } else { "distances" };
+        // Objects beside anchors are for a branch of the head that gives each of them one anchor.
+        let by_objects = set.object_classes().filter(|_| !set.has_teacher());
+        let loss = match (settings.distill, by_objects) {
             (Distill::None, _) => "labels alone".to_owned(),
             (_, Some(ObjectClasses::Hard)) => format!("{weights} (its objects as labels)"),
             (Distill::All, Some(ObjectClasses::Soft)) => format!("{weights} (classes and boxes of its objects {by})"),
             (_, Some(ObjectClasses::Soft)) => format!("{weights} (classes of its objects {by})"),
-            (Distill::All, None) => format!("{weights} (classes, DFL and boxes {by})"),
+            (Distill::All, None) => format!("{weights} (classes, {sides} and boxes {by})"),
             (_, None) => format!("{weights} (classes {by})"),
         };
         let number = if settings.is_bf16() { "bf16 autocast" } else { "fp32" };

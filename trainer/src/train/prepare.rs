@@ -4,7 +4,7 @@ use super::{
     checkpoint::{self, Progress},
     data::{
         Classes, GRID_STEP_PX, ObjectClasses, PixelCacheOptions, SharedClasses, TrainImage, TrainSet, other_places,
-        pixel_cache_bytes,
+        other_strides, pixel_cache_bytes,
     },
     folder::RunFolder,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
@@ -102,6 +102,14 @@ impl Run {
             Some(cache) => objects_of(cache, sources.input, &head, options.settings.distill, &mut notes),
             None => None,
         };
+        let beside_anchors = (objects.is_none() && head.has_one_to_one()).then_some(ObjectClasses::Soft);
+        if sources.cache.is_some() && beside_anchors.is_some() {
+            notes.push(
+                "the branch of the head that gives each object one anchor learns the teacher's objects, the other one \
+                 its anchors"
+                    .into(),
+            );
+        }
         if let Some(cache) = sources.cache.as_ref().filter(|_| options.settings.augment && objects.is_none()) {
             notes.extend(views_shown(cache)?);
         }
@@ -149,7 +157,7 @@ impl Run {
             let pixels = PixelCacheOptions { folder: folder.pixels(split), max_bytes: budget };
             let of_anchors = cache.clone().filter(|_| objects.is_none());
             let set = TrainSet::open(images, input, Some(&pixels), of_anchors, &on_decoded, stop);
-            let set = match (cache, objects) {
+            let set = match (cache, objects.or(beside_anchors)) {
                 (Some(cache), Some(classes)) => set.and_then(|set| set.with_objects(cache, classes)),
                 _ => set,
             };
@@ -195,7 +203,7 @@ impl Run {
         };
         config.save(folder.path())?;
         folder.keep();
-        let plan = Plan::of(&config, &set, validator.as_ref(), &progress, described, notes.clone());
+        let plan = Plan::of(&config, &head, &set, validator.as_ref(), &progress, described, notes.clone());
         Ok(Self { folder, config, set, validator, trainer, progress, failures, notes, plan })
     }
 
@@ -354,14 +362,10 @@ fn objects_of(
 ) -> Option<ObjectClasses> {
     let manifest = cache.manifest();
     let teacher = &manifest.teacher;
-    let other_strides = || {
-        let (theirs, own) = (&teacher.strides, &student.strides);
-        (theirs != own).then(|| format!("the teacher has the strides {theirs:?}, the student {own:?}"))
-    };
     let classes = match distill {
         Distill::PseudoLabels => ObjectClasses::Hard,
         _ => {
-            let why = other_places(teacher, input).or_else(other_strides)?;
+            let why = other_places(teacher, input).or_else(|| other_strides(teacher, &student.strides))?;
             notes.push(format!(
                 "{why}: the student learns the teacher's objects (boxes with class distributions), which are assigned to \
                  anchors as labels are"
@@ -489,12 +493,14 @@ fn distill_options(
     };
     if settings.distill == Distill::All && manifest.teacher.places().grid().is_some() {
         match manifest.dfl_len() {
+            // Distances learn those of the teacher's boxes, which are the expectations of its bins.
+            _ if student.reg_max() == 0 => {}
             0 => notes.push("the cache has no DFL logits: boxes and classes are distilled without them".into()),
-            len if len == 4 * student.reg_max => {}
+            len if len == 4 * student.reg_max() => {}
             len => notes.push(format!(
                 "the teacher has {} DFL bins a side, the student {}: boxes are distilled by their overlap (CIoU) alone",
                 len / 4,
-                student.reg_max
+                student.reg_max()
             )),
         }
     }
@@ -560,7 +566,7 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
                     "{} has {classes} classes, not {}: its class branch ({}) starts from random weights",
                     path.display(),
                     class_names.len(),
-                    loaded.state.net().head.class_branch.trim_end_matches('.')
+                    class_branches(&loaded.state)
                 ));
             }
             let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
@@ -568,6 +574,12 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
             Ok((loaded.state, format!("{name} sha256 {}", to_hex(&Sha256::digest(&bytes)))))
         }
     }
+}
+
+/// The names of a head's class branches, in words.
+fn class_branches(state: &State) -> String {
+    let names = state.net().head.branches.iter().map(|branch| branch.class_names.trim_end_matches('.'));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The state to go on from, where there is one and the user wants it.

@@ -13,7 +13,7 @@ use super::{
     upload::upload,
 };
 use crate::{
-    student::{HeadOutput, Network, Role, native::Autocast},
+    student::{BranchSpec, HeadOutput, Network, Role, native::Autocast},
     types::ImageSize,
 };
 use logitcache::run::{OptimizerKind, Precision, Settings};
@@ -29,7 +29,9 @@ const NOMINAL_BATCH: f64 = 64.0;
 /// Parts of the losses in the order of [`StepLosses`].
 pub const NUM_PARTS: usize = 6;
 
-/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the teacher; with gains.
+/// The losses of a step: box, class, DFL against the labels, then box, class, DFL against the
+/// teacher; with gains. Of a head with several branches those of the first, which is validated and
+/// exported. Without bins, L1 of the sides stands for DFL.
 pub type StepLosses = [f64; NUM_PARTS];
 
 /// Why a step is of no use.
@@ -80,6 +82,13 @@ impl Measured {
     }
 }
 
+/// What a branch of the head has to learn.
+struct BranchLoss {
+    total: Tensor,
+    task: Loss,
+    distill: Option<Loss>,
+}
+
 /// The student with everything that changes while it is trained.
 pub struct Trainer {
     student: Network,
@@ -92,6 +101,8 @@ pub struct Trainer {
     average: Network,
     anchors: Anchors,
     precision: Precision,
+    /// Of the whole run: the shares of the head's branches change over them.
+    epochs: usize,
     /// Weight of the labels' loss and how the teacher's is computed; `None`: labels alone.
     distill: Option<(f64, DistillOptions)>,
     /// Ids of the student's classes that the teacher knows; `None`: all, and the teacher no others.
@@ -141,6 +152,7 @@ impl Trainer {
             average,
             anchors,
             precision: settings.precision,
+            epochs: settings.epochs,
             distill,
             taught_classes: None,
         }
@@ -166,8 +178,31 @@ impl Trainer {
     pub fn step(&mut self, batch: &Batch, rates: &Rates) -> Measured {
         let device = self.device();
         let images = images_of(batch, device);
-        let head = self.forward(&images);
-        let input = LossInput::new(&head, &self.anchors);
+        let heads = self.forward(&images);
+        let branches = &self.student.net().head.branches;
+        let losses: Vec<BranchLoss> =
+            heads.iter().zip(branches).map(|(head, branch)| self.branch_loss(head, branch, batch)).collect();
+        let shares = branches.iter().map(|branch| branch.share(batch.epoch, self.epochs));
+        let total = losses.iter().zip(shares).map(|(loss, share)| &loss.total * share).reduce(|sum, loss| sum + loss);
+        let (Some(first), Some(total)) = (losses.first(), total) else { unreachable!("a head has a branch") };
+        self.params.zero_grad();
+        total.backward();
+        let norm = self.params.clip_grad_norm(MAX_GRAD_NORM);
+        self.optimizer.step(&self.params, rates);
+        self.ema.update(self.params.params(), &self.statistics);
+        Measured::new(&total, &norm, &first.task, first.distill.as_ref())
+    }
+
+    fn forward(&self, images: &Tensor) -> Vec<HeadOutput> {
+        let _autocast = (self.precision == Precision::Bf16).then(|| Autocast::new(self.device()));
+        self.student.forward_all(images)
+    }
+
+    /// The loss of a branch of the head, before its share. The teacher's anchors teach a branch
+    /// that gives an object to many anchors, its objects one that gives it to one: of the anchors
+    /// it would learn to find an object several times.
+    fn branch_loss(&self, head: &HeadOutput, branch: &BranchSpec, batch: &Batch) -> BranchLoss {
+        let input = LossInput::new(head, &self.anchors).matched(branch.matching);
         let task = task_loss(
             &input,
             &TaskTargets {
@@ -178,33 +213,25 @@ impl Trainer {
             },
         );
         let distill = self.distill.as_ref().and_then(|(alpha, options)| {
-            let weights = image_weights(&batch.labelled, *alpha, device);
+            let weights = image_weights(&batch.labelled, *alpha, self.device());
             let of_taught = self.taught_classes.as_ref().map(|classes| input.of_classes(classes));
             let input = of_taught.as_ref().unwrap_or(&input);
-            let loss = match (&batch.teacher, &batch.objects) {
+            let anchors = batch.teacher.as_ref().filter(|_| !branch.matching.one_to_one);
+            let loss = match (anchors, &batch.objects) {
                 (Some(teacher), _) => {
-                    distill_loss(input, &targets_of(teacher, weights, self.student.net().head.reg_max), options)
+                    distill_loss(input, &targets_of(teacher, weights, self.student.net().head.reg_max()), options)
                 }
                 (None, Some(objects)) => object_loss(input, &objects_of(objects, weights), options),
                 (None, None) => return None,
             };
             Some((*alpha, loss))
         });
-        let total = match &distill {
-            Some((alpha, distill)) => &task.total * *alpha + &distill.total,
-            None => task.total.shallow_clone(),
-        };
-        self.params.zero_grad();
-        total.backward();
-        let norm = self.params.clip_grad_norm(MAX_GRAD_NORM);
-        self.optimizer.step(&self.params, rates);
-        self.ema.update(self.params.params(), &self.statistics);
-        Measured::new(&total, &norm, &task, distill.as_ref().map(|(_, loss)| loss))
-    }
-
-    fn forward(&self, images: &Tensor) -> HeadOutput {
-        let _autocast = (self.precision == Precision::Bf16).then(|| Autocast::new(self.device()));
-        self.student.forward(images, true)
+        match distill {
+            Some((alpha, distill)) => {
+                BranchLoss { total: &task.total * alpha + &distill.total, task, distill: Some(distill) }
+            }
+            None => BranchLoss { total: task.total.shallow_clone(), task, distill: None },
+        }
     }
 
     /// Everything that a later process needs to go on exactly: `model.`, `ema.` and `optimizer.` tensors.

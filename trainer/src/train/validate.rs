@@ -75,15 +75,15 @@ impl Validator {
 
     fn detect(&self, network: &Network, batch: &Batch) -> Result<Vec<ScoredImage>> {
         let head = network.forward(&images_of(batch, network.device()), false);
-        let (class_logits, dfl_logits) = (values_of(&head.class_logits), values_of(&head.dfl_logits));
+        let (class_logits, box_values) = (values_of(&head.class_logits), values_of(&head.box_values));
         let of_image = |values: &[f32]| values.len() / batch.len();
-        let (class_len, dfl_len) = (of_image(&class_logits), of_image(&dfl_logits));
+        let (class_len, box_len) = (of_image(&class_logits), of_image(&box_values));
         let spec = network.net().head_spec(self.set.input());
         let one = |(row, &index): (usize, &usize)| {
             let (plan, truth) = &self.truths[index];
             let values = (
                 &class_logits[row * class_len..(row + 1) * class_len],
-                &dfl_logits[row * dfl_len..(row + 1) * dfl_len],
+                &box_values[row * box_len..(row + 1) * box_len],
             );
             let head = HeadView::new(&spec, values.0, values.1);
             let image = &self.set.images()[index];

@@ -207,20 +207,58 @@ fn a_student_is_trained_exported_and_used_again() {
     logitcache(&other).expect(0).says(&["has 6 classes, not 7", "random weights"]);
 }
 
-/// The other family: trained, taken up again from its weights, and read as any export is.
+/// The other families: trained, taken up again from their weights, and read as any export is.
 #[test]
-fn a_yolo11_is_a_student_too() {
+fn yolo11_and_yolo26_are_students_too() {
     let setup = Setup::new();
-    let (first, second) = (setup.path("first"), setup.path("second"));
-    let quick = [("--epochs", "1"), ("--val-split", "none"), ("--precision", "bf16")];
-    train(&setup.cache, &first, &[&quick[..], &[("--model", "yolo11n")]].concat()).expect(0);
-    let weights = first.join("weights/best.safetensors");
-    let again = [("--model", weights.to_str().unwrap())];
-    train(&setup.cache, &second, &[&quick[..], &again].concat()).expect(0).says(&["yolo11n"]);
-    let (model, data) = (second.join("best.onnx"), setup.data.as_path());
-    let words = ["eval", "--json", "--latency-runs", "0", "--split", "val"];
-    let report = logitcache(&args(words, &[("--model", &model), ("--data", data)], &[])).expect(0).json();
-    assert_eq!(report["models"][0]["num_classes"], 6);
+    for name in ["yolo11n", "yolo26n"] {
+        let (first, second) = (setup.path(&format!("{name}-first")), setup.path(&format!("{name}-second")));
+        let quick = [("--epochs", "1"), ("--val-split", "none"), ("--precision", "bf16")];
+        train(&setup.cache, &first, &[&quick[..], &[("--model", name)]].concat()).expect(0);
+        let weights = first.join("weights/best.safetensors");
+        let again = [("--model", weights.to_str().unwrap())];
+        train(&setup.cache, &second, &[&quick[..], &again].concat()).expect(0).says(&[name]);
+        let (model, data) = (second.join("best.onnx"), setup.data.as_path());
+        let words = ["eval", "--json", "--latency-runs", "0", "--split", "val"];
+        let report = logitcache(&args(words, &[("--model", &model), ("--data", data)], &[])).expect(0).json();
+        assert_eq!(report["models"][0]["num_classes"], 6);
+    }
+}
+
+/// A head of two branches without bins: its distances learn the teacher's boxes, and the shares of
+/// its branches, which change from epoch to epoch, are those of a run that was not killed.
+#[test]
+fn a_yolo26_learns_anchors_and_objects_and_goes_on_to_the_same_bits() {
+    let setup = Setup::new();
+    let (whole, killed) = (setup.path("whole"), setup.path("killed"));
+    let more = [("--model", "yolo26n"), ("--epochs", "2"), ("--val-split", "none")];
+    let run = train(&setup.cache, &whole, &[&more[..], &[("--json", "")]].concat()).expect(0);
+    let last = run.says(&["gives each object one anchor"]).json()["last"].clone();
+    for part in ["box_loss", "cls_loss", "dfl_loss", "distill_box_loss", "distill_cls_loss", "distill_dfl_loss"] {
+        assert!(last[part].as_f64().unwrap() > 0.0, "{part}: {last}");
+    }
+    let mut child = command(&train_args(&setup.cache, &killed, &more)).spawn().unwrap();
+    wait_for(&mut child, || epochs_done(&killed) >= 1);
+    child.kill().unwrap();
+    finished(child.wait_with_output().unwrap()).expect(-1);
+    train(&setup.cache, &killed, &[&more[..], &[("--resume", "")]].concat()).expect(0);
+    assert!(weights(&killed) == weights(&whole), "other weights");
+    assert_eq!(results(&killed), results(&whole));
+
+    // Its export is a teacher: of a student with bins by boxes and classes, of one with distances
+    // by these, too.
+    let (teacher, cache) = (whole.join("best.onnx"), setup.path("taught"));
+    build(&setup.data, &cache, &[("--teacher", teacher.to_str().unwrap()), ("--imgsz", "64"), ("--min-score", "0")])
+        .expect(0);
+    for (student, learns_sides) in [("yolov8f", false), ("yolo26n", true)] {
+        let more = [("--model", student), ("--epochs", "1"), ("--val-split", "none"), ("--json", "")];
+        let run = train(&cache, &setup.path(student), &more).expect(0);
+        assert_eq!(run.stderr.contains("no DFL logits"), !learns_sides, "{run:?}");
+        let last = run.json()["last"].clone();
+        let of = |part: &str| last[format!("distill_{part}_loss")].as_f64().unwrap();
+        assert!(of("box") > 0.0 && of("cls") > 0.0, "{last}");
+        assert_eq!(of("dfl") > 0.0, learns_sides, "{last}");
+    }
 }
 
 #[test]

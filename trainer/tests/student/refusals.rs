@@ -68,7 +68,7 @@ fn missing_and_misshapen_tensors_are_named_with_the_shapes() {
     changed(
         |entries| entries.push(("model.23.conv.weight".into(), Dtype::F32, vec![1], vec![0; 4])),
         None,
-        &["not a YOLOv8 or YOLO11 detector", "yolov8n has no tensor model.23.conv.weight"],
+        &["not a YOLOv8, YOLO11 or YOLO26 detector", "yolov8n has no tensor model.23.conv.weight"],
     );
     changed(
         |entries| entry(entries, "model.22.cv3.0.2.weight").2 = vec![2 * 64, 1, 1, 1, 1],

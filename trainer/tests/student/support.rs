@@ -14,7 +14,7 @@ pub struct Golden {
     pub made_with: BTreeMap<String, String>,
     pub cases: Vec<Case>,
     pub bias_priors: BTreeMap<String, BTreeMap<String, f32>>,
-    pub checkpoint: Checkpoint,
+    pub checkpoints: BTreeMap<String, Checkpoint>,
 }
 
 #[derive(Deserialize)]
@@ -25,7 +25,8 @@ pub struct Case {
     pub batch: usize,
     pub parameters: usize,
     pub eval: BTreeMap<String, Sampled>,
-    pub train: BTreeMap<String, Sampled>,
+    /// Of each branch of the head.
+    pub train: Vec<BTreeMap<String, Sampled>>,
     pub gradient_norms: BTreeMap<String, f64>,
     pub running: BTreeMap<String, Running>,
     pub names: Option<Vec<(String, Vec<usize>)>>,

@@ -26,17 +26,20 @@ fn digest(state: &State) -> String {
 
 #[test]
 fn an_ultralytics_checkpoint_is_read_whole() {
-    let expected = golden().checkpoint;
-    let start = load(fixture("yolov8n.pt"), None, 0).unwrap();
-    let architecture = start.state.net();
-    assert_eq!((architecture.model, architecture.num_classes), (StudentModel::YoloV8(Scale::N), expected.num_classes));
-    assert_eq!(start.state.iter().len(), expected.tensors);
-    assert_eq!(
-        digest(&start.state),
-        expected.sha256,
-        "float16 as float32, every tensor in the order of the state dict"
-    );
-    assert_eq!((start.description, start.class_branch_replaced), (None, None));
+    let expected = golden().checkpoints;
+    assert_eq!(expected.len(), 2);
+    for (model, expected) in expected {
+        let start = load(fixture(&format!("{model}.pt")), None, 0).unwrap();
+        let architecture = start.state.net();
+        assert_eq!((architecture.model.as_str(), architecture.num_classes), (model.as_str(), expected.num_classes));
+        assert_eq!(start.state.iter().len(), expected.tensors, "{model}");
+        assert_eq!(
+            digest(&start.state),
+            expected.sha256,
+            "{model}: float16 as float32, every tensor in the order of the state dict"
+        );
+        assert_eq!((start.description, start.class_branch_replaced), (None, None));
+    }
 }
 
 #[test]
@@ -45,9 +48,10 @@ fn what_was_saved_comes_back_bit_for_bit() {
     let path = folder.path().join("best.safetensors");
     let from_pt = load(fixture("yolov8n.pt"), None, 0).unwrap().state;
     let small = [Scale::F, Scale::P, Scale::N].map(|scale| (filled(scale, 3), 3));
-    let yolo11 = ["yolo11n", "yolo11m", "yolo11l"].map(|model| (filled_model(model.parse().unwrap(), 3), 3));
+    let later = ["yolo11n", "yolo11m", "yolo11l", "yolo26n", "yolo26m", "yolo26l"]
+        .map(|model| (filled_model(model.parse().unwrap(), 3), 3));
     let others = [(from_pt, 4), (filled(Scale::S, 80), 80)];
-    for (state, classes) in small.into_iter().chain(yolo11).chain(others) {
+    for (state, classes) in small.into_iter().chain(later).chain(others) {
         let description = description(classes);
         save(&path, &state, &description).unwrap();
         let bytes = std::fs::read(&path).unwrap();
@@ -98,5 +102,18 @@ fn another_number_of_classes_replaces_the_class_branch_alone() {
     for (((param, found), (_, old)), (_, new)) in start.state.iter().zip(four.iter()).zip(fresh.iter()) {
         let expected = if param.name.starts_with("model.22.cv3.") { new } else { old };
         assert!(found == expected, "{}", param.name);
+    }
+}
+
+#[test]
+fn another_number_of_classes_replaces_those_of_every_branch() {
+    let net = |classes| "yolo26n".parse::<StudentModel>().unwrap().net(classes);
+    let four = load(fixture("yolo26n.pt"), None, 0).unwrap().state;
+    let start = load(fixture("yolo26n.pt"), Some(9), 5).unwrap();
+    assert_eq!((start.class_branch_replaced, start.state.net()), (Some(4), &net(9)));
+    let fresh = State::random(net(9), 5);
+    for (((param, found), (_, old)), (_, new)) in start.state.iter().zip(four.iter()).zip(fresh.iter()) {
+        let is_of_classes = ["model.23.cv3.", "model.23.one2one_cv3."].iter().any(|name| param.name.starts_with(name));
+        assert!(found == if is_of_classes { new } else { old }, "{}", param.name);
     }
 }

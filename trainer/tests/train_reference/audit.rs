@@ -75,12 +75,12 @@ fn gradients_of_the_audit_are_those_of_training() {
     let of_training = |cls_loss: ClsLoss| {
         let head = HeadOutput {
             class_logits: by_channel(&rows.class_logits, CLASSES).set_requires_grad(true),
-            dfl_logits: by_channel(&rows.dfl_logits, 64).set_requires_grad(true),
+            box_values: by_channel(&rows.dfl_logits, 64).set_requires_grad(true),
         };
         let options = DistillOptions { cls_loss, temperature: 3.0, parts: DistillParts::All };
         distill_loss(&LossInput::new(&head, &loss_anchors), &teacher, &options).total.backward();
         let flat = |grad: Tensor| Vec::<f32>::try_from(grad.transpose(1, 2).contiguous().view([-1])).unwrap();
-        (flat(head.class_logits.grad()), flat(head.dfl_logits.grad()))
+        (flat(head.class_logits.grad()), flat(head.box_values.grad()))
     };
     let of_audit = |term: Term| {
         let mut out = Vec::new();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod branches;
 mod distill;
 mod objects;
 mod optim;
@@ -57,6 +58,20 @@ impl Golden {
     fn head(&self) -> (HeadOutput, Anchors) {
         let (batch, classes, size) = self.shape();
         head(batch, classes, size, self.number("spread"))
+    }
+
+    /// The same of a branch of a head with distances.
+    fn head_of_distances(&self, branch: u32) -> (HeadOutput, Anchors) {
+        let (batch, classes, size) = self.shape();
+        let anchors = Anchors::new(Grid::new(size, &[8, 16, 32]), Device::Cpu);
+        let first = 20_000_000 * branch;
+        let class_logits = noise(&[batch, classes, anchors.len()], first) * 9.0 - 7.5;
+        let distances = noise(&[batch, 4, anchors.len()], first + 1_000_000) * 5.0 - 0.5;
+        let head = HeadOutput {
+            box_values: distances.set_requires_grad(true),
+            class_logits: class_logits.set_requires_grad(true),
+        };
+        (head, anchors)
     }
 
     /// The teacher's side of a `distill_*` file.
@@ -128,7 +143,7 @@ fn head(batch: i64, classes: i64, size: ImageSize, spread: f64) -> (HeadOutput, 
     let class_logits = noise(&[batch, classes, anchors.len()], 0) * 9.0 - 7.5;
     let dfl_logits = (noise(&[batch, 64, anchors.len()], 1_000_000) - 0.5) * spread;
     let head = HeadOutput {
-        dfl_logits: dfl_logits.set_requires_grad(true),
+        box_values: dfl_logits.set_requires_grad(true),
         class_logits: class_logits.set_requires_grad(true),
     };
     (head, anchors)

@@ -2,9 +2,12 @@
 
 use crate::{Golden, Labels, assert_close, head, zero};
 use logitcache::types::ImageSize;
-use logitcache_train::train::{
-    ClsLoss,
-    loss::{DistillOptions, DistillParts, LossInput, ObjectTargets, object_loss, task_loss},
+use logitcache_train::{
+    student::Matching,
+    train::{
+        ClsLoss,
+        loss::{DistillOptions, DistillParts, LossInput, ObjectTargets, object_loss, task_loss},
+    },
 };
 use tch::{Device, Kind, Tensor};
 
@@ -59,9 +62,24 @@ fn parts_and_gradients_are_pytorchs() {
         loss.total.backward();
         assert_close(name, &student.class_logits.grad(), &golden.get("class_grad"), RELATIVE);
         if parts == DistillParts::All {
-            assert_close(name, &student.dfl_logits.grad(), &golden.get("dfl_grad"), RELATIVE);
+            assert_close(name, &student.box_values.grad(), &golden.get("dfl_grad"), RELATIVE);
         }
     }
+}
+
+#[test]
+fn a_one_to_one_branch_of_distances_learns_objects() {
+    let golden = Golden::load("objects_one_to_one");
+    let (student, anchors) = golden.head_of_distances(0);
+    let input = LossInput::new(&student, &anchors).matched(Matching { candidates: 7, one_to_one: true });
+    let options = DistillOptions { cls_loss: ClsLoss::Bckd, temperature: 4.0, parts: DistillParts::All };
+    let loss = object_loss(&input, &Objects::of(&golden).targets(), &options);
+    for (part, at) in [(&loss.box_part, 0), (&loss.cls_part, 1), (&loss.dfl_part, 2)] {
+        assert_close(&format!("part {at}"), part, &golden.get("parts").get(at), RELATIVE);
+    }
+    loss.total.backward();
+    assert_close("classes", &student.class_logits.grad(), &golden.get("class_grad"), RELATIVE);
+    assert_close("boxes", &student.box_values.grad(), &golden.get("dfl_grad"), RELATIVE);
 }
 
 /// Pseudo-labels: objects of one certain class are labels.
@@ -85,7 +103,7 @@ fn of_certain_objects_it_is_the_task_loss() {
         };
         let options = DistillOptions { cls_loss: ClsLoss::Bce, temperature: 4.0, parts: DistillParts::All };
         let gradients = |total: &Tensor| {
-            Tensor::run_backward(&[total], &[&student.class_logits, &student.dfl_logits], false, false)
+            Tensor::run_backward(&[total], &[&student.class_logits, &student.box_values], false, false)
         };
         let input = LossInput::new(&student, &anchors);
         let loss = object_loss(&input, &objects.targets(), &options);
@@ -109,7 +127,7 @@ fn images_weigh_in_the_total_alone() {
         let mut gradient = |weights: [f32; 3]| {
             objects.image_weight = weights.to_vec();
             let loss = object_loss(&LossInput::new(&student, &anchors), &objects.targets(), &options);
-            let at = [&student.class_logits, &student.dfl_logits];
+            let at = [&student.class_logits, &student.box_values];
             (loss.cls_part.double_value(&[]), Tensor::run_backward(&[&loss.total], &at, false, false))
         };
         let (cls, all) = gradient([1.0; 3]);
@@ -135,7 +153,7 @@ fn without_objects_every_anchor_is_background() {
     for (cls_loss, learns) in [(ClsLoss::SoftmaxKl, false), (ClsLoss::Bckd, true), (ClsLoss::Bce, true)] {
         let options = DistillOptions { cls_loss, temperature: 4.0, parts: DistillParts::All };
         let loss = object_loss(&LossInput::new(&student, &anchors), &objects.targets(), &options);
-        let at = [&student.class_logits, &student.dfl_logits];
+        let at = [&student.class_logits, &student.box_values];
         let grads = Tensor::run_backward(&[&loss.total], &at, false, false);
         assert!(zero(&loss.box_part) && zero(&loss.dfl_part) && zero(&grads[1]), "{cls_loss:?}");
         assert_eq!(!zero(&grads[0]), learns, "{cls_loss:?}");

@@ -24,7 +24,7 @@ fn echo(student: &HeadOutput, floor: f64) -> TeacherTargets {
     let class_logits = crate::rows(&student.class_logits.detach(), &batch_index, &anchor);
     TeacherTargets {
         score: class_logits.sigmoid().amax([1i64].as_slice(), false),
-        dfl_logits: Some(crate::rows(&student.dfl_logits.detach(), &batch_index, &anchor)),
+        dfl_logits: Some(crate::rows(&student.box_values.detach(), &batch_index, &anchor)),
         boxes_xyxy_input_px: Tensor::from_slice(&[4.0f32, 4.0, 30.0, 40.0]).repeat([cell.size()[0], 1]),
         floor_prob: Tensor::full([batch, count], floor, (Kind::Float, tch::Device::Cpu)),
         dropped_score_sum: 0.0,
@@ -69,7 +69,7 @@ fn a_student_that_equals_its_teacher_has_nothing_to_learn() {
     teacher.score = teacher.score.zeros_like();
     let without = distill_loss(&input, &teacher, &options(ClsLoss::SoftmaxKl));
     without.total.backward();
-    assert!(zero(&student.dfl_logits.grad()) && zero(&student.class_logits.grad()));
+    assert!(zero(&student.box_values.grad()) && zero(&student.class_logits.grad()));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_bins_pull_nowhere_once_they_agree() {
     let with = distill_loss(&input, &teacher, &options(ClsLoss::SoftmaxKl)).total;
     let without =
         distill_loss(&input, &TeacherTargets { dfl_logits: None, ..teacher }, &options(ClsLoss::SoftmaxKl)).total;
-    let grads = Tensor::run_backward(&[with - without], &[&student.dfl_logits], false, false);
+    let grads = Tensor::run_backward(&[with - without], &[&student.box_values], false, false);
     assert!(grads[0].abs().max().double_value(&[]) < 1e-6);
 }
 
@@ -92,7 +92,7 @@ fn nothing_kept_is_no_loss_but_that_of_the_floor() {
             let teacher = nothing(2, 3, &anchors, floor);
             let loss = distill_loss(&LossInput::new(&student, &anchors), &teacher, &options(cls_loss));
             loss.total.backward();
-            let (classes, bins) = (student.class_logits.grad(), student.dfl_logits.grad());
+            let (classes, bins) = (student.class_logits.grad(), student.box_values.grad());
             assert!(zero(&loss.box_part) && zero(&loss.dfl_part) && zero(&bins));
             let learns = !floor.is_nan() && cls_loss != ClsLoss::SoftmaxKl;
             assert!(finite(&loss.total) && finite(&classes), "{cls_loss:?} {floor}");
@@ -145,7 +145,7 @@ fn images_weigh_in_the_total_alone() {
             teacher.image_weight = Tensor::from_slice(&weights);
             let loss = distill_loss(&input, &teacher, &options(cls_loss));
             let grads =
-                Tensor::run_backward(&[&loss.total], &[&student.class_logits, &student.dfl_logits], false, false);
+                Tensor::run_backward(&[&loss.total], &[&student.class_logits, &student.box_values], false, false);
             (loss.cls_part, loss.box_part, grads)
         };
         let (cls, boxes, all) = gradient([1.0, 1.0]);
@@ -171,11 +171,11 @@ fn an_unlabelled_image_counts_nothing_in_the_task_loss() {
     labels.labelled[3] = false;
     let loss = task_loss(&LossInput::new(&student, &anchors), &labels.targets());
     loss.total.backward();
-    let (classes, bins) = (student.class_logits.grad(), student.dfl_logits.grad());
+    let (classes, bins) = (student.class_logits.grad(), student.box_values.grad());
     assert!(zero(&classes.get(3)) && zero(&bins.get(3)) && !zero(&classes.get(1)));
 
     let three = |of: &Tensor| of.detach().narrow(0, 0, 3).set_requires_grad(true);
-    let smaller = HeadOutput { dfl_logits: three(&student.dfl_logits), class_logits: three(&student.class_logits) };
+    let smaller = HeadOutput { box_values: three(&student.box_values), class_logits: three(&student.class_logits) };
     labels.labelled.pop();
     let expected = task_loss(&LossInput::new(&smaller, &anchors), &labels.targets());
     assert_close("classes", &loss.cls_part, &expected.cls_part, 1e-6);
@@ -191,7 +191,7 @@ fn without_labelled_images_the_task_loss_is_zero_with_a_gradient_of_zero() {
     let labels = Labels { labelled: vec![false; 2], batch_index: vec![], class_id: vec![], boxes: vec![] };
     let loss = task_loss(&LossInput::new(&student, &anchors), &labels.targets());
     loss.total.backward();
-    assert!(zero(&loss.total) && zero(&student.class_logits.grad()) && zero(&student.dfl_logits.grad()));
+    assert!(zero(&loss.total) && zero(&student.class_logits.grad()) && zero(&student.box_values.grad()));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn bfloat16_logits_and_other_memory_orders_are_taken() {
     let through = |of: &Tensor, kind| of.transpose(1, 2).contiguous().transpose(1, 2).to_kind(kind);
     for kind in [Kind::Float, Kind::BFloat16] {
         let head = HeadOutput {
-            dfl_logits: through(&student.dfl_logits, kind),
+            box_values: through(&student.box_values, kind),
             class_logits: through(&student.class_logits, kind),
         };
         let task = task_loss(&LossInput::new(&head, &anchors), &labels.targets());
@@ -231,7 +231,7 @@ fn bfloat16_logits_and_other_memory_orders_are_taken() {
 
         let head = HeadOutput {
             // the teacher's golden is of three images and four classes
-            dfl_logits: head.dfl_logits.narrow(0, 0, 3),
+            box_values: head.box_values.narrow(0, 0, 3),
             class_logits: head.class_logits.narrow(0, 0, 3).repeat([1, 2, 1]).narrow(1, 0, 4),
         };
         for cls_loss in CLS_LOSSES {
@@ -239,7 +239,7 @@ fn bfloat16_logits_and_other_memory_orders_are_taken() {
             assert!(finite(&loss.total) && loss.total.kind() == Kind::Float);
             loss.total.backward();
         }
-        assert!(finite(&student.class_logits.grad()) && finite(&student.dfl_logits.grad()));
+        assert!(finite(&student.class_logits.grad()) && finite(&student.box_values.grad()));
     }
 }
 
@@ -247,7 +247,7 @@ fn bfloat16_logits_and_other_memory_orders_are_taken() {
 fn extreme_logits_stay_finite() {
     let (student, anchors) = head(1, 3, SIZE, 6.0);
     let scaled = HeadOutput {
-        dfl_logits: (student.dfl_logits.detach() * 50.0).set_requires_grad(true),
+        box_values: (student.box_values.detach() * 50.0).set_requires_grad(true),
         class_logits: ((student.class_logits.detach() + 3.0) * 30.0).set_requires_grad(true),
     };
     let labels = Labels {
@@ -262,5 +262,5 @@ fn extreme_logits_stay_finite() {
         total += distill_loss(&input, &echo(&student, 0.001), &options(cls_loss)).total;
     }
     total.backward();
-    assert!(finite(&total) && finite(&scaled.class_logits.grad()) && finite(&scaled.dfl_logits.grad()));
+    assert!(finite(&total) && finite(&scaled.class_logits.grad()) && finite(&scaled.box_values.grad()));
 }

@@ -38,7 +38,7 @@ fn gradients_are_ultralytics() {
         let labels = Labels::of(&golden);
         task_loss(&LossInput::new(&head, &anchors), &labels.targets()).total.backward();
         let (image, anchor) = (golden.get("image"), golden.get("anchor"));
-        let (class_grad, dfl_grad) = (head.class_logits.grad(), head.dfl_logits.grad());
+        let (class_grad, dfl_grad) = (head.class_logits.grad(), head.box_values.grad());
         assert_close(name, &rows(&class_grad, &image, &anchor), &golden.get("class_grad_rows"), RELATIVE);
         assert_close(
             name,

@@ -118,7 +118,7 @@ impl Family for YoloV8 {
     fn reference_boxes(&self, box_values: &[f32], head: &HeadSpec, input: ImageSize) -> Result<Vec<f32>, String> {
         match head.boxes {
             BoxRule::Bins { reg_max } => Ok(reference::decode(box_values, reg_max, &head.strides(), input)),
-            BoxRule::CentreSizePx => {
+            BoxRule::Distances | BoxRule::CentreSizePx => {
                 reference::plausible_boxes(box_values, &head.strides(), input)?;
                 Ok(box_values.to_vec())
             }

@@ -1,12 +1,13 @@
 //! What the families of Ultralytics' detectors have in common.
 
-use crate::student::net::{ConvId, ConvSpec, LevelOutput, Ops, StudentHead, Then};
+use crate::{
+    detector::BoxRule,
+    student::net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Matching, Ops, StudentHead, Then},
+};
+use logitcache::training::STUDENT_STRIDES;
 
-/// Bins per box side of the DFL.
-pub const REG_MAX: usize = 16;
-
-/// Input pixels per cell of the three feature levels.
-pub const STRIDES: [u32; 3] = [8, 16, 32];
+/// DFL with 16 bins.
+pub const BINS: BoxRule = BoxRule::Bins { reg_max: 16 };
 
 /// Convolutions in the order of the state dict.
 #[derive(Default)]
@@ -44,13 +45,22 @@ impl Builder {
     pub fn sppf(&mut self, layer: usize, channels: usize) -> Sppf {
         let half = channels / 2;
         let cv1 = self.norm(format!("model.{layer}.cv1"), channels, half, 1, 1);
-        Sppf { cv1, cv2: self.norm(format!("model.{layer}.cv2"), 4 * half, channels, 1, 1) }
+        Sppf { cv1, cv2: self.norm(format!("model.{layer}.cv2"), 4 * half, channels, 1, 1), shortcut: false }
+    }
+
+    /// The same, its first convolution without SiLU, its input added to its output.
+    pub fn sppf_around(&mut self, layer: usize, channels: usize) -> Sppf {
+        let half = channels / 2;
+        let cv1 = self.point(format!("model.{layer}.cv1"), channels, half, Then::Norm);
+        Sppf { cv1, cv2: self.norm(format!("model.{layer}.cv2"), 4 * half, channels, 1, 1), shortcut: true }
     }
 }
 
 pub struct Sppf {
     cv1: ConvId,
     cv2: ConvId,
+    /// It adds its input to its output.
+    shortcut: bool,
 }
 
 /// A part with one input and one output.
@@ -60,12 +70,13 @@ pub trait Block {
 
 impl Block for Sppf {
     fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map {
-        let x = ops.conv(self.cv1, x);
-        let once = ops.max_pool_5(&x);
+        let inside = ops.conv(self.cv1, x);
+        let once = ops.max_pool_5(&inside);
         let twice = ops.max_pool_5(&once);
         let thrice = ops.max_pool_5(&twice);
-        let joined = ops.concat(&[&x, &once, &twice, &thrice]);
-        ops.conv(self.cv2, &joined)
+        let joined = ops.concat(&[&inside, &once, &twice, &thrice]);
+        let out = ops.conv(self.cv2, &joined);
+        if self.shortcut { ops.add(&out, x) } else { out }
     }
 }
 
@@ -101,56 +112,118 @@ pub fn neck<O: Ops, B: Block>(
     [n3, n4, n5]
 }
 
-/// `Detect`: the branches of each level, finest first.
-pub struct Branches {
-    /// To 4 x 16 DFL logits.
+/// A branch of `Detect`: what leads from the maps of the neck to boxes and classes, level by level,
+/// finest first.
+pub struct Branch {
+    /// To the box values.
     pub boxes: [Vec<ConvId>; 3],
     /// To C class logits.
     pub classes: [Vec<ConvId>; 3],
 }
 
-impl Branches {
+impl Branch {
+    /// With the plain convolutions of YOLOv8 to the classes: 3x3, 3x3, 1x1.
+    pub fn plain(
+        list: &mut Builder,
+        spec: &BranchSpec,
+        boxes: BoxRule,
+        levels: [usize; 3],
+        num_classes: usize,
+    ) -> Self {
+        let boxes = box_convs(list, spec, boxes, levels);
+        let width = class_width(levels, num_classes);
+        let classes = [0, 1, 2].map(|level| {
+            let part = |part: usize| format!("{}{level}.{part}", spec.class_names);
+            let first = list.norm(part(0), levels[level], width, 3, 1);
+            let second = list.norm(part(1), width, width, 3, 1);
+            vec![first, second, list.point(part(2), width, num_classes, Then::Bias)]
+        });
+        Self { boxes, classes }
+    }
+
+    /// With the lighter convolutions of later families to the classes: twice depthwise 3x3 and 1x1,
+    /// then 1x1.
+    pub fn light(
+        list: &mut Builder,
+        spec: &BranchSpec,
+        boxes: BoxRule,
+        levels: [usize; 3],
+        num_classes: usize,
+    ) -> Self {
+        let boxes = box_convs(list, spec, boxes, levels);
+        let width = class_width(levels, num_classes);
+        let classes = [0, 1, 2].map(|level| {
+            let part = |part: &str| format!("{}{level}.{part}", spec.class_names);
+            vec![
+                list.depthwise(part("0.0"), levels[level], Then::NormSilu),
+                list.norm(part("0.1"), levels[level], width, 1, 1),
+                list.depthwise(part("1.0"), width, Then::NormSilu),
+                list.norm(part("1.1"), width, width, 1, 1),
+                list.point(part("2"), width, num_classes, Then::Bias),
+            ]
+        });
+        Self { boxes, classes }
+    }
+
     pub fn run<O: Ops>(&self, ops: &mut O, maps: &[O::Map; 3]) -> Vec<LevelOutput<O::Map>> {
         let branches = self.boxes.iter().zip(&self.classes).zip(maps);
         let level = |((boxes, classes), map): ((&Vec<ConvId>, &Vec<ConvId>), &O::Map)| LevelOutput {
-            dfl_logits: boxes.run(ops, map),
+            box_values: boxes.run(ops, map),
             class_logits: classes.run(ops, map),
         };
         branches.map(level).collect()
     }
 }
 
-/// The branches to the boxes of the head `name`: 3x3, 3x3, 1x1.
-pub fn box_branches(list: &mut Builder, name: &str, levels: [usize; 3]) -> [Vec<ConvId>; 3] {
-    let width = 16.max(levels[0] / 4).max(4 * REG_MAX);
+/// To the boxes: 3x3, 3x3, 1x1.
+fn box_convs(list: &mut Builder, spec: &BranchSpec, boxes: BoxRule, levels: [usize; 3]) -> [Vec<ConvId>; 3] {
+    let width = 16.max(levels[0] / 4).max(boxes.channels());
     [0, 1, 2].map(|level| {
-        let part = |part: usize| format!("{name}.cv2.{level}.{part}");
+        let part = |part: usize| format!("{}{level}.{part}", spec.box_names);
         let first = list.norm(part(0), levels[level], width, 3, 1);
         let second = list.norm(part(1), width, width, 3, 1);
-        vec![first, second, list.point(part(2), width, 4 * REG_MAX, Then::Bias)]
+        vec![first, second, list.point(part(2), width, boxes.channels(), Then::Bias)]
     })
 }
 
-/// Channels inside of the branches to the classes.
-pub fn class_width(levels: [usize; 3], num_classes: usize) -> usize {
+/// Channels inside of the convolutions to the classes.
+fn class_width(levels: [usize; 3], num_classes: usize) -> usize {
     levels[0].max(num_classes.min(100))
+}
+
+/// The one branch of the head `name` of Ultralytics' list of layers: an object goes to many
+/// anchors.
+pub fn only_branch(name: &str) -> BranchSpec {
+    BranchSpec {
+        box_names: format!("{name}.cv2."),
+        class_names: format!("{name}.cv3."),
+        matching: Matching::MANY,
+        share: [1.0, 1.0],
+    }
 }
 
 /// The head `name` of Ultralytics' list of layers.
 ///
 /// Biases start as `Detect.bias_init` has them (Ultralytics 8.4): boxes 2, classes log(5 / C / (640 / stride)^2), which is some
 /// 5 objects in an image.
-pub fn head(name: &str, num_classes: usize) -> StudentHead {
-    let priors = STRIDES.iter().enumerate().flat_map(|(level, &stride)| {
-        let cells = (640.0 / f64::from(stride)).powi(2);
-        let class = (5.0 / num_classes as f64 / cells).ln() as f32;
-        [(format!("{name}.cv2.{level}.2.bias"), 2.0), (format!("{name}.cv3.{level}.2.bias"), class)]
-    });
+pub fn head(name: &str, boxes: BoxRule, num_classes: usize, branches: Vec<BranchSpec>) -> StudentHead {
+    let priors = |branch: &BranchSpec| {
+        let levels = STUDENT_STRIDES.iter().enumerate().flat_map(|(level, &stride)| {
+            let cells = (640.0 / f64::from(stride)).powi(2);
+            let class = (5.0 / num_classes as f64 / cells).ln() as f32;
+            [
+                (format!("{}{level}.2.bias", branch.box_names), 2.0),
+                (format!("{}{level}.2.bias", branch.class_names), class),
+            ]
+        });
+        levels.collect::<Vec<_>>()
+    };
+    let has_bins = matches!(boxes, BoxRule::Bins { .. });
     StudentHead {
-        strides: STRIDES.to_vec(),
-        reg_max: REG_MAX,
-        dfl_name: format!("{name}.dfl.conv.weight"),
-        class_branch: format!("{name}.cv3."),
-        bias_priors: priors.collect(),
+        strides: STUDENT_STRIDES.to_vec(),
+        boxes,
+        dfl_name: has_bins.then(|| format!("{name}.dfl.conv.weight")),
+        bias_priors: branches.iter().flat_map(priors).collect(),
+        branches,
     }
 }

@@ -1,8 +1,10 @@
 //! The families of students: a folder each, and a variant of [`StudentModel`].
 
 mod blocks;
+mod trunk;
 mod weights;
 pub mod yolo11;
+pub mod yolo26;
 pub mod yolov8;
 
 use super::{net::StudentNet, weights::Refusal, weights::entries::Entries};
@@ -15,13 +17,16 @@ pub enum StudentModel {
     YoloV8(yolov8::Scale),
     /// `yolo11n` and its sizes.
     Yolo11(yolo11::Scale),
+    /// `yolo26n` and its sizes.
+    Yolo26(yolo26::Scale),
 }
 
 impl StudentModel {
     /// All of them, family by family, smallest first.
     pub fn all() -> impl Iterator<Item = Self> {
         let yolov8 = yolov8::Scale::ALL.into_iter().map(Self::YoloV8);
-        yolov8.chain(yolo11::Scale::ALL.into_iter().map(Self::Yolo11))
+        let yolo11 = yolo11::Scale::ALL.into_iter().map(Self::Yolo11);
+        yolov8.chain(yolo11).chain(yolo26::Scale::ALL.into_iter().map(Self::Yolo26))
     }
 
     /// All names, for messages.
@@ -34,6 +39,7 @@ impl StudentModel {
         match self {
             Self::YoloV8(scale) => scale.as_str(),
             Self::Yolo11(scale) => scale.as_str(),
+            Self::Yolo26(scale) => scale.as_str(),
         }
     }
 
@@ -42,12 +48,14 @@ impl StudentModel {
         match self {
             Self::YoloV8(scale) => yolov8::net(scale, num_classes),
             Self::Yolo11(scale) => yolo11::net(scale, num_classes),
+            Self::Yolo26(scale) => yolo26::net(scale, num_classes),
         }
     }
 
     /// The network whose tensors a weights file holds, by their names and shapes.
     pub(super) fn of_weights(entries: &Entries<'_>) -> Result<StudentNet, Refusal> {
-        yolo11::of_weights(entries).unwrap_or_else(|| yolov8::of_weights(entries))
+        let later = yolo26::of_weights(entries).or_else(|| yolo11::of_weights(entries));
+        later.unwrap_or_else(|| yolov8::of_weights(entries))
     }
 }
 

@@ -281,6 +281,10 @@ impl Ops for Graph<'_> {
         ];
         self.one("Resize", &name, &[&x.name, "", &scales.name], attributes, x.channels)
     }
+
+    fn detach(&mut self, x: &Operand) -> Operand {
+        Operand { name: x.name.clone(), channels: x.channels }
+    }
 }
 
 fn int_attribute(name: &str, value: i64) -> AttributeProto {

@@ -19,7 +19,7 @@ use crate::{
     Error, Result,
     cache::Grid,
     detector::{
-        MAX_SIZE,
+        BoxRule, MAX_SIZE,
         onnx::proto::{ModelProto, OperatorSetIdProto},
     },
     fsio,
@@ -104,19 +104,17 @@ fn model(state: &State, description: &Description) -> ModelProto {
 
 /// Joins the levels and decodes them, as `Detect` does in evaluation: `output0`.
 fn head(graph: &mut Graph<'_>, head: &StudentHead, levels: &[LevelOutput<Operand>], grid: &Grid) -> Operand {
-    let (anchors, reg_max) = (grid.num_anchors(), head.reg_max);
+    let anchors = grid.num_anchors();
     let cells: Vec<_> = (0..anchors).map(|anchor| grid.cell(anchor)).collect();
     let class_logits = graph.join_levels("class_logits", levels.iter().map(|level| &level.class_logits));
-    let dfl_logits = graph.join_levels("dfl_logits", levels.iter().map(|level| &level.dfl_logits));
-
-    // The expectation of each side's bins, in cells. Bins go last: runtimes turn any other softmax into one over the last
-    // dimension between two transpositions.
-    let bins = graph.reshape("dfl_bins", &dfl_logits, &[1, 4, reg_max as i64, anchors as i64]);
-    let bins = graph.transpose("dfl_bins_last", &bins, &[0, 1, 3, 2]);
-    let bins = graph.softmax("dfl_softmax", &bins);
-    let indices = graph.floats("dfl_bin_indices", &[reg_max, 1], (0..reg_max).map(|bin| bin as f32).collect());
-    let sides = graph.binary("MatMul", "dfl_expectation", &bins, &indices);
-    let sides = graph.reshape("sides", &sides, &[1, 4, anchors as i64]);
+    let box_values = levels.iter().map(|level| &level.box_values);
+    let sides = match head.boxes {
+        BoxRule::Bins { reg_max } => {
+            let logits = graph.join_levels("dfl_logits", box_values);
+            expectation(graph, &logits, reg_max, anchors)
+        }
+        BoxRule::Distances | BoxRule::CentreSizePx => graph.join_levels("sides", box_values),
+    };
     let [left_top, right_bottom] = graph.split("sides", &sides, 2);
 
     // dist2bbox with xywh: the centre lies half the difference of the sides from the cell's centre.
@@ -132,4 +130,16 @@ fn head(graph: &mut Graph<'_>, head: &StudentHead, levels: &[LevelOutput<Operand
     let boxes = graph.binary("Mul", "boxes_px", &boxes, &stride);
     let scores = graph.unary("Sigmoid", "class_probabilities", &class_logits);
     graph.join("output0", &[&boxes, &scores], 1)
+}
+
+/// The expectation of each side's bins, in cells.
+fn expectation(graph: &mut Graph<'_>, dfl_logits: &Operand, reg_max: usize, anchors: usize) -> Operand {
+    // Bins go last: runtimes turn any other softmax into one over the last dimension between two
+    // transpositions.
+    let bins = graph.reshape("dfl_bins", dfl_logits, &[1, 4, reg_max as i64, anchors as i64]);
+    let bins = graph.transpose("dfl_bins_last", &bins, &[0, 1, 3, 2]);
+    let bins = graph.softmax("dfl_softmax", &bins);
+    let indices = graph.floats("dfl_bin_indices", &[reg_max, 1], (0..reg_max).map(|bin| bin as f32).collect());
+    let sides = graph.binary("MatMul", "dfl_expectation", &bins, &indices);
+    graph.reshape("sides", &sides, &[1, 4, anchors as i64])
 }

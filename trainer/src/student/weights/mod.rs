@@ -42,7 +42,7 @@ pub struct Start {
     pub class_branch_replaced: Option<usize>,
 }
 
-/// Reads `.pt` or `.safetensors` weights of a YOLOv8 or YOLO11 detector of any size.
+/// Reads `.pt` or `.safetensors` weights of a YOLOv8, YOLO11 or YOLO26 detector of any size.
 ///
 /// With `num_classes`, a head of another number of classes gets a new class branch, random by `seed`; without, the file's own
 /// number is kept.
@@ -81,7 +81,7 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
     }
 }
 
-const REMEDY: &str = "Give the checkpoint of a YOLOv8 or YOLO11 detector (.pt of Ultralytics, .safetensors of a run), or start from random weights (yolov8n).";
+const REMEDY: &str = "Give the checkpoint of a YOLOv8, YOLO11 or YOLO26 detector (.pt of Ultralytics, .safetensors of a run), or start from random weights (yolov8n).";
 
 /// Why a file is no start.
 pub(super) struct Refusal {
@@ -110,7 +110,7 @@ fn state(entries: &Entries<'_>) -> Result<State, Refusal> {
     let params = net.params();
     if let Some(other) = entries.names().find(|name| params.iter().all(|param| param.name != *name)) {
         return Err(Refusal::new(format!(
-            "this is not a YOLOv8 or YOLO11 detector: {} has no tensor {other}, which the file holds",
+            "this is not a YOLOv8, YOLO11 or YOLO26 detector: {} has no tensor {other}, which the file holds",
             net.model
         )));
     }
@@ -123,11 +123,7 @@ fn with_other_classes(state: State, num_classes: usize, seed: u64) -> State {
     let net = state.net().model.net(num_classes);
     let params = net.params();
     let values = state.iter().zip(&params).enumerate().map(|(index, ((_, old), param))| {
-        if param.name.starts_with(&net.head.class_branch) {
-            random_values(&net, param, index as u64, seed)
-        } else {
-            old.clone()
-        }
+        if net.head.is_of_classes(&param.name) { random_values(&net, &params, index, seed) } else { old.clone() }
     });
     let values = values.collect();
     State::new(net, values)

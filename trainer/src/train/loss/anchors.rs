@@ -1,6 +1,9 @@
 //! The anchors of the student's head as tensors, and which of them lie in a box.
 
-use crate::{cache::Grid, types::BoxXyxyPx};
+use crate::{
+    cache::{Grid, Level},
+    types::BoxXyxyPx,
+};
 use tch::{Device, Tensor};
 
 /// The anchors of one input size: one per cell of the student's grid.
@@ -11,6 +14,8 @@ pub struct Anchors {
     pub(super) centres: Tensor,
     /// `[A, 1]` input pixels per cell.
     pub(super) strides: Tensor,
+    /// `[4]` width, height, width, height of the input in pixels.
+    pub(super) sides: Tensor,
 }
 
 impl Anchors {
@@ -19,7 +24,12 @@ impl Anchors {
         let cells = || (0..grid.num_anchors()).map(|anchor| grid.cell(anchor));
         let centres: Vec<f32> = cells().flat_map(|cell| [cell.centre_x, cell.centre_y]).collect();
         let strides: Vec<f32> = cells().map(|cell| cell.stride as f32).collect();
+        let side = |cells: fn(&Level) -> usize| {
+            grid.levels().first().map_or(0.0, |level| (cells(level) * level.stride as usize) as f32)
+        };
+        let (width, height) = (side(|level| level.columns), side(|level| level.rows));
         Self {
+            sides: Tensor::from_slice(&[width, height, width, height]).to_device(device),
             grid,
             centres: Tensor::from_slice(&centres).view([-1, 2]).to_device(device),
             strides: Tensor::from_slice(&strides).view([-1, 1]).to_device(device),

@@ -9,13 +9,12 @@ use super::{super::upload::upload, Cells, LossInput, TaskTargets, boxes};
 use crate::types::BoxXyxyPx;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Anchors chosen for each box.
-const TOP_K: i64 = 10;
 /// Rows over all anchors made at a time: bounds the memory, whatever the number of boxes.
 const ROWS_AT_ONCE: usize = 256;
 const EPS: f64 = 1e-9;
 
-/// The outcome, one slot per box and each of its ten best anchors: `S = 10 * M`.
+/// The outcome, one slot per box and each of its best anchors: `S = candidates * M` (see
+/// [`Matching`](crate::student::Matching)).
 #[derive(Debug)]
 pub struct Assignment {
     /// `[S]` int64, position in the batch.
@@ -108,9 +107,11 @@ fn enlarged([x1, y1, x2, y2]: [f32; 4], least: f32) -> BoxXyxyPx {
 
 /// Assigns anchors to the boxes of a batch, without gradients; `None` where no anchor lies in any box.
 ///
-/// An anchor's worth for a box is `score^0.5 * ciou^6`, of its score for the box's class and its own box. A box gets its ten best of the
-/// anchors inside it. An anchor that several boxes chose goes to the one it overlaps most, be it one of these or another.
-/// Its target score is its worth over that of the box's best anchor, times the box's highest overlap.
+/// An anchor's worth for a box is `score^0.5 * ciou^6`, of its score for the box's class and its
+/// own box. A box gets its best `candidates` of the anchors inside it. An anchor that several boxes
+/// chose goes to the one it overlaps most, be it one of these or another. Of a one-to-one branch a
+/// box then keeps its best anchor alone. An anchor's target score is its worth over that of the
+/// box's best anchor, times the box's highest overlap.
 ///
 /// # Panics
 /// If `targets` is not as [`TaskTargets`] says, for this batch and number of classes.
@@ -130,14 +131,15 @@ fn pair_metrics(input: &LossInput, targets: &TaskTargets, pairs: &Pairs) -> (Ten
     let logits = input.class_logits.index(&[Some(&pairs.at.image), Some(&class), Some(&pairs.at.anchor)]);
 
     let decoded =
-        boxes::decode(&input.dfl_rows(&pairs.unique), &input.anchors.centres.index_select(0, &pairs.unique.anchor));
+        boxes::decode(&input.box_rows(&pairs.unique), &input.anchors.centres.index_select(0, &pairs.unique.anchor));
     let decoded = decoded * input.anchors.strides.index_select(0, &pairs.unique.anchor);
     let truth = targets.boxes_tensor(device).index_select(0, &pairs.target);
     let overlap = boxes::ciou(&truth, &decoded.index_select(0, &pairs.unique_index)).clamp_min(0.0);
     (logits.sigmoid().pow_tensor_scalar(0.5) * overlap.pow_tensor_scalar(6.0), overlap)
 }
 
-/// `[M, 10]` anchors of the highest worth for each box; an anchor outside the box counts as 0.
+/// `[M, candidates]` anchors of the highest worth for each box; an anchor outside the box counts as
+/// 0.
 fn best_anchors(input: &LossInput, pairs: &Pairs, worth: &Tensor) -> Tensor {
     let count = input.anchors.len();
     let boxes = pairs.starts.len() - 1;
@@ -148,7 +150,7 @@ fn best_anchors(input: &LossInput, pairs: &Pairs, worth: &Tensor) -> Tensor {
         let mut dense = Tensor::zeros([rows * count], (Kind::Float, worth.device()));
         let _ =
             dense.scatter_(0, &(pairs.key.narrow(0, from, len) - first as i64 * count), &worth.narrow(0, from, len));
-        dense.view([rows, count]).topk(TOP_K, -1, true, true).1
+        dense.view([rows, count]).topk(input.matching.candidates, -1, true, true).1
     });
     Tensor::cat(&blocks.collect::<Vec<_>>(), 0)
 }
@@ -162,12 +164,12 @@ fn resolve(
     chosen: &Tensor,
 ) -> Assignment {
     let (count, device) = (input.anchors.len(), worth.device());
-    let boxes = chosen.size()[0];
+    let (boxes, candidates) = chosen.size2().unwrap_or_default();
     let cells = input.batch() * count;
     let long = |len: i64, value: i64| Tensor::full([len], value, (Kind::Int64, device));
 
     // From slots to pairs. A chosen anchor outside the box is no pair: the slot stays empty.
-    let own_target = Tensor::arange(boxes, (Kind::Int64, device)).repeat_interleave_self_int(TOP_K, None, None);
+    let own_target = Tensor::arange(boxes, (Kind::Int64, device)).repeat_interleave_self_int(candidates, None, None);
     let key = &own_target * count + chosen.flatten(0, -1);
     let pair = key.searchsorted(&pairs.key, false, false, "left", None::<&Tensor>).clamp_max(pairs.key.size()[0] - 1);
     let used = pairs.key.index_select(0, &pair).eq_tensor(&key);
@@ -181,9 +183,9 @@ fn resolve(
     let _ = highest.internal_scatter_reduce_(0, &pairs.cell, overlap, "amax", true);
     let none = pairs.key.size()[0];
     let is_highest = overlap.eq_tensor(&highest.index_select(0, &pairs.cell));
-    let candidates = Tensor::arange(none, (Kind::Int64, device)).where_self(&is_highest, &long(1, none));
+    let is_winner = Tensor::arange(none, (Kind::Int64, device)).where_self(&is_highest, &long(1, none));
     let mut winner = long(cells, none);
-    let _ = winner.internal_scatter_reduce_(0, &pairs.cell, &candidates, "amin", true);
+    let _ = winner.internal_scatter_reduce_(0, &pairs.cell, &is_winner, "amin", true);
 
     let winner = winner.index_select(0, &cell);
     let overlapped = highest.index_select(0, &cell).gt(0.0);
@@ -195,20 +197,30 @@ fn resolve(
     let target = first_target.where_self(&lost, &pairs.target.index_select(0, &pair));
 
     // Slots of one contested anchor agree by now; the first stands for all.
-    let slots = boxes * TOP_K;
+    let slots = boxes * candidates;
     let order = Tensor::arange(slots, (Kind::Int64, device)).where_self(&used, &long(1, slots));
     let mut first = long(cells, slots);
     let _ = first.internal_scatter_reduce_(0, &cell, &order, "amin", true);
-    let foreground = used.logical_and(&first.index_select(0, &cell).eq_tensor(&order));
+    let mut foreground = used.logical_and(&first.index_select(0, &cell).eq_tensor(&order));
 
     // Nothing is worth anything where nothing overlaps.
     let value = |of: &Tensor| of.index_select(0, &pair) * used.logical_and(&lost.logical_not());
-    let (worth, overlap) = (value(worth), value(overlap));
+    let (mut worth, mut overlap) = (value(worth), value(overlap));
     let best_of_target = |of: &Tensor| {
         let mut best = Tensor::zeros([boxes], (Kind::Float, device));
         let _ = best.internal_scatter_reduce_(0, &target, of, "amax", true);
         best.index_select(0, &target)
     };
+    if input.matching.one_to_one {
+        let own = &worth * &foreground;
+        // Of equals the first; without worth there is nothing to keep.
+        let is_best = own.eq_tensor(&best_of_target(&own)).logical_and(&own.gt(0.0));
+        let best = order.where_self(&is_best, &long(1, slots));
+        let mut kept = long(boxes, slots);
+        let _ = kept.internal_scatter_reduce_(0, &target, &best, "amin", true);
+        foreground = kept.index_select(0, &target).eq_tensor(&order).logical_and(&is_best);
+        (worth, overlap) = (worth * &foreground, overlap * &foreground);
+    }
     let score = &worth * best_of_target(&overlap) / (best_of_target(&worth) + EPS);
     Assignment { image, anchor: cell.remainder(count), target, score: score * &foreground, foreground }
 }

@@ -2,13 +2,34 @@
 
 use tch::{Tensor, no_grad};
 
-/// `[n, 4]` x1, y1, x2, y2 in cells from `[n, 4 * reg_max]` DFL logits and `[n, 2]` centres in cells: the distance of each side is the
-/// expectation of the bins (Generalized Focal Loss, Li et al. 2020, eq. 5).
-pub(super) fn decode(dfl_rows: &Tensor, centres: &Tensor) -> Tensor {
-    let rows = sides(dfl_rows);
-    let bins = Tensor::arange(rows.size()[2], (dfl_rows.kind(), dfl_rows.device()));
-    let distances = (rows.softmax(-1, None) * bins).sum_dim_intlist([-1i64].as_slice(), false, None);
+/// `[n, 4]` x1, y1, x2, y2 in cells from the box values of `n` anchors and `[n, 2]` centres in
+/// cells.
+pub(super) fn decode(box_rows: &Tensor, centres: &Tensor) -> Tensor {
+    let distances = distances(box_rows);
     Tensor::cat(&[centres - distances.narrow(1, 0, 2), centres + distances.narrow(1, 2, 2)], 1)
+}
+
+/// `[n, 4]` distances of left, top, right, bottom in cells: the box values themselves where there
+/// are four, else of each side the expectation of its bins (Generalized Focal Loss, Li et al. 2020,
+/// eq. 5).
+pub(super) fn distances(box_rows: &Tensor) -> Tensor {
+    if !has_bins(box_rows) {
+        return box_rows.shallow_clone();
+    }
+    let rows = sides(box_rows);
+    let bins = Tensor::arange(rows.size()[2], (box_rows.kind(), box_rows.device()));
+    (rows.softmax(-1, None) * bins).sum_dim_intlist([-1i64].as_slice(), false, None)
+}
+
+/// Whether `[n, channels]` box values are bins of a side, not distances.
+pub(super) fn has_bins(box_rows: &Tensor) -> bool {
+    box_rows.size()[1] > 4
+}
+
+/// `[n, 4]` distances of left, top, right, bottom from `[n, 2]` centres to the sides of `[n, 4]`
+/// boxes.
+pub(super) fn distances_to(boxes: &Tensor, centres: &Tensor) -> Tensor {
+    Tensor::cat(&[centres - boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2) - centres], 1)
 }
 
 /// `[n, 4 * reg_max]` DFL logits as `[n, 4, reg_max]`: left, top, right, bottom.

@@ -1,6 +1,6 @@
 //! The loss against what the cache holds of the teacher.
 
-use super::{Cells, Loss, LossInput, boxes};
+use super::{Cells, Loss, LossInput, boxes, task::sides_loss};
 use logitcache::run::ClsLoss;
 use tch::{Kind, Tensor, no_grad};
 
@@ -15,7 +15,8 @@ pub struct TeacherTargets {
     pub score: Tensor,
     /// `[N, C]` float32, before the sigmoid.
     pub class_logits: Tensor,
-    /// `[N, 64]` float32, before the softmax; `None` where the cache has none: the part over the bins is then 0.
+    /// `[N, 4 * reg_max]` float32, before the softmax; `None` where the cache has none or of
+    /// another number than the student.
     pub dfl_logits: Option<Tensor>,
     /// `[N, 4]` float32: x1, y1, x2, y2 in input pixels.
     pub boxes_xyxy_input_px: Tensor,
@@ -50,7 +51,7 @@ impl TeacherTargets {
 /// What of the head is distilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DistillParts {
-    /// Classes, bins and boxes.
+    /// Classes, sides and boxes.
     All,
     /// Classes alone: the quick mode.
     Cls,
@@ -74,8 +75,13 @@ pub struct DistillOptions {
 ///   the task loss divides its sum by that of its target scores. An anchor that was not kept has the floor of its image as `p_t` of every
 ///   class; where the floor is NaN it does not count. Weighing these losses by the teacher's score as well would leave a student that
 ///   sees things where the teacher sees none nearly unpunished: a dropped anchor's score is some thousandths.
-/// - bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16 bins of a side, mean of the four sides (LD, Zheng et al. 2022,
-///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a constant), weighted as `SoftmaxKl`
+/// - sides, where both have the same bins: `T^2 * KL(softmax(t / T) || softmax(s / T))` over the 16
+///   bins of a side, mean of the four sides (LD, Zheng et al. 2022,
+///   <https://arxiv.org/abs/2102.12252>; the authors' code also divides by the number of bins, a
+///   constant), weighted as `SoftmaxKl`
+/// - sides, where the student has distances: the absolute difference from those of the teacher's
+///   box ([`sides_loss`]), which are the expectations of its bins, weighted likewise
+/// - sides, where the student has other bins than the teacher: 0, the boxes say it all
 /// - boxes: `1 - CIoU` of the student's decoded box and the teacher's box, in cells, as in the task loss, weighted likewise
 ///
 /// Every sum is a sum over images; in the total, each image's part of it counts with the image's weight.
@@ -105,16 +111,17 @@ pub fn distill_loss(input: &LossInput, teacher: &TeacherTargets, options: &Disti
     let (boxes, dfl) = match options.parts {
         DistillParts::Cls => (cls.zero(), cls.zero()),
         DistillParts::All => {
-            let dfl_rows = input.dfl_rows(&at);
+            let box_rows = input.box_rows(&at);
+            let truth = &teacher.boxes_xyxy_input_px / input.anchors.strides.index_select(0, &at.anchor);
             let dfl = match &teacher.dfl_logits {
+                _ if !boxes::has_bins(&box_rows) => kept.mean(&sides_loss(input, &at, &box_rows, &truth)),
                 Some(logits) => {
-                    let per_side = kl(&boxes::sides(&dfl_rows), &boxes::sides(logits), options.temperature);
+                    let per_side = kl(&boxes::sides(&box_rows), &boxes::sides(logits), options.temperature);
                     kept.mean(&per_side.mean_dim([1i64].as_slice(), false, None))
                 }
                 None => cls.zero(),
             };
-            let decoded = boxes::decode(&dfl_rows, &input.anchors.centres.index_select(0, &at.anchor));
-            let truth = &teacher.boxes_xyxy_input_px / input.anchors.strides.index_select(0, &at.anchor);
+            let decoded = boxes::decode(&box_rows, &input.anchors.centres.index_select(0, &at.anchor));
             (kept.mean(&(-boxes::ciou(&decoded, &truth) + 1.0)), dfl)
         }
     };

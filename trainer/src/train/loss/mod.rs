@@ -1,14 +1,15 @@
 //! What a training step minimises: the task loss against the labels, the distillation loss against the cached teacher.
 //!
 //! ```text
-//! HeadOutput ── LossInput ──┬── task_loss(labels)        TaskAlignedAssigner, then CIoU, DFL, BCE
-//!                           ├── distill_loss(teacher)    classes, DFL bins, boxes on the kept anchors
+//! HeadOutput ── LossInput ──┬── task_loss(labels)        TaskAlignedAssigner, then CIoU, sides (DFL or L1), BCE
+//!                           ├── distill_loss(teacher)    classes, sides, boxes on the kept anchors
 //!                           └── object_loss(teacher)     the same for a teacher with other places than the student's anchors
 //! ```
 //!
-//! All give the same three parts with the same gains, so that `alpha * task + (1 - alpha) * distill` weighs like with
-//! like. Of an image without labels, `distill` alone counts, with weight 1. Everything
-//! computes in float32: call it outside autocast.
+//! All give the same three parts with the same gains, so that `alpha * task + (1 - alpha) *
+//! distill` weighs like with like. Of an image without labels, `distill` alone counts, with weight
+//! 1. Everything computes in float32: call it outside autocast. A head of several branches has a
+//! loss for each of them.
 
 mod anchors;
 mod assigner;
@@ -23,7 +24,7 @@ pub use distill::{DistillOptions, DistillParts, TeacherTargets, distill_loss};
 pub use objects::{ObjectTargets, object_loss};
 pub use task::{TaskTargets, task_loss};
 
-use crate::student::HeadOutput;
+use crate::student::{HeadOutput, Matching};
 use std::cell::OnceCell;
 use tch::{Kind, Tensor};
 
@@ -31,7 +32,7 @@ use tch::{Kind, Tensor};
 pub const BOX_GAIN: f64 = 7.5;
 /// Weight of the class part (Ultralytics' `cls`).
 pub const CLS_GAIN: f64 = 0.5;
-/// Weight of the part over the bins (Ultralytics' `dfl`).
+/// Weight of the part over the sides: bins or distances (Ultralytics' `dfl`).
 pub const DFL_GAIN: f64 = 1.5;
 
 /// One loss of one batch. Every tensor holds one number.
@@ -43,7 +44,7 @@ pub struct Loss {
     pub box_part: Tensor,
     /// Class part, likewise (`cls_loss`).
     pub cls_part: Tensor,
-    /// Part over the bins, likewise (`dfl_loss`).
+    /// Part over the sides, likewise (`dfl_loss`, without bins `l1_loss`).
     pub dfl_part: Tensor,
 }
 
@@ -67,8 +68,9 @@ pub struct LossInput<'a> {
     anchors: &'a Anchors,
     /// `[B, C, A]` float32.
     class_logits: Tensor,
-    /// `[B, 4 * reg_max, A]` float32.
-    dfl_logits: Tensor,
+    /// `[B, 4 * reg_max, A]` bins, or `[B, 4, A]` distances, float32.
+    box_values: Tensor,
+    matching: Matching,
     softplus_by_anchor: OnceCell<Tensor>,
 }
 
@@ -80,15 +82,21 @@ impl<'a> LossInput<'a> {
     /// If the shapes are not those of [`HeadOutput`] with the anchors' `A`.
     pub fn new(head: &HeadOutput, anchors: &'a Anchors) -> Self {
         let (batch, _, count) = head.class_logits.size3().unwrap_or_default();
-        let (boxes, channels, places) = head.dfl_logits.size3().unwrap_or_default();
-        assert!(boxes == batch && channels % 4 == 0 && places == anchors.len(), "DFL logits of {:?}", head.dfl_logits);
+        let (boxes, channels, places) = head.box_values.size3().unwrap_or_default();
+        assert!(boxes == batch && channels % 4 == 0 && places == anchors.len(), "box values of {:?}", head.box_values);
         assert_eq!(count, anchors.len(), "class logits and anchors");
         Self {
             anchors,
             class_logits: head.class_logits.to_kind(Kind::Float),
-            dfl_logits: head.dfl_logits.to_kind(Kind::Float),
+            box_values: head.box_values.to_kind(Kind::Float),
+            matching: Matching::MANY,
             softplus_by_anchor: OnceCell::new(),
         }
+    }
+
+    /// The same output of a branch with another matching than that of ten anchors an object.
+    pub fn matched(self, matching: Matching) -> Self {
+        Self { matching, ..self }
     }
 
     /// The same output with these classes alone (`[n]` int64), for a teacher that knows no others.
@@ -96,14 +104,15 @@ impl<'a> LossInput<'a> {
         LossInput {
             anchors: self.anchors,
             class_logits: self.class_logits.index_select(1, classes),
-            dfl_logits: self.dfl_logits.shallow_clone(),
+            box_values: self.box_values.shallow_clone(),
+            matching: self.matching,
             softplus_by_anchor: OnceCell::new(),
         }
     }
 
-    /// Bins per box side.
+    /// Bins per box side; 1 where the box values are distances.
     fn reg_max(&self) -> i64 {
-        self.dfl_logits.size()[1] / 4
+        self.box_values.size()[1] / 4
     }
 
     /// `B`.
@@ -125,9 +134,9 @@ impl<'a> LossInput<'a> {
         self.class_logits.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
     }
 
-    /// `[n, 4 * reg_max]` DFL logits of some anchors.
-    fn dfl_rows(&self, at: &Cells) -> Tensor {
-        self.dfl_logits.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
+    /// `[n, 4 * reg_max]` bins or `[n, 4]` distances of some anchors.
+    fn box_rows(&self, at: &Cells) -> Tensor {
+        self.box_values.transpose(1, 2).index(&[Some(&at.image), Some(&at.anchor)])
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Cells, DistillOptions, DistillParts, Loss, LossInput, TaskTargets, assign, boxes,
     distill::{Part, binary, kl},
-    task::distribution_focal_loss,
+    task::sides_loss,
 };
 use logitcache::run::ClsLoss;
 use tch::{Kind, Tensor};
@@ -35,7 +35,7 @@ pub struct ObjectTargets<'a> {
 ///   soft distribution; that of every other anchor is 0, for an anchor without an object is background.
 /// - classes by `SoftmaxKl`: sum of `w * KL` over assigned anchors, / n; background is then learned from labels alone
 /// - box: sum of `w * (1 - CIoU)` over assigned anchors, boxes in cells, / n
-/// - bins: sum of `w *` the distribution focal loss of the object's sides, / n
+/// - sides: sum of `w *` the loss of the distances to the object's sides ([`sides_loss`]), / n
 ///
 /// Of objects with one certain class (`p` 1 and 0) it is the task loss. In the total, each image's part of every sum counts
 /// with the image's weight.
@@ -59,10 +59,10 @@ pub fn object_loss(input: &LossInput, targets: &ObjectTargets, options: &Distill
 
     let background = Part::of(&background_by_image(input, options.cls_loss), &targets.image_weight);
     let Some(assigned) = assign(input, &as_labels) else {
-        // The bins stay in the graph, with a gradient of zero.
+        // The box values stay in the graph, with a gradient of zero.
         let zero = || {
             Part::of(
-                &(input.dfl_logits.narrow(2, 0, 1).sum_dim_intlist([1i64, 2].as_slice(), false, None) * 0.0),
+                &(input.box_values.narrow(2, 0, 1).sum_dim_intlist([1i64, 2].as_slice(), false, None) * 0.0),
                 &targets.image_weight,
             )
         };
@@ -94,9 +94,9 @@ pub fn object_loss(input: &LossInput, targets: &ObjectTargets, options: &Distill
             let centres = input.anchors.centres.index_select(0, &at.anchor);
             let truth = of_object(&as_labels.boxes_tensor(input.anchors.device()))
                 / input.anchors.strides.index_select(0, &at.anchor);
-            let dfl_rows = input.dfl_rows(&at);
-            let iou = boxes::ciou(&boxes::decode(&dfl_rows, &centres), &truth);
-            (weighted(&(-iou + 1.0)), weighted(&distribution_focal_loss(&dfl_rows, &centres, &truth)))
+            let box_rows = input.box_rows(&at);
+            let iou = boxes::ciou(&boxes::decode(&box_rows, &centres), &truth);
+            (weighted(&(-iou + 1.0)), weighted(&sides_loss(input, &at, &box_rows, &truth)))
         }
     };
     Part::loss(batch, [boxes, cls, dfl])

@@ -1,4 +1,4 @@
-//! YOLOv8's loss against the labels, equal to Ultralytics 8.4's `v8DetectionLoss`.
+//! The loss of a branch against the labels, equal to Ultralytics 8.4's `v8DetectionLoss`.
 
 use super::{super::upload::upload, Cells, Loss, LossInput, assign, boxes};
 use tch::{Device, Kind, Tensor};
@@ -46,10 +46,9 @@ impl TaskTargets<'_> {
 ///
 /// - box: sum of `t * (1 - CIoU)` over assigned anchors, boxes in cells, / n
 /// - classes: sum of the BCE over **all** anchors of labelled images and all classes, / n
-/// - bins: sum of `t *` the distribution focal loss (cross entropy with the two bins around each side's distance, mean of
-///   the four sides), / n
+/// - sides: sum of `t *` the loss of the four sides' distances ([`sides_loss`]), / n
 ///
-/// times 7.5, 0.5, 1.5. Without assigned anchors box and bins are 0.
+/// times 7.5, 0.5, 1.5. Without assigned anchors box and sides are 0.
 ///
 /// # Panics
 /// If `targets` is not as [`TaskTargets`] says, for this batch and number of classes.
@@ -61,8 +60,8 @@ pub fn task_loss(input: &LossInput, targets: &TaskTargets) -> Loss {
     let background = (input.softplus_by_anchor().sum_dim_intlist([1i64].as_slice(), false, None) * labelled).sum(None);
 
     let Some(assigned) = assign(input, targets) else {
-        // The bins stay in the graph, with a gradient of zero.
-        let zero = input.dfl_logits.narrow(2, 0, 1).sum(None) * 0.0;
+        // The box values stay in the graph, with a gradient of zero.
+        let zero = input.box_values.narrow(2, 0, 1).sum(None) * 0.0;
         return Loss::of_parts(batch, [zero.shallow_clone(), background, zero]);
     };
     let scores_sum = assigned.score.sum(None).clamp_min(1.0);
@@ -74,18 +73,29 @@ pub fn task_loss(input: &LossInput, targets: &TaskTargets) -> Loss {
     let centres = input.anchors.centres.index_select(0, &at.anchor);
     let truth = targets.boxes_tensor(device).index_select(0, &assigned.target)
         / input.anchors.strides.index_select(0, &at.anchor);
-    let dfl_rows = input.dfl_rows(&at);
-    let iou = boxes::ciou(&boxes::decode(&dfl_rows, &centres), &truth);
+    let box_rows = input.box_rows(&at);
+    let iou = boxes::ciou(&boxes::decode(&box_rows, &centres), &truth);
     let boxes = ((-iou + 1.0) * &assigned.score).sum(None);
-    let dfl = (distribution_focal_loss(&dfl_rows, &centres, &truth) * &assigned.score).sum(None);
+    let dfl = (sides_loss(input, &at, &box_rows, &truth) * &assigned.score).sum(None);
     Loss::of_parts(batch, [boxes, cls, dfl].map(|part| part / &scores_sum))
 }
 
-/// `[n]` distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6) of `[n, 4 * reg_max]` logits against the distances from `[n, 2]`
-/// centres to the sides of `[n, 4]` boxes, all in cells: mean over the four sides.
-pub(super) fn distribution_focal_loss(dfl_rows: &Tensor, centres: &Tensor, truth: &Tensor) -> Tensor {
-    let distances = Tensor::cat(&[centres - truth.narrow(1, 0, 2), truth.narrow(1, 2, 2) - centres], 1);
-    let rows = boxes::sides(dfl_rows);
+/// `[n]` how far the sides of some anchors (`box_rows` are their box values) are from those of `[n,
+/// 4]` boxes in cells, mean of the four sides:
+///
+/// - bins: the distribution focal loss (Generalized Focal Loss, Li et al. 2020, eq. 6), cross
+///   entropy with the two bins around each side's distance
+/// - distances: the absolute difference, as a share of the input's width (left, right) or height
+///   (top, bottom)
+pub(super) fn sides_loss(input: &LossInput, at: &Cells, box_rows: &Tensor, truth: &Tensor) -> Tensor {
+    let centres = input.anchors.centres.index_select(0, &at.anchor);
+    let distances = boxes::distances_to(truth, &centres);
+    if !boxes::has_bins(box_rows) {
+        let strides = input.anchors.strides.index_select(0, &at.anchor);
+        let shares = (box_rows - distances).abs() * strides / &input.anchors.sides;
+        return shares.mean_dim([1i64].as_slice(), false, None);
+    }
+    let rows = boxes::sides(box_rows);
     let distances = distances.clamp(0.0, rows.size()[2] as f64 - 1.0 - 0.01).unsqueeze(-1);
     let left = distances.to_kind(Kind::Int64);
     let right = &left + 1;

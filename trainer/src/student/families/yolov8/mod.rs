@@ -8,18 +8,21 @@ pub(super) use weights::of_weights;
 
 use super::{
     StudentModel,
-    blocks::{Block, Branches, Builder, Sppf, box_branches, class_width, head, neck},
+    blocks::{BINS, Block, Branch, Builder, Sppf, head, neck, only_branch},
 };
-use crate::student::net::{ConvId, ConvSpec, LevelOutput, Ops, StudentNet, Then};
+use crate::student::net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Ops, StudentNet};
 
 /// Ultralytics' name of the head in its list of layers.
 const HEAD: &str = "model.22";
 
 /// The network of a scale for so many classes.
 pub fn net(scale: Scale, num_classes: usize) -> StudentNet {
-    let (layers, convs) = Layers::new(scale, num_classes);
-    let model = StudentModel::YoloV8(scale);
-    StudentNet::record(model, num_classes, convs, head(HEAD, num_classes), |ops, images| layers.run(ops, images))
+    let branch = only_branch(HEAD);
+    let (layers, convs) = Layers::new(scale, &branch, num_classes);
+    let head = head(HEAD, BINS, num_classes, vec![branch]);
+    StudentNet::record(StudentModel::YoloV8(scale), num_classes, convs, head, |ops, images| {
+        vec![layers.run(ops, images)]
+    })
 }
 
 /// The layers by their convolutions.
@@ -30,7 +33,7 @@ struct Layers {
     c2f: [C2f; 8],
     /// Layer 9.
     sppf: Sppf,
-    branches: Branches,
+    branch: Branch,
 }
 
 /// A CSP block: split in two halves, bottlenecks on the second, everything joined.
@@ -44,7 +47,7 @@ struct C2f {
 
 impl Layers {
     /// The layers, and every convolution in the order of the state dict.
-    fn new(scale: Scale, num_classes: usize) -> (Self, Vec<ConvSpec>) {
+    fn new(scale: Scale, branch: &BranchSpec, num_classes: usize) -> (Self, Vec<ConvSpec>) {
         let mut list = Builder::default();
         let [c64, c128, c256, c512, c1024] = [64, 128, 256, 512, 1024].map(|base| scale.channels(base));
         let [three, six] = [3, 6].map(|base| scale.repeats(base));
@@ -66,19 +69,12 @@ impl Layers {
         let down19 = list.down(19, c512, c512);
         let c2f21 = C2f::new(&mut list, 21, c512 + c1024, c1024, three, false);
         let levels = [c256, c512, c1024];
-        let boxes = box_branches(&mut list, HEAD, levels);
-        let width = class_width(levels, num_classes);
-        let classes = [0, 1, 2].map(|level| {
-            let part = |part: usize| format!("{HEAD}.cv3.{level}.{part}");
-            let first = list.norm(part(0), levels[level], width, 3, 1);
-            let second = list.norm(part(1), width, width, 3, 1);
-            vec![first, second, list.point(part(2), width, num_classes, Then::Bias)]
-        });
+        let branch = Branch::plain(&mut list, branch, BINS, levels, num_classes);
         let layers = Self {
             down: [down0, down1, down3, down5, down7, down16, down19],
             c2f: [c2f2, c2f4, c2f6, c2f8, c2f12, c2f15, c2f18, c2f21],
             sppf,
-            branches: Branches { boxes, classes },
+            branch,
         };
         (layers, list.convs)
     }
@@ -98,7 +94,7 @@ impl Layers {
         let x = c2f8.run(ops, &x);
         let p5 = self.sppf.run(ops, &x);
         let maps = neck(ops, [&p3, &p4, &p5], [c2f12, c2f15, c2f18, c2f21], [down16, down19]);
-        self.branches.run(ops, &maps)
+        self.branch.run(ops, &maps)
     }
 }
 
