@@ -5,6 +5,7 @@ use crate::{
     cache::{Grid, Places, to_hex},
     detector::{BatchSize, Detector, DetectorOptions, LogitSource, Provider, Reading, SessionOptions},
     preprocess::InputRule,
+    types::InputSize,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -63,7 +64,7 @@ pub struct ModelSummary {
 ///
 /// # Errors
 /// As [`Detector::load`] and [`Detector::self_check`].
-pub fn model(path: &Path, reading: Reading, imgsz: Option<u32>) -> Result<ModelSummary> {
+pub fn model(path: &Path, reading: Reading, imgsz: Option<InputSize>) -> Result<ModelSummary> {
     let options = DetectorOptions { imgsz, reading, unnamed: true, ..DetectorOptions::default() };
     let model = Detector::load(path, &options)?;
     let check = model.self_check(&SessionOptions { provider: Provider::Cpu, intra_threads: 1 })?;
