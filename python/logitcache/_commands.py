@@ -19,7 +19,7 @@ StrPath = str | os.PathLike[str]
 InputSize = int | tuple[int, int] | str
 Provider = Literal["cpu", "openvino", "cuda", "tensorrt"]
 MissingLabels = Literal["background", "unlabelled"]
-Family = Literal["rt-detr", "rt-detr-hf", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
+Family = Literal["rt-detr", "rt-detr-hf", "detr", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
 
 
 def build(
@@ -98,7 +98,7 @@ def build(
         Random seed for `views`.
     imgsz : int or (int, int) or str, optional
         Input size in pixels: 640 (a square), or (480, 640) or "480x640" (height, width).
-    family : {"rt-detr", "rt-detr-hf", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"}, optional
+    family : {"rt-detr", "rt-detr-hf", "detr", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"}, optional
         Family of the model, where its file leaves that open.
     input_rule : str, optional
         How images become the model's input, if not as its family says: words such as "stretch", "bgr", "0-255", joined by commas.

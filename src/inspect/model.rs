@@ -103,6 +103,7 @@ fn distillation(model: &Detector) -> Vec<String> {
     let logits = match model.logits {
         LogitSource::Raw => "class logits",
         LogitSource::Joint => "logits of objectness times class",
+        LogitSource::Softmax => "log-odds of the class probabilities",
     };
     let several = |grid: &Grid| grid.levels().windows(2).any(|pair| pair[0].stride == pair[1].stride);
     let by_objects = |why: &str| format!("a student of any kind and input size, from the teacher's objects: {why}");
