@@ -249,7 +249,9 @@ fn refused_after(path: PathBuf, change: impl FnOnce(&mut ModelProto), says: &[&s
 
 #[test]
 fn poses_masks_and_oriented_boxes_are_refused_by_name() {
-    let ultralytics = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(format!("{name}.onnx"));
+    let ultralytics = |name: &str| {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(format!("{name}.onnx"))
+    };
     for (task, says) in [("pose", "pose estimation"), ("obb", "oriented-box"), ("segment", "instance segmentation")] {
         let of_task = |model: &mut ModelProto| {
             let entry = model.metadata_props.iter_mut().find(|entry| entry.key() == "task").unwrap();
@@ -279,7 +281,8 @@ fn a_number_of_queries_that_is_computed_is_refused() {
             node.input[1] = "computed".to_owned();
         }
         for output in &mut graph.output {
-            let Some(TypeValue::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) else {
+            let Some(TypeValue::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut())
+            else {
                 continue;
             };
             if let Some(dim) = tensor.shape.as_mut().and_then(|shape| shape.dim.get_mut(1)) {

@@ -64,9 +64,8 @@ impl Family for YoloV5 {
         if masks && behind_layers(index, &[output]).iter().any(|node| node.op_type() == "Sigmoid") {
             return Err(refuse::outputs(index, "beside boxes it gives masks, as a segmentation model does"));
         }
-        let sigmoids = |level: &String| {
-            behind_layers(index, &[level]).iter().filter(|node| node.op_type() == "Sigmoid").count()
-        };
+        let sigmoids =
+            |level: &String| behind_layers(index, &[level]).iter().filter(|node| node.op_type() == "Sigmoid").count();
         if join.input.iter().all(|level| sigmoids(level) == 2) {
             let why = "each level has a second sigmoid, as those of keypoints in a pose estimation model";
             return Err(refuse::outputs(index, why));
