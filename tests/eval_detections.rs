@@ -8,7 +8,7 @@ use logitcache::{
     dataset::Dataset,
     detector::{Provider, Reading},
     eval::{Inference, InferenceOptions, NmsOptions},
-    types::{BoxXyxyPx, Detection},
+    types::{BoxXyxyPx, Detection, InputSize},
 };
 use serde::Deserialize;
 use std::{collections::HashMap, fs, num::NonZeroUsize, path::Path, sync::atomic::AtomicBool};
@@ -124,7 +124,8 @@ fn every_kind_of_head_detects_and_the_number_of_threads_changes_nothing() {
     for (model, imgsz) in [
         ("yolo26-no-dfl.onnx", None),
         ("yolov8-batch4.onnx", None),
-        ("yolov8-dynamic.onnx", Some(160)),
+        ("yolov8-dynamic.onnx", Some(160.into())),
+        ("yolov8-dynamic.onnx", Some(InputSize { height: 96, width: 160 })),
         ("yolov8-p2.onnx", None),
     ] {
         let images = run(model, imgsz, 1);

@@ -6,11 +6,15 @@
 use logitcache::{
     cache::MissingLabels,
     dataset::Dataset,
-    detector::{Detector, DetectorOptions, Provider, Reading, SessionOptions, family_names},
+    detector::{
+        Detector, DetectorOptions, Provider, Reading, SessionOptions, family_names,
+        onnx::proto::{ModelProto, tensor_shape_proto::dimension::Value as DimValue, type_proto::Value as TypeValue},
+    },
     eval::{Inference, InferenceOptions, NmsOptions},
     inspect,
     types::{BoxXyxyPx, Detection, Store},
 };
+use prost::Message;
 use serde::Deserialize;
 use std::{
     fs,
@@ -33,6 +37,9 @@ struct Golden {
     places: usize,
     bins: usize,
     nms: bool,
+    /// Whether each prediction is of one class alone.
+    #[serde(default)]
+    one_class: bool,
     /// Class, score, x1, y1, x2, y2, best first.
     images: Vec<Vec<[f32; 6]>>,
 }
@@ -56,16 +63,29 @@ fn draw(folder: &Path) {
     }
 }
 
-fn detections(name: &str, folder: &Path, max_detections: usize) -> Vec<Vec<Detection>> {
+/// The names of the fixtures' six classes, numbers for others.
+fn names_of(classes: usize) -> Vec<String> {
+    let numbers = (0..classes).map(|class| class.to_string());
+    if classes == NAMES.len() { NAMES.map(str::to_owned).to_vec() } else { numbers.collect() }
+}
+
+fn detections(
+    name: &str,
+    golden: &Golden,
+    reading: Reading,
+    folder: &Path,
+    max_detections: usize,
+) -> Vec<Vec<Detection>> {
+    let nms = NmsOptions { conf: CONF, max_detections, multi_label: !golden.one_class, ..NmsOptions::SCORING };
     let detector = Inference::open(InferenceOptions {
         model: model(name),
-        names: Some(NAMES.map(str::to_owned).to_vec()),
-        reading: Reading::default(),
+        names: Some(names_of(golden.classes)),
+        reading,
         imgsz: None,
         jobs: NonZeroUsize::MIN,
         provider: Provider::Cpu,
         ort_lib: None,
-        nms: NmsOptions { conf: CONF, max_detections, ..NmsOptions::SCORING },
+        nms,
     })
     .unwrap();
     let dataset = Dataset::of_paths(&[folder.to_owned()]).unwrap();
@@ -87,12 +107,19 @@ fn far(a: &BoxXyxyPx, b: &[f32]) -> f32 {
 /// Detections are the project's, and `inspect` says what the file is.
 #[track_caller]
 fn agrees(name: &str) {
+    agrees_as(name, None);
+}
+
+/// The same where the user names the family.
+#[track_caller]
+fn agrees_as(name: &str, family: Option<&str>) {
+    let reading = Reading { family: family.map(str::to_owned), ..Reading::default() };
     let (golden, folder) = (golden(name), tempfile::tempdir().unwrap());
     draw(folder.path());
-    let summary = inspect::model(&model(name), Reading::default(), None).unwrap();
+    let summary = inspect::model(&model(name), reading.clone(), None).unwrap();
     assert_eq!(
         (summary.family.as_str(), summary.input_rule.to_string()),
-        (golden.family.as_str(), golden.rule),
+        (golden.family.as_str(), golden.rule.clone()),
         "{name}"
     );
     assert_eq!(
@@ -104,8 +131,8 @@ fn agrees(name: &str) {
     // Projects of queries give as many detections as queries; here every class over the threshold is one.
     let most = if golden.nms { 300 } else { golden.images.iter().map(Vec::len).max().unwrap() };
     let (mut score_error, mut box_error) = (0.0f32, 0.0f32);
-    for (number, (found, mut rows)) in detections(name, folder.path(), most).into_iter().zip(golden.images).enumerate()
-    {
+    let found = detections(name, &golden, reading, folder.path(), most);
+    for (number, (found, mut rows)) in found.into_iter().zip(golden.images).enumerate() {
         assert_eq!(found.len(), rows.len(), "{name}, image {number}");
         for detection in found {
             let at = rows.iter().position(|row| {
@@ -130,6 +157,26 @@ fn rt_detr_of_three_projects() {
 }
 
 #[test]
+fn rt_detrv2_and_deimv2() {
+    agrees("rtdetrv2");
+    agrees("deimv2");
+}
+
+#[test]
+fn detr_with_a_slot_for_no_object() {
+    agrees_as("detr-hf", Some("detr"));
+    // Six classes and the slot: as many names as classes.
+    let named = |family: &str, classes: usize| {
+        let reading = Reading { family: Some(family.to_owned()), ..Reading::default() };
+        Detector::load(model("detr-hf"), &DetectorOptions { reading, names: Some(names_of(classes)), ..options() })
+    };
+    assert!(named("detr", 7).unwrap_err().to_string().contains("6 class"));
+    assert_eq!(named("rt-detr-hf", 7).unwrap().head.num_classes, 7);
+    let detr = named("detr", 6).unwrap();
+    assert_eq!(detr.logits.as_str(), "log-odds of the softmax over classes and \"no object\", from before it");
+}
+
+#[test]
 fn d_fine_of_two_projects() {
     agrees("dfine-hf");
     agrees("dfine");
@@ -138,6 +185,8 @@ fn d_fine_of_two_projects() {
 #[test]
 fn rf_detr() {
     agrees("rfdetr");
+    // The 91 sparse ids of COCO, each with a name.
+    agrees("rfdetr-coco");
 }
 
 #[test]
@@ -152,8 +201,9 @@ fn yolo_nas() {
 }
 
 #[test]
-fn yolov5() {
+fn yolov5_and_yolov7() {
     agrees("yolov5");
+    agrees("yolov7");
 }
 
 #[test]
@@ -175,13 +225,74 @@ fn options() -> DetectorOptions {
 
 #[test]
 fn other_tasks_and_unclear_heads_are_refused_by_name() {
-    refused("detr-hf", &options(), &["DETR", "softmax", "`family=rt-detr-hf`"]);
+    refused("detr-hf", &options(), &["DETR", "softmax", "`family=detr`", "`family=rt-detr-hf`"]);
+    refused("yolov7-raw", &options(), &["raw tensors of each level", "--grid"]);
+    refused("yolov7-pose", &options(), &["keypoints", "pose"]);
     refused("yolov5-segment", &options(), &["masks", "segmentation"]);
     let few = DetectorOptions { names: Some(vec!["a".into(), "b".into()]), ..options() };
     refused("rfdetr", &few, &["6 class slots", "`names=` gives 2", "no object"]);
     refused("rtdetr", &DetectorOptions { store: Store::All, ..options() }, &["no DFL", "`store=cls`"]);
     let unnamed = DetectorOptions { names: None, ..options() };
     refused("yolox", &unnamed, &["6 classes", "does not name them"]);
+}
+
+/// A fixture's graph after a change, refused with these words.
+#[track_caller]
+fn refused_after(path: PathBuf, change: impl FnOnce(&mut ModelProto), says: &[&str]) {
+    let mut changed = ModelProto::decode(fs::read(&path).unwrap().as_slice()).unwrap();
+    change(&mut changed);
+    let error = Detector::from_bytes(&path, changed.encode_to_vec(), &options()).unwrap_err().to_string();
+    for part in says {
+        assert!(error.contains(part), "{part:?} is missing in: {error}");
+    }
+}
+
+#[test]
+fn poses_masks_and_oriented_boxes_are_refused_by_name() {
+    let ultralytics = |name: &str| {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(format!("{name}.onnx"))
+    };
+    for (task, says) in [("pose", "pose estimation"), ("obb", "oriented-box"), ("segment", "instance segmentation")] {
+        let of_task = |model: &mut ModelProto| {
+            let entry = model.metadata_props.iter_mut().find(|entry| entry.key() == "task").unwrap();
+            entry.value = Some(task.to_owned());
+        };
+        refused_after(ultralytics("yolov8-static"), of_task, &[says, "task=detect"]);
+        refused_after(model("rtdetr-ultralytics"), of_task, &[says]);
+    }
+    for name in ["rfdetr", "rtdetr-hf"] {
+        for output in ["pred_masks", "keypoints"] {
+            let beside = |model: &mut ModelProto| {
+                let outputs = &mut model.graph.as_mut().unwrap().output;
+                let mut more = outputs[0].clone();
+                more.name = Some(output.to_owned());
+                outputs.push(more);
+            };
+            refused_after(model(name), beside, &[output, "segmentation or pose"]);
+        }
+    }
+}
+
+#[test]
+fn a_number_of_queries_that_is_computed_is_refused() {
+    let computed = |model: &mut ModelProto| {
+        let graph = model.graph.as_mut().unwrap();
+        for node in graph.node.iter_mut().filter(|node| node.op_type() == "TopK") {
+            node.input[1] = "computed".to_owned();
+        }
+        for output in &mut graph.output {
+            let Some(TypeValue::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut())
+            else {
+                continue;
+            };
+            if let Some(dim) = tensor.shape.as_mut().and_then(|shape| shape.dim.get_mut(1)) {
+                dim.value = Some(DimValue::DimParam("queries".to_owned()));
+            }
+        }
+    };
+    for name in ["rtdetr", "rfdetr", "rtdetr-ultralytics-dense"] {
+        refused_after(model(name), computed, &["number of queries", "not fixed"]);
+    }
 }
 
 #[test]
@@ -200,8 +311,8 @@ fn the_user_may_name_family_and_rule() {
     let detr = Detector::load(model("detr-hf"), &detr).unwrap();
     assert_eq!((detr.head.num_places(), detr.input_rule.to_string().as_str()), (20, "stretch,rgb,imagenet"));
     refused("yolox", &of("rt-detr", "rgb"), &["not that of RT-DETR", "Leave `family=` out"]);
-    refused("yolox", &of("yolo", "rgb"), &["\"yolo\" is no family", "rt-detr-hf", "yolov8"]);
-    assert_eq!(family_names().count(), 8);
+    refused("yolox", &of("yolo", "rgb"), &["\"yolo\" is no family", "detr", "rt-detr-hf", "yolov8"]);
+    assert_eq!(family_names().count(), 9);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use logitcache::{
     Error,
     detector::{BatchSize, Detector, DetectorOptions, DetectorSession, Precision, Provider, SessionOptions, runtime},
-    types::Store,
+    types::{InputSize, Store},
 };
 use serde::Deserialize;
 
@@ -57,7 +57,7 @@ fn picture(len: usize) -> Vec<f32> {
 }
 
 fn options(imgsz: Option<u32>, store: Store) -> DetectorOptions {
-    DetectorOptions { imgsz, store, names: None, ..DetectorOptions::default() }
+    DetectorOptions { imgsz: imgsz.map(InputSize::square), store, names: None, ..DetectorOptions::default() }
 }
 
 /// Compares every case of the fixture's golden file, at its own sizes, and self-checks at each.

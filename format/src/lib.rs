@@ -29,6 +29,7 @@ pub mod fsio;
 mod grid;
 mod head;
 mod input_rule;
+mod input_size;
 mod leftovers;
 mod manifest;
 mod manifest_file;

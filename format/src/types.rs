@@ -1,5 +1,6 @@
 //! Values that a cache's records are made of. No I/O here.
 
+pub use crate::input_size::InputSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

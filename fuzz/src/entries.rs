@@ -217,7 +217,7 @@ fn look_at_labels(dataset: &Dataset) {
 
 /// An ONNX file: its head is found, or it is refused.
 pub fn onnx(bytes: &[u8]) {
-    for (imgsz, store) in [(None, Store::All), (Some(64), Store::Cls)] {
+    for (imgsz, store) in [(None, Store::All), (Some(64.into()), Store::Cls)] {
         let options = DetectorOptions { imgsz, store, names: None, ..DetectorOptions::default() };
         match Detector::from_bytes("model.onnx", bytes.to_vec(), &options) {
             Ok(model) => {

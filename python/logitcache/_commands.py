@@ -16,9 +16,10 @@ from ._install import run_from_package
 from ._progress import Listener, Progress
 
 StrPath = str | os.PathLike[str]
+InputSize = int | tuple[int, int] | str
 Provider = Literal["cpu", "openvino", "cuda", "tensorrt"]
 MissingLabels = Literal["background", "unlabelled"]
-Family = Literal["rt-detr", "rt-detr-hf", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
+Family = Literal["rt-detr", "rt-detr-hf", "detr", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
 
 
 def build(
@@ -41,7 +42,7 @@ def build(
     profile: Literal["mapped", "dense"] | None = None,
     views: int | None = None,
     seed: int | None = None,
-    imgsz: int | None = None,
+    imgsz: InputSize | None = None,
     family: Family | None = None,
     input_rule: str | None = None,
     batch: int | None = None,
@@ -95,9 +96,9 @@ def build(
         Augmented copies of each image to cache as well.
     seed : int, optional
         Random seed for `views`.
-    imgsz : int, optional
-        Input size in pixels (square).
-    family : {"rt-detr", "rt-detr-hf", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"}, optional
+    imgsz : int or (int, int) or str, optional
+        Input size in pixels: 640 (a square), or (480, 640) or "480x640" (height, width).
+    family : {"rt-detr", "rt-detr-hf", "detr", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"}, optional
         Family of the model, where its file leaves that open.
     input_rule : str, optional
         How images become the model's input, if not as its family says: words such as "stretch", "bgr", "0-255", joined by commas.
@@ -195,7 +196,7 @@ def eval(
     conf: float | None = None,
     iou: float | None = None,
     names: StrPath | None = None,
-    imgsz: int | None = None,
+    imgsz: InputSize | None = None,
     family: Family | None = None,
     input_rule: str | None = None,
     jobs: int | None = None,
@@ -249,7 +250,7 @@ def predict(
     conf: float | None = None,
     iou: float | None = None,
     names: StrPath | None = None,
-    imgsz: int | None = None,
+    imgsz: InputSize | None = None,
     family: Family | None = None,
     input_rule: str | None = None,
     jobs: int | None = None,
@@ -332,6 +333,8 @@ def _call(command: str, arguments: dict[str, Any], positional: tuple[str, ...] =
     run_from_package()
     listener = Listener(arguments.pop("progress"))
     words = [command, "--json"]
+    if isinstance(size := arguments.get("imgsz"), tuple):
+        arguments["imgsz"] = "x".join(map(str, size))
     for name, value in arguments.items():
         if name not in positional:
             words += _option("--" + name.replace("_", "-"), value)

@@ -7,7 +7,7 @@ use logitcache::{
     draw,
     eval::{NmsOptions, teacher_boxes},
     inspect, preprocess,
-    types::{Detection, ImageSize},
+    types::{Detection, ImageSize, InputSize},
     words::counted,
 };
 use maud::{Markup, html};
@@ -42,7 +42,7 @@ pub fn cache_html(path: &Path, manifest: &Manifest) -> String {
         ("predictions", manifest.rows().to_string()),
         ("bytes", manifest.bytes().to_string()),
         ("teacher", format!("{} ({})", teacher.file_name, teacher.head)),
-        ("input", format!("{} x {} pixels", teacher.input_width, teacher.input_height)),
+        ("input", format!("{} pixels", InputSize::from(teacher.input()).in_words())),
         ("classes", teacher.class_names.join(", ")),
         ("content sha256", manifest.digests.as_ref().map(|d| d.content_sha256.clone()).unwrap_or_default()),
     ];

@@ -14,7 +14,7 @@ import typing
 import pytest
 
 import logitcache
-from conftest import ROOT, TEACHER
+from conftest import FIXTURES, ROOT, TEACHER
 from logitcache import _commands, _native
 
 COMMANDS = ["audit", "build", "eval", "predict", "verify"]
@@ -60,6 +60,24 @@ def test_build_and_what_follows(shapes, tmp_path, program, caplog):
     assert [model["scores"] for model in scores["models"]] == 2 * [json.loads(said)["models"][0]["scores"]]
     seen = logitcache.predict(shapes / "images" / "val", TEACHER, conf=0.5, progress=False)
     assert len(seen["images"]) == 4 and seen["failures"] == []
+
+
+def test_an_input_need_not_be_square(shapes, tmp_path):
+    teacher, data = FIXTURES / "models/yolov8-dynamic.onnx", shapes / "data.yaml"
+
+    def size(imgsz, name):
+        logitcache.build(teacher, data, tmp_path / name, imgsz=imgsz, min_score=0, progress=False)
+        told = logitcache.Cache(tmp_path / name).info["teacher"]
+        return told["input_height"], told["input_width"]
+
+    assert size((64, 96), "pair") == size("64x96", "text") == (64, 96)
+    assert size(64, "square") == (64, 64)
+    caches = [logitcache.Cache(tmp_path / name) for name in ("pair", "text")]
+    assert caches[0].content_sha256 == caches[1].content_sha256
+    assert "64 x 96 (height x width) pixels" in caches[0]._repr_html_()
+    for wrong in [(64, 100), (64, 96, 3), "64,96", 48]:
+        with pytest.raises(logitcache.Error, match="multiple of 32"):
+            logitcache.build(teacher, data, tmp_path / "no", imgsz=wrong)
 
 
 def test_errors_have_what_was_found_and_what_to_do(shapes, tmp_path):

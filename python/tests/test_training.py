@@ -8,20 +8,24 @@ import cv2
 import logitcache
 import numpy as np
 import pytest
-from conftest import TEACHER, manifest_of, run
+from conftest import FIXTURES, TEACHER, manifest_of, run
 from logitcache._native import TrainingSet
 from train_oracle import Oracle, order
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory):
-    """A cache of images that do not fill the teacher's input, without views."""
+@pytest.fixture(scope="module", params=["square", "96x160"])
+def wide(tmp_path_factory, request):
+    """A cache of images that do not fill the teacher's input, without views: a square, and a rectangle."""
     folder = tmp_path_factory.mktemp("wide")
     run("synth", "--out", folder / "shapes", "--images", 20, "--imgsz", 128)
     for file in (folder / "shapes/images").rglob("*.jpg"):
         image = cv2.imread(str(file))
         cv2.imwrite(str(file), image[: 128 - 8 * (int(file.stem) % 6)])
-    run("build", "--teacher", TEACHER, "--data", folder / "shapes/data.yaml", "--out", folder / "cache")
+    # Random weights say little of anything, so every anchor of the rectangle is kept.
+    teacher, settings = TEACHER, []
+    if request.param != "square":
+        teacher, settings = FIXTURES / "models/yolov8-dynamic.onnx", ["--imgsz", request.param, "--min-score", 0]
+    run("build", "--teacher", teacher, "--data", folder / "shapes/data.yaml", "--out", folder / "cache", *settings)
     return folder / "cache"
 
 
@@ -41,11 +45,13 @@ def letterboxes(cache, images):
 
 def test_an_unchanged_image_is_what_the_teacher_saw_and_said(wide):
     cache, images = logitcache.Cache(wide), TrainingSet(wide)
-    assert images.input == (160, 160) and len(images) == len(cache) and images.views == 0
+    teacher = manifest_of(wide)["teacher"]
+    size = (teacher["input_height"], teacher["input_width"])
+    assert images.input == size and len(images) == len(cache) and images.views == 0
     for index, (image_id, path) in enumerate(images.images):
         image, arrays = cache.image(image_id), images.batch([index], 3, 2, False, True)
         (left, top, width, height), read = letterboxes(cache, images)[index], cv2.imread(str(path))
-        expected = np.full((160, 160, 3), 114, np.uint8)
+        expected = np.full((*size, 3), 114, np.uint8)
         expected[top : top + height, left : left + width] = cv2.resize(read, (width, height))[:, :, ::-1]
         difference = np.abs(arrays["pixels"][0].astype(int) - expected.astype(int))
         # Other decoders of JPEG differ by some levels.

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import logitcache
 import numpy as np
 import pytest
-from conftest import TEACHER, run
+from conftest import FIXTURES, TEACHER, run
 
 try:
     import torch
@@ -324,6 +324,11 @@ def test_what_does_not_fit_is_refused_before_training(plain, shapes, tmp_path):
         assert caught.value.found and caught.value.remedy
 
     refused("128 x 128 pixels, the cache was built at 160", imgsz=128)
+    teacher, names = FIXTURES / "models/yolov8-dynamic.onnx", tmp_path / "names.txt"
+    names.write_text("\n".join(logitcache.Cache(plain).class_names))
+    wide = ["--imgsz", "96x160", "--names", names, "--out", tmp_path / "wide"]
+    run("build", "--teacher", teacher, "--data", shapes / "data.yaml", *wide)
+    refused(r"built at 96 x 160 pixels \(height x width\), and Ultralytics trains on squares", folder=tmp_path / "wide", imgsz=160)
     refused("strides", model="yolov8n-p2.yaml")
     refused("`degrees=10.0`", degrees=10.0)
     refused("`fraction=0.5`", fraction=0.5)

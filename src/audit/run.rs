@@ -13,6 +13,7 @@ use crate::{
     pipeline::{self, ImageSource},
     preprocess::{self, InputRule, StatedInputRule},
     targets::Anchors,
+    types::{ImageSize, InputSize},
 };
 use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
 
@@ -208,10 +209,9 @@ fn programs(runtime: &str, provider: &str, decoder: &str) -> String {
 /// A model at the cache's size, with the cache's head.
 fn load(manifest: &Manifest, path: &std::path::Path, role: &str, reading: Reading) -> Result<Detector> {
     let cached = &manifest.teacher;
-    let square = (cached.input_width == cached.input_height).then_some(cached.input_width);
     let names = Some(cached.class_names.clone());
     let remedy = format!("Name the {role} that belongs to the cache (its teacher was {}).", cached.file_name);
-    let options = DetectorOptions { imgsz: square, names, reading, ..DetectorOptions::default() };
+    let options = DetectorOptions { imgsz: Some(cached.input().into()), names, reading, ..DetectorOptions::default() };
     let model = Detector::load(path, &options);
     let model = model.map_err(|error| match error {
         Error::Model { path, found, .. } => {
@@ -220,19 +220,14 @@ fn load(manifest: &Manifest, path: &std::path::Path, role: &str, reading: Readin
         other => other,
     })?;
     let strides = model.head.strides();
-    let now = (model.head.num_classes, model.head.reg_max(), &strides, model.input.width, model.input.height);
-    let then = (
-        cached.num_classes as usize,
-        cached.reg_max as usize,
-        &cached.strides,
-        cached.input_width,
-        cached.input_height,
-    );
+    let now = (model.head.num_classes, model.head.reg_max(), &strides, model.input);
+    let then = (cached.num_classes as usize, cached.reg_max as usize, &cached.strides, cached.input());
     if now == then {
         return Ok(model);
     }
-    let words = |(classes, bins, strides, width, height): (usize, usize, &Vec<u32>, u32, u32)| {
-        format!("{classes} classes, {bins} bins, strides {strides:?}, {width} x {height}")
+    let words = |(classes, bins, strides, input): (usize, usize, &Vec<u32>, ImageSize)| {
+        let input = InputSize::from(input).in_words();
+        format!("{classes} classes, {bins} bins, strides {strides:?}, {input}")
     };
     Err(Error::Mismatch {
         found: format!("the {role} {} has {}; the cache is of a head with {}", path.display(), words(now), words(then)),

@@ -1,18 +1,12 @@
 //! The bounds of every number that a user gives: one place, asked before anything is opened or made.
 
-use crate::{
-    augment::Views,
-    dataset::synth::SynthConfig,
-    detector::{MAX_BATCH, MAX_SIZE},
-};
+use crate::{augment::Views, dataset::synth::SynthConfig, detector::MAX_BATCH, types::InputSize};
 use std::{
     num::{NonZeroU32, NonZeroUsize, ParseFloatError},
     str::FromStr,
     thread,
 };
 
-/// Sides of an input are multiples of the coarsest stride.
-const SIDE_STEP: u64 = 32;
 /// Worker threads; those that more than four for each processor would get are left out silently, as they only take memory.
 const MAX_JOBS: u64 = 1024;
 /// Threads of the trainer for each processor: their number is part of the result, so none are left out.
@@ -36,11 +30,8 @@ fn at_least_one(text: &str, most: u64) -> Parsed<NonZeroUsize> {
 }
 
 /// `--imgsz` of a model.
-pub fn side(text: &str) -> Parsed<u32> {
-    let most = u64::from(MAX_SIZE);
-    let value = whole(text, SIDE_STEP, most, "").ok().filter(|value| value.is_multiple_of(SIDE_STEP));
-    let value = value.ok_or_else(|| format!("expected a multiple of {SIDE_STEP} from {SIDE_STEP} to {most}"));
-    value.map(|value| value as u32)
+pub fn input_size(text: &str) -> Parsed<InputSize> {
+    text.parse()
 }
 
 /// `--batch`
@@ -184,10 +175,6 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_told_with_the_bounds() {
-        for text in ["0", "31", "33", "100000", "8224", "-64", "64.0", "many", "", "18446744073709551616"] {
-            assert_eq!(side(text).unwrap_err(), "expected a multiple of 32 from 32 to 8192", "{text:?}");
-        }
-        assert_eq!((side("32"), side("8192")), (Ok(32), Ok(8192)));
         assert_eq!(batch("0").unwrap_err(), "expected a whole number from 1 to 1024");
         assert_eq!(batch("1024").unwrap().get(), 1024);
         assert!(threads("1000000").unwrap_err().contains("4 for each processor of this machine"));

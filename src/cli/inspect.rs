@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     augment::with_views,
     inspect::{self, CacheSummary, ImageSummary, ModelSummary},
-    types::{BoxXyxyPx, FailureStage},
+    types::{BoxXyxyPx, FailureStage, InputSize},
     words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -80,7 +80,7 @@ fn show_model(m: &ModelSummary) -> String {
         format!("file      {}, {} parameters, {}", m.file_name, HumanCount(m.parameters), m.precision),
         format!("          sha256 {}", m.sha256),
         format!("family    {} (head {})", m.family, m.head),
-        format!("input     {} x {} {size}, {batch}; rule {}", m.input_width, m.input_height, m.input_rule),
+        format!("input     {} {size}, {batch}; rule {}", input_in_words(m.input_height, m.input_width), m.input_rule),
         format!("logits    {}; {}: {names}", m.logits, counted(m.num_classes, "class")),
         format!("boxes     {places}, {bins}, {nms}"),
         format!(
@@ -90,6 +90,10 @@ fn show_model(m: &ModelSummary) -> String {
     ];
     lines.extend(m.distillation.iter().map(|line| format!("distil    {line}")));
     lines.join("\n")
+}
+
+fn input_in_words(height: u32, width: u32) -> String {
+    InputSize { height, width }.in_words()
 }
 
 fn show_cache(s: &CacheSummary) -> String {
@@ -127,12 +131,11 @@ fn show_cache(s: &CacheSummary) -> String {
         ),
         format!("size      {}, {} an image", HumanBytes(s.bytes), HumanBytes(s.bytes_per_image as u64)),
         format!(
-            "teacher   {}: {}, {}, {boxes}, {} x {}, {}",
+            "teacher   {}: {}, {}, {boxes}, {}, {}",
             t.file_name,
             t.head,
             counted(t.num_classes, "class"),
-            t.input_width,
-            t.input_height,
+            input_in_words(t.input_height, t.input_width),
             t.precision
         ),
         format!("          sha256 {}", t.sha256),

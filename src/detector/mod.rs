@@ -25,7 +25,7 @@ mod tests;
 pub use check::{Rounding, SelfCheck};
 pub use families::{LogitSource, family_names};
 pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
-pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, MAX_SIZE, Precision, Reading};
+pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision, Reading};
 pub use reduce::ScoreSums;
 pub use runtime::{
     provider::Provider,

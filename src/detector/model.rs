@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     preprocess::{InputRule, StatedInputRule},
-    types::{ImageSize, Store},
+    types::{ImageSize, InputSize, Store},
 };
 use prost::Message;
 use std::{
@@ -27,9 +27,6 @@ use std::{
 /// Protobuf's own limit; a larger model keeps its weights in a second file.
 const MAX_FILE_BYTES: u64 = i32::MAX as u64;
 
-/// The largest input side accepted, in pixels: the number of anchors and the memory grow with its square.
-pub const MAX_SIZE: u32 = 8192;
-
 /// The largest batch accepted; every run fills it.
 pub const MAX_BATCH: usize = 1024;
 
@@ -39,8 +36,8 @@ const COARSE_STEP: f32 = 0.02;
 /// How a detector's file is to be read.
 #[derive(Debug, Clone)]
 pub struct DetectorOptions {
-    /// Height and width in pixels. `None`: the model's own size, or 640 where the model leaves it free.
-    pub imgsz: Option<u32>,
+    /// Input size. `None`: the model's own, or 640 where the model leaves it free.
+    pub imgsz: Option<InputSize>,
     /// What will be stored: a head without DFL has nothing for [`Store::All`].
     pub store: Store,
     /// Class names to use instead of the model's, in the order of the class ids.

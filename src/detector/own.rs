@@ -23,6 +23,11 @@ pub(super) enum OwnOutputs {
         /// Whether the boxes are centre and size in input pixels; else offsets in cells and logarithms of sizes.
         decoded: bool,
     },
+    /// `[B, N, C + 1]` logits of a softmax whose last slot is "no object", in the output at this position. Boxes are a raw tensor.
+    Softmax {
+        /// Position of the logits.
+        logits: usize,
+    },
     /// The raw tensors themselves: there is nothing to compare.
     Raw,
 }
@@ -56,6 +61,7 @@ impl OwnOutputs {
                 let rows: Vec<Row> = rows.map(|((&corners, &score), &class)| Row { corners, score, class }).collect();
                 Some(compare_rows(&rows, reference, tolerance))
             }
+            Self::Softmax { logits } => Some(with_softmax(output(logits), reference, tolerance)),
             Self::Objectness { decoded } => Some(with_objectness(output(0), decoded, reference, tolerance)),
         }
     }
@@ -155,6 +161,31 @@ fn with_objectness(
     let at = |index: usize| output.get(index).copied().unwrap_or(f32::NAN);
     compare(&|place, column| at(place * width + column))
         .or_else(|difference| compare(&|place, column| at(column * places + place)).map_err(|_| difference))
+}
+
+/// `[N, C + 1]`: logits of a softmax.
+fn with_softmax(logits: &[f32], reference: &Reference<'_>, tolerance: &Tolerance) -> Result<Errors, String> {
+    let (places, slots) = (reference.anchors, reference.classes() + 1);
+    if logits.len() != slots * places {
+        return Err(format!("an output of {} values is not {slots} for each of {places} queries", logits.len()));
+    }
+    let mut largest = 0.0f32;
+    for (place, logits) in logits.chunks_exact(slots).enumerate() {
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |logit: &f32| f64::from(logit - highest).exp();
+        let sum: f64 = logits.iter().map(weight).sum();
+        for (class, logit) in logits[..slots - 1].iter().enumerate() {
+            let (own, score) = ((weight(logit) / sum) as f32, reference.probability(class, place));
+            let error = (own - score).abs();
+            // False for NaN as well.
+            let same = error <= tolerance.of_score(own);
+            if !same {
+                return Err(format!("class {class} of query {place} has the probability {own}, not {score}"));
+            }
+            largest = largest.max(error);
+        }
+    }
+    Ok(Errors { box_px: Some(0.0), score: Some(largest) })
 }
 
 #[cfg(test)]

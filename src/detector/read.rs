@@ -3,7 +3,7 @@
 use super::{
     families::{self, HeadTensors},
     head::{BoxRule, HeadSpec},
-    model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, MAX_SIZE, Precision},
+    model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision},
     onnx::{
         graph::{Dim, Ends, GraphIndex, declared, show_dims},
         metadata::Metadata,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error,
     cache::HeadKind,
-    types::{ImageSize, Store},
+    types::{ImageSize, InputSize, Store},
 };
 use prost::{Message, bytes::Bytes};
 use sha2::{Digest, Sha256};
@@ -219,30 +219,35 @@ fn input_size(shape: &[Dim], options: &DetectorOptions) -> Result<ImageSize, Ref
     };
     let (own_height, own_width) = (side(2), side(3));
     let wanted = options.imgsz;
-    let size = ImageSize {
-        height: own_height.or(wanted).unwrap_or(DEFAULT_SIZE),
-        width: own_width.or(wanted).unwrap_or(DEFAULT_SIZE),
+    let size = InputSize {
+        height: own_height.or(wanted.map(|wanted| wanted.height)).unwrap_or(DEFAULT_SIZE),
+        width: own_width.or(wanted.map(|wanted| wanted.width)).unwrap_or(DEFAULT_SIZE),
     };
-    if let Some(wanted) = wanted.filter(|wanted| (size.height, size.width) != (*wanted, *wanted)) {
+    if let Some(wanted) = wanted.filter(|wanted| size != *wanted) {
+        let for_export = match wanted {
+            InputSize { height, width } if height != width => format!("{height},{width}"),
+            square => square.to_string(),
+        };
         return Err(Refusal::new(
             format!(
-                "this model takes images of {} x {} pixels (height x width) and no others, so not of {wanted} x {wanted}.",
-                size.height, size.width
+                "this model takes images of {} x {} pixels (height x width) and no others, so not of {} x {}.",
+                size.height, size.width, wanted.height, wanted.width
             ),
-            format!("Leave `imgsz=` out, or export the model again with imgsz={wanted} or dynamic=True."),
+            format!("Leave `imgsz=` out, or export the model again with imgsz={for_export} or dynamic=True."),
         ));
     }
-    let possible = |side: u32| (1..=MAX_SIZE).contains(&side);
-    if !possible(size.height) || !possible(size.width) {
+    if !size.is_possible(1) {
         return Err(Refusal::new(
             format!(
-                "an input of {} x {} pixels is not possible; supported are 32 to {MAX_SIZE}.",
-                size.height, size.width
+                "an input of {} x {} pixels (height x width) is not possible; supported are 32 to {}.",
+                size.height,
+                size.width,
+                InputSize::MOST_PX
             ),
             "Give another `imgsz=`, such as 640, or export the model again.",
         ));
     }
-    Ok(size)
+    Ok(size.into())
 }
 
 /// Whether weights or constants are float16, or something is converted to float16.

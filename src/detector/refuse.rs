@@ -22,7 +22,7 @@ impl Refusal {
 
 /// What every refusal of a head says is supported.
 const SUPPORTED: &str =
-    "Supported are detection exports of the YOLO families (v5 to v12, 26, X, NAS), RT-DETR, D-FINE and RF-DETR.";
+    "Supported are detection exports of the YOLO families (v5 to v12, 26, X, NAS), DETR, RT-DETR, D-FINE and RF-DETR.";
 
 /// What helps where a quantized head cannot be seen through.
 pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo export model=... format=onnx), or quantize the convolutions only: onnxruntime.quantization.quantize_static(..., op_types_to_quantize=['Conv']).";
@@ -123,6 +123,18 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
             }
         }
     }
+}
+
+/// The levels of YOLOv5 or YOLOv7 as they are, without boxes.
+pub(super) fn raw_levels(index: &GraphIndex<'_>) -> Refusal {
+    Refusal::new(
+        format!(
+            "its outputs {} are the raw tensors of each level, without boxes, as YOLOv5 and YOLOv7 give them before their \
+             last step. {SUPPORTED}",
+            show_outputs(index)
+        ),
+        "Export it with that step (YOLOv7: export.py --grid, without --end2end).",
+    )
 }
 
 /// A graph that is not of the family that the user names.

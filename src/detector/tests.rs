@@ -18,7 +18,10 @@ use super::{
         },
     },
 };
-use crate::{Error, types::Store};
+use crate::{
+    Error,
+    types::{InputSize, Store},
+};
 
 const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
 
@@ -86,7 +89,7 @@ fn names_of_nodes_and_tensors_do_not_matter() {
             node.input.iter_mut().chain(&mut node.output).for_each(rename);
         }
         graph(&mut renamed).initializer.iter_mut().for_each(|tensor| tensor.name.iter_mut().for_each(rename));
-        let options = DetectorOptions { imgsz: load(&plain).unwrap().input.height.into(), ..options() };
+        let options = DetectorOptions { imgsz: Some(load(&plain).unwrap().input.into()), ..options() };
         let (plain, renamed) = (load_with(&plain, &options).unwrap(), load_with(&renamed, &options).unwrap());
         assert_ne!(plain.taps.class_logits, renamed.taps.class_logits);
         assert_eq!(logits(&plain), logits(&renamed), "{name}");
@@ -328,26 +331,32 @@ fn weights_in_another_file_are_refused() {
 #[test]
 fn a_dynamic_size_takes_imgsz_and_keeps_its_batch() {
     let model = fixture("yolov8-dynamic.onnx");
-    let at = |imgsz| load_with(&model, &DetectorOptions { imgsz, ..options() });
+    let load = |imgsz| load_with(&model, &DetectorOptions { imgsz, ..options() });
+    let at = |side: Option<u32>| load(side.map(InputSize::square));
     let default = at(None).unwrap();
     assert_eq!((default.input.height, default.input.width, default.head.num_places()), (640, 640, 8400));
     assert_eq!((default.batch, default.precision), (BatchSize::Dynamic, Precision::Fp32));
     assert_eq!(at(Some(416)).unwrap().head.num_places(), 3549);
+    let wide = load(Some(InputSize { height: 480, width: 640 })).unwrap();
+    assert_eq!((wide.input.height, wide.input.width, wide.head.num_places()), (480, 640, 6300));
+    let narrow = load(Some(InputSize { height: 100, width: 640 })).unwrap_err().to_string();
+    assert!(narrow.contains("100 x 640 pixels (height x width) is not a multiple"), "{narrow}");
     let error = at(Some(100)).unwrap_err().to_string();
     assert!(error.contains("multiple of the coarsest stride, 32"), "{error}");
     for impossible in [0, 8224, u32::MAX] {
         let error = at(Some(impossible)).unwrap_err().to_string();
         assert!(error.contains("not possible"), "{error}");
     }
-    let edited = ModelProto::decode(at(Some(416)).unwrap().edited_bytes().as_slice()).unwrap().graph.unwrap();
-    let Some(TypeValue::TensorType(input)) = edited.input[0].r#type.as_ref().unwrap().value.clone() else {
-        panic!("no tensor")
-    };
-    let dims: Vec<_> = input.shape.unwrap().dim.into_iter().map(|dim| dim.value.unwrap()).collect();
-    assert_eq!(
-        dims,
-        [DimValue::DimParam("batch".into()), DimValue::DimValue(3), DimValue::DimValue(416), DimValue::DimValue(416)]
-    );
+    for (model, height, width) in [(at(Some(416)).unwrap(), 416, 416), (wide, 480, 640)] {
+        let edited = ModelProto::decode(model.edited_bytes().as_slice()).unwrap().graph.unwrap();
+        let Some(TypeValue::TensorType(input)) = edited.input[0].r#type.as_ref().unwrap().value.clone() else {
+            panic!("no tensor")
+        };
+        let dims: Vec<_> = input.shape.unwrap().dim.into_iter().map(|dim| dim.value.unwrap()).collect();
+        let expected = [3, height, width].map(DimValue::DimValue);
+        assert_eq!(dims[0], DimValue::DimParam("batch".into()));
+        assert_eq!(dims[1..], expected);
+    }
 }
 
 #[test]
@@ -627,7 +636,7 @@ fn quantized_heads_are_seen_through() {
     ] {
         let no_dfl = name.contains("no-dfl");
         let store = if no_dfl { Store::Cls } else { Store::All };
-        let options = DetectorOptions { imgsz: Some(64), store, names: None, ..DetectorOptions::default() };
+        let options = DetectorOptions { imgsz: Some(64.into()), store, names: None, ..DetectorOptions::default() };
         let model = load_with(&fixture(&format!("{name}.onnx")), &options).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((model.precision, model.precision.as_str()), (Precision::Int8, "int8"), "{name}");
         assert_eq!(model.quantized.as_deref(), Some(format!("INT8, {form}").as_str()), "{name}");

@@ -8,7 +8,7 @@ use crate::{
     dataset::{ClassMap, Sample},
     detector::{self, Detector, DetectorOptions, DetectorSession, Provider, Reading, SelfCheck},
     pipeline::{self, ImageSource, Outcome, Prepared, Worker},
-    types::{Detection, Failure, FailureStage, ImageSize, Store, TruthBox},
+    types::{Detection, Failure, FailureStage, ImageSize, InputSize, Store, TruthBox},
 };
 use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
 
@@ -21,8 +21,8 @@ pub struct InferenceOptions {
     pub names: Option<Vec<String>>,
     /// What the user says of the file.
     pub reading: Reading,
-    /// Square input size in pixels; `None`: the model's own, 640 for a dynamic one.
-    pub imgsz: Option<u32>,
+    /// Input size; `None`: the model's own, 640 for a dynamic one.
+    pub imgsz: Option<InputSize>,
     /// Worker threads.
     pub jobs: NonZeroUsize,
     /// Where the model runs.

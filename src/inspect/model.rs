@@ -7,6 +7,7 @@ use crate::{
     preprocess::InputRule,
     teach,
     training::{STUDENT_STRIDES, other_places, other_strides},
+    types::InputSize,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -65,7 +66,7 @@ pub struct ModelSummary {
 ///
 /// # Errors
 /// As [`Detector::load`] and [`Detector::self_check`].
-pub fn model(path: &Path, reading: Reading, imgsz: Option<u32>) -> Result<ModelSummary> {
+pub fn model(path: &Path, reading: Reading, imgsz: Option<InputSize>) -> Result<ModelSummary> {
     let options = DetectorOptions { imgsz, reading, unnamed: true, ..DetectorOptions::default() };
     let model = Detector::load(path, &options)?;
     let check = model.self_check(&SessionOptions { provider: Provider::Cpu, intra_threads: 1 })?;
@@ -105,6 +106,7 @@ fn distillation(model: &Detector, path: &Path) -> Vec<String> {
     let logits = match model.logits {
         LogitSource::Raw => "class logits",
         LogitSource::Joint => "logits of objectness times class",
+        LogitSource::Softmax => "log-odds of the class probabilities",
     };
     let teacher = teach::teacher(model, path);
     let other = other_places(&teacher, model.input).or_else(|| other_strides(&teacher, &STUDENT_STRIDES));

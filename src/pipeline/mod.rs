@@ -23,7 +23,7 @@ use crate::{
     cache::ImageKey,
     detector::Provider,
     fsio,
-    types::{Failure, ImageSize},
+    types::{Failure, ImageSize, InputSize},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -84,10 +84,9 @@ pub(crate) fn refuse_if_memory_is_short(
     }
     Err(Error::Mismatch {
         found: format!(
-            "{needed} bytes are needed for model inputs alone ({} chunks of {batch} images of {} x {} pixels); this machine has {memory} bytes of memory",
+            "{needed} bytes are needed for model inputs alone ({} chunks of {batch} images of {} pixels); this machine has {memory} bytes of memory",
             num_slots(workers, jobs),
-            input.width,
-            input.height
+            InputSize::from(input).in_words()
         ),
         remedy: "Give a smaller `batch=`, `jobs=` or `imgsz=`.".into(),
     })

@@ -1,7 +1,7 @@
 //! `config.json`: everything that decides what a training run does.
 
 use super::{CONFIG_NAME, RunData};
-use crate::{Error, Result, fsio};
+use crate::{Error, Result, fsio, types::InputSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -175,8 +175,8 @@ pub struct RunConfig {
     pub start: String,
     /// Names of the classes in order of their ids.
     pub class_names: Vec<String>,
-    /// Square input size in pixels.
-    pub imgsz: u32,
+    /// Input size in pixels: the side of a square, or height and width.
+    pub imgsz: InputSize,
     /// Images trained on.
     pub images: usize,
     /// SHA-256 over what is trained on: paths, digests and labels of the images.

@@ -21,7 +21,7 @@ use crate::{
     dataset::{DataSource, NameMap},
     detector::{HeadSpec, Provider, Reading},
     eval::TeacherSight,
-    types::{Failure, LogitType, PassedOver, Profile, Store},
+    types::{Failure, InputSize, LogitType, PassedOver, Profile, Store},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,8 +36,8 @@ pub struct BuildOptions {
     pub source: DataSource,
     /// Folder of the cache.
     pub out: PathBuf,
-    /// Square input size in pixels; `None`: the model's own, 640 for a dynamic one.
-    pub imgsz: Option<u32>,
+    /// Input size; `None`: the model's own, 640 for a dynamic one.
+    pub imgsz: Option<InputSize>,
     /// Images per run; `None`: the model's own, for a dynamic one 1 on a CPU and 16 on a GPU.
     pub batch: Option<NonZeroUsize>,
     /// Worker threads.

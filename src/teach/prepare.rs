@@ -11,7 +11,7 @@ use crate::{
     detector::{self, Detector, DetectorOptions, DetectorSession, HeadSpec, SelfCheck},
     fsio::{self, Lock},
     pipeline, preprocess,
-    types::{LogitType, Profile, Store},
+    types::{InputSize, LogitType, Profile, Store},
     words::counted,
 };
 use sha2::{Digest, Sha256};
@@ -233,7 +233,7 @@ fn describe_teacher(model: &Detector) -> String {
 }
 
 fn size_in_words(model: &Detector) -> String {
-    format!("{} x {}", model.input.width, model.input.height)
+    InputSize::from(model.input).in_words()
 }
 
 fn describe_dataset(dataset: &Dataset, options: &BuildOptions) -> String {

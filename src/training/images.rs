@@ -7,7 +7,7 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
-    types::{Failure, FailureStage, ImageSize, LabelBox, TruthBox},
+    types::{Failure, FailureStage, ImageSize, InputSize, LabelBox, TruthBox},
     words::{self, counted},
 };
 use rayon::prelude::*;
@@ -49,13 +49,12 @@ impl TrainImages {
         let tiny = self.object_sides_px.iter().filter(|&&side| side < cell_px as f32).count();
         (2 * tiny > objects).then(|| {
             format!(
-                "warning: {tiny} of {} ({:.0} %) are under {cell_px} x {cell_px} pixels at {} x {}, too small for the \
+                "warning: {tiny} of {} ({:.0} %) are under {cell_px} x {cell_px} pixels at {}, too small for the \
                  finest cells of the student. Train at a larger `imgsz=` (a cache: build it at that size), or cut the \
                  images into tiles",
                 counted(objects, "object"),
                 100.0 * tiny as f64 / objects as f64,
-                input.width,
-                input.height
+                InputSize::from(input).in_words()
             )
         })
     }

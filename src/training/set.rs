@@ -11,7 +11,7 @@ use crate::{
     cache::{CacheReader, ImageView, Teacher},
     preprocess::{InputRule, LetterboxPlan},
     targets::{Anchors, ObjectBatch, ObjectClasses},
-    types::{Failure, ImageSize, ViewChange},
+    types::{Failure, ImageSize, InputSize, ViewChange},
 };
 use std::{
     path::PathBuf,
@@ -77,10 +77,9 @@ impl TrainSet {
         progress: &(dyn Fn(u64) + Sync),
         stop: &AtomicBool,
     ) -> Result<Self> {
-        let whole = |side: u32| side > 0 && side.is_multiple_of(GRID_STEP_PX);
-        if !whole(input.width) || !whole(input.height) {
+        if !InputSize::from(input).is_possible(GRID_STEP_PX) {
             return Err(Error::Mismatch {
-                found: format!("the input is {} x {} pixels", input.width, input.height),
+                found: format!("the input is {} pixels", InputSize::from(input).in_words()),
                 remedy: format!("Give a size whose sides are multiples of {GRID_STEP_PX}."),
             });
         }
@@ -392,11 +391,10 @@ pub fn other_places(teacher: &Teacher, input: ImageSize) -> Option<String> {
         let (found, own) = (teacher.input_rule, InputRule::default());
         return Some(format!("the teacher takes images by the rule {found}, a student by {own}"));
     }
-    ((teacher.input_width, teacher.input_height) != (input.width, input.height)).then(|| {
-        format!(
-            "the student's input is {} x {} pixels, the cache was built at {} x {}",
-            input.width, input.height, teacher.input_width, teacher.input_height
-        )
+    let of_teacher = teacher.input();
+    (of_teacher != input).then(|| {
+        let [own, theirs] = [input, of_teacher].map(|size| InputSize::from(size).in_words());
+        format!("the student's input is {own} pixels, the cache was built at {theirs}")
     })
 }
 

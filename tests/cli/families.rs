@@ -96,6 +96,29 @@ fn every_command_takes_every_family() {
     }
 }
 
+/// RF-DETR's 91 slots are COCO's sparse ids: labels find their class by its name, whatever its number.
+#[test]
+fn sparse_ids_are_matched_by_name() {
+    let setup = Setup::new(6);
+    let slots = [("circle", 1), ("ring", 13), ("triangle", 44), ("square", 67), ("star", 72), ("cross", 90)];
+    let name_of = |slot: usize| {
+        let used = slots.iter().find(|(_, id)| *id == slot);
+        used.map_or_else(|| format!("unused {slot}"), |(name, _)| (*name).to_owned())
+    };
+    fs::write(&setup.names, (0..91).map(name_of).collect::<Vec<_>>().join("\n")).unwrap();
+    let out = setup.dir.path().join("sparse");
+    setup.build("rfdetr-coco", &out, &[]).expect(0);
+    with_cache("verify", &out, &[]).expect(0);
+    let reader = logitcache::cache::CacheReader::open(&out).unwrap();
+    let names = &reader.manifest().teacher.class_names;
+    assert_eq!((names.len(), names[44].as_str(), names[0].as_str()), (91, "triangle", "unused 0"));
+    let ids: std::collections::BTreeSet<u32> = reader
+        .images()
+        .flat_map(|image| image.unwrap().labels.unwrap().iter().map(|label| label.class_id).collect::<Vec<_>>())
+        .collect();
+    assert!(ids.len() > 2 && ids.iter().all(|id| slots.iter().any(|(_, slot)| *slot as u32 == *id)), "{ids:?}");
+}
+
 #[test]
 fn inspect_tells_what_a_file_is() {
     let shown = |name: &str| with_cache("inspect", &model(name), &[]).expect(0).stdout;
@@ -112,6 +135,9 @@ fn inspect_tells_what_a_file_is() {
     assert_eq!((nas["bins"].as_u64(), nas["needs_nms"].as_bool()), (Some(17), Some(true)));
     with_cache("inspect", &model("detr-hf"), &[]).refused(&["DETR", "softmax", "--family rt-detr-hf"]);
     with_cache("inspect", &model("detr-hf"), &["--family", "rt-detr-hf", "--input-rule", "stretch,imagenet"]).expect(0);
+    let detr = with_cache("inspect", &model("detr-hf"), &["--family", "detr"]).expect(0).stdout;
+    assert!(detr.contains("log-odds of the softmax") && detr.contains("stretch,rgb,imagenet"), "{detr}");
+    assert!(detr.contains("6 classes"), "{detr}");
     with_cache("inspect", &model("yolox"), &["--image", "0"]).refused(&["is a model", "predict"]);
     with_cache("inspect", &fixture("cache-v1"), &["--family", "yolox"]).refused(&["--family", "Leave out"]);
     with_cache("inspect", &model("yolox"), &["--input-rule", "rgb,bgr"]).expect(2).says(&["second time"]);

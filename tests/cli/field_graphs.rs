@@ -131,8 +131,8 @@ fn int8_exports_of_the_field() {
     let dir = tempfile::tempdir().unwrap();
     let pictures = folder.join("pics");
     for (name, input, anchors) in [
-        ("wide_convs_per_channel", "128 x 64", "168"),
-        ("wide_head_left_out", "128 x 64", "168"),
+        ("wide_convs_per_channel", "64 x 128 (height x width)", "168"),
+        ("wide_head_left_out", "64 x 128 (height x width)", "168"),
         ("p2_full", "64 x 64", "340"),
     ] {
         let model = folder.join(format!("{name}.onnx"));

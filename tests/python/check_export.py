@@ -19,12 +19,12 @@ assert model.ir_version <= 10 and [(entry.domain, entry.version) for entry in mo
 
 metadata = {entry.key: entry.value for entry in model.metadata_props}
 assert ast.literal_eval(metadata["names"]) == {i: f"class {i}" for i in range(5)}
-assert ast.literal_eval(metadata["imgsz"]) == [96, 96]
+assert ast.literal_eval(metadata["imgsz"]) == [96, 160]
 assert ast.literal_eval(metadata["args"])["nms"] is False
 assert (metadata["stride"], metadata["task"], metadata["batch"], metadata["channels"]) == ("32", "detect", "1", "3")
 
-pixels = np.fromfile(folder / "pixels.f32", "<f4").reshape(1, 3, 96, 96)
-anchors = sum((96 // stride) ** 2 for stride in (8, 16, 32))
+pixels = np.fromfile(folder / "pixels.f32", "<f4").reshape(1, 3, 96, 160)
+anchors = sum((96 // stride) * (160 // stride) for stride in (8, 16, 32))
 boxes = np.fromfile(folder / "box_values.f32", "<f4").reshape(4, -1, anchors).astype(np.float64)
 classes = np.fromfile(folder / "class_logits.f32", "<f4").reshape(5, anchors).astype(np.float64)
 
@@ -33,13 +33,13 @@ if boxes.shape[1] == 1:
 else:
     bins = np.exp(boxes - boxes.max(1, keepdims=True))
     left, top, right, bottom = (bins / bins.sum(1, keepdims=True) * np.arange(16)[None, :, None]).sum(1)
-grids = [(x + 0.5, y + 0.5, stride) for stride in (8, 16, 32) for y in range(96 // stride) for x in range(96 // stride)]
+grids = [(x + 0.5, y + 0.5, stride) for stride in (8, 16, 32) for y in range(96 // stride) for x in range(160 // stride)]
 x, y, stride = np.array(grids).T
 expected = np.stack([x + (right - left) / 2, y + (bottom - top) / 2, left + right, top + bottom]) * stride
 expected = np.concatenate([expected, 1 / (1 + np.exp(-classes))])
 
 session = onnxruntime.InferenceSession(folder / "student.onnx", providers=["CPUExecutionProvider"])
-assert [(i.name, i.shape) for i in session.get_inputs()] == [("images", [1, 3, 96, 96])]
+assert [(i.name, i.shape) for i in session.get_inputs()] == [("images", [1, 3, 96, 160])]
 assert [(o.name, o.shape) for o in session.get_outputs()] == [("output0", [1, 9, anchors])]
 found = session.run(None, {"images": pixels})[0][0]
 np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

@@ -69,17 +69,18 @@ def test_pngs_that_need_no_resize_give_the_same_rows(shared, teacher, logitcache
         assert_rows_equal(image, rows, oracle.record(teacher, pictures / Path(image["path"]).name))
 
 
-def test_a_dynamic_export_at_416_gives_the_same_probabilities(shared, logitcache, tmp_path):
+@pytest.mark.parametrize("imgsz, rows, columns", [("416", 416, 416), ("480x640", 480, 640)])
+def test_a_dynamic_export_at_another_size_gives_the_same_probabilities(shared, logitcache, tmp_path, imgsz, rows, columns):
     model = FIXTURES / "models/yolov8-dynamic.onnx"
     # Random weights give every anchor about the same score: a limit that nothing reaches would prove nothing.
-    settings = ["--imgsz", 416, "--ignore-labels", "--min-score", 0, "--top-k", oracle.TOP_K, *EXACT]
+    settings = ["--imgsz", imgsz, "--ignore-labels", "--min-score", 0, "--top-k", oracle.TOP_K, *EXACT]
     data = shared / "data/coco128/data.yaml"
     logitcache("build", "--teacher", model, "--data", data, "--out", tmp_path / "cache", *settings)
     teacher = oracle.Teacher(model)
     folder = shared / "data/coco128/images/train2017"
     entries = [
-        (image, rows, oracle.record(teacher, folder / Path(image["path"]).name, 416, 416, min_score=0))
-        for image, rows in read_cache(tmp_path / "cache")
+        (image, kept, oracle.record(teacher, folder / Path(image["path"]).name, columns, rows, min_score=0))
+        for image, kept in read_cache(tmp_path / "cache")
     ]
     assert len(entries) == 128
     assert all(len(rows["anchor"]) == oracle.TOP_K for _, rows, _ in entries)

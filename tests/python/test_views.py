@@ -17,11 +17,15 @@ SETTINGS, KEPT = ["--min-score", 0, "--top-k", 50], dict(min_score=0, top_k=50)
 TEACHER = FIXTURES / "models/yolov8-dynamic.onnx"
 
 
+#: Columns and rows of the input.
+SIZE = 160, 96
+
+
 @pytest.fixture(scope="module")
 def cache(logitcache, drawn_data, tmp_path_factory):
-    """Drawn pictures with three views each, at 160 pixels."""
+    """Drawn pictures with three views each, at 96 x 160 pixels (height x width)."""
     out = tmp_path_factory.mktemp("views") / "cache"
-    settings = ["--imgsz", 160, "--views", 3, "--seed", 5, *SETTINGS, *EXACT]
+    settings = ["--imgsz", "96x160", "--views", 3, "--seed", 5, *SETTINGS, *EXACT]
     logitcache("build", "--teacher", TEACHER, "--data", drawn_data, "--out", out, *settings)
     logitcache("verify", out)
     return out
@@ -35,7 +39,7 @@ def test_the_numbers_are_those_that_the_document_draws(cache):
     entries = read_cache(cache)
     assert [(image["image_id"], image["view"]) for image, _ in entries] == [(i, v) for i in range(40) for v in range(4)]
     for image, _ in entries:
-        assert numbers(image) == views.drawn(5, image["image_id"], image["view"], 160, 160), image["path"]
+        assert numbers(image) == views.drawn(5, image["image_id"], image["view"], *SIZE), image["path"]
     assert len({numbers(image) for image, _ in entries}) == 1 + 120
     flips = sum(image["view_flip"] for image, _ in entries)
     assert 30 < flips < 90
@@ -45,7 +49,7 @@ def test_the_predictions_of_a_view_are_of_its_pixels(cache, drawn_data):
     teacher = oracle.Teacher(TEACHER)
     for image, rows in read_cache(cache):
         path = drawn_data.parent / "images" / Path(image["path"]).name
-        assert_rows_equal(image, rows, oracle.record(teacher, path, 160, 160, view=image, **KEPT), **KEPT)
+        assert_rows_equal(image, rows, oracle.record(teacher, path, *SIZE, view=image, **KEPT), **KEPT)
 
 
 def test_the_predictions_of_another_view_are_other_ones(cache, drawn_data):
@@ -54,7 +58,7 @@ def test_the_predictions_of_another_view_are_other_ones(cache, drawn_data):
     image, rows = next((image, rows) for image, rows in read_cache(cache) if image["view"] == 2)
     path = drawn_data.parent / "images" / Path(image["path"]).name
     for wrong in [dict(view_flip=not image["view_flip"]), dict(view_offset_x=image["view_offset_x"] + 1), dict(view_value=0.0)]:
-        expected = oracle.record(teacher, path, 160, 160, view=image | wrong, **KEPT)
+        expected = oracle.record(teacher, path, *SIZE, view=image | wrong, **KEPT)
         with pytest.raises(AssertionError):
             assert_rows_equal(image, rows, expected, **KEPT)
 

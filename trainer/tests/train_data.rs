@@ -682,9 +682,9 @@ fn what_does_not_fit_the_cache_is_refused() {
         ))
     };
     let error = open(case.images(), ImageSize { width: 128, height: 64 });
-    assert!(error.contains("128 x 64") && error.contains("96 x 64"), "{error}");
+    assert!(error.contains("64 x 128 (height x width)") && error.contains("64 x 96 (height x width)"), "{error}");
     let error = open(case.images(), ImageSize { width: 100, height: 64 });
-    assert!(error.contains("100 x 64") && error.contains("multiples of 32"), "{error}");
+    assert!(error.contains("64 x 100 (height x width)") && error.contains("multiples of 32"), "{error}");
     assert!(open(Vec::new(), INPUT).contains("no image to train on"));
 
     let of = |change: fn(&mut Manifest)| {

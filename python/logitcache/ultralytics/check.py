@@ -42,11 +42,17 @@ def check_student(cache: Cache, head: Any, names: Mapping[int, str] | Iterable[s
     ours = list(names.values()) if isinstance(names, Mapping) else list(names)
     if ours != list(cache.class_names):
         raise Error(_other_classes(ours, list(cache.class_names)), _MAP_CLASSES, folder)
-    size = (teacher["input_height"], teacher["input_width"])
-    if size != (args.imgsz, args.imgsz):
+    height, width = teacher["input_height"], teacher["input_width"]
+    if height != width:
         raise Error(
-            f"the student's input is {args.imgsz} x {args.imgsz} pixels, the cache was built at {size[1]} x {size[0]}",
-            f"Train with `imgsz={size[0]}`, or build a cache at {args.imgsz}.",
+            f"the cache was built at {height} x {width} pixels (height x width), and Ultralytics trains on squares alone",
+            "Train with `logitcache train` or with `logitcache.torch`, or build a cache of a square.",
+            folder,
+        )
+    if height != args.imgsz:
+        raise Error(
+            f"the student's input is {args.imgsz} x {args.imgsz} pixels, the cache was built at {height} x {height}",
+            f"Train with `imgsz={height}`, or build a cache at {args.imgsz}.",
             folder,
         )
     strides = [int(stride) for stride in head.stride]

@@ -4,7 +4,7 @@ use super::{ReadingArgs, RuntimeArgs, bounds, choices, heading, two_names};
 use crate::{
     cache::MissingLabels,
     convert::Target,
-    types::{LogitType, Profile, Store},
+    types::{InputSize, LogitType, Profile, Store},
 };
 use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -72,9 +72,9 @@ pub struct BuildArgs {
     /// Random seed for --views.
     #[arg(long, default_value_t = 0, requires = "views", help_heading = heading::VIEWS)]
     pub seed: u64,
-    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
-    #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
-    pub imgsz: Option<u32>,
+    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the model's own, 640 for a dynamic one].
+    #[arg(long, value_parser = bounds::input_size, help_heading = heading::RUNTIME)]
+    pub imgsz: Option<InputSize>,
     /// Images per run of the teacher [default: the model's own; dynamic: 1 on a CPU, 16 on a GPU].
     #[arg(long, value_parser = bounds::batch, help_heading = heading::RUNTIME)]
     pub batch: Option<NonZeroUsize>,
@@ -160,9 +160,9 @@ pub struct InspectArgs {
     /// Of an .onnx file: what the user says of it.
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Of an .onnx file that leaves its input size open: that size in pixels (square) [default: 640].
-    #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
-    pub imgsz: Option<u32>,
+    /// Of an .onnx file that leaves its input size open: that size, as 640 (a square) or 480x640 (height x width) [default: 640].
+    #[arg(long, value_parser = bounds::input_size, help_heading = heading::RUNTIME)]
+    pub imgsz: Option<InputSize>,
     /// Show one image: its id, its path, or the end of its path.
     #[arg(long, value_name = "ID|PATH")]
     pub image: Option<String>,

@@ -5,6 +5,7 @@ use crate::{
     cache::MissingLabels,
     detector::{Provider, Reading},
     preprocess::StatedInputRule,
+    types::InputSize,
 };
 use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf, thread};
@@ -65,9 +66,9 @@ pub struct DetectorArgs {
     /// What the user says of the file.
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Input size in pixels (square) [default: the model's own, 640 for a dynamic one].
-    #[arg(long, value_parser = bounds::side, help_heading = heading::RUNTIME)]
-    pub imgsz: Option<u32>,
+    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the model's own, 640 for a dynamic one].
+    #[arg(long, value_parser = bounds::input_size, help_heading = heading::RUNTIME)]
+    pub imgsz: Option<InputSize>,
     /// Where it runs.
     #[command(flatten)]
     pub runtime: RuntimeArgs,

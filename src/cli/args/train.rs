@@ -1,7 +1,10 @@
 //! Commands of the trainer.
 
 use super::{bounds, choices, heading, one_or_two_names};
-use crate::run::{ClsLoss, Decay, Distill, OptimizerKind, Precision};
+use crate::{
+    run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
+    types::InputSize,
+};
 use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf};
 
@@ -52,9 +55,9 @@ pub struct TrainArgs {
     /// Images per step.
     #[arg(long, value_name = "N", default_value = "16", value_parser = bounds::batch, help_heading = heading::OPTIMIZATION)]
     pub batch: NonZeroUsize,
-    /// Input size in pixels (square) [default: the cache's, 640 without a cache].
-    #[arg(long, value_parser = bounds::side, help_heading = heading::OPTIMIZATION)]
-    pub imgsz: Option<u32>,
+    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the cache's, 640 without a cache].
+    #[arg(long, value_parser = bounds::input_size, help_heading = heading::OPTIMIZATION)]
+    pub imgsz: Option<InputSize>,
     /// Optimizer.
     #[arg(long, value_name = "NAME", default_value = OptimizerKind::Adamw.as_str(), value_parser = choices::optimizer(), help_heading = heading::OPTIMIZATION)]
     pub optimizer: OptimizerKind,
@@ -119,9 +122,9 @@ pub struct ExportArgs {
     /// Of a run, its best weights are taken; before the first validation, its last ones.
     #[arg(value_name = "RUN|FILE")]
     pub source: PathBuf,
-    /// Input size in pixels (square) [default: the training size, 640 if the file does not tell].
-    #[arg(long, value_parser = bounds::side)]
-    pub imgsz: Option<u32>,
+    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the training size, 640 if the file does not tell].
+    #[arg(long, value_parser = bounds::input_size)]
+    pub imgsz: Option<InputSize>,
     /// Class names, one per line, for a file without them.
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! The families of detectors that can be read: a file or folder each, and a line in [`FAMILIES`].
 
+mod detr;
 mod parts;
 mod queries;
 mod rf_detr;
@@ -24,9 +25,10 @@ use crate::{
 };
 
 /// The last one takes every graph that no other knows: its refusals are those of an unknown graph.
-static FAMILIES: [&dyn Family; 8] = [
+static FAMILIES: [&dyn Family; 9] = [
     &rt_detr::RtDetr,
     &rt_detr_hf::RtDetrHf,
+    &detr::Detr,
     &rt_detr_ultralytics::RtDetrUltralytics,
     &rf_detr::RfDetr,
     &yolox::YoloX,
@@ -83,6 +85,8 @@ pub enum LogitSource {
     Raw,
     /// They are the logits of objectness times class, made of both raw tensors.
     Joint,
+    /// They are the log-odds of a softmax with a slot for "no object", made of its raw logits.
+    Softmax,
 }
 
 impl LogitSource {
@@ -91,6 +95,7 @@ impl LogitSource {
         match self {
             Self::Raw => "raw, from before the sigmoid",
             Self::Joint => "of objectness times class, from before both sigmoids",
+            Self::Softmax => "log-odds of the softmax over classes and \"no object\", from before it",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the families of queries share: transformers that answer so many learned queries, each with one box and independent
-//! class probabilities.
+//! What the families of queries share: transformers that answer so many learned queries, each with one box and a probability
+//! of each class.
 
 use super::{
     HeadTensors, LogitSource,
@@ -29,16 +29,31 @@ pub(super) enum QueryBoxes {
     CornersPx,
 }
 
+/// What the class tensor of a head of queries holds, with the number of classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueryClasses {
+    /// A logit of each class before its sigmoid.
+    Sigmoid(usize),
+    /// Logits before one softmax, and behind them that of "no object".
+    SoftmaxAndNone(usize),
+}
+
 /// The tensors of a head of queries: class logits `[B, Q, C]` and boxes `[B, Q, 4]`, by their names in the graph.
 pub(super) fn tensors(
     index: &GraphIndex<'_>,
-    (class_logits, num_classes): (&str, usize),
+    (class_logits, classes): (&str, QueryClasses),
     (boxes, form): (&str, QueryBoxes),
     num_queries: usize,
     own: OwnOutputs,
 ) -> HeadTensors {
     let mut adapter = Adapter::new(index.graph);
     let logits = adapter.read(class_logits);
+    let (num_classes, logits, source) = match classes {
+        QueryClasses::Sigmoid(count) => (count, logits, LogitSource::Raw),
+        QueryClasses::SoftmaxAndNone(count) => {
+            (count, adapter.logits_of_softmax(&logits, num_queries, count), LogitSource::Softmax)
+        }
+    };
     let class_logits = adapter.transposed(&logits);
     let boxes = adapter.read(boxes);
     let boxes = adapter.transposed(&boxes);
@@ -59,7 +74,7 @@ pub(super) fn tensors(
         levels: None,
         num_places: i64::try_from(num_queries).ok(),
         adapter,
-        logits: LogitSource::Raw,
+        logits: source,
         one_to_one: true,
         own,
         size_input: None,

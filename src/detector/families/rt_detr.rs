@@ -10,7 +10,7 @@
 
 use super::{
     Family, HeadTensors,
-    queries::{self, QueryBoxes},
+    queries::{self, QueryBoxes, QueryClasses},
 };
 use crate::{
     cache::Places,
@@ -57,7 +57,7 @@ impl Family for RtDetr {
         let num_queries = queries::picked_queries(index, logits).ok_or_else(queries::dynamic_queries)?;
         let Some(num_classes) = queries::linear_width(index, logits) else { return Ok(None) };
         let own = OwnOutputs::RankedApart { labels, boxes, scores };
-        let head = ((logits, num_classes), (all_boxes, QueryBoxes::CornersPx));
+        let head = ((logits, QueryClasses::Sigmoid(num_classes)), (all_boxes, QueryBoxes::CornersPx));
         let tensors = queries::tensors(index, head.0, head.1, num_queries, own);
         Ok(Some(HeadTensors { size_input: Some(size_input.to_owned()), ..tensors }))
     }

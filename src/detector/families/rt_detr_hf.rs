@@ -1,14 +1,14 @@
 //! RT-DETR, RT-DETRv2 and D-FINE as models of Hugging Face `transformers` give them: `logits` `[B, Q, C]` before the
 //! sigmoid, `pred_boxes` `[B, Q, 4]` centre and size as fractions. Other outputs beside them are left alone.
 //!
-//! DETR itself has the same outputs, but a softmax and a slot for "no object": it is told by its attention, which samples
-//! nowhere, and refused. A model that picks no queries from its encoder (Deformable DETR) takes other input values; it is
-//! read only where the user names the family.
+//! DETR itself has the same outputs, but a softmax and a slot for "no object" (`detr.rs`); Conditional DETR has neither.
+//! Both are told by their attention, which samples nowhere, and read only where the user names the family. A model that picks no queries from its encoder (Deformable DETR) takes other input values; it too
+//! is read only where the user names the family.
 
 use super::{
     Family, HeadTensors,
     parts::{dims, fixed},
-    queries::{self, QueryBoxes},
+    queries::{self, QueryBoxes, QueryClasses},
 };
 use crate::{
     cache::Places,
@@ -42,10 +42,11 @@ impl Family for RtDetrHf {
         let Some(pair) = named_pair(index, "logits", "pred_boxes", stated)? else { return Ok(None) };
         if !stated && !queries::is_deformable(index) {
             return Err(Refusal::new(
-                "this model has the outputs logits and pred_boxes of DETR, whose class probabilities are a softmax with \
-                 a slot for \"no object\"; supported are independent classes (sigmoid), as RT-DETR and D-FINE have.",
-                "Use an RT-DETR or D-FINE model. If this model's classes are independent, say so with \
-                 `family=rt-detr-hf`, and how it takes images with `input_rule=`.",
+                "this model has the outputs logits and pred_boxes of DETR: whether its classes are a softmax with a last \
+                 slot for \"no object\", as those of DETR and YOLOS, or independent, as those of Conditional DETR, \
+                 cannot be told from its graph.",
+                "Say it with `family=detr` (softmax) or `family=rt-detr-hf` (independent classes), and how it takes images \
+                 with `input_rule=`, if not stretched with the mean and deviation of ImageNet.",
             ));
         }
         if !stated && queries::picked_queries(index, pair.logits).is_none() {
@@ -78,7 +79,8 @@ pub(super) struct Pair<'g> {
 impl Pair<'_> {
     /// The tensors of the head.
     pub fn tensors(&self, index: &GraphIndex<'_>) -> HeadTensors {
-        let (logits, boxes) = ((self.logits, self.num_classes), (self.boxes, QueryBoxes::Fractions));
+        let logits = (self.logits, QueryClasses::Sigmoid(self.num_classes));
+        let boxes = (self.boxes, QueryBoxes::Fractions);
         queries::tensors(index, logits, boxes, self.num_queries, OwnOutputs::Raw)
     }
 }

@@ -9,7 +9,7 @@
 use super::{
     Family, HeadTensors,
     parts::{dims, fixed, only_output, source},
-    queries::{self, QueryBoxes},
+    queries::{self, QueryBoxes, QueryClasses},
 };
 use crate::{
     cache::Places,
@@ -75,7 +75,8 @@ impl Family for RtDetrUltralytics {
         let num_queries = num_queries.ok_or_else(queries::dynamic_queries)?;
         let num_classes = declared(2).and_then(|width| width.checked_sub(4));
         let Some(num_classes) = num_classes.or_else(|| queries::linear_width(index, logits)) else { return Ok(None) };
-        Ok(Some(queries::tensors(index, (logits, num_classes), (boxes, QueryBoxes::Fractions), num_queries, own)))
+        let classes = (logits, QueryClasses::Sigmoid(num_classes));
+        Ok(Some(queries::tensors(index, classes, (boxes, QueryBoxes::Fractions), num_queries, own)))
     }
 
     fn places(&self, _: ImageSize, tensors: &HeadTensors, _: &Metadata) -> Result<Places, Refusal> {

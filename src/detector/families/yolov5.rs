@@ -19,6 +19,7 @@ use crate::{
             adapter::Adapter,
             graph::{GraphIndex, attribute_int},
             metadata::Metadata,
+            proto::ValueInfoProto,
         },
         own::OwnOutputs,
         refuse::{self, Refusal},
@@ -47,6 +48,10 @@ impl Family for YoloV5 {
     }
 
     fn find(&self, index: &GraphIndex<'_>, _: &Metadata, _: bool) -> Result<Option<HeadTensors>, Refusal> {
+        let is_level = |output: &ValueInfoProto| dims(index, output.name()).len() == 5;
+        if index.graph.output.len() > 1 && index.graph.output.iter().all(is_level) {
+            return Err(refuse::raw_levels(index));
+        }
         // Older exports give the raw levels beside the decoded output.
         let Some(output) = index.graph.output.first().map(|output| output.name()) else { return Ok(None) };
         let join = index.producer(index.skip_back(output, &["Cast", "Identity"]));
@@ -58,6 +63,12 @@ impl Family for YoloV5 {
         let masks = index.graph.output.iter().skip(1).any(|output| dims(index, output.name()).len() == 4);
         if masks && behind_layers(index, &[output]).iter().any(|node| node.op_type() == "Sigmoid") {
             return Err(refuse::outputs(index, "beside boxes it gives masks, as a segmentation model does"));
+        }
+        let sigmoids =
+            |level: &String| behind_layers(index, &[level]).iter().filter(|node| node.op_type() == "Sigmoid").count();
+        if join.input.iter().all(|level| sigmoids(level) == 2) {
+            let why = "each level has a second sigmoid, as those of keypoints in a pose estimation model";
+            return Err(refuse::outputs(index, why));
         }
         let Some(levels) = join.input.iter().map(|level| sigmoid_input(index, level)).collect::<Option<Vec<_>>>()
         else {

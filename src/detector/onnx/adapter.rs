@@ -129,6 +129,32 @@ impl Adapter {
         self.op("Neg", &[&log])
     }
 
+    /// `ln(p / (1 - p))` of the first `classes` probabilities of a softmax over the last dimension of `[B, places, classes + 1]`;
+    /// exact for probabilities near 1 too, since the others are added up.
+    pub fn logits_of_softmax(&mut self, logits: &str, places: usize, classes: usize) -> String {
+        let (places, slots) = (places as i64, classes as i64 + 1);
+        // One row of two dimensions: before opset 13 a softmax took all dimensions from its axis on together.
+        let rows = self.reshaped(logits, &[-1, slots]);
+        let axis = AttributeProto {
+            name: Some("axis".to_owned()),
+            r#type: Some(AttributeType::Int as i32),
+            i: Some(1),
+            ..Default::default()
+        };
+        let logs = self.push("LogSoftmax", &[&rows], Some(axis));
+        let probabilities = self.op("Exp", &[&logs]);
+        let others = (0..=classes).flat_map(|slot| (0..classes).map(move |class| f32::from(slot != class))).collect();
+        let others = self.floats(&[slots, slots - 1], others);
+        let others = self.op("MatMul", &[&probabilities, &others]);
+        // The smallest number of full precision: of nothing there is no logarithm.
+        let least = self.number(f32::MIN_POSITIVE);
+        let others = self.op("Max", &[&others, &least]);
+        let others = self.op("Log", &[&others]);
+        let own = self.channels(&logs, 0, slots - 1);
+        let odds = self.op("Sub", &[&own, &others]);
+        self.reshaped(&odds, &[-1, places, slots - 1])
+    }
+
     /// The nodes for an input of this size; `renamed` gives the names under which the graph's tensors are read.
     pub fn nodes(&self, input: ImageSize, places: &Places, renamed: impl Fn(&str) -> Option<String>) -> Vec<NodeProto> {
         let late = self.late.iter().map(|(name, late)| {

@@ -8,6 +8,7 @@ use crate::{
         cache_folder::{CacheFolder, MAX_SCORED_IMAGES, TeacherScores},
         plot::{Bars, Line, LineChart, bars, line_chart, reliability},
     },
+    types::InputSize,
     words::counted,
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -40,7 +41,7 @@ fn one(cache: &CacheFolder, series: usize) -> Result<Markup> {
                 s.teacher.precision
             ),
         ),
-        ("input", format!("{} x {} pixels", s.teacher.input_width, s.teacher.input_height)),
+        ("input", format!("{} pixels", InputSize::from(s.teacher.input()).in_words())),
         (
             "images",
             format!(

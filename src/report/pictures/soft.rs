@@ -8,7 +8,7 @@ use crate::{
     eval::{InferenceOptions, kept_rows, row_detections},
     preprocess::{LetterboxPlan, Preprocessor, RgbImage},
     report::cache_folder::CacheFolder,
-    types::{BoxXyxyPx, Detection, Store},
+    types::{BoxXyxyPx, Detection, InputSize, Store},
 };
 use std::cmp::Ordering;
 
@@ -82,14 +82,12 @@ impl SoftModel {
         }
         if loaded.input != teacher.input() || loaded.head.places != teacher.places() {
             return Ok(Err(format!(
-                "{}: its anchors ({} x {} pixels, strides {:?}) are not the teacher's ({} x {}, {:?}), so its class distributions are \
+                "{}: its anchors ({} pixels, strides {:?}) are not the teacher's ({}, {:?}), so its class distributions are \
                  not shown",
                 model.title,
-                loaded.input.width,
-                loaded.input.height,
+                InputSize::from(loaded.input).in_words(),
                 loaded.head.strides(),
-                teacher.input_width,
-                teacher.input_height,
+                InputSize::from(teacher.input()).in_words(),
                 teacher.strides
             )));
         }

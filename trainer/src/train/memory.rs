@@ -3,7 +3,7 @@
 use crate::{
     Error, Result, fsio,
     student::{ConvId, Ops, StudentNet, Then},
-    types::ImageSize,
+    types::{ImageSize, InputSize},
 };
 use indicatif::HumanBytes;
 use logitcache::run::Settings;
@@ -95,10 +95,9 @@ pub fn refuse_if_short(net: &StudentNet, input: ImageSize, settings: &Settings, 
     }
     Err(Error::Mismatch {
         found: format!(
-            "a step of {} images of {} x {} pixels needs at least {} of memory, and there are {}",
+            "a step of {} images of {} pixels needs at least {} of memory, and there are {}",
             settings.batch,
-            input.width,
-            input.height,
+            InputSize::from(input).in_words(),
             HumanBytes(needed),
             HumanBytes(memory)
         ),

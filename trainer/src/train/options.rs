@@ -3,6 +3,7 @@
 use crate::{
     dataset::{DataSource, NameMap},
     student::StudentModel,
+    types::InputSize,
 };
 use logitcache::run::{Precision, Settings};
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -34,8 +35,8 @@ pub struct TrainOptions {
     pub val_split: Option<String>,
     /// Whether to validate at all.
     pub validate: bool,
-    /// Square input size in pixels; `None`: the cache's, 640 without one.
-    pub imgsz: Option<u32>,
+    /// Input size; `None`: the cache's, 640 without one.
+    pub imgsz: Option<InputSize>,
     /// Where it computes.
     pub device: Device,
     /// Threads of the processor; `None`: all.

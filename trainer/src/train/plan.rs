@@ -64,11 +64,10 @@ impl Plan {
         let number = if settings.is_bf16() { "bf16 autocast" } else { "fp32" };
         Self {
             student: format!(
-                "{}, {}, {} x {}, from {}",
+                "{}, {}, {}, from {}",
                 config.model,
                 counted(config.class_names.len(), "class"),
-                config.imgsz,
-                config.imgsz,
+                config.imgsz.in_words(),
                 config.start
             ),
             data: format!("{described}: {}", counted(images, "image")),

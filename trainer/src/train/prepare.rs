@@ -20,7 +20,7 @@ use crate::{
     cache::{self, CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
     dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
     student::{Network, State, StudentHead, native, weights},
-    types::{Failure, ImageSize},
+    types::{Failure, ImageSize, InputSize},
     words::counted,
 };
 use logitcache::run::{ClsLoss, Distill, RunConfig, RunData, Settings};
@@ -35,8 +35,8 @@ use std::{
     thread,
 };
 
-/// Side of the input in pixels where neither user nor cache says one.
-const DEFAULT_IMGSZ: u32 = 640;
+/// Side of the input, a square, in pixels where neither user nor cache says one.
+const DEFAULT_SIDE: u32 = 640;
 /// Temperatures that published results used.
 const SENSIBLE_TEMPERATURES: std::ops::RangeInclusive<f64> = 3.0..=6.0;
 /// The split validated on where the user names none.
@@ -120,7 +120,7 @@ impl Run {
             model: state.net().model.to_string(),
             start: model_start,
             class_names: sources.class_names.clone(),
-            imgsz: sources.input.width,
+            imgsz: sources.input.into(),
             images: sources.images.images.len(),
             images_sha256: images_digest(&sources.images.images),
             cache_sha256: sources
@@ -216,8 +216,7 @@ impl Run {
 impl Sources {
     fn open(options: &TrainOptions, notes: &mut Vec<String>) -> Result<Self> {
         let cache = options.cache.as_deref().map(cache::open_finished).transpose()?.map(Arc::new);
-        let side = input_side(options, cache.as_deref())?;
-        let input = ImageSize { width: side, height: side };
+        let input = ImageSize::from(input_size(options, cache.as_deref())?);
         let data = options.data.as_ref().map(|source| open_dataset(source, notes)).transpose()?;
         if let Some(data) = &data {
             refuse_foreign_names(&options.class_map, data)?;
@@ -324,31 +323,26 @@ fn open_dataset(source: &DataSource, notes: &mut Vec<String>) -> Result<Dataset>
     Ok(dataset)
 }
 
-fn input_side(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<u32> {
-    let Some(teacher) = cache.map(|c| &c.manifest().teacher) else { return Ok(options.imgsz.unwrap_or(DEFAULT_IMGSZ)) };
-    let (width, height) = (teacher.input_width, teacher.input_height);
-    let refuse = |found: String, remedy: String| Err(Error::Mismatch { found, remedy });
-    let by_objects = options.settings.distill == Distill::PseudoLabels
-        || other_places(teacher, ImageSize { width, height }).is_some();
-    if by_objects {
+fn input_size(options: &TrainOptions, cache: Option<&CacheReader>) -> Result<InputSize> {
+    let wanted = options.imgsz;
+    let default = InputSize::square(DEFAULT_SIDE);
+    let Some(teacher) = cache.map(|c| &c.manifest().teacher) else { return Ok(wanted.unwrap_or(default)) };
+    let own = InputSize::from(teacher.input());
+    let by_objects =
+        options.settings.distill == Distill::PseudoLabels || other_places(teacher, teacher.input()).is_some();
+    match wanted {
         // Boxes are kept in pixels of the images: any input will do.
-        let own = (width == height && width.is_multiple_of(GRID_STEP_PX)).then_some(width);
-        return Ok(options.imgsz.or(own).unwrap_or(DEFAULT_IMGSZ));
-    }
-    if width != height {
-        return refuse(
-            format!("the cache was built at {width} x {height} pixels; only square inputs can be trained on"),
-            "Build the cache with a teacher of square input.".into(),
-        );
-    }
-    match options.imgsz {
-        Some(wanted) if wanted != width => refuse(
-            format!("`imgsz={wanted}` was asked for, but the cache was built at {width}"),
-            format!(
+        _ if by_objects => {
+            let own = Some(own).filter(|own| own.is_possible(GRID_STEP_PX));
+            Ok(wanted.or(own).unwrap_or(default))
+        }
+        Some(wanted) if wanted != own => Err(Error::Mismatch {
+            found: format!("`imgsz={wanted}` was asked for, but the cache was built at {own}"),
+            remedy: format!(
                 "Leave `imgsz=` out, or build a cache at {wanted}: its predictions belong to the pixels that the teacher saw."
             ),
-        ),
-        _ => Ok(width),
+        }),
+        _ => Ok(own),
     }
 }
 

@@ -8,6 +8,7 @@ mod common;
 mod demo;
 mod field_files;
 mod objects;
+mod sizes;
 mod starts;
 #[path = "../../../tests/cli/support.rs"]
 mod support;

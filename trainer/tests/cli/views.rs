@@ -8,7 +8,7 @@ use half::f16;
 use logitcache::{
     cache::CacheReader,
     detector::{Detector, DetectorOptions, DetectorSession, Provider, SessionOptions, runtime},
-    types::{ImageSize, Store},
+    types::{InputSize, Store},
 };
 use logitcache_train::train::data::{
     Augment, Loader, LoaderOptions, PixelCacheOptions, Position, TrainImage, TrainSet,
@@ -21,16 +21,16 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-const SIDE: u32 = 96;
+const INPUT: InputSize = InputSize { height: 96, width: 128 };
 const VIEWS: usize = 3;
 
 /// Builds a cache of `data` with views and trains through it without a student: every row of every batch must be what the
 /// teacher says, to the bit, when it gets the batch's pixels.
 fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
     let cache = dir.join("cache");
-    let side = SIDE.to_string();
+    let size = INPUT.to_string();
     let settings = [
-        ("--imgsz", side.as_str()),
+        ("--imgsz", size.as_str()),
         ("--top-k", "40"),
         ("--coverage", "1"),
         ("--class-coverage", "1"),
@@ -53,10 +53,10 @@ fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
             labels: image.labels.map(|labels| labels.iter().collect()),
         })
         .collect();
-    let input = ImageSize { width: SIDE, height: SIDE };
     let pixels = PixelCacheOptions { folder: dir.join("pixels"), max_bytes: u64::MAX };
     let stop = AtomicBool::new(false);
-    let set = TrainSet::open(images.clone(), input, Some(&pixels), Some(reader.clone()), &|_| (), &stop).unwrap();
+    let set =
+        TrainSet::open(images.clone(), INPUT.into(), Some(&pixels), Some(reader.clone()), &|_| (), &stop).unwrap();
     let one = NonZeroUsize::MIN;
     let options = LoaderOptions {
         batch: one,
@@ -71,11 +71,11 @@ fn assert_predictions_are_of_the_pixels(dir: &Path, data: &Path) {
     };
 
     runtime::init(None).unwrap();
-    let model = DetectorOptions { imgsz: Some(SIDE), store: Store::All, names: None, ..DetectorOptions::default() };
+    let model = DetectorOptions { imgsz: Some(INPUT), store: Store::All, names: None, ..DetectorOptions::default() };
     let model = Detector::load(teacher(), &model).unwrap();
     let session = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
     let mut session = DetectorSession::new(&model, &session).unwrap();
-    let area = (SIDE * SIDE) as usize;
+    let area = (INPUT.height * INPUT.width) as usize;
     let mut tensor = vec![0f32; 3 * area];
     let (mut rows, mut seen) = (0, BTreeSet::new());
     for batch in Loader::start(Arc::new(set), options, Position::default()).unwrap() {

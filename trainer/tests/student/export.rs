@@ -2,14 +2,14 @@
 
 use crate::{
     common,
-    support::{compare, filled, fixture, flat, golden, images},
+    support::{compare, filled, fixture, flat, golden, images, images_of},
 };
 use logitcache::{
     Error,
     detector::{
         BatchSize, Detector, DetectorOptions, DetectorSession, HeadView, Precision, Provider, SessionOptions, runtime,
     },
-    types::Store,
+    types::{InputSize, Store},
 };
 use logitcache_train::student::{
     Network, Scale, State, StudentModel,
@@ -26,11 +26,11 @@ use tch::Device;
 const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
 
 fn description(names: &[&str], imgsz: u32) -> Description {
-    Description { class_names: names.iter().map(|name| (*name).to_owned()).collect(), imgsz }
+    Description { class_names: names.iter().map(|name| (*name).to_owned()).collect(), imgsz: imgsz.into() }
 }
 
-fn numbered(classes: usize, imgsz: u32) -> Description {
-    Description { class_names: (0..classes).map(|id| format!("class {id}")).collect(), imgsz }
+fn numbered(classes: usize, imgsz: impl Into<InputSize>) -> Description {
+    Description { class_names: (0..classes).map(|id| format!("class {id}")).collect(), imgsz: imgsz.into() }
 }
 
 fn as_teacher(path: &Path) -> Detector {
@@ -50,21 +50,22 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 /// An export is a teacher again, and gives what the network gives in torch.
-fn round_trip(state: &State, size: usize) {
+fn round_trip(state: &State, size: impl Into<InputSize>) {
+    let size = size.into();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("student.onnx");
     let classes = state.net().num_classes;
-    export(&path, state, &numbered(classes, size as u32)).unwrap();
+    export(&path, state, &numbered(classes, size)).unwrap();
     let teacher = as_teacher(&path);
-    assert_eq!((teacher.input.height, teacher.input.width), (size as u32, size as u32));
+    assert_eq!(InputSize::from(teacher.input), size);
     assert_eq!((teacher.batch, teacher.precision), (BatchSize::Fixed(1), Precision::Fp32));
     assert_eq!((teacher.head.num_classes, teacher.head.reg_max()), (classes, state.net().head.reg_max()));
     assert_eq!(teacher.head.strides(), [8, 16, 32]);
-    assert_eq!(teacher.class_names, numbered(classes, 0).class_names);
+    assert_eq!(teacher.class_names, numbered(classes, size).class_names);
     let check = teacher.self_check(&OPTIONS).unwrap();
     assert_eq!(check.anchors, teacher.head.num_places());
 
-    let pixels = images(1, size);
+    let pixels = images_of(1, size.height as usize, size.width as usize);
     let output = Network::from_state(state, Device::Cpu).forward(&pixels, false);
     let mut session = DetectorSession::new(&teacher, &OPTIONS).unwrap();
     let found = session.run(1, &flat(&pixels)).unwrap();
@@ -96,6 +97,10 @@ fn exports_are_teachers_that_give_the_networks_logits() {
     round_trip(&filled(Scale::M, 1), 64);
     for (model, size) in [("yolo11n", 96), ("yolo11l", 64), ("yolo26n", 96), ("yolo26s", 64)] {
         round_trip(&State::random(model.parse::<StudentModel>().unwrap().net(3), 3), size);
+    }
+    for (height, width) in [(96, 160), (160, 64)] {
+        round_trip(&filled(Scale::N, 3), InputSize { height, width });
+        round_trip(&State::random("yolo11n".parse::<StudentModel>().unwrap().net(3), 3), InputSize { height, width });
     }
 }
 
@@ -144,16 +149,27 @@ fn a_weights_file_is_exported_with_its_own_names_and_size() {
         (teacher.class_names.as_slice(), teacher.input.width),
         (["cat".to_owned(), "dog".to_owned()].as_slice(), 96)
     );
-    export_file(&weights, Some(vec!["a".into(), "b".into()]), Some(64), &out).unwrap();
+    export_file(&weights, Some(vec!["a".into(), "b".into()]), Some(64.into()), &out).unwrap();
     assert_eq!((as_teacher(&out).class_names[1].as_str(), as_teacher(&out).input.width), ("b", 64));
+
+    let wide = InputSize { height: 96, width: 160 };
+    save(&weights, &filled(Scale::N, 2), &Description { imgsz: wide, ..description(&["cat", "dog"], 96) }).unwrap();
+    export_file(&weights, None, None, &out).unwrap();
+    assert_eq!(InputSize::from(as_teacher(&out).input), wide);
+    export_file(&weights, None, Some(64.into()), &out).unwrap();
 
     let says = |error: Error, part: &str| {
         assert!(matches!(error, Error::Mismatch { .. }), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     };
     says(export_file(&weights, Some(vec!["a".into()]), None, &out).unwrap_err(), "has 2 classes, 1 names are given");
-    says(export_file(&weights, None, Some(100), &out).unwrap_err(), "multiple of 32");
-    says(export_file(&weights, None, Some(0), &out).unwrap_err(), "multiple of 32");
+    says(export_file(&weights, None, Some(100.into()), &out).unwrap_err(), "multiple of 32");
+    let thin = InputSize { height: 96, width: 100 };
+    says(
+        export_file(&weights, None, Some(thin), &out).unwrap_err(),
+        "96 x 100 (height x width) pixels is not possible",
+    );
+    says(export_file(&weights, None, Some(0.into()), &out).unwrap_err(), "multiple of 32");
     says(export_file(fixture("yolov8n.pt"), None, None, &out).unwrap_err(), "does not name its classes");
     assert_eq!(as_teacher(&out).input.width, 64, "the earlier export is as it was");
 }
@@ -170,8 +186,8 @@ fn python_checks_and_runs_the_export() {
     for model in ["yolov8n", "yolo26n"] {
         let folder = tempfile::tempdir().unwrap();
         let state = State::random(model.parse::<StudentModel>().unwrap().net(5), 11);
-        export(folder.path().join("student.onnx"), &state, &numbered(5, 96)).unwrap();
-        let pixels = images(1, 96);
+        export(folder.path().join("student.onnx"), &state, &numbered(5, InputSize { height: 96, width: 160 })).unwrap();
+        let pixels = images_of(1, 96, 160);
         let output = Network::from_state(&state, Device::Cpu).forward(&pixels, false);
         for (name, values) in [
             ("pixels", flat(&pixels)),

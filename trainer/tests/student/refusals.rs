@@ -28,7 +28,8 @@ type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
 fn changed(change: impl FnOnce(&mut Vec<Entry>), metadata: Option<&str>, says: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
-    save(&path, &filled(Scale::N, 2), &Description { class_names: vec!["a".into(), "b".into()], imgsz: 640 }).unwrap();
+    save(&path, &filled(Scale::N, 2), &Description { class_names: vec!["a".into(), "b".into()], imgsz: 640.into() })
+        .unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let mut entries: Vec<Entry> = file
@@ -156,7 +157,7 @@ fn files_of_other_kinds_are_refused() {
 fn cut_files_are_refused_wherever_they_are_cut() {
     let folder = tempfile::tempdir().unwrap();
     let good = folder.path().join("good.safetensors");
-    save(&good, &filled(Scale::N, 1), &Description { class_names: vec!["a".into()], imgsz: 640 }).unwrap();
+    save(&good, &filled(Scale::N, 1), &Description { class_names: vec!["a".into()], imgsz: 640.into() }).unwrap();
     for source in [fixture("yolov8n.pt"), good] {
         let bytes = std::fs::read(&source).unwrap();
         let cut = folder.path().join("cut").with_extension(source.extension().unwrap());

@@ -114,8 +114,13 @@ pub fn filled_model(model: StudentModel, num_classes: usize) -> State {
 
 /// The generator's pictures, `[batch, 3, size, size]`.
 pub fn images(batch: usize, size: usize) -> Tensor {
-    let shape = [batch, 3, size, size].map(|dim| dim as i64);
-    Tensor::from_slice(&noise(batch * 3 * size * size, 0)).view(shape)
+    images_of(batch, size, size)
+}
+
+/// The same of any height and width.
+pub fn images_of(batch: usize, height: usize, width: usize) -> Tensor {
+    let shape = [batch, 3, height, width].map(|dim| dim as i64);
+    Tensor::from_slice(&noise(batch * 3 * height * width, 0)).view(shape)
 }
 
 /// All values, the last dimension fastest.

@@ -9,7 +9,7 @@ use logitcache_train::student::{
 use sha2::{Digest, Sha256};
 
 fn description(classes: usize) -> Description {
-    Description { class_names: (0..classes).map(|id| format!("class {id}")).collect(), imgsz: 96 }
+    Description { class_names: (0..classes).map(|id| format!("class {id}")).collect(), imgsz: 96.into() }
 }
 
 /// The generator's digest over all tensors.

@@ -19,7 +19,7 @@ pub(super) fn entries(net: &StudentNet, description: &Description) -> Vec<String
         text("task", "detect".to_owned()),
         text("head", "Detect".to_owned()),
         text("batch", "1".to_owned()),
-        text("imgsz", format!("[{size}, {size}]")),
+        text("imgsz", format!("[{}, {}]", size.height, size.width)),
         text("names", dict(&description.class_names)),
         text(
             "args",

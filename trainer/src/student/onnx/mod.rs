@@ -1,4 +1,4 @@
-//! Export to ONNX in the form of an Ultralytics export: `images` `[1, 3, size, size]` in, `output0` `[1, 4 + C, A]` out (boxes as
+//! Export to ONNX in the form of an Ultralytics export: `images` `[1, 3, H, W]` in, `output0` `[1, 4 + C, A]` out (boxes as
 //! centre x, centre y, width, height in input pixels, then class probabilities), batch normalisations fused, and the
 //! metadata that Ultralytics reads. No libtorch is needed.
 
@@ -19,12 +19,12 @@ use crate::{
     Error, Result,
     cache::Grid,
     detector::{
-        BoxRule, MAX_SIZE,
+        BoxRule,
         onnx::proto::{ModelProto, OperatorSetIdProto},
     },
     fsio,
     outputs::ONNX_PRODUCER,
-    types::ImageSize,
+    types::InputSize,
 };
 
 /// ONNX 1.12 (2022): what it adds to its forerunners is not used, and every runtime of today reads it.
@@ -34,17 +34,20 @@ const IR_VERSION: i64 = 8;
 /// Writes the network as an ONNX file, atomically; the same state gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where `imgsz` is no multiple of 32 up to 8192; [`Error::Io`] naming the file, which is then as it was.
+/// [`Error::Mismatch`] where a side of `imgsz` is no multiple of 32 up to 8192; [`Error::Io`] naming the file, which is then as it was.
 ///
 /// # Panics
 /// If there are not as many class names as classes.
 pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) -> Result<()> {
     let coarsest = state.net().head.coarsest_stride();
     let size = description.imgsz;
-    if size == 0 || !size.is_multiple_of(coarsest) || size > MAX_SIZE {
+    if !size.is_possible(coarsest) {
+        let most = InputSize::MOST_PX;
         return Err(Error::Mismatch {
-            found: format!("an ONNX model for images of {size} x {size} pixels is not possible"),
-            remedy: format!("Give a multiple of {coarsest} from {coarsest} to {MAX_SIZE} as `imgsz=`, such as 640."),
+            found: format!("an ONNX model for images of {} pixels is not possible", size.in_words()),
+            remedy: format!(
+                "Give a multiple of {coarsest} from {coarsest} to {most} as `imgsz=`, such as 640, or two, such as 480x640."
+            ),
         });
     }
     Ok(fsio::write_atomic(path.as_ref(), &model(state, description).encode_to_vec())?)
@@ -58,7 +61,7 @@ pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) 
 pub fn export_file(
     weights: impl AsRef<Path>,
     class_names: Option<Vec<String>>,
-    imgsz: Option<u32>,
+    imgsz: Option<InputSize>,
     out: impl AsRef<Path>,
 ) -> Result<()> {
     let path = weights.as_ref();
@@ -76,7 +79,7 @@ pub fn export_file(
             remedy: "Give as many names as there are classes, in the order of the class ids.".to_owned(),
         });
     }
-    let description = Description { class_names, imgsz: imgsz.or(own_size).unwrap_or(640) };
+    let description = Description { class_names, imgsz: imgsz.or(own_size).unwrap_or(InputSize::square(640)) };
     export(out, &start.state, &description)
 }
 
@@ -84,11 +87,11 @@ pub fn export_file(
 fn model(state: &State, description: &Description) -> ModelProto {
     let net = state.net();
     assert_eq!(description.class_names.len(), net.num_classes, "one name per class");
-    let size = description.imgsz as usize;
+    let size = description.imgsz;
     let mut graph = Graph::new(state);
-    let images = graph.input("images", &[1, 3, size, size]);
+    let images = graph.input("images", &[1, 3, size.height as usize, size.width as usize]);
     let levels = net.run(&mut graph, images);
-    let grid = net.grid(ImageSize { width: description.imgsz, height: description.imgsz });
+    let grid = net.grid(size.into());
     let output = head(&mut graph, &net.head, &levels, &grid);
     let shape = [1, 4 + net.num_classes, grid.num_anchors()];
     ModelProto {

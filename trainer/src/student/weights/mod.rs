@@ -14,7 +14,7 @@ use super::{
     families::StudentModel,
     state::{State, Values, random_values},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, types::InputSize};
 
 pub use self::safetensors::save;
 
@@ -26,8 +26,8 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 pub struct Description {
     /// Class names in the order of the class ids.
     pub class_names: Vec<String>,
-    /// Height and width of the input it was trained for, in pixels.
-    pub imgsz: u32,
+    /// The input size it was trained for.
+    pub imgsz: InputSize,
 }
 
 /// A file's weights, ready to start from.

@@ -17,6 +17,7 @@ use crate::{
         params::ParamSpec,
         state::{State, Values},
     },
+    types::InputSize,
 };
 
 const METADATA_KEY: &str = "logitcache";
@@ -25,7 +26,7 @@ const METADATA_KEY: &str = "logitcache";
 struct Metadata {
     scale: String,
     names: Vec<String>,
-    imgsz: u32,
+    imgsz: InputSize,
     stride: usize,
 }
 
