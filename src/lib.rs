@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
-//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> cli
+//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> issues -> cli
 //!     (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -26,6 +26,7 @@ pub mod fuzzing;
 pub mod inspect;
 #[doc(hidden)]
 pub mod install;
+pub mod issues;
 pub mod outputs;
 #[doc(hidden)]
 pub mod pipeline;

@@ -14,6 +14,7 @@ mod flags;
 mod handover;
 mod inference;
 mod inspect;
+mod issues;
 mod manual;
 pub mod output;
 mod predict;
@@ -96,6 +97,7 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Data(args) => data::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Issues(args) => issues::run(&args, cli.quiet),
         Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),

@@ -27,6 +27,7 @@ use cache_folder::CacheFolder;
 use comparison::Comparison;
 use pictures::{Candidates, DrawnModel, Pictures};
 use run_folder::RunFolder;
+pub(crate) use {html::STYLE, plot::theme};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,

@@ -5,6 +5,7 @@
 mod cache;
 mod choices;
 mod data;
+mod labels;
 mod models;
 mod train;
 
@@ -13,6 +14,7 @@ pub use data::{
     DataArgs, DataCheckArgs, DataCommand, DataConvertArgs, DataDedupArgs, DataDiffArgs, DataMergeArgs, DataOutArgs,
     DataSourceArgs, DataSplitArgs, DataStatsArgs, DataSubsetArgs, DistanceArgs,
 };
+pub use labels::IssuesArgs;
 pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use train::{ExportArgs, TrainArgs};
 
@@ -81,6 +83,10 @@ pub enum Command {
     ///
     /// Data sets are never changed: what is written goes into a new folder, with a manifest.json of what was done.
     Data(Box<DataArgs>),
+    /// Find label errors with what the cache knows of the teacher: missing, misplaced, swapped, spurious, doubled boxes.
+    ///
+    /// No model is run. Only view 0 of each labelled image is looked at.
+    Issues(IssuesArgs),
     /// Write a trained student as an ONNX file.
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes.
