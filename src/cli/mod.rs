@@ -4,6 +4,7 @@ pub mod args;
 mod audit;
 mod bounds;
 mod build;
+mod caches;
 mod call;
 mod convert;
 mod data;
@@ -93,6 +94,7 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Train(_) | Command::Export(_) => handover::to_trainer(words),
         Command::Audit(args) => audit::run(&args, cli.quiet),
         Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Cache(args) => caches::run(&args, cli.quiet),
         Command::Convert(args) => convert::run(&args, cli.quiet),
         Command::Data(args) => data::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),

@@ -26,7 +26,9 @@ mod soft;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use rank::Highest;
 pub use run::issues;
+pub(crate) use seen::iou;
 
 use crate::types::{BoxXyxyPx, Failure};
 use schemars::JsonSchema;

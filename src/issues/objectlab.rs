@@ -4,7 +4,7 @@
 //! The paper's thresholds suppose softmax scores, which sigmoid detectors seldom reach: scores are calibrated per class first.
 
 use super::{Kind, finding::Finding, seen::iou};
-use crate::types::{BoxXyxyPx, Detection, ImageSize, LabelBox};
+use crate::types::{BoxXyxyPx, Detection, LabelBox};
 
 /// A prediction of at least this score that touches no label is an overlooked object; of more, one of another class a swap.
 const HIGH: f64 = 0.95;
@@ -12,32 +12,34 @@ const HIGH: f64 = 0.95;
 const LOW: f64 = 0.5;
 /// Share of the overlap in the similarity.
 const OVERLAP_SHARE: f64 = 0.9;
+/// How fast nearness fades, per pixel.
+const NEARNESS: f64 = 0.1;
 /// Two labels of different classes with this overlap contradict each other.
 const SAME_PLACE: f64 = 0.95;
+/// A quality of 0 does not hide the other kinds.
+const LEAST_QUALITY: f64 = 1e-100;
 /// Temperature of the minimum over an image.
 const TEMPERATURE: f64 = 0.1;
 
 /// One image: labels, predictions and their scores after calibration.
 pub(super) struct Boxes<'a> {
-    pub(super) size: ImageSize,
     pub(super) labels: &'a [LabelBox],
     pub(super) found: &'a [Detection],
     pub(super) scores: &'a [f64],
 }
 
-/// Overlap and nearness of two boxes, 0..=1.
-fn similarity(a: BoxXyxyPx, b: BoxXyxyPx, size: ImageSize) -> f64 {
+/// Overlap and nearness of two boxes, 0..=1: the nearness is that of the authors' program, `exp(-0.1 * distance of the centres)`.
+fn similarity(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
     let centre = |b: BoxXyxyPx| [f64::from(b.x1 + b.x2) / 2.0, f64::from(b.y1 + b.y2) / 2.0];
     let ([ax, ay], [bx, by]) = (centre(a), centre(b));
-    let diagonal = f64::from(size.width).hypot(f64::from(size.height));
-    OVERLAP_SHARE * iou(a, b) + (1.0 - OVERLAP_SHARE) * (1.0 - (ax - bx).hypot(ay - by) / diagonal)
+    OVERLAP_SHARE * iou(a, b) + (1.0 - OVERLAP_SHARE) * (-NEARNESS * (ax - bx).hypot(ay - by)).exp()
 }
 
 impl Boxes<'_> {
     /// The smallest similarity over 0 of a label and a prediction; 1 where there is none.
     pub(super) fn least_similarity(&self) -> f64 {
         let pairs = self.labels.iter().flat_map(|label| self.found.iter().map(move |found| (label, found)));
-        let all = pairs.map(|(label, found)| similarity(label.box_xyxy_px, found.box_xyxy_px, self.size));
+        let all = pairs.map(|(label, found)| similarity(label.box_xyxy_px, found.box_xyxy_px));
         all.filter(|s| *s > 0.0).fold(1.0, f64::min)
     }
 
@@ -54,7 +56,7 @@ impl Boxes<'_> {
             let touches = |label: &LabelBox| iou(label.box_xyxy_px, found.box_xyxy_px) > 0.0;
             if *score >= HIGH && !self.labels.iter().any(touches) {
                 let same = self.labels.iter().filter(|label| label.class_id == found.class_id);
-                let nearest = same.map(|label| similarity(label.box_xyxy_px, found.box_xyxy_px, self.size));
+                let nearest = same.map(|label| similarity(label.box_xyxy_px, found.box_xyxy_px));
                 let quality = nearest.reduce(f64::max).unwrap_or(least * (1.0 - score));
                 let (kind, class_id) = (Kind::Missing, Some(found.class_id));
                 findings.push(Finding { kind, score: 1.0 - quality, label: None, row: Some(row), class_id, twin: None });
@@ -74,7 +76,7 @@ impl Boxes<'_> {
         let near = self.found.iter().zip(self.scores).enumerate().filter(|(_, (found, score))| {
             found.class_id == label.class_id && **score > LOW && iou(label.box_xyxy_px, found.box_xyxy_px) > 0.0
         });
-        match nearest(near.map(|(row, (found, _))| (row, similarity(label.box_xyxy_px, found.box_xyxy_px, self.size)))) {
+        match nearest(near.map(|(row, (found, _))| (row, similarity(label.box_xyxy_px, found.box_xyxy_px)))) {
             Some((row, s)) => (s, Some(row)),
             None => (1.0, None),
         }
@@ -88,7 +90,7 @@ impl Boxes<'_> {
         };
         let others = self.found.iter().zip(self.scores).enumerate();
         let others = others.filter(|(_, (found, score))| found.class_id != label.class_id && **score > HIGH);
-        let highest = nearest(others.map(|(row, (found, _))| (row, similarity(label.box_xyxy_px, found.box_xyxy_px, self.size))));
+        let highest = nearest(others.map(|(row, (found, _))| (row, similarity(label.box_xyxy_px, found.box_xyxy_px))));
         let row = highest.map(|(row, _)| row);
         if self.labels.iter().any(contradicts) {
             return (least, row);
@@ -101,14 +103,14 @@ fn nearest(all: impl Iterator<Item = (usize, f64)>) -> Option<(usize, f64)> {
     all.reduce(|a, b| if b.1 > a.1 { b } else { a })
 }
 
-/// The suspicion of a whole image: 1 less the mean over the kinds of a soft minimum of the qualities.
+/// The suspicion of a whole image: 1 less the geometric mean over the kinds of a soft minimum of the qualities.
 pub(super) fn image_score(findings: &[Finding]) -> f64 {
     let kinds = [Kind::Missing, Kind::Location, Kind::Class];
-    let of_kind = |kind: Kind| {
+    let log_of_kind = |kind: Kind| {
         let qualities: Vec<f64> = findings.iter().filter(|f| f.kind == kind).map(|f| 1.0 - f.score).collect();
-        soft_minimum(&qualities)
+        soft_minimum(&qualities).max(LEAST_QUALITY).ln()
     };
-    1.0 - kinds.map(of_kind).iter().sum::<f64>() / kinds.len() as f64
+    1.0 - (kinds.map(log_of_kind).iter().sum::<f64>() / kinds.len() as f64).exp()
 }
 
 /// The mean with the weights `softmax((1 - q) / temperature)`; 1 of nothing.

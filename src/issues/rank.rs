@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Keeps the items of the highest scores; of equal ones the first that came.
-pub(super) struct Highest<T> {
+pub(crate) struct Highest<T> {
     most: usize,
     count: u64,
     kept: BinaryHeap<Reverse<Ranked<T>>>,
@@ -19,12 +19,12 @@ struct Ranked<T> {
 }
 
 impl<T> Highest<T> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most, count: 0, kept: BinaryHeap::new() }
     }
 
     /// Adds an item, which is made only if it is kept for now.
-    pub(super) fn push(&mut self, score: f64, make: impl FnOnce() -> T) {
+    pub(crate) fn push(&mut self, score: f64, make: impl FnOnce() -> T) {
         self.count += 1;
         let full = self.kept.len() >= self.most;
         let least = self.kept.peek().map(|Reverse(least)| least.score);
@@ -38,12 +38,12 @@ impl<T> Highest<T> {
     }
 
     /// How many came.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// The highest first.
-    pub(super) fn into_sorted(self) -> Vec<T> {
+    pub(crate) fn into_sorted(self) -> Vec<T> {
         let mut kept: Vec<Ranked<T>> = self.kept.into_iter().map(|Reverse(ranked)| ranked).collect();
         kept.sort_by(|a, b| b.cmp(a));
         kept.into_iter().map(|ranked| ranked.item).collect()

@@ -272,7 +272,7 @@ fn calibrated(seen: &Seen, calibrations: &[Calibration]) -> (Vec<Detection>, Vec
 }
 
 fn boxes<'a>(seen: &'a Seen, found: &'a [Detection], scores: &'a [f64]) -> Boxes<'a> {
-    Boxes { size: seen.size, labels: &seen.labels, found, scores }
+    Boxes { labels: &seen.labels, found, scores }
 }
 
 /// The most suspicious boxes and images so far.

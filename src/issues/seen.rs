@@ -115,7 +115,7 @@ impl Seen {
 pub(super) const FOUND_IOU: f64 = 0.5;
 
 /// Intersection over union.
-pub(super) fn iou(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
+pub(crate) fn iou(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
     let corners = |b: BoxXyxyPx| [b.x1, b.y1, b.x2, b.y2].map(f64::from);
     crate::toolkit::iou(corners(a), corners(b))
 }

@@ -9,7 +9,10 @@ mod labels;
 mod models;
 mod train;
 
-pub use cache::{AuditArgs, BuildArgs, ConvertArgs, InspectArgs, VerifyArgs};
+pub use cache::{
+    AuditArgs, BuildArgs, CacheArgs, CacheCommand, CacheDiffArgs, CacheMergeArgs, CacheSubsetArgs, ConvertArgs, InspectArgs,
+    VerifyArgs,
+};
 pub use data::{
     DataArgs, DataCheckArgs, DataCommand, DataConvertArgs, DataDedupArgs, DataDiffArgs, DataMergeArgs, DataOutArgs,
     DataSourceArgs, DataSplitArgs, DataStatsArgs, DataSubsetArgs, DistanceArgs,
@@ -79,6 +82,10 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// Compress a cache into an archive, or turn an archive back into a cache.
     Convert(ConvertArgs),
+    /// Unite, cut down and compare caches.
+    ///
+    /// Caches are never changed: what is written goes into a new folder.
+    Cache(CacheArgs),
     /// Check, count, convert, merge, split and compare data sets.
     ///
     /// Data sets are never changed: what is written goes into a new folder, with a manifest.json of what was done.
