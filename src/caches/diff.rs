@@ -1,9 +1,11 @@
 //! `cache diff`: where two teachers disagree on the same images.
 //!
-//! The boxes of both are compared after non-maximum suppression, those over a score of 0.25. Boxes of a class are paired one to one, the
-//! highest overlap first, from an overlap (IoU) of 0.5 on. A box without a partner that overlaps one of another class without a
-//! partner as much is taken for another class; any other is seen by one teacher alone. The disagreement of an image is
-//! [`crate::eval::disagreement`]: the sum of the scores of boxes without a partner of their class, divided by 1 plus the sum of all.
+//! The boxes of both are compared after non-maximum suppression, those over a score of 0.25. Boxes
+//! of a class are paired one to one, the highest overlap first, from an overlap (IoU) of 0.5 on. A
+//! box without a partner that overlaps one of another class without a partner as much is taken for
+//! another class; any other is seen by one teacher alone. The disagreement of an image is
+//! [`crate::eval::disagreement`]: the sum of the scores of boxes without a partner of their class,
+//! divided by 1 plus the sum of all.
 
 use super::open;
 use crate::{
@@ -79,7 +81,8 @@ pub struct ClassAgreement {
     pub other_class_in_a: u64,
     /// Mean overlap of the boxes that both have; `None` without any.
     pub mean_iou: Option<f64>,
-    /// Mean of the difference of the scores (second less first) of the boxes that both have; `None` without any.
+    /// Mean of the difference of the scores (second less first) of the boxes that both have; `None`
+    /// without any.
     pub mean_score_difference: Option<f64>,
 }
 
@@ -101,7 +104,8 @@ pub struct ImageAgreement {
 /// Compares two caches.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where no image or not one class name is in both; [`Error::Cache`] of one that is unfinished, damaged or an archive.
+/// [`Error::Mismatch`] where no image or not one class name is in both; [`Error::Cache`] of one
+/// that is unfinished, damaged or an archive.
 pub fn diff(options: &CacheDiffOptions, run: &Run<'_>) -> Result<CacheDiff> {
     let (a, b) = (open(&options.a)?, open(&options.b)?);
     let names = &a.manifest().teacher.class_names;
@@ -117,7 +121,11 @@ pub fn diff(options: &CacheDiffOptions, run: &Run<'_>) -> Result<CacheDiff> {
         .collect();
     if all_names.len() == names.len() + in_a.len() {
         return Err(Error::Mismatch {
-            found: format!("the teachers of {} and {} have no class in common", options.a.display(), options.b.display()),
+            found: format!(
+                "the teachers of {} and {} have no class in common",
+                options.a.display(),
+                options.b.display()
+            ),
             remedy: "Compare caches of teachers with the same class names.".into(),
         });
     }
@@ -220,7 +228,13 @@ impl Tally {
         self.disagreement_sum += disagreement;
         if disagreement > 0.0 {
             let both = both.len() as u64;
-            self.worst.push(disagreement, || ImageAgreement { path: path.to_owned(), disagreement, both, only_a, only_b });
+            self.worst.push(disagreement, || ImageAgreement {
+                path: path.to_owned(),
+                disagreement,
+                both,
+                only_a,
+                only_b,
+            });
         }
     }
 
@@ -244,15 +258,23 @@ impl Tally {
             let mean = |sum: f64| (class.both > 0).then(|| sum / class.both as f64);
             (class.mean_iou, class.mean_score_difference) = (mean(iou), mean(score));
         }
-        let differ = |class: &ClassAgreement| class.only_a + class.only_b + class.other_class_in_a + class.other_class_in_b;
+        let differ =
+            |class: &ClassAgreement| class.only_a + class.only_b + class.other_class_in_a + class.other_class_in_b;
         report.classes.retain(|class| class.both + differ(class) > 0);
         report.classes.sort_by_key(|class| std::cmp::Reverse(differ(class)));
         Ok(report)
     }
 }
 
-/// Pairs of boxes without a partner, one to one, the highest overlap first; of one class, or of different ones.
-fn pairs(a: &[Detection], b: &[Detection], free_a: &mut [bool], free_b: &mut [bool], same_class: bool) -> Vec<(usize, usize, f64)> {
+/// Pairs of boxes without a partner, one to one, the highest overlap first; of one class, or of
+/// different ones.
+fn pairs(
+    a: &[Detection],
+    b: &[Detection],
+    free_a: &mut [bool],
+    free_b: &mut [bool],
+    same_class: bool,
+) -> Vec<(usize, usize, f64)> {
     let mut candidates: Vec<(usize, usize, f64)> = Vec::new();
     for (i, first) in a.iter().enumerate() {
         for (j, second) in b.iter().enumerate() {

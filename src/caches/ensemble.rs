@@ -1,13 +1,18 @@
 //! The mean of several teachers on the same images.
 //!
-//! The teachers have the same head, input, places and classes. A place (anchor) of the new cache is one that at least one of them kept:
+//! The teachers have the same head, input, places and classes. A place (anchor) of the new cache is
+//! one that at least one of them kept:
 //!
-//! - class logits: the mean of the teachers' class logits there. For a teacher that dropped the place, every class has the logit of its
-//!   mean probability over dropped places (`dropped_mean_prob`).
-//! - DFL logits and box: the mean over the teachers that kept the place, of each side's logits less their highest, and of each edge.
-//! - Score and class follow from the mean logits. Places below `min_score`, or below the score that a place dropped by all could have
-//!   (the sigmoid of the mean logit of the teachers' `dropped_max_score`), are dropped, and so is what is beyond `top_k`.
-//! - What is dropped counts with the mean of the teachers' statistics. Every row has class logits (`class_coverage` is 1).
+//! - class logits: the mean of the teachers' class logits there. For a teacher that dropped the
+//!   place, every class has the logit of its mean probability over dropped places
+//!   (`dropped_mean_prob`).
+//! - DFL logits and box: the mean over the teachers that kept the place, of each side's logits less
+//!   their highest, and of each edge.
+//! - Score and class follow from the mean logits. Places below `min_score`, or below the score that
+//!   a place dropped by all could have (the sigmoid of the mean logit of the teachers'
+//!   `dropped_max_score`), are dropped, and so is what is beyond `top_k`.
+//! - What is dropped counts with the mean of the teachers' statistics. Every row has class logits
+//!   (`class_coverage` is 1).
 //!
 //! Labels are those of the first cache, which must be the same in all.
 
@@ -74,7 +79,14 @@ fn other_images(found: String) -> Error {
 
 fn refuse_other_image(a: &ImageRecord, b: &ImageRecord, cache: &CacheReader) -> Result<()> {
     let found = if (a.image_id, a.view, &a.path) != (b.image_id, b.view, &b.path) {
-        format!("the caches have other images: where one has {} (view {}), {} has {} (view {})", a.path, a.view, cache.folder().display(), b.path, b.view)
+        format!(
+            "the caches have other images: where one has {} (view {}), {} has {} (view {})",
+            a.path,
+            a.view,
+            cache.folder().display(),
+            b.path,
+            b.view
+        )
     } else if a.file_sha256 != b.file_sha256 || (a.size, a.letterbox, a.change) != (b.size, b.letterbox, b.change) {
         format!("{} (view {}) was another picture when {} was built", a.path, a.view, cache.folder().display())
     } else if a.labels != b.labels {
@@ -87,7 +99,10 @@ fn refuse_other_image(a: &ImageRecord, b: &ImageRecord, cache: &CacheReader) -> 
 
 fn refuse_other_head(first: &CacheReader, other: &CacheReader) -> Result<()> {
     let (a, b) = (first.manifest(), other.manifest());
-    let same = |what: &'static str, a: String, b: String| (a != b).then(|| format!("{what} is {a} in {} and {b} in {}", first.folder().display(), other.folder().display()));
+    let same = |what: &'static str, a: String, b: String| {
+        (a != b)
+            .then(|| format!("{what} is {a} in {} and {b} in {}", first.folder().display(), other.folder().display()))
+    };
     let (s, t) = (&a.settings, &b.settings);
     let found = same("the input size", format!("{:?}", a.teacher.input()), format!("{:?}", b.teacher.input()))
         .or_else(|| same("the list of classes", a.teacher.class_names.join(", "), b.teacher.class_names.join(", ")))
@@ -95,10 +110,26 @@ fn refuse_other_head(first: &CacheReader, other: &CacheReader) -> Result<()> {
         .or_else(|| same("the list of strides", format!("{:?}", a.teacher.strides), format!("{:?}", b.teacher.strides)))
         .or_else(|| same("the number of queries", a.teacher.queries.to_string(), b.teacher.queries.to_string()))
         .or_else(|| same("the number of DFL bins", a.teacher.reg_max.to_string(), b.teacher.reg_max.to_string()))
-        .or_else(|| same("the input rule", format!("{:?}", a.teacher.input_rule), format!("{:?}", b.teacher.input_rule)))
-        .or_else(|| same("what is stored", format!("{:?}", (s.store, s.logits, s.profile)), format!("{:?}", (t.store, t.logits, t.profile))))
-        .or_else(|| same("the choice of views", format!("{:?}", (s.views, s.view_seed, &s.view_rule)), format!("{:?}", (t.views, t.view_seed, &t.view_rule))))
-        .or_else(|| (a.teacher.queries > 0).then(|| "the teachers have queries, which have no places in common".to_owned()));
+        .or_else(|| {
+            same("the input rule", format!("{:?}", a.teacher.input_rule), format!("{:?}", b.teacher.input_rule))
+        })
+        .or_else(|| {
+            same(
+                "what is stored",
+                format!("{:?}", (s.store, s.logits, s.profile)),
+                format!("{:?}", (t.store, t.logits, t.profile)),
+            )
+        })
+        .or_else(|| {
+            same(
+                "the choice of views",
+                format!("{:?}", (s.views, s.view_seed, &s.view_rule)),
+                format!("{:?}", (t.views, t.view_seed, &t.view_rule)),
+            )
+        })
+        .or_else(|| {
+            (a.teacher.queries > 0).then(|| "the teachers have queries, which have no places in common".to_owned())
+        });
     match found {
         Some(found) => Err(Error::Mismatch {
             found,
@@ -122,7 +153,8 @@ fn manifest(caches: &[CacheReader], options: &CacheMergeOptions) -> Result<Manif
     manifest.settings.min_score = settings.clone().map(|s| s.min_score).fold(0.0, f32::max);
     manifest.settings.top_k = settings.clone().map(|s| s.top_k).min().unwrap_or(manifest.settings.top_k);
     // Which of the rules dropped a place is not known of a mean: any may have.
-    manifest.settings.coverage = if mapped { settings.map(|s| s.coverage).fold(1.0f64, f64::min).min(COVERAGE) } else { 1.0 };
+    manifest.settings.coverage =
+        if mapped { settings.map(|s| s.coverage).fold(1.0f64, f64::min).min(COVERAGE) } else { 1.0 };
     manifest.settings.class_coverage = 1.0;
     Ok(manifest)
 }
@@ -164,7 +196,8 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
             place.dfl_logits.resize(dfl_len, 0.0);
             let own = logits.iter().skip(row * classes).take(classes);
             place.class_logits.iter_mut().zip(own).for_each(|(sum, &logit)| *sum += f64::from(logit));
-            let mut sides: Vec<f32> = p.dfl_logits.iter().skip(row * dfl_len).take(dfl_len).map(|v| v.to_f32()).collect();
+            let mut sides: Vec<f32> =
+                p.dfl_logits.iter().skip(row * dfl_len).take(dfl_len).map(|v| v.to_f32()).collect();
             lower_sides(&mut sides);
             place.dfl_logits.iter_mut().zip(sides).for_each(|(sum, logit)| *sum += f64::from(logit));
             let b = p.boxes_xyxy_px.get(row).copied().unwrap_or_default();
@@ -186,7 +219,11 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
             }
         }
         place.class_logits.iter_mut().for_each(|sum| *sum /= count);
-        let best = place.class_logits.iter().enumerate().fold((0, f64::NEG_INFINITY), |best, (at, &logit)| if logit > best.1 { (at, logit) } else { best });
+        let best = place
+            .class_logits
+            .iter()
+            .enumerate()
+            .fold((0, f64::NEG_INFINITY), |best, (at, &logit)| if logit > best.1 { (at, logit) } else { best });
         let score = sigmoid(best.1);
         if score >= least { rows.push((anchor, score as f32, best.0 as i32, place)) } else { dropped.push(score) }
     }
@@ -202,7 +239,9 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
     }
     let mut predictions = Predictions::default();
     let (of_class, of_dfl) = (Codebook::of_class(manifest.settings.logits), Codebook::of_dfl(manifest.settings.logits));
-    let stored = |book: Option<&Codebook>, logit: f64| book.map_or_else(|| f16::from_f64(logit), |book| book.round(logit as f32));
+    let stored = |book: Option<&Codebook>, logit: f64| {
+        book.map_or_else(|| f16::from_f64(logit), |book| book.round(logit as f32))
+    };
     for (anchor, score, class_id, place) in rows {
         predictions.anchor.push(anchor);
         predictions.stride.extend(place.stride);
@@ -219,7 +258,8 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
     let highest = dropped.iter().copied().fold(if all_kept { 0.0 } else { could_have }, f64::max);
     let lost = manifest.teacher.total_anchors() as f64 - predictions.len() as f64;
     let Some(first) = records.first() else { return Err("there is no image".into()) };
-    let sum = (over(&|r| r.dropped_score_sum) + dropped.iter().sum::<f64>()).clamp(highest, (highest * lost).max(highest));
+    let sum =
+        (over(&|r| r.dropped_score_sum) + dropped.iter().sum::<f64>()).clamp(highest, (highest * lost).max(highest));
     Ok(ImageRecord {
         dropped_max_score: highest as f32,
         dropped_mean_prob: over(&|r| r.dropped_mean_prob).min(highest) as f32,

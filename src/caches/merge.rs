@@ -1,4 +1,5 @@
-//! `cache merge`: the images of several caches of one teacher, or the mean of several teachers on the same images.
+//! `cache merge`: the images of several caches of one teacher, or the mean of several teachers on
+//! the same images.
 
 use super::{
     CacheWritten, checked, ensemble, open, refuse_views,
@@ -27,13 +28,15 @@ pub struct CacheMergeOptions {
     pub out: PathBuf,
 }
 
-/// Writes one cache of several. Without `ensemble` the images of the first cache come first, numbered anew, with outputs and labels as
-/// they are; their paths are then relative to the deepest folder that holds all data sets. With it see [`super::ensemble`].
+/// Writes one cache of several. Without `ensemble` the images of the first cache come first,
+/// numbered anew, with outputs and labels as they are; their paths are then relative to the deepest
+/// folder that holds all data sets. With it, the mean of what the caches hold: see docs/format.md.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where teachers, input sizes, classes or settings do not fit, an image is there twice, or `out` exists;
-/// [`Error::Cache`] of a cache that is unfinished, damaged, an archive or has views; [`Error::Io`], [`Error::NoSpace`],
-/// [`Error::Interrupted`], after which nothing is left.
+/// [`Error::Mismatch`] where teachers, input sizes, classes or settings do not fit, an image is
+/// there twice, or `out` exists; [`Error::Cache`] of a cache that is unfinished, damaged, an
+/// archive or has views; [`Error::Io`], [`Error::NoSpace`], [`Error::Interrupted`], after which
+/// nothing is left.
 pub fn merge(options: &CacheMergeOptions, run: &Run<'_>) -> Result<CacheWritten> {
     NewFolder::refuse_existing(&options.out)?;
     let caches = options.caches.iter().map(|folder| open(folder)).collect::<Result<Vec<_>>>()?;
@@ -62,7 +65,9 @@ pub fn merge(options: &CacheMergeOptions, run: &Run<'_>) -> Result<CacheWritten>
             if !seen.insert(short) {
                 return Err(Error::Mismatch {
                     found: format!("the image {path} is in two of the caches"),
-                    remedy: "Leave it out of one of them with `cache subset`, or unite two teachers with `ensemble=true`.".into(),
+                    remedy:
+                        "Leave it out of one of them with `cache subset`, or unite two teachers with `ensemble=true`."
+                            .into(),
                 });
             }
             samples.push(&path);
@@ -121,7 +126,8 @@ fn refuse_other_teacher(first: &CacheReader, other: &CacheReader) -> Result<()> 
     };
     Err(Error::Mismatch {
         found,
-        remedy: "Only caches of one teacher, with the same settings and the same classes, are united. Build one of them again \
+        remedy: "Only caches of one teacher, with the same settings and the same classes, are united. \
+                 Build one of them again \
                  as the other, or unite two teachers of the same images with `ensemble=true`."
             .into(),
     })
@@ -160,7 +166,11 @@ fn dataset(caches: &[CacheReader], options: &CacheMergeOptions, root: &Path) -> 
     let place = |path: &Path| paths::to_column(&paths::relative_to(&paths::absolute(&options.out), path));
     let same_source = same(&|d| format!("{:?}", (&d.format, &d.source, &d.images_dir, &d.root)));
     let mut splits: Vec<String> = Vec::new();
-    all.iter().for_each(|d| if !splits.contains(&d.split) { splits.push(d.split.clone()) });
+    all.iter().for_each(|d| {
+        if !splits.contains(&d.split) {
+            splits.push(d.split.clone())
+        }
+    });
     Ok(DatasetInfo {
         format: if same(&|d| d.format.clone()) { first.format.clone() } else { "folder".to_owned() },
         split: splits.join("+"),

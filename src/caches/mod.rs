@@ -1,7 +1,8 @@
 //! `cache subset`, `merge` and `diff`: caches cut down, united and compared, without the teacher.
 //!
-//! A new cache is written beside its final place and appears whole or not at all; what was read is never changed. Every image is checked
-//! against its stored digest when it is read, and every part is read back before it counts.
+//! A new cache is written beside its final place and appears whole or not at all; what was read is
+//! never changed. Every image is checked against its stored digest when it is read, and every part
+//! is read back before it counts.
 
 mod diff;
 mod ensemble;
@@ -58,7 +59,8 @@ fn refuse_views(cache: &CacheReader) -> Result<()> {
     Err(Error::Cache {
         path: cache.folder().to_owned(),
         found: format!(
-            "the cache has {views} augmented views of each image, which are drawn from the number of the image; in the new cache \
+            "the cache has {views} augmented views of each image, which are drawn from the number of the image; \
+             in the new cache \
              images have other numbers"
         ),
         remedy: "Use a cache that was built without `views=`.".into(),

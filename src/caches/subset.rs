@@ -23,21 +23,24 @@ use std::{
 pub struct CacheSubsetOptions {
     /// Folder of the cache.
     pub cache: PathBuf,
-    /// Keep images with a label of one of these classes, and images without labels on which the teacher sees one with a score over
-    /// 0.25; all where there is none.
+    /// Keep images with a label of one of these classes, and images without labels on which the
+    /// teacher sees one with a score over 0.25; all where there is none.
     pub classes: Vec<String>,
-    /// Keep the images that this text file names, one a line, as paths or as the ends of paths; all where there is none.
+    /// Keep the images that this text file names, one a line, as paths or as the ends of paths; all
+    /// where there is none.
     pub list: Option<PathBuf>,
     /// Folder of the new cache, which must not exist.
     pub out: PathBuf,
 }
 
-/// Writes a cache of some of the images. They keep their order and are numbered anew; their outputs and labels stay as they are.
+/// Writes a cache of some of the images. They keep their order and are numbered anew; their outputs
+/// and labels stay as they are.
 ///
 /// # Errors
-/// [`Error::Cache`] of a cache that is unfinished, damaged, an archive or has views; [`Error::Classes`] of a class that the teacher lacks;
-/// [`Error::Dataset`] of a line that names no image or several; [`Error::Mismatch`] where nothing is left or `out` exists;
-/// [`Error::Io`], [`Error::NoSpace`], [`Error::Interrupted`], after which nothing is left.
+/// [`Error::Cache`] of a cache that is unfinished, damaged, an archive or has views;
+/// [`Error::Classes`] of a class that the teacher lacks; [`Error::Dataset`] of a line that names no
+/// image or several; [`Error::Mismatch`] where nothing is left or `out` exists; [`Error::Io`],
+/// [`Error::NoSpace`], [`Error::Interrupted`], after which nothing is left.
 pub fn subset(options: &CacheSubsetOptions, run: &Run<'_>) -> Result<CacheWritten> {
     NewFolder::refuse_existing(&options.out)?;
     let cache = open(&options.cache)?;
@@ -153,7 +156,8 @@ impl List {
             0 => format!("{line:?} is no image of the cache"),
             several => format!("{line:?} fits {several} images of the cache"),
         };
-        let remedy = "Give images as the cache has them (relative to the data set), or the ends of their paths, one a line.";
+        let remedy =
+            "Give images as the cache has them (relative to the data set), or the ends of their paths, one a line.";
         Err(Error::Dataset { path: self.path, found, remedy: remedy.into() })
     }
 }

@@ -4,8 +4,8 @@ use super::CacheWritten;
 use crate::{
     Error, Result,
     cache::{
-        DatasetInfo, Folder, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, PartWriter, Storage, content_digests,
-        part_digests,
+        DatasetInfo, Folder, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, PartWriter, Storage,
+        content_digests, part_digests,
     },
     dataset::paths,
     toolkit::{

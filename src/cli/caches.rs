@@ -52,7 +52,11 @@ fn written(json: bool, quiet: bool, report: &CacheWritten) -> Result<Status> {
 fn diff(args: &CacheDiffArgs, quiet: bool) -> Result<Status> {
     let options = CacheDiffOptions { a: args.a.clone(), b: args.b.clone(), top: args.top };
     let report = with_progress(quiet, |run| caches::diff(&options, run))?;
-    if args.json { print_json(&report)? } else { print(&shown(&report).join("\n"))? }
+    if args.json {
+        print_json(&report)?
+    } else {
+        print(&shown(&report).join("\n"))?
+    }
     Ok(Status::Done)
 }
 

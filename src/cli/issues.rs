@@ -23,7 +23,11 @@ pub fn run(args: &IssuesArgs, quiet: bool) -> Result<Status> {
     if !quiet {
         report.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
     }
-    if args.json { print_json(&report)? } else { print(&shown(&report).join("\n"))? }
+    if args.json {
+        print_json(&report)?
+    } else {
+        print(&shown(&report).join("\n"))?
+    }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
 

@@ -1,19 +1,24 @@
-//! What the teacher's scores are worth on this data set: the share of its boxes that the labels confirm.
+//! What the teacher's scores are worth on this data set: the share of its boxes that the labels
+//! confirm.
 //!
-//! Platt scaling (Platt 1999; Niculescu-Mizil and Caruana 2005): `p = sigmoid(slope * logit + intercept[class])`, with one slope for
-//! all classes and an intercept for each. An intercept is drawn to that of all classes together by a normal prior of variance 1, so
-//! that a class with few boxes has nearly the common one. A box counts as right where it finds a label (IoU 0.5, each label once).
+//! Platt scaling (Platt 1999; Niculescu-Mizil and Caruana 2005): `p = sigmoid(slope * logit +
+//! intercept[class])`, with one slope for all classes and an intercept for each. An intercept is
+//! drawn to that of all classes together by a normal prior of variance 1, so that a class with few
+//! boxes has nearly the common one. A box counts as right where it finds a label (IoU 0.5, each
+//! label once).
 //!
-//! Wrong labels must not vouch for themselves: images lie in five folds, and the scores of a fold are calibrated by the other four.
+//! Wrong labels must not vouch for themselves: images lie in five folds, and the scores of a fold
+//! are calibrated by the other four.
 
-use super::seen::{Seen, sigmoid};
+use super::{
+    learn::{Example, Model},
+    seen::{Seen, sigmoid},
+};
 
 /// Folds of images.
 pub(super) const FOLDS: usize = 5;
-/// Newton steps; it converges in fewer.
+/// Newton steps for an intercept; it converges in fewer.
 const STEPS: usize = 30;
-/// Keeps the slope finite where right and wrong boxes do not overlap.
-const RIDGE: f64 = 1e-3;
 
 /// The fold of an image.
 pub(super) fn fold_of(image_id: i64) -> usize {
@@ -52,26 +57,18 @@ impl Calibration {
         (0..FOLDS).map(|fold| Self::of(&others(fold), num_classes)).collect()
     }
 
-    /// Of these boxes; without any, scores are taken for what they say.
+    /// Of these boxes.
     fn of(points: &[Point], num_classes: usize) -> Self {
-        if points.is_empty() {
-            return Self { slope: 1.0, intercepts: vec![0.0; num_classes] };
-        }
-        let (mut slope, mut intercept) = (1.0, 0.0);
-        for _ in 0..STEPS {
-            let (mut g, mut h) = ([0.0; 2], [RIDGE, 0.0, RIDGE]);
-            for &Point { logit, right, .. } in points {
-                let p = sigmoid(slope * logit + intercept);
-                let (miss, weight) = (f64::from(u8::from(right)) - p, p * (1.0 - p));
-                g = [g[0] + miss * logit, g[1] + miss];
-                h = [h[0] + weight * logit * logit, h[1] + weight * logit, h[2] + weight];
+        let examples: Vec<Example<1>> = points.iter().map(|point| ([point.logit], point.right)).collect();
+        let (slope, intercept) = match Model::fit(examples.iter()) {
+            Some(model) => model.line(0),
+            // All are right or none is: scores are taken for what they say, moved by how many that
+            // are.
+            None => {
+                let right = points.iter().filter(|point| point.right).count() as f64;
+                (1.0, ((right + 1.0) / (points.len() as f64 - right + 1.0)).ln())
             }
-            let determinant = h[0] * h[2] - h[1] * h[1];
-            // A whole step may go too far where nearly all boxes are right or nearly all wrong.
-            let step = |top: f64| (top / determinant).clamp(-2.0, 2.0);
-            slope += step(g[0] * h[2] - g[1] * h[1]);
-            intercept += step(g[1] * h[0] - g[0] * h[1]);
-        }
+        };
         // A higher score is never worth less.
         let slope = slope.max(0.0);
         let mut by_class: Vec<Vec<Point>> = vec![Vec::new(); num_classes];
@@ -126,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_fold_has_no_part_in_its_own_calibration() {
-        let mut points: Vec<Point> = (0..1000).map(|n| point(f64::from(n % 7) - 3.0, 0, n % 7 > 2, n as usize % FOLDS)).collect();
+        let mut points: Vec<Point> =
+            (0..1000).map(|n| point(f64::from(n % 7) - 3.0, 0, n % 7 > 2, n as usize % FOLDS)).collect();
         let before = Calibration::of_folds(&points, 1);
         points.iter_mut().filter(|point| point.fold == 2).for_each(|point| point.right = !point.right);
         let after = Calibration::of_folds(&points, 1);
@@ -137,9 +135,10 @@ mod tests {
     #[test]
     fn boxes_that_are_all_right_or_none_give_finite_numbers() {
         for right in [true, false] {
-            let points: Vec<Point> = (0..100).map(|n| point(f64::from(n) / 10.0, 0, right, n as usize % FOLDS)).collect();
+            let points: Vec<Point> =
+                (0..100).map(|n| point(f64::from(n) / 10.0, 0, right, n as usize % FOLDS)).collect();
             let p = Calibration::of(&points, 1).probability(3.0, 0);
-            assert!(p.is_finite() && (p > 0.5) == right, "{p}");
+            assert!(p.is_finite() && (p > 0.7) == right, "{p}");
         }
         assert_eq!(Calibration::of(&[], 1).probability(0.0, 0), 0.5);
     }

@@ -1,7 +1,8 @@
-//! How well the teacher's class distributions and boxes bear a label out: eleven numbers for each label.
+//! How well the teacher's class distributions and boxes bear a label out: eleven numbers for each
+//! label.
 //!
-//! Of a label of class c, with `u` a row's overlap with it, `p` a row's probability of a class, `q` that probability after
-//! calibration, and `ramp` a straight line from 0 to 1:
+//! Of a label of class c, with `u` a row's overlap with it, `p` a row's probability of a class, `q`
+//! that probability after calibration, and `ramp` a straight line from 0 to 1:
 //!
 //! | number | formula |
 //! |---|---|
@@ -16,8 +17,8 @@
 //! | in deviations | logarithm of 1 + the largest such distance in deviations of the rows' boxes |
 //! | explained elsewhere | `max w * (1 - overlap with the mean box)` |
 //!
-//! The mean box is that of the rows near the label which no other label of the class has, weighted by
-//! `w = q_c * ramp(u, 0.1, 0.4) * (1 - ramp(u_other, 0.4, 0.7))`.
+//! The mean box is that of the rows near the label which no other label of the class has, weighted
+//! by `w = q_c * ramp(u, 0.1, 0.4) * (1 - ramp(u_other, 0.4, 0.7))`.
 
 use super::{
     calibrate::Calibration,
@@ -118,7 +119,8 @@ impl Place {
         let elsewhere = |row: usize| others.iter().filter_map(|of| of.get(row)).fold(0.0f32, |most, &u| most.max(u));
         let weighted = |(row, &u): (usize, &f32)| {
             let near = ramp(f64::from(u), 0.1, 0.4);
-            let weight = if near > 0.0 { near * own_q(row) * (1.0 - ramp(f64::from(elsewhere(row)), 0.4, 0.7)) } else { 0.0 };
+            let weight =
+                if near > 0.0 { near * own_q(row) * (1.0 - ramp(f64::from(elsewhere(row)), 0.4, 0.7)) } else { 0.0 };
             (weight > 0.0).then_some((row, weight))
         };
         let rows: Vec<(usize, f64)> = seen.overlaps(at).iter().enumerate().filter_map(weighted).collect();

@@ -1,8 +1,10 @@
-//! Faults that the program makes itself, in copies of the labels, to learn what a fault looks like to this teacher on this data set.
+//! Faults that the program makes itself, in copies of the labels, to learn what a fault looks like
+//! to this teacher on this data set.
 //!
-//! In each copy of an image, one label in ten gets another class of the data set, one in ten is moved so that it overlaps its
-//! old place by 0.3 to 0.7, and for one in ten a box of another label's size and class is put at a place where no label is
-//! (overlap of at most 0.3). What is drawn follows from the image's id and the number of the copy alone.
+//! In each copy of an image, one label in ten gets another class of the data set, one in ten is
+//! moved so that it overlaps its old place by 0.3 to 0.7, and for one in ten a box of another
+//! label's size and class is put at a place where no label is (overlap of at most 0.3). What is
+//! drawn follows from the image's id and the number of the copy alone.
 
 use super::seen::iou;
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox};
@@ -140,15 +142,21 @@ mod tests {
                 Made::Nothing => assert!(same_class && overlap == Some(1.0)),
                 Made::Moved => assert!(same_class && overlap.is_some_and(|u| (0.3..=0.7).contains(&u))),
                 Made::OtherClass => assert!(!same_class && overlap == Some(1.0)),
-                Made::Added => assert!(before.is_none() && labels.iter().all(|l| iou(l.box_xyxy_px, label.box_xyxy_px) <= 0.3)),
+                Made::Added => {
+                    assert!(before.is_none() && labels.iter().all(|l| iou(l.box_xyxy_px, label.box_xyxy_px) <= 0.3))
+                }
             }
         }
         for kind in [Made::Moved, Made::OtherClass, Made::Added] {
             let count = made.iter().filter(|&&made| made == kind).count();
             assert!((3..=20).contains(&count), "{kind:?}: {count}");
         }
-        assert!(spoil(&labels, size, &shapes, &[1], (7, 0)).1.iter().zip(&labels).all(|(made, label)| {
-            label.class_id != 1 || *made != Made::OtherClass
-        }));
+        assert!(
+            spoil(&labels, size, &shapes, &[1], (7, 0))
+                .1
+                .iter()
+                .zip(&labels)
+                .all(|(made, label)| { label.class_id != 1 || *made != Made::OtherClass })
+        );
     }
 }

@@ -1,9 +1,12 @@
-//! FiftyOne's mistakenness of objects, from the formulae that its documentation names, with confidences (its default) and not logits.
+//! FiftyOne's mistakenness of objects, from the formulae that its documentation names, with
+//! confidences (its default) and not logits.
 //!
-//! A prediction is matched at IoU 0.5 whatever its class, the highest score first, each with the label of the highest overlap that is
-//! free. With `m` -1 where the classes agree and 1 where not, `c` the score and `i = 2 * (1 - IoU)`: class `(m * c + 1) / 2`, place
-//! `(c * (2 * i - 1) + 1) / 2`. A label without a prediction is spurious (it has no score of its own: 1), a prediction over 0.95 without
-//! a label is a missing object. Scores are calibrated per class first, as for ObjectLab.
+//! A prediction is matched at IoU 0.5 whatever its class, the highest score first, each with the
+//! label of the highest overlap that is free. With `m` -1 where the classes agree and 1 where not,
+//! `c` the score and `i = 2 * (1 - IoU)`: class `(m * c + 1) / 2`, place `(c * (2 * i - 1) + 1) /
+//! 2`. A label without a prediction is spurious (it has no score of its own: 1), a prediction over
+//! 0.95 without a label is a missing object. Scores are calibrated per class first, as for
+//! ObjectLab.
 
 use super::{Kind, finding::Finding, seen::iou};
 use crate::types::{Detection, LabelBox};

@@ -1,4 +1,5 @@
-//! The folder of a review: the page, tables, and the suspect boxes for annotation tools. All of it appears at once or not at all.
+//! The folder of a review: the page, tables, and the suspect boxes for annotation tools. All of it
+//! appears at once or not at all.
 
 use super::{Issue, IssuesReport, labels::Labels, page};
 use crate::{
@@ -104,7 +105,8 @@ fn csv_error(error: csv::Error) -> Error {
 
 fn issues_csv(report: &IssuesReport) -> Result<String> {
     let mut rows = csv::Writer::from_writer(Vec::new());
-    let head = "rank,kind,score,path,image_id,label_index,label_class,label_x1,label_y1,label_x2,label_y2,teacher_class,\
+    let head = "rank,kind,score,path,image_id,label_index,label_class,label_x1,label_y1,label_x2,label_y2,\
+                teacher_class,\
                 teacher_score,teacher_x1,teacher_y1,teacher_x2,teacher_y2,iou,why";
     rows.write_record(head.split(',')).map_err(csv_error)?;
     for (issue, rank) in report.issues.iter().zip(1u64..) {
@@ -148,9 +150,11 @@ fn cvat(images: &[Vec<&Issue>], classes: &[String]) -> String {
             )
         })
         .concat();
-    let mut text = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <project>\n      \
+    let mut text =
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    \
+                    <project>\n      \
                     <name>label issues</name>\n      <labels>\n"
-        .to_owned();
+            .to_owned();
     for name in classes {
         text.push_str("        <label><name>");
         xml(&mut text, name);
@@ -188,8 +192,8 @@ fn cvat(images: &[Vec<&Issue>], classes: &[String]) -> String {
     text + "</annotations>\n"
 }
 
-/// Tasks of Label Studio with predictions, which it shows and offers as annotations; images through its local file storage, with the
-/// data set as the root.
+/// Tasks of Label Studio with predictions, which it shows and offers as annotations; images through
+/// its local file storage, with the data set as the root.
 fn label_studio(images: &[Vec<&Issue>], report: &IssuesReport) -> String {
     let task = |issues: &Vec<&Issue>| {
         let first = issues.first()?;
@@ -198,9 +202,12 @@ fn label_studio(images: &[Vec<&Issue>], report: &IssuesReport) -> String {
             let (_, class, b) = suspect(issue)?;
             let [x1, y1, x2, y2] = [b.x1, b.y1, b.x2, b.y2].map(f64::from);
             Some(json!({
-                "id": format!("{}-{region}", first.image_id), "from_name": "label", "to_name": "image", "type": "rectanglelabels",
-                "original_width": first.width, "original_height": first.height, "image_rotation": 0, "score": issue.score,
-                "value": {"rotation": 0, "x": 100.0 * x1 / width, "y": 100.0 * y1 / height, "width": 100.0 * (x2 - x1) / width,
+                "id": format!("{}-{region}", first.image_id), "from_name": "label", "to_name": "image",
+                "type": "rectanglelabels",
+                "original_width": first.width, "original_height": first.height, "image_rotation": 0,
+                "score": issue.score,
+                "value": {"rotation": 0, "x": 100.0 * x1 / width, "y": 100.0 * y1 / height,
+                    "width": 100.0 * (x2 - x1) / width,
                     "height": 100.0 * (y2 - y1) / height, "rectanglelabels": [class]},
                 "meta": {"text": [format!("{} {:.3}: {}", issue.kind.as_str(), issue.score, issue.why)]},
             }))
@@ -216,7 +223,8 @@ fn label_studio(images: &[Vec<&Issue>], report: &IssuesReport) -> String {
     format!("[\n{}\n]\n", tasks.join(",\n"))
 }
 
-/// COCO with `score`, `issue`, `suggested` and `why` in each annotation, which FiftyOne's importer takes as attributes.
+/// COCO with `score`, `issue`, `suggested` and `why` in each annotation, which FiftyOne's importer
+/// takes as attributes.
 fn coco(images: &[Vec<&Issue>], classes: &[String]) -> String {
     let (mut pictures, mut annotations) = (Vec::new(), Vec::new());
     for (issues, id) in images.iter().zip(1u64..) {
@@ -228,7 +236,8 @@ fn coco(images: &[Vec<&Issue>], classes: &[String]) -> String {
             let [x1, y1, x2, y2] = [b.x1, b.y1, b.x2, b.y2].map(f64::from);
             annotations.push(
                 json!({
-                    "id": annotations.len() + 1, "image_id": id, "category_id": class_id + 1, "iscrowd": 0, "segmentation": [],
+                    "id": annotations.len() + 1, "image_id": id, "category_id": class_id + 1,
+                    "iscrowd": 0, "segmentation": [],
                     "area": (x2 - x1) * (y2 - y1), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": issue.score,
                     "issue": issue.kind.as_str(), "suggested": suggested(issue), "why": issue.why,
                 })
@@ -239,7 +248,8 @@ fn coco(images: &[Vec<&Issue>], classes: &[String]) -> String {
     let categories: Vec<String> =
         classes.iter().zip(1u32..).map(|(name, id)| format!("{{\"id\": {id}, \"name\": {}}}", json(name))).collect();
     format!(
-        "{{\"info\": {{\"description\": \"written by logitcache issues\"}}, \"licenses\": [],\n\"images\": [\n{}\n],\n\"annotations\": \
+        "{{\"info\": {{\"description\": \"written by logitcache issues\"}}, \"licenses\": [],\n\"images\": [\n{}\n],\n\
+         \"annotations\": \
          [\n{}\n],\n\"categories\": [\n{}\n]}}\n",
         pictures.join(",\n"),
         annotations.join(",\n"),

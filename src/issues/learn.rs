@@ -1,13 +1,18 @@
 //! Logistic regression: a few numbers to the probability of a fault.
 //!
-//! Numbers are scaled to mean 0 and deviation 1; the weights have a ridge, the constant has none. Newton's method in double
-//! precision and a fixed order, so that the same input gives the same weights.
+//! Numbers are scaled to mean 0 and deviation 1; the weights have a ridge, the constant has none.
+//! Newton's method, whose steps are halved until the fit gets better, in double precision and a
+//! fixed order: the same input gives the same weights.
 
 use super::seen::sigmoid;
 
 /// Strength of the ridge: that of a normal prior of variance 1/3.
 const RIDGE: f64 = 3.0;
-const STEPS: usize = 25;
+const STEPS: usize = 50;
+/// Times that a step is halved before it is taken for none.
+const HALVINGS: usize = 30;
+/// A fit that gets better by less is done.
+const DONE: f64 = 1e-9;
 
 /// One case: its numbers, and whether it is a fault.
 pub(super) type Example<const N: usize> = ([f64; N], bool);
@@ -40,6 +45,7 @@ impl<const N: usize> Model<N> {
         }
         deviation.iter_mut().for_each(|value| *value = value.sqrt() + 1e-9);
         let mut model = Self { mean, deviation, weights: [0.0; N], constant: log_share(faults, count) };
+        let mut best = model.quality(examples.clone());
         for _ in 0..STEPS {
             let mut gradient = vec![0.0; N + 1];
             let mut hessian = vec![vec![0.0; N + 1]; N + 1];
@@ -59,10 +65,49 @@ impl<const N: usize> Model<N> {
             }
             hessian[N][N] += 1e-9;
             let step = solve(hessian, gradient);
-            model.weights.iter_mut().zip(&step).for_each(|(weight, step)| *weight += step);
-            model.constant += step.get(N).copied().unwrap_or_default();
+            let next = (0..HALVINGS).map(|halving| model.moved(&step, 0.5f64.powi(halving as i32)));
+            let mut next = next.map(|next| (next.quality(examples.clone()), next));
+            match next.find(|(quality, _)| *quality > best) {
+                Some((quality, next)) => {
+                    let gain = quality - best;
+                    (model, best) = (next, quality);
+                    if gain < DONE {
+                        break;
+                    }
+                }
+                None => break,
+            }
         }
         Some(model)
+    }
+
+    /// This model after a part of a step.
+    fn moved(&self, step: &[f64], part: f64) -> Self {
+        let mut moved = self.clone();
+        moved.weights.iter_mut().zip(step).for_each(|(weight, step)| *weight += part * step);
+        moved.constant += part * step.get(N).copied().unwrap_or_default();
+        moved
+    }
+
+    /// What is maximised: the logarithm of the likelihood less the ridge.
+    fn quality<'a>(&self, examples: impl Iterator<Item = &'a Example<N>>) -> f64 {
+        // ln(sigmoid(z)) without overflow.
+        let log_sigmoid = |z: f64| -((-z.abs()).exp().ln_1p() + (-z).max(0.0));
+        let of = |(x, fault): &Example<N>| {
+            let z = self.linear(&self.scaled(x));
+            log_sigmoid(if *fault { z } else { -z })
+        };
+        examples.map(of).sum::<f64>() - RIDGE / 2.0 * self.weights.iter().map(|weight| weight * weight).sum::<f64>()
+    }
+
+    /// Weight and constant of the number itself, not scaled.
+    pub(super) fn line(&self, at: usize) -> (f64, f64) {
+        let (Some(weight), Some(deviation), Some(mean)) =
+            (self.weights.get(at), self.deviation.get(at), self.mean.get(at))
+        else {
+            return (0.0, self.constant);
+        };
+        (weight / deviation, self.constant - weight * mean / deviation)
     }
 
     /// The probability of a fault.
@@ -75,7 +120,11 @@ impl<const N: usize> Model<N> {
     }
 
     fn of_scaled(&self, z: &[f64; N]) -> f64 {
-        sigmoid(self.constant + self.weights.iter().zip(z).map(|(weight, z)| weight * z).sum::<f64>())
+        sigmoid(self.linear(z))
+    }
+
+    fn linear(&self, z: &[f64; N]) -> f64 {
+        self.constant + self.weights.iter().zip(z).map(|(weight, z)| weight * z).sum::<f64>()
     }
 }
 
@@ -129,5 +178,17 @@ mod tests {
         let mean = examples.iter().map(|(x, _)| model.probability(x)).sum::<f64>() / 2000.0;
         assert!((mean - share).abs() < 1e-6, "the mean probability is the share of faults: {mean} {share}");
         assert!(Model::<2>::fit(examples[..0].iter()).is_none());
+    }
+
+    /// A whole step of Newton's method goes too far on such examples, further with each.
+    #[test]
+    fn rare_faults_far_from_the_rest_are_learned() {
+        let mut examples: Vec<Example<2>> =
+            (0..2000).map(|n| ([f64::from(n % 50) / 10.0, f64::from(n % 3)], false)).collect();
+        examples.extend((0..12).map(|n| ([40.0 + f64::from(n), f64::from(n % 3)], true)));
+        let model = Model::fit(examples.iter()).unwrap();
+        let of = |x: f64| model.probability(&[x, 1.0]);
+        assert!(of(1.0) < 0.01 && of(50.0) > 0.9 && of(30.0) > of(10.0), "{} {} {model:?}", of(1.0), of(50.0));
+        assert!(model.weights.iter().all(|weight| weight.abs() < 20.0), "{model:?}");
     }
 }

@@ -3,11 +3,11 @@
 //! ```text
 //! cache, view 0 ─ a sample ─ calibration per class ─ made faults ─ weights        (soft)
 //!       │                                            smallest similarity of all   (objectlab)
-//!       └─ every image, in order ─ findings ─ the N most suspicious ─ table, page, CSV, JSON, CVAT, Label Studio, COCO
+//!       └─ every image, in order ─ findings ─ the N most suspicious ─ table, page, files
 //! ```
 //!
-//! Images are read from the map in their order, a few at a time, and only the most suspicious are kept: memory does not grow
-//! with their number. The same cache gives the same list.
+//! Images are read from the map in their order, a few at a time, and only the most suspicious are
+//! kept: memory does not grow with their number. The same cache gives the same list.
 
 mod calibrate;
 mod evidence;
@@ -39,7 +39,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Ours: the label's losses under the teacher's soft outputs, weighed by what the cache itself teaches.
+    /// Ours: the label's losses under the teacher's soft outputs, weighed by what the cache itself
+    /// teaches.
     Soft,
     /// ObjectLab (arXiv 2309.00832), with calibrated scores.
     Objectlab,
@@ -104,7 +105,8 @@ impl Kind {
 pub struct IssuesOptions {
     /// Folder of the cache.
     pub cache: PathBuf,
-    /// The data set whose labels are judged as they are now; `None`: the labels that the cache holds.
+    /// The data set whose labels are judged as they are now; `None`: the labels that the cache
+    /// holds.
     pub data: Option<PathBuf>,
     /// Where its images lie, for COCO and VOC.
     pub images_dir: Option<PathBuf>,
@@ -139,7 +141,8 @@ pub struct IssuesReport {
     pub images: u64,
     /// Their labels.
     pub labels: u64,
-    /// Suspicions of every score: one for each label at most, and the teacher's boxes without a label.
+    /// Suspicions of every score: one for each label at most, and the teacher's boxes without a
+    /// label.
     pub suspicions: u64,
     /// The most suspicious, the first the worst.
     pub issues: Vec<Issue>,
@@ -158,7 +161,8 @@ pub struct IssuesReport {
 pub struct Issue {
     /// What is wrong.
     pub kind: Kind,
-    /// How suspicious, 0..=1. With `soft` about the probability of such a fault, were one label in ten spoiled.
+    /// How suspicious, 0..=1. With `soft` about the probability of such a fault, were one label in
+    /// ten spoiled.
     pub score: f64,
     /// Position of the image in the data set.
     pub image_id: i64,

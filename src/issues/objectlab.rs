@@ -1,12 +1,15 @@
-//! ObjectLab: Tkachenko, Thyagarajan, Mueller, "ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data", 2023
-//! (arXiv 2309.00832). Written from the paper. Here a score is 1 minus the paper's, so that a high one is suspicious.
+//! ObjectLab: Tkachenko, Thyagarajan, Mueller, "ObjectLab: Automated Diagnosis of Mislabeled Images
+//! in Object Detection Data", 2023 (arXiv 2309.00832). Written from the paper. Here a score is 1
+//! minus the paper's, so that a high one is suspicious.
 //!
-//! The paper's thresholds suppose softmax scores, which sigmoid detectors seldom reach: scores are calibrated per class first.
+//! The paper's thresholds suppose softmax scores, which sigmoid detectors seldom reach: scores are
+//! calibrated per class first.
 
 use super::{Kind, finding::Finding, seen::iou};
 use crate::types::{BoxXyxyPx, Detection, LabelBox};
 
-/// A prediction of at least this score that touches no label is an overlooked object; of more, one of another class a swap.
+/// A prediction of at least this score that touches no label is an overlooked object; of more, one
+/// of another class a swap.
 const HIGH: f64 = 0.95;
 /// Predictions of more are held against the place of a label.
 const LOW: f64 = 0.5;
@@ -28,7 +31,8 @@ pub(super) struct Boxes<'a> {
     pub(super) scores: &'a [f64],
 }
 
-/// Overlap and nearness of two boxes, 0..=1: the nearness is that of the authors' program, `exp(-0.1 * distance of the centres)`.
+/// Overlap and nearness of two boxes, 0..=1: the nearness is that of the authors' program,
+/// `exp(-0.1 * distance of the centres)`.
 fn similarity(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
     let centre = |b: BoxXyxyPx| [f64::from(b.x1 + b.x2) / 2.0, f64::from(b.y1 + b.y2) / 2.0];
     let ([ax, ay], [bx, by]) = (centre(a), centre(b));
@@ -59,7 +63,14 @@ impl Boxes<'_> {
                 let nearest = same.map(|label| similarity(label.box_xyxy_px, found.box_xyxy_px));
                 let quality = nearest.reduce(f64::max).unwrap_or(least * (1.0 - score));
                 let (kind, class_id) = (Kind::Missing, Some(found.class_id));
-                findings.push(Finding { kind, score: 1.0 - quality, label: None, row: Some(row), class_id, twin: None });
+                findings.push(Finding {
+                    kind,
+                    score: 1.0 - quality,
+                    label: None,
+                    row: Some(row),
+                    class_id,
+                    twin: None,
+                });
             }
         }
         findings
@@ -70,7 +81,8 @@ impl Boxes<'_> {
         Finding { kind, score: 1.0 - quality, label: Some(at), row, class_id, twin: None }
     }
 
-    /// The highest similarity to predictions of the label's class that touch it, with the prediction.
+    /// The highest similarity to predictions of the label's class that touch it, with the
+    /// prediction.
     fn located(&self, at: usize) -> (f64, Option<usize>) {
         let Some(label) = self.labels.get(at) else { return (1.0, None) };
         let near = self.found.iter().zip(self.scores).enumerate().filter(|(_, (found, score))| {
@@ -103,7 +115,8 @@ fn nearest(all: impl Iterator<Item = (usize, f64)>) -> Option<(usize, f64)> {
     all.reduce(|a, b| if b.1 > a.1 { b } else { a })
 }
 
-/// The suspicion of a whole image: 1 less the geometric mean over the kinds of a soft minimum of the qualities.
+/// The suspicion of a whole image: 1 less the geometric mean over the kinds of a soft minimum of
+/// the qualities.
 pub(super) fn image_score(findings: &[Finding]) -> f64 {
     let kinds = [Kind::Missing, Kind::Location, Kind::Class];
     let log_of_kind = |kind: Kind| {

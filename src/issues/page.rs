@@ -1,5 +1,6 @@
-//! The review page: of each suspicion the picture with label and teacher's box, the class distribution, and why. It is static: no
-//! script, no request (its own policy forbids both); `maud` escapes every text.
+//! The review page: of each suspicion the picture with label and teacher's box, the class
+//! distribution, and why. It is static: no script, no request (its own policy forbids both); `maud`
+//! escapes every text.
 
 use super::{Issue, IssuesReport, Kind, labels::Labels};
 use crate::{
@@ -23,14 +24,17 @@ const MAX_BYTES: usize = 20_000_000;
 /// The longer side of a drawing, in pixels.
 const SIDE: u32 = 420;
 const JPEG_QUALITY: u8 = 80;
-/// The part of the image that is shown: the boxes with so much of their longer side around them, and no less than so many pixels.
+/// The part of the image that is shown: the boxes with so much of their longer side around them,
+/// and no less than so many pixels.
 const AROUND: f32 = 0.75;
 const LEAST_PX: f32 = 96.0;
 /// Reasons that a picture is missing, told one by one.
 const TOLD: usize = 5;
 /// What this page has beside the report's style.
-const OWN_STYLE: &str = ".issues{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr));gap:1.6rem}\
-    .issue{break-inside:avoid}.issue img{max-width:100%;height:auto;border-radius:3px}.issue h3{margin:.2rem 0;overflow-wrap:anywhere}";
+const OWN_STYLE: &str = ".issues{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr));\
+    gap:1.6rem}\
+    .issue{break-inside:avoid}.issue img{max-width:100%;height:auto;border-radius:3px}\
+    .issue h3{margin:.2rem 0;overflow-wrap:anywhere}";
 
 /// The page, and what a user should know of it.
 ///
@@ -79,7 +83,8 @@ pub(super) fn page(
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                meta http-equiv="Content-Security-Policy"
+                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                 meta name="generator" content={ (PAGE_GENERATOR) " " (env!("CARGO_PKG_VERSION")) };
                 meta name="color-scheme" content="light dark";
                 title { "label issues" }
@@ -90,12 +95,14 @@ pub(super) fn page(
                 header {
                     h1 { "Label issues" }
                     p.muted {
-                        (report.cache.display().to_string()) ": " (counted(report.images, "labelled image")) ", " (counted(report.labels, "label"))
+                        (report.cache.display().to_string()) ": " (counted(report.images, "labelled image"))
+                        ", " (counted(report.labels, "label"))
                         @if let Some(data) = &report.data { " of " (data.display().to_string()) }
                         "; method " (report.method.as_str())
                     }
                     p.caption {
-                        "The most suspicious first. Dashed: labels, the one in question with its class. Solid: the teacher's box. The bars are the \
+                        "The most suspicious first. Dashed: labels, the one in question with its class. Solid: the teacher's box. \
+                         The bars are the \
                          teacher's probabilities at its box, each from a sigmoid, so they need not sum to 1."
                     }
                     ul.legend { @for (kind, count) in counts(report) { li { (kind.as_str()) ": " (count) } } }
@@ -137,7 +144,7 @@ fn one(rank: usize, issue: &Issue, drawing: Option<&Drawing>) -> Markup {
                             tr {
                                 th scope="row" { (class.class) @if Some(class.class.as_str()) == own { " (labelled)" } }
                                 td { div.bar {
-                                    span class="fill teacher" style=(format!("width:{:.1}%", 64.0 * class.probability.clamp(0.0, 1.0))) {}
+                                    span class="fill teacher" style=(bar(class.probability)) {}
                                     span.value { (format!("{:.3}", class.probability)) }
                                 } }
                             }
@@ -147,6 +154,11 @@ fn one(rank: usize, issue: &Issue, drawing: Option<&Drawing>) -> Markup {
             }
         }
     }
+}
+
+/// How long a bar is.
+fn bar(probability: f64) -> String {
+    format!("width:{:.1}%", 64.0 * probability.clamp(0.0, 1.0))
 }
 
 /// The part of the image around an issue; in words why there is none.

@@ -35,8 +35,9 @@ const COUNTED: f64 = 0.5;
 /// Finds label errors.
 ///
 /// # Errors
-/// [`Error::Cache`] of a cache that is unfinished, damaged or without labels; [`Error::Mismatch`] where `out` exists or a kind is none
-/// of the method's; [`Error::Io`], [`Error::NoSpace`] and [`Error::Interrupted`], after which nothing is left.
+/// [`Error::Cache`] of a cache that is unfinished, damaged or without labels; [`Error::Mismatch`]
+/// where `out` exists or a kind is none of the method's; [`Error::Io`], [`Error::NoSpace`] and
+/// [`Error::Interrupted`], after which nothing is left.
 pub fn issues(options: &IssuesOptions, run: &Run<'_>) -> Result<IssuesReport> {
     if let Some(out) = &options.out {
         NewFolder::refuse_existing(out)?;
@@ -332,8 +333,7 @@ fn issue(seen: &Seen, finding: &Finding, teacher: &Teacher) -> Issue {
         let detection = seen.rows.get(row)?;
         let class_id = finding.class_id.unwrap_or(detection.class_id);
         let probability = |class_id: u32| sigmoid(seen.logit(row, class_id));
-        let score =
-            if class_id == detection.class_id { f64::from(detection.score) } else { probability(class_id) };
+        let score = if class_id == detection.class_id { f64::from(detection.score) } else { probability(class_id) };
         let mut order: Vec<u32> = (0..teacher.num_classes).collect();
         order.sort_by(|&a, &b| seen.logit(row, b).total_cmp(&seen.logit(row, a)));
         let label_is_beyond = |class: &u32| !order.iter().take(TOLD_CLASSES).any(|told| told == class);
@@ -376,8 +376,12 @@ fn why(seen: &Seen, finding: &Finding, label: Option<&SuspectLabel>, teacher: Op
     match (finding.kind, teacher) {
         (Kind::Missing, Some(t)) => {
             let covering = seen.labels.iter().map(|label| iou(label.box_xyxy_px, t.box_xyxy_px)).fold(0.0, f64::max);
-            let beside = if covering > 0.0 { format!("; labels overlap it by {covering:.2} at most") } else { String::new() };
-            format!("the teacher sees {} with a probability of {:.2} where nothing of it is labelled{beside}", t.class, t.score)
+            let beside =
+                if covering > 0.0 { format!("; labels overlap it by {covering:.2} at most") } else { String::new() };
+            format!(
+                "the teacher sees {} with a probability of {:.2} where nothing of it is labelled{beside}",
+                t.class, t.score
+            )
         }
         (Kind::Location, Some(t)) => format!(
             "the label and the teacher's box ({} {:.2}) overlap by only {:.2}",
@@ -388,10 +392,9 @@ fn why(seen: &Seen, finding: &Finding, label: Option<&SuspectLabel>, teacher: Op
         (Kind::Class, Some(t)) => {
             format!("labelled {own}, which the teacher gives {own_most:.2} here; it gives {} {:.2}", t.class, t.score)
         }
-        (Kind::Spurious, Some(t)) if t.class != own => format!(
-            "the teacher gives {own} {own_most:.2} at most here; its box nearby is {} {:.2}",
-            t.class, t.score
-        ),
+        (Kind::Spurious, Some(t)) if t.class != own => {
+            format!("the teacher gives {own} {own_most:.2} at most here; its box nearby is {} {:.2}", t.class, t.score)
+        }
         (Kind::Spurious, _) => format!("the teacher gives {own} {own_most:.2} at most here"),
         (Kind::Duplicate, _) => {
             let boxes = |at: Option<usize>| at.and_then(|at| seen.labels.get(at)).map(|label| label.box_xyxy_px);

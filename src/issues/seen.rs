@@ -6,7 +6,8 @@ use crate::{
     types::{BoxXyxyPx, Detection, ImageSize, LabelBox},
 };
 
-/// Boxes of the teacher that are looked at one by one: what NMS leaves of those over nearly nothing.
+/// Boxes of the teacher that are looked at one by one: what NMS leaves of those over nearly
+/// nothing.
 const LOOKED_AT: NmsOptions = NmsOptions { conf: 0.001, iou: 0.7, max_detections: 1000, multi_label: false };
 /// Logits beyond are certain enough; a finite bound keeps averages of them meaningful.
 const MOST_LOGIT: f64 = 20.0;
@@ -89,8 +90,8 @@ impl Seen {
         self.rows.get(row).map_or(-MOST_LOGIT, |row| log_odds(f64::from(row.score)))
     }
 
-    /// For each kept row the label that it finds: of its class, at least half overlapping, the one of the highest overlap that no
-    /// higher score has found.
+    /// For each kept row the label that it finds: of its class, at least half overlapping, the one
+    /// of the highest overlap that no higher score has found.
     pub(super) fn found(&self) -> Vec<Option<usize>> {
         let mut taken = vec![false; self.labels.len()];
         let of_row = |&row: &usize| {

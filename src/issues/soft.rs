@@ -1,16 +1,20 @@
 //! Our own method: how improbable a label is under the teacher's class distributions and boxes.
 //!
-//! Scores are calibrated per class by the labels of the cache itself ([`super::calibrate`]). Of each label eleven numbers tell how
-//! well the teacher bears it out ([`super::evidence`]): losses of class and place, as in loss inspection (arXiv 2303.06999), with what
-//! would explain them. Three logistic regressions turn them into the probabilities that the label is badly located, of the wrong class,
-//! or of nothing. They learn from faults that the program makes itself in copies of the labels ([`super::faults`]); faults of all kinds
-//! are in the same copies, so that each learns to tell its own from the others. Images lie in five folds, and each fold is judged by what
-//! the other four taught.
+//! Scores are calibrated per class by the labels of the cache itself ([`super::calibrate`]). Of
+//! each label eleven numbers tell how well the teacher bears it out ([`super::evidence`]): losses
+//! of class and place, as in loss inspection (arXiv 2303.06999), with what would explain them.
+//! Three logistic regressions turn them into the probabilities that the label is badly located, of
+//! the wrong class, or of nothing. They learn from faults that the program makes itself in copies
+//! of the labels ([`super::faults`]); faults of all kinds are in the same copies, so that each
+//! learns to tell its own from the others. Images lie in five folds, and each fold is judged by
+//! what the other four taught.
 //!
-//! - Missing: a box of the teacher that finds no label (IoU 0.5, each label once), `q * (1 - ramp(u, 0.2, 0.6)) * (1 - ramp(v, 0.4, 0.8))`:
-//!   the calibrated probability that its labels have such a box, less what labels of its class (highest overlap u) and of other
-//!   classes (v) explain.
-//! - Duplicate: two labels of a class that overlap by u, `ramp(u, 0.5, 1)`; of the two the one that the teacher's boxes fit less.
+//! - Missing: a box of the teacher that finds no label (IoU 0.5, each label once), `q * (1 -
+//!   ramp(u, 0.2, 0.6)) * (1 - ramp(v, 0.4, 0.8))`: the calibrated probability that its labels have
+//!   such a box, less what labels of its class (highest overlap u) and of other classes (v)
+//!   explain.
+//! - Duplicate: two labels of a class that overlap by u, `ramp(u, 0.5, 1)`; of the two the one that
+//!   the teacher's boxes fit less.
 
 use super::{
     Kind,
@@ -24,7 +28,8 @@ use super::{
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// Labels, copies included, that are spoiled to learn from; images are copied until there are as many.
+/// Labels, copies included, that are spoiled to learn from; images are copied until there are as
+/// many.
 const LABELS_LEARNED: usize = 4000;
 /// Copies of an image at most.
 const MOST_COPIES: usize = 20;
@@ -36,7 +41,8 @@ const LEAST_MISSING: f64 = 1e-4;
 /// What the cache taught.
 pub(super) struct Soft {
     calibrations: Vec<Calibration>,
-    /// Of each fold: moved, of another class, added; `None` where there were no such faults to learn from.
+    /// Of each fold: moved, of another class, added; `None` where there were no such faults to
+    /// learn from.
     models: Vec<[Option<Model<NUMBERS>>; 3]>,
 }
 
@@ -110,7 +116,8 @@ fn duplicates(seen: &Seen, evidence: &[Evidence]) -> Vec<Finding> {
     let fit = |at: usize| evidence.get(at).map_or(0.0, |of| of.fit + of.own * 1e-3);
     let mut found = Vec::new();
     for (at, label) in seen.labels.iter().enumerate() {
-        for (other, second) in seen.labels.iter().enumerate().skip(at + 1).filter(|(_, l)| l.class_id == label.class_id) {
+        for (other, second) in seen.labels.iter().enumerate().skip(at + 1).filter(|(_, l)| l.class_id == label.class_id)
+        {
             let score = ramp(iou(label.box_xyxy_px, second.box_xyxy_px), 0.5, 1.0);
             if score > 0.0 {
                 // Of equals the later one, which was added.

@@ -103,10 +103,17 @@ fn fiftyone_has_the_values_of_its_formulae() {
                 assert_eq!(score, expected.is_null().then_some(1.0));
                 spurious += usize::from(score.is_some());
             }
-            let mut rows: Vec<u64> =
-                findings.iter().filter(|f| f.kind == Kind::Missing).filter_map(|f| f.row).map(|row| row as u64).collect();
+            let mut rows: Vec<u64> = findings
+                .iter()
+                .filter(|f| f.kind == Kind::Missing)
+                .filter_map(|f| f.row)
+                .map(|row| row as u64)
+                .collect();
             rows.sort_unstable();
-            assert_eq!(rows.iter().copied().map(Value::from).collect::<Vec<_>>(), *expected["missing"].as_array().unwrap());
+            assert_eq!(
+                rows.iter().copied().map(Value::from).collect::<Vec<_>>(),
+                *expected["missing"].as_array().unwrap()
+            );
             missing += rows.len();
         }
     }

@@ -27,11 +27,11 @@ use cache_folder::CacheFolder;
 use comparison::Comparison;
 use pictures::{Candidates, DrawnModel, Pictures};
 use run_folder::RunFolder;
-pub(crate) use {html::STYLE, plot::theme};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
+pub(crate) use {html::STYLE, plot::theme};
 
 /// Most bytes of a page.
 pub const MAX_BYTES: usize = 5_000_000;

@@ -15,7 +15,8 @@ fn cache(words: &[&dyn AsRef<OsStr>]) -> Run {
 
 fn inspect(cache: &Path, id: i64) -> Value {
     let id = id.to_string();
-    let words: Vec<&OsStr> = vec!["inspect".as_ref(), cache.as_os_str(), "--image".as_ref(), id.as_ref(), "--json".as_ref()];
+    let words: Vec<&OsStr> =
+        vec!["inspect".as_ref(), cache.as_os_str(), "--image".as_ref(), id.as_ref(), "--json".as_ref()];
     logitcache(&words).expect(0).json()
 }
 
@@ -49,8 +50,12 @@ fn the_parts_of_a_cache_united_are_the_cache() {
         file
     };
     let (first, second) = (dir.path().join("first"), dir.path().join("deeper/second"));
-    let report = cache(&[&"subset", &whole, &"--list", &list("a.txt", 0..5), &"--out", &first, &"--json"]).expect(0).json();
-    assert_eq!((report["images"].as_i64(), report["content_sha256"].as_str()), (Some(5), Some(content(&first).as_str())));
+    let report =
+        cache(&[&"subset", &whole, &"--list", &list("a.txt", 0..5), &"--out", &first, &"--json"]).expect(0).json();
+    assert_eq!(
+        (report["images"].as_i64(), report["content_sha256"].as_str()),
+        (Some(5), Some(content(&first).as_str()))
+    );
     cache(&[&"subset", &whole, &"--list", &list("b.txt", 5..count), &"--out", &second]).expect(0);
     for part in [&first, &second] {
         verify(part).expect(0);
@@ -66,7 +71,8 @@ fn the_parts_of_a_cache_united_are_the_cache() {
     let diff = cache(&[&"diff", &whole, &united, &"--json"]).expect(0).json();
     assert_eq!((&diff["same_content"], &diff["mean_disagreement"]), (&Value::Bool(true), &Value::from(0.0)));
     // The images are found from the new place.
-    let words: Vec<&OsStr> = vec!["inspect".as_ref(), second.as_os_str(), "--image".as_ref(), "0".as_ref(), "--out".as_ref()];
+    let words: Vec<&OsStr> =
+        vec!["inspect".as_ref(), second.as_os_str(), "--image".as_ref(), "0".as_ref(), "--out".as_ref()];
     let picture = dir.path().join("picture.png");
     logitcache(&[words, vec![picture.as_os_str()]].concat()).expect(0);
 }
@@ -112,16 +118,26 @@ fn what_does_not_fit_is_refused_and_nothing_is_left() {
     build(&data, &larger, &[("--imgsz", "192")]).expect(0);
     cache(&[&"merge", &whole, &larger, &"--ensemble", &"--out", &out]).refused(&["the input size", "192"]);
     let archive = dir.path().join("archive");
-    let words: Vec<&OsStr> = vec!["convert".as_ref(), whole.as_os_str(), "--profile".as_ref(), "archive".as_ref(), "--out".as_ref(), archive.as_os_str()];
+    let words: Vec<&OsStr> = vec![
+        "convert".as_ref(),
+        whole.as_os_str(),
+        "--profile".as_ref(),
+        "archive".as_ref(),
+        "--out".as_ref(),
+        archive.as_os_str(),
+    ];
     logitcache(&words).expect(0);
     cache(&[&"subset", &archive, &"--out", &out]).refused(&["an archive", "convert"]);
     cache(&[&"diff", &whole, &fixture("cache-v1")]).expect(2);
     assert!(!out.exists());
-    let hidden = fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    let hidden = fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
     assert_eq!(hidden.count(), 0);
 }
 
-/// The mean of a teacher with itself is that teacher, as far as it was stored; of two, each place is between them.
+/// The mean of a teacher with itself is that teacher, as far as it was stored; of two, each place
+/// is between them.
 #[test]
 fn an_ensemble_is_the_mean() {
     let dir = tempfile::tempdir().unwrap();
@@ -134,7 +150,9 @@ fn an_ensemble_is_the_mean() {
     verify(&out).expect(0);
     let (before, after) = (inspect(&a, 0), inspect(&out, 0));
     let by_anchor = |image: &Value| -> Vec<(i64, f64, String)> {
-        let of = |p: &Value| (p["anchor"].as_i64().unwrap(), p["score"].as_f64().unwrap(), p["class"].as_str().unwrap().to_owned());
+        let of = |p: &Value| {
+            (p["anchor"].as_i64().unwrap(), p["score"].as_f64().unwrap(), p["class"].as_str().unwrap().to_owned())
+        };
         image["predictions"].as_array().unwrap().iter().map(of).collect()
     };
     let (before, after) = (by_anchor(&before), by_anchor(&after));
@@ -143,8 +161,8 @@ fn an_ensemble_is_the_mean() {
         let (_, old, of) = before.iter().find(|p| p.0 == *anchor).unwrap();
         assert!((score - old).abs() < 2e-3 && of == class, "{anchor}: {old} {score}");
     }
-    // Another teacher: the same weights at another precision of what is stored would be no test, so the letterbox rule differs in nothing
-    // but its file.
+    // Another teacher: the same weights at another precision of what is stored would be no test, so
+    // the letterbox rule differs in nothing but its file.
     let other = dir.path().join("teacher.onnx");
     fs::copy(fixture("models/yolov8-dynamic.onnx"), &other).unwrap();
     let other_words = [("--teacher", other.to_str().unwrap()), settings[0], settings[1]];

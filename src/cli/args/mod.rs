@@ -10,8 +10,8 @@ mod models;
 mod train;
 
 pub use cache::{
-    AuditArgs, BuildArgs, CacheArgs, CacheCommand, CacheDiffArgs, CacheMergeArgs, CacheSubsetArgs, ConvertArgs, InspectArgs,
-    VerifyArgs,
+    AuditArgs, BuildArgs, CacheArgs, CacheCommand, CacheDiffArgs, CacheMergeArgs, CacheSubsetArgs, ConvertArgs,
+    InspectArgs, VerifyArgs,
 };
 pub use data::{
     DataArgs, DataCheckArgs, DataCommand, DataConvertArgs, DataDedupArgs, DataDiffArgs, DataMergeArgs, DataOutArgs,
