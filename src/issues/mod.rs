@@ -161,8 +161,7 @@ pub struct IssuesReport {
 pub struct Issue {
     /// What is wrong.
     pub kind: Kind,
-    /// How suspicious, 0..=1. With `soft` about the probability of such a fault, were one label in
-    /// ten spoiled.
+    /// How suspicious, 0..=1; with `soft` about the probability of such a fault.
     pub score: f64,
     /// Position of the image in the data set.
     pub image_id: i64,
