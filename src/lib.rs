@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
-//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> cli
+//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> issues -> caches -> cli
 //!     (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -12,6 +12,7 @@ pub mod audit;
 #[doc(hidden)]
 pub mod augment;
 pub mod cache;
+pub mod caches;
 #[doc(hidden)]
 pub mod cli;
 pub mod convert;
@@ -26,6 +27,7 @@ pub mod fuzzing;
 pub mod inspect;
 #[doc(hidden)]
 pub mod install;
+pub mod issues;
 pub mod outputs;
 #[doc(hidden)]
 pub mod pipeline;

@@ -8,7 +8,7 @@ Examples
 >>> image.score, image.class_logits, image.boxes
 """
 
-from ._commands import audit, build, eval, predict, verify
+from ._commands import audit, build, eval, issues, predict, verify
 from ._error import Error, MissingImage
 from ._native import (
     Cache,
@@ -35,6 +35,7 @@ __all__ = [
     "audit",
     "build",
     "eval",
+    "issues",
     "predict",
     "verify",
 ]

@@ -19,6 +19,7 @@ StrPath = str | os.PathLike[str]
 InputSize = int | tuple[int, int] | str
 Provider = Literal["cpu", "openvino", "cuda", "tensorrt"]
 MissingLabels = Literal["background", "unlabelled"]
+IssueKind = Literal["missing", "location", "class", "spurious", "duplicate"]
 Family = Literal["rt-detr", "rt-detr-hf", "detr", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
 
 
@@ -241,6 +242,54 @@ def eval(
         With `found` and `remedy`.
     """
     return _call("eval", {**locals()})
+
+
+def issues(
+    cache: StrPath,
+    *,
+    data: StrPath | None = None,
+    images: StrPath | None = None,
+    method: Literal["soft", "objectlab", "fiftyone"] | None = None,
+    kind: IssueKind | Sequence[IssueKind] | None = None,
+    top: int | None = None,
+    out: StrPath | None = None,
+    pictures: int | None = None,
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Find label errors with what the cache knows of the teacher; no model is run.
+
+    Parameters
+    ----------
+    cache : str or os.PathLike
+        Folder of a finished cache.
+    data : str or os.PathLike, optional
+        Judge the labels that this data set has now, instead of those in the cache.
+    images : str or os.PathLike, optional
+        Folder of the images, as of `build`.
+    method : str, optional
+        How suspicion is computed.
+    kind : str or sequence of str, optional
+        Look only for these kinds.
+    top : int, optional
+        Most issues, and most images, in the report.
+    out : str or os.PathLike, optional
+        Folder to create for the review page and the files for annotation tools.
+    pictures : int, optional
+        Most pictures on the page.
+    progress : bool or callable, optional
+        As of `build`.
+
+    Returns
+    -------
+    dict
+        The report (``schemas/issues.schema.json``).
+
+    Raises
+    ------
+    logitcache.Error
+        With `found` and `remedy`.
+    """
+    return _call("issues", {**locals()}, positional=("cache",))
 
 
 def predict(

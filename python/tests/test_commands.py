@@ -17,7 +17,7 @@ import logitcache
 from conftest import FIXTURES, ROOT, TEACHER
 from logitcache import _commands, _native
 
-COMMANDS = ["audit", "build", "eval", "predict", "verify"]
+COMMANDS = ["audit", "build", "eval", "issues", "predict", "verify"]
 #: Of the program alone, and of the functions alone.
 ONLY = {"json"}, {"progress"}
 
@@ -52,6 +52,9 @@ def test_build_and_what_follows(shapes, tmp_path, program, caplog):
     assert logitcache.Cache(tmp_path / "other").content_sha256 == report["content_sha256"]
     assert logitcache.build(TEACHER, data, cache, progress=False)["images_this_run"] == 0
     assert logitcache.verify(cache)["problems"] == []
+
+    found = logitcache.issues(cache, kind=["class", "missing"], top=3, progress=False)
+    assert found["images"] == 16 and len(found["issues"]) == 3 and found["kinds"] == ["missing", "class"]
 
     audit = logitcache.audit(cache, TEACHER, sample=4, min_cosine=0.5, progress=False)
     assert audit["passed"] and audit["images"] == 4

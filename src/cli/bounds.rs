@@ -15,6 +15,8 @@ const THREADS_PER_PROCESSOR: u64 = 4;
 const MAX_EPOCHS: u64 = 100_000;
 /// Images of a Parquet file pair: they are held back until it is written.
 const MAX_PART: u64 = 1_000_000;
+/// Issues that are listed: they are held in memory.
+const MOST_LISTED: u64 = 1_000_000;
 /// Images to compare, anchors to keep: more than any image or data set has.
 const MANY: u64 = u32::MAX as u64;
 
@@ -60,6 +62,16 @@ pub fn epochs(text: &str) -> Parsed<NonZeroUsize> {
 /// `--patience`, `--close-mosaic`
 pub fn epochs_or_none(text: &str) -> Parsed<usize> {
     whole(text, 0, MAX_EPOCHS, "").map(|value| value as usize)
+}
+
+/// `issues --top`
+pub fn listed(text: &str) -> Parsed<usize> {
+    whole(text, 1, MOST_LISTED, "").map(|value| value as usize)
+}
+
+/// `issues --pictures`
+pub fn review_pictures(text: &str) -> Parsed<usize> {
+    whole(text, 0, MOST_LISTED, "").map(|value| value as usize)
 }
 
 /// `--top-k`

@@ -127,7 +127,7 @@ fn to(args: &DataOutArgs, format: Option<Format>) -> WriteOptions {
 }
 
 /// Runs with a progress bar that begins anew with each pass over the images.
-fn with_progress<T>(quiet: bool, work: impl FnOnce(&Run<'_>) -> Result<T>) -> Result<T> {
+pub(super) fn with_progress<T>(quiet: bool, work: impl FnOnce(&Run<'_>) -> Result<T>) -> Result<T> {
     let stop = super::stop_on_ctrl_c();
     let progress: Mutex<Option<Progress>> = Mutex::new(None);
     let locked = || -> MutexGuard<'_, Option<Progress>> { progress.lock().unwrap_or_else(PoisonError::into_inner) };

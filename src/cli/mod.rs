@@ -4,6 +4,7 @@ pub mod args;
 mod audit;
 mod bounds;
 mod build;
+mod caches;
 mod call;
 mod convert;
 mod data;
@@ -14,6 +15,7 @@ mod flags;
 mod handover;
 mod inference;
 mod inspect;
+mod issues;
 mod manual;
 pub mod output;
 mod predict;
@@ -92,10 +94,12 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Train(_) | Command::Export(_) => handover::to_trainer(words),
         Command::Audit(args) => audit::run(&args, cli.quiet),
         Command::Build(args) => build::run(&args, cli.quiet),
+        Command::Cache(args) => caches::run(&args, cli.quiet),
         Command::Convert(args) => convert::run(&args, cli.quiet),
         Command::Data(args) => data::run(&args, cli.quiet),
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Issues(args) => issues::run(&args, cli.quiet),
         Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),

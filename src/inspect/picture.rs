@@ -83,7 +83,7 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
 }
 
 /// Where the image should be.
-fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
+pub(crate) fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
     let root = reader.place(&reader.manifest().dataset.root)?;
     let sample = Sample::of_picture(&root, image.path).map_err(|found| Error::Cache {
         path: reader.folder().to_owned(),
@@ -94,7 +94,7 @@ fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
 }
 
 /// The image, if it is the one that the cache was made from.
-fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
+pub(crate) fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
     let bytes = read_file(path).map_err(|found| Error::Mismatch {
         found,
         remedy: "The cache expects its data set there. Move it back, or run the same build again with its new \

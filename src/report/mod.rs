@@ -31,6 +31,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
+pub(crate) use {html::STYLE, plot::theme};
 
 /// Most bytes of a page.
 pub const MAX_BYTES: usize = 5_000_000;

@@ -6,7 +6,7 @@ use crate::dataset::RawBox;
 pub(super) const SAME_IOU: f64 = 0.95;
 
 /// Area that two boxes share, divided by the area of both together.
-pub(super) fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
+pub(crate) fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
     let along = |low: usize, high: usize| (a[high].min(b[high]) - a[low].max(b[low])).max(0.0);
     let shared = along(0, 2) * along(1, 3);
     let area = |c: [f64; 4]| (c[2] - c[0]) * (c[3] - c[1]);

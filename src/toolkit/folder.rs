@@ -16,7 +16,7 @@ const FULL: &str = "Nothing was written. Free some space, or choose another `out
 /// A folder under construction: removed when dropped, kept under its final name by
 /// [`NewFolder::finish`].
 #[derive(Debug)]
-pub(super) struct NewFolder {
+pub(crate) struct NewFolder {
     path: PathBuf,
     target: PathBuf,
     kept: bool,
@@ -24,7 +24,7 @@ pub(super) struct NewFolder {
 
 /// How an image came into a new folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placing {
+pub(crate) enum Placing {
     Linked,
     Copied,
 }
@@ -34,7 +34,7 @@ impl NewFolder {
     ///
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Io`].
-    pub(super) fn refuse_existing(target: &Path) -> Result<()> {
+    pub(crate) fn refuse_existing(target: &Path) -> Result<()> {
         match fs::symlink_metadata(target) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(Error::io(target, "look at", e)),
@@ -49,7 +49,7 @@ impl NewFolder {
     ///
     /// # Errors
     /// [`Error::Mismatch`] where `target` is taken, [`Error::Io`].
-    pub(super) fn create(target: &Path) -> Result<Self> {
+    pub(crate) fn create(target: &Path) -> Result<Self> {
         Self::refuse_existing(target)?;
         let target = std::path::absolute(target).map_err(|e| Error::io(target, "look at", e))?;
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
@@ -65,7 +65,7 @@ impl NewFolder {
     }
 
     /// Where it is until it is finished.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -74,7 +74,7 @@ impl NewFolder {
     /// # Errors
     /// [`Error::Io`]; the folder is then gone. [`Error::Mismatch`] where another program took its
     /// place meanwhile.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         let flush = |e| Error::io(&self.target, "flush to the disk", e);
         let folder = File::open(&self.path).map_err(flush)?;
         // One call for all files: to flush each alone takes longer than to write them.
@@ -96,18 +96,18 @@ impl Drop for NewFolder {
 }
 
 /// Makes the folder of a file.
-pub(super) fn make_parent(path: &Path) -> Result<()> {
+pub(crate) fn make_parent(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).map_err(|e| full(Error::io(folder, "create the folder", e)))
 }
 
 /// Writes a small file.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|e| full(Error::io(path, "write to", e)))
 }
 
 /// Says what to do where the disk is full.
-pub(super) fn full(error: Error) -> Error {
+pub(crate) fn full(error: Error) -> Error {
     error.or_no_space(FULL)
 }
 
@@ -117,7 +117,7 @@ pub(super) fn full(error: Error) -> Error {
 /// # Errors
 /// The image cannot be read: words about it. The new file cannot be written: an error that ends the
 /// whole.
-pub(super) fn place(image: &Path, target: &Path, link: bool) -> Result<std::result::Result<Placing, String>> {
+pub(crate) fn place(image: &Path, target: &Path, link: bool) -> Result<std::result::Result<Placing, String>> {
     if link {
         // Of a link the file behind it, so that the data set does not depend on the link.
         let file = match image.canonicalize() {
@@ -139,24 +139,24 @@ pub(super) fn place(image: &Path, target: &Path, link: bool) -> Result<std::resu
 
 /// A file that is written bit by bit.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     file: BufWriter<File>,
     path: PathBuf,
 }
 
 impl Stream {
-    pub(super) fn create(path: PathBuf) -> Result<Self> {
+    pub(crate) fn create(path: PathBuf) -> Result<Self> {
         make_parent(&path)?;
         let file = File::create_new(&path).map_err(|e| full(Error::io(&path, "create", e)))?;
         Ok(Self { file: BufWriter::with_capacity(1 << 18, file), path })
     }
 
-    pub(super) fn write(&mut self, text: &str) -> Result<()> {
+    pub(crate) fn write(&mut self, text: &str) -> Result<()> {
         self.file.write_all(text.as_bytes()).map_err(|e| full(Error::io(&self.path, "write to", e)))
     }
 
     /// Appends all of another file, which is removed.
-    pub(super) fn take(&mut self, other: Self) -> Result<()> {
+    pub(crate) fn take(&mut self, other: Self) -> Result<()> {
         let path = other.path.clone();
         other.finish()?;
         let mut from = File::open(&path).map_err(|e| Error::io(&path, "open", e))?;
@@ -165,11 +165,11 @@ impl Stream {
     }
 
     /// Removes the file.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         Ok(fsio::remove_file(&self.path)?)
     }
 
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         self.file.flush().map_err(|e| full(Error::io(&self.path, "write to", e)))
     }
 }

@@ -13,8 +13,8 @@ mod data;
 mod dedup;
 mod diff;
 mod fix;
-mod folder;
-mod formats;
+pub(crate) mod folder;
+pub(crate) mod formats;
 mod hash;
 mod load;
 mod manifest;
@@ -27,6 +27,7 @@ mod stats;
 mod subset;
 mod write;
 
+pub(crate) use boxes::iou;
 pub use check::{Case, CheckOptions, CheckReport, Finding, Kind, Severity, check};
 pub use convert::{ConvertOptions, convert};
 pub use data::{DataOptions, DataSet, Split};
@@ -60,7 +61,7 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// # Errors
     /// [`Error::Interrupted`] once the user asked to stop.
-    fn go_on(&self) -> Result<()> {
+    pub(crate) fn go_on(&self) -> Result<()> {
         match self.stop.load(Ordering::Relaxed) {
             true => Err(Error::Interrupted { remedy: "nothing was written; run the same command again.".into() }),
             false => Ok(()),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod audit;
+mod caches;
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,6 +20,7 @@ mod field_graphs;
 mod field_text;
 mod ignored;
 mod interruption;
+mod issues;
 mod json;
 mod outputs;
 mod predict;

@@ -6,7 +6,7 @@ use crate::{
     convert::Target,
     types::{InputSize, LogitType, Profile, Store},
 };
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::{num::NonZeroUsize, path::PathBuf};
 
 /// `logitcache build`
@@ -188,6 +188,85 @@ pub struct VerifyArgs {
     /// Folder of the cache.
     pub cache: PathBuf,
     /// Print one JSON object on stdout (schemas/verify.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache cache`
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+/// The commands of `logitcache cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Write the images of several caches of one teacher as one cache, or the mean of several teachers.
+    ///
+    /// Teacher, input size, classes and settings must be the same. Images are numbered anew, so augmented views cannot be
+    /// taken over.
+    Merge(CacheMergeArgs),
+    /// Write a cache of some of the images: listed ones, or those that show some classes.
+    ///
+    /// Images are numbered anew, so augmented views cannot be taken over.
+    Subset(CacheSubsetArgs),
+    /// Show where two teachers disagree on the same images, by class and by image.
+    Diff(CacheDiffArgs),
+}
+
+/// `logitcache cache merge`
+#[derive(Debug, Args)]
+pub struct CacheMergeArgs {
+    /// Folders of the caches.
+    #[arg(required = true, num_args = 2.., value_name = "CACHE")]
+    pub caches: Vec<PathBuf>,
+    /// The caches are of different teachers on the same images: store the mean of their logits.
+    ///
+    /// The teachers must have the same head, input size and classes. docs/format.md says how the mean is made.
+    #[arg(long)]
+    pub ensemble: bool,
+    /// Folder of the new cache; it must not exist.
+    #[arg(long, value_name = "CACHE2", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Print one JSON object on stdout (schemas/cache-written.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache cache subset`
+#[derive(Debug, Args)]
+pub struct CacheSubsetArgs {
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// Keep images with a label of this class; repeat for several [default: all].
+    ///
+    /// Of an image without labels the teacher's boxes count, those with a score over 0.25. Labels and predictions of other classes stay.
+    #[arg(long, value_name = "NAME")]
+    pub class: Vec<String>,
+    /// Keep the images that this text file lists: paths in the data set or their ends, one a line [default: all].
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Folder of the new cache; it must not exist.
+    #[arg(long, value_name = "CACHE2", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Print one JSON object on stdout (schemas/cache-written.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache cache diff`
+#[derive(Debug, Args)]
+pub struct CacheDiffArgs {
+    /// The first cache.
+    pub a: PathBuf,
+    /// The second one.
+    pub b: PathBuf,
+    /// Name at most this many images, those of the most disagreement.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = bounds::listed)]
+    pub top: usize,
+    /// Print one JSON object on stdout (schemas/cache-diff.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
 }

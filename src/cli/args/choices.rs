@@ -4,6 +4,7 @@ use crate::{
     cache::MissingLabels,
     convert::Target,
     detector::{Provider, family_names},
+    issues::{Kind, Method},
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
     toolkit::Format,
     types::{LogitType, Profile, Store},
@@ -101,6 +102,32 @@ pub fn data_format() -> impl TypedValueParser<Value = Format> {
             (Format::Voc, "Pascal VOC: an XML file per image, lists of the splits, labelmap.txt"),
             (Format::Cvat, "annotations.xml of CVAT for images 1.1"),
             (Format::LabelStudio, "tasks.json and label_config.xml of Label Studio"),
+        ],
+    )
+}
+
+/// `issues --method`
+pub fn issues_method() -> impl TypedValueParser<Value = Method> {
+    choice(
+        Method::as_str,
+        [
+            (Method::Soft, "Losses of the label under the teacher's soft outputs, weighed by what the cache teaches"),
+            (Method::Objectlab, "ObjectLab (arXiv 2309.00832): missing, location, class"),
+            (Method::Fiftyone, "FiftyOne's mistakenness: missing, location, class, spurious"),
+        ],
+    )
+}
+
+/// `issues --kind`
+pub fn issues_kind() -> impl TypedValueParser<Value = Kind> {
+    choice(
+        Kind::as_str,
+        [
+            (Kind::Missing, "An object without a label"),
+            (Kind::Location, "A label that is not where the object is"),
+            (Kind::Class, "A label of the wrong class"),
+            (Kind::Spurious, "A label where no such object is"),
+            (Kind::Duplicate, "A label that repeats another"),
         ],
     )
 }

@@ -5,14 +5,19 @@
 mod cache;
 mod choices;
 mod data;
+mod labels;
 mod models;
 mod train;
 
-pub use cache::{AuditArgs, BuildArgs, ConvertArgs, InspectArgs, VerifyArgs};
+pub use cache::{
+    AuditArgs, BuildArgs, CacheArgs, CacheCommand, CacheDiffArgs, CacheMergeArgs, CacheSubsetArgs, ConvertArgs,
+    InspectArgs, VerifyArgs,
+};
 pub use data::{
     DataArgs, DataCheckArgs, DataCommand, DataConvertArgs, DataDedupArgs, DataDiffArgs, DataMergeArgs, DataOutArgs,
     DataSourceArgs, DataSplitArgs, DataStatsArgs, DataSubsetArgs, DistanceArgs,
 };
+pub use labels::IssuesArgs;
 pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use train::{ExportArgs, TrainArgs};
 
@@ -77,10 +82,18 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// Compress a cache into an archive, or turn an archive back into a cache.
     Convert(ConvertArgs),
+    /// Unite, cut down and compare caches.
+    ///
+    /// Caches are never changed: what is written goes into a new folder.
+    Cache(CacheArgs),
     /// Check, count, convert, merge, split and compare data sets.
     ///
     /// Data sets are never changed: what is written goes into a new folder, with a manifest.json of what was done.
     Data(Box<DataArgs>),
+    /// Find label errors with what the cache knows of the teacher: missing, misplaced, swapped, spurious, doubled boxes.
+    ///
+    /// No model is run. Only view 0 of each labelled image is looked at.
+    Issues(IssuesArgs),
     /// Write a trained student as an ONNX file.
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes.

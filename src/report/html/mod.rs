@@ -13,7 +13,7 @@ use super::{
 use crate::{Result, outputs};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// Bytes of the page around the drawings of one image, about: names, boxes and distributions.
 const BYTES_AROUND_DRAWINGS: usize = 10_000;

@@ -22,16 +22,7 @@ pub(super) struct LabelStudio {
 
 impl LabelStudio {
     pub(super) fn begin(folder: &Path, splits: &[String], classes: &[String]) -> Result<Self> {
-        let mut config =
-            "<View>\n  <Image name=\"image\" value=\"$image\"/>\n  <RectangleLabels name=\"label\" toName=\"image\">\n"
-                .to_owned();
-        for name in classes {
-            config.push_str("    <Label value=\"");
-            xml(&mut config, name);
-            config.push_str("\"/>\n");
-        }
-        config.push_str("  </RectangleLabels>\n</View>\n");
-        write_file(&folder.join(LABEL_STUDIO_CONFIG), config.as_bytes())?;
+        write_file(&folder.join(LABEL_STUDIO_CONFIG), config(classes).as_bytes())?;
         let mut file = Stream::create(folder.join(FILE_NAME))?;
         file.write("[")?;
         Ok(Self { file, splits: splits.to_vec(), classes: classes.to_vec(), images: 0 })
@@ -65,8 +56,21 @@ impl LabelStudio {
     }
 }
 
+/// The labelling configuration: rectangles of these classes.
+pub(crate) fn config(classes: &[String]) -> String {
+    let mut config =
+        "<View>\n  <Image name=\"image\" value=\"$image\"/>\n  <RectangleLabels name=\"label\" toName=\"image\">\n"
+            .to_owned();
+    for name in classes {
+        config.push_str("    <Label value=\"");
+        xml(&mut config, name);
+        config.push_str("\"/>\n");
+    }
+    config + "  </RectangleLabels>\n</View>\n"
+}
+
 /// A path in the address of a file: what has a meaning there is written by its bytes.
-fn address(path: &str) -> String {
+pub(crate) fn address(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

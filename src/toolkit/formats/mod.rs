@@ -2,7 +2,7 @@
 
 mod coco;
 mod cvat;
-mod label_studio;
+pub(crate) mod label_studio;
 mod voc;
 mod yolo;
 
@@ -171,7 +171,7 @@ pub(super) fn begin(
 }
 
 /// A number with at most so many digits after the point and no zeros at its end.
-fn number(out: &mut String, value: f64, digits: usize) {
+pub(crate) fn number(out: &mut String, value: f64, digits: usize) {
     let start = out.len();
     // Writing to a String cannot fail.
     let _ = write!(out, "{value:.digits$}");
@@ -185,7 +185,7 @@ fn number(out: &mut String, value: f64, digits: usize) {
 }
 
 /// Text in an XML file, or in an attribute of one. Characters that XML cannot hold are replaced.
-fn xml(out: &mut String, text: &str) {
+pub(crate) fn xml(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),
@@ -202,7 +202,7 @@ fn xml(out: &mut String, text: &str) {
 }
 
 /// A string of a JSON file, quoted; YAML takes it as well.
-fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -1,0 +1,84 @@
+//! The labels that are judged: those of the cache, or those that the data set has now.
+
+use crate::{
+    Error, Result,
+    cache::{CacheReader, ImageView, LabelsState, MissingLabels},
+    dataset::{ClassMap, DataSource, Dataset, Sample},
+    pipeline::mapped_truth,
+    training::images::source_of,
+    types::{LabelBox, TruthBox},
+    words::counted,
+};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// Where labels come from.
+pub(super) enum Labels<'a> {
+    /// As the teacher's build found them.
+    Cached,
+    /// As they are now, by the path of the image.
+    Now { samples: HashMap<&'a str, &'a Sample>, map: ClassMap, missing: MissingLabels },
+}
+
+/// Lists the data set whose labels are to be judged.
+///
+/// # Errors
+/// As [`Dataset::open`].
+pub(super) fn open(reader: &CacheReader, data: &Path, images_dir: Option<PathBuf>) -> Result<Dataset> {
+    let split = &reader.manifest().dataset.split;
+    let source = DataSource { data: data.to_path_buf(), images_dir, ..source_of(reader, split)? };
+    Dataset::open(&source)
+}
+
+impl<'a> Labels<'a> {
+    /// Those of `dataset`, or of the cache where there is none; with notes for the user.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] without labels, [`Error::Classes`] of classes that the teacher lacks.
+    pub(super) fn of(dataset: Option<&'a Dataset>, reader: &CacheReader) -> Result<(Self, Vec<String>)> {
+        let Some(dataset) = dataset else { return Ok((Self::Cached, Vec::new())) };
+        let manifest = reader.manifest();
+        if dataset.class_names.is_none() {
+            return Err(Error::Dataset {
+                path: dataset.root.clone(),
+                found: "the data set has no labels".into(),
+                remedy: "Leave out `data=` for the labels of the cache, or give a labelled data set.".into(),
+            });
+        }
+        let (map, notes) = ClassMap::of(dataset, &manifest.teacher.class_names, &manifest.dataset.class_map)?;
+        let samples = dataset.samples.iter().map(|sample| (sample.relative.as_str(), sample)).collect();
+        Ok((Self::Now { samples, map, missing: manifest.settings.missing_labels }, notes))
+    }
+
+    /// The labels of an image; `None` where nobody labelled it.
+    ///
+    /// # Errors
+    /// In words, what is wrong with them.
+    pub(super) fn get(&self, image: &ImageView<'_>) -> Result<Option<Vec<LabelBox>>, String> {
+        match self {
+            Self::Cached => Ok(image.labels.map(|labels| labels.iter().collect())),
+            Self::Now { samples, map, missing } => {
+                let sample = samples.get(image.path).ok_or("the image is not in the data set")?;
+                let truth = mapped_truth(sample, map, image.size, *missing)?;
+                Ok(truth.map(|truth| truth.iter().filter_map(TruthBox::label).collect()))
+            }
+        }
+    }
+
+    /// Why there is nothing to judge.
+    pub(super) fn none(&self, reader: &CacheReader, images: usize) -> Error {
+        let found = match (self, reader.manifest().dataset.labels) {
+            (Self::Now { .. }, _) => format!("the data set has no label on {}", counted(images, "labelled image")),
+            (_, LabelsState::Ignored) => "the cache was built without the labels of its data set".to_owned(),
+            (_, LabelsState::Absent) => "the cache has no labels: its data set had none".to_owned(),
+            (_, LabelsState::Stored) => format!("the cache has {} and no label", counted(images, "labelled image")),
+        };
+        Error::Cache {
+            path: reader.folder().to_owned(),
+            found,
+            remedy: "Build a cache of a data set with labels, or name such a data set with `data=`.".into(),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! One image as the methods look at it: its labels, and what the teacher saw beside each of them.
+
+use crate::{
+    cache::{ImageView, Teacher},
+    eval::{NmsOptions, kept_rows, row_detections},
+    types::{BoxXyxyPx, Detection, ImageSize, LabelBox},
+};
+
+/// Boxes of the teacher that are looked at one by one: what NMS leaves of those over nearly
+/// nothing.
+const LOOKED_AT: NmsOptions = NmsOptions { conf: 0.001, iou: 0.7, max_detections: 1000, multi_label: false };
+/// Logits beyond are certain enough; a finite bound keeps averages of them meaningful.
+const MOST_LOGIT: f64 = 20.0;
+
+/// View 0 of one labelled image.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) image_id: i64,
+    pub(super) path: String,
+    pub(super) size: ImageSize,
+    pub(super) labels: Vec<LabelBox>,
+    /// The cached rows of more than next to no score, each with its best class.
+    pub(super) rows: Vec<Detection>,
+    /// `[rows, classes]` row major, before the sigmoid.
+    logits: Vec<f32>,
+    num_classes: usize,
+    /// Rows that non-maximum suppression leaves, the highest score first.
+    pub(super) kept: Vec<usize>,
+    /// `[labels, rows]` row major: intersection over union.
+    overlaps: Vec<f32>,
+}
+
+impl Seen {
+    /// An image with these labels.
+    pub(super) fn of(image: &ImageView<'_>, teacher: &Teacher, labels: Vec<LabelBox>) -> Self {
+        let num_classes = teacher.num_classes as usize;
+        let (all, all_logits) = (row_detections(image), image.predictions.all_class_logits());
+        let (mut rows, mut logits) = (Vec::new(), Vec::new());
+        for (row, own) in all.iter().zip(all_logits.chunks_exact(num_classes.max(1))) {
+            // A dense cache has thousands of rows that are evidence of nothing.
+            if row.score > LOOKED_AT.conf {
+                rows.push(*row);
+                logits.extend_from_slice(own);
+            }
+        }
+        let kept = kept_rows(&rows, &LOOKED_AT.for_head(teacher.one_to_one));
+        let mut seen = Self {
+            image_id: image.image_id,
+            path: image.path.to_owned(),
+            size: image.size,
+            labels: Vec::new(),
+            rows,
+            logits,
+            num_classes,
+            kept,
+            overlaps: Vec::new(),
+        };
+        seen.relabel(labels);
+        seen
+    }
+
+    /// The same image with other labels.
+    pub(super) fn relabel(&mut self, labels: Vec<LabelBox>) {
+        self.overlaps.clear();
+        for label in &labels {
+            self.overlaps.extend(self.rows.iter().map(|row| iou(label.box_xyxy_px, row.box_xyxy_px) as f32));
+        }
+        self.labels = labels;
+    }
+
+    /// Overlaps of a label with every row.
+    pub(super) fn overlaps(&self, label: usize) -> &[f32] {
+        let rows = self.rows.len();
+        self.overlaps.get(label * rows..(label + 1) * rows).unwrap_or_default()
+    }
+
+    /// Class logits of a row.
+    pub(super) fn logits(&self, row: usize) -> &[f32] {
+        self.logits.get(row * self.num_classes..(row + 1) * self.num_classes).unwrap_or_default()
+    }
+
+    /// The logit of one class of a row, within what is meaningful.
+    pub(super) fn logit(&self, row: usize, class_id: u32) -> f64 {
+        let logit = self.logits(row).get(class_id as usize).copied().map_or(-MOST_LOGIT, f64::from);
+        logit.clamp(-MOST_LOGIT, MOST_LOGIT)
+    }
+
+    /// The logit of a row's best class, from its score, which is exact.
+    pub(super) fn best_logit(&self, row: usize) -> f64 {
+        self.rows.get(row).map_or(-MOST_LOGIT, |row| log_odds(f64::from(row.score)))
+    }
+
+    /// For each kept row the label that it finds: of its class, at least half overlapping, the one
+    /// of the highest overlap that no higher score has found.
+    pub(super) fn found(&self) -> Vec<Option<usize>> {
+        let mut taken = vec![false; self.labels.len()];
+        let of_row = |&row: &usize| {
+            let class_id = self.rows.get(row)?.class_id;
+            let mut best: Option<(f32, usize)> = None;
+            for (at, label) in self.labels.iter().enumerate() {
+                let overlap = self.overlaps(at).get(row).copied().unwrap_or_default();
+                let free = !taken[at] && label.class_id == class_id && f64::from(overlap) >= FOUND_IOU;
+                if free && best.is_none_or(|(most, _)| overlap > most) {
+                    best = Some((overlap, at));
+                }
+            }
+            let (_, at) = best?;
+            taken[at] = true;
+            Some(at)
+        };
+        self.kept.iter().map(of_row).collect()
+    }
+}
+
+/// Overlap from which a box finds an object.
+pub(super) const FOUND_IOU: f64 = 0.5;
+
+/// Intersection over union.
+pub(crate) fn iou(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
+    let corners = |b: BoxXyxyPx| [b.x1, b.y1, b.x2, b.y2].map(f64::from);
+    crate::toolkit::iou(corners(a), corners(b))
+}
+
+/// The logit of a probability, within what is meaningful.
+pub(super) fn log_odds(probability: f64) -> f64 {
+    (probability / (1.0 - probability)).ln().clamp(-MOST_LOGIT, MOST_LOGIT)
+}
+
+/// 0 up to `from`, 1 from `to` on, a straight line between.
+pub(super) fn ramp(value: f64, from: f64, to: f64) -> f64 {
+    ((value - from) / (to - from)).clamp(0.0, 1.0)
+}
+
+/// The probability of a logit.
+pub(super) fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
+}
