@@ -161,8 +161,7 @@ fn an_ensemble_is_the_mean() {
         let (_, old, of) = before.iter().find(|p| p.0 == *anchor).unwrap();
         assert!((score - old).abs() < 2e-3 && of == class, "{anchor}: {old} {score}");
     }
-    // Another teacher: the same weights at another precision of what is stored would be no test, so
-    // the letterbox rule differs in nothing but its file.
+    // A copy of the teacher under another name: caches of different files are taken too.
     let other = dir.path().join("teacher.onnx");
     fs::copy(fixture("models/yolov8-dynamic.onnx"), &other).unwrap();
     let other_words = [("--teacher", other.to_str().unwrap()), settings[0], settings[1]];
