@@ -136,8 +136,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_left() {
     assert_eq!(hidden.count(), 0);
 }
 
-/// The mean of a teacher with itself is that teacher, as far as it was stored; of two, each place
-/// is between them.
+/// The mean of a teacher with itself is that teacher, as far as it was stored.
 #[test]
 fn an_ensemble_is_the_mean() {
     let dir = tempfile::tempdir().unwrap();
