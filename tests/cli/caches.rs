@@ -136,8 +136,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_left() {
     assert_eq!(hidden.count(), 0);
 }
 
-/// The mean of a teacher with itself is that teacher, as far as it was stored; of two, each place
-/// is between them.
+/// The mean of a teacher with itself is that teacher, as far as it was stored.
 #[test]
 fn an_ensemble_is_the_mean() {
     let dir = tempfile::tempdir().unwrap();
@@ -161,8 +160,7 @@ fn an_ensemble_is_the_mean() {
         let (_, old, of) = before.iter().find(|p| p.0 == *anchor).unwrap();
         assert!((score - old).abs() < 2e-3 && of == class, "{anchor}: {old} {score}");
     }
-    // Another teacher: the same weights at another precision of what is stored would be no test, so
-    // the letterbox rule differs in nothing but its file.
+    // A copy of the teacher under another name: caches of different files are taken too.
     let other = dir.path().join("teacher.onnx");
     fs::copy(fixture("models/yolov8-dynamic.onnx"), &other).unwrap();
     let other_words = [("--teacher", other.to_str().unwrap()), settings[0], settings[1]];

@@ -119,7 +119,7 @@ def commands():
     for page in PAGES:
         for language, text, _ in blocks(page):
             for line in text.replace("\\\n", " ").splitlines() if language in ("", "sh", "bash", "console") else []:
-                words = re.match(r"^(?:\$ )?logitcache (data [a-z]+|[a-z]+)\b([^#|]*)", line)
+                words = re.match(r"^(?:\$ )?logitcache ((?:data|cache) [a-z]+|[a-z]+)\b([^#|]*)", line)
                 if words:
                     found.append(pytest.param(words[1], re.findall(r"(?<=\s)--[a-z][a-z-]*", words[2]), id=f"{name_of(page)}-{line[:60]}"))
     return found
