@@ -498,6 +498,9 @@ fn distill_options(
             )),
         }
     }
+    if settings.distill == Distill::All && student.reg_max() == 0 && cls_loss != ClsLoss::SoftmaxKl {
+        notes.push("no temperature is used: the student has no bins, and its classes are compared one by one".into());
+    }
     let unlabelled = sources.images.images.iter().filter(|i| i.labels.is_none()).count();
     if unlabelled > 0 && cls_loss == ClsLoss::SoftmaxKl {
         let remedy = match manifest.dataset.labels {

@@ -6,10 +6,10 @@
 //!                           └── object_loss(teacher)     the same for a teacher with other places than the student's anchors
 //! ```
 //!
-//! All give the same three parts with the same gains, so that `alpha * task + (1 - alpha) *
-//! distill` weighs like with like. Of an image without labels, `distill` alone counts, with weight
-//! 1. Everything computes in float32: call it outside autocast. A head of several branches has a
-//! loss for each of them.
+//! All give the same three parts with the same gains, so `alpha * task` and
+//! `(1 - alpha) * distill` weigh like with like when they are added. Of an image without labels,
+//! `distill` alone counts, with weight 1. Everything computes in float32: call it outside autocast.
+//! A head of several branches has a loss for each of them.
 
 mod anchors;
 mod assigner;
