@@ -38,8 +38,8 @@ impl StudentModel {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::YoloV8(scale) => scale.as_str(),
-            Self::Yolo11(scale) => scale.as_str(),
-            Self::Yolo26(scale) => scale.as_str(),
+            Self::Yolo11(scale) => yolo11::name(scale),
+            Self::Yolo26(scale) => yolo26::name(scale),
         }
     }
 

@@ -1,11 +1,93 @@
 //! What YOLO11 and YOLO26 have in common: backbone and neck of C3k2 blocks with attention at the
-//! coarsest level.
+//! coarsest level, and their sizes.
 
-use super::blocks::{Block, Builder, Sppf, neck};
-use crate::student::net::{ConvId, Ops, Then};
+use super::{
+    blocks::{Block, Builder, Sppf, neck},
+    weights::{classes_of, first_shape, refuse_fused, refuse_other_task},
+};
+use crate::student::{
+    net::{ConvId, Ops, StudentNet, Then},
+    weights::{Refusal, entries::Entries},
+};
+
+/// Ultralytics' name of the head in its list of layers.
+pub const HEAD: &str = "model.23";
 
 /// Channels of a head of attention.
 const HEAD_CHANNELS: usize = 64;
+
+/// A size of YOLO11 or YOLO26, whose tables of scales are the same (Ultralytics'
+/// `cfg/models/11/yolo11.yaml` and `cfg/models/26/yolo26.yaml`, `scales`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scale {
+    /// 2.6 million parameters with 80 classes.
+    N,
+    /// 9.5 million as YOLO11, 10.0 million as YOLO26.
+    S,
+    /// 20.1 and 21.9 million.
+    M,
+    /// 25.4 and 26.3 million.
+    L,
+    /// 57.0 and 59.0 million.
+    X,
+}
+
+impl Scale {
+    /// All sizes, smallest first.
+    pub const ALL: [Self; 5] = [Self::N, Self::S, Self::M, Self::L, Self::X];
+
+    /// Inner blocks where the table gives 2: `max(round(2 * depth), 1)`.
+    pub(super) fn repeats(self) -> usize {
+        match self {
+            Self::N | Self::S | Self::M => 1,
+            Self::L | Self::X => 2,
+        }
+    }
+
+    /// Inside of the C3k2 blocks of which the table does not say that it is C3k.
+    pub(super) fn plain(self) -> Inside {
+        match self {
+            Self::N | Self::S => Inside::Bottleneck,
+            Self::M | Self::L | Self::X => Inside::C3k,
+        }
+    }
+
+    /// Channels of a layer that the table gives `base` of: `min(base, max_channels) * width`,
+    /// rounded up to a multiple of 8.
+    pub(super) fn channels(self, base: usize) -> usize {
+        let (width_quarters, max_channels) = match self {
+            Self::N => (1, 1024),
+            Self::S => (2, 1024),
+            Self::M | Self::L => (4, 512),
+            Self::X => (6, 512),
+        };
+        (base.min(max_channels) * width_quarters).div_ceil(4).next_multiple_of(8)
+    }
+}
+
+/// The network of a family whose tensors these should be, by the shape of the first convolution and
+/// the depth.
+///
+/// # Errors
+/// Why it is none of its sizes, or no detector. `model` is the family's name for that.
+pub fn network_of(
+    entries: &Entries<'_>,
+    model: &str,
+    net: impl FnOnce(Scale, usize) -> StudentNet,
+) -> Result<StudentNet, Refusal> {
+    refuse_fused(entries)?;
+    let first = first_shape(entries, model)?;
+    refuse_other_task(entries, HEAD, model)?;
+    let is_deep = entries.names().any(|name| name.starts_with("model.2.m.1."));
+    let fits = |scale: &Scale| first == [scale.channels(64), 3, 3, 3] && (scale.repeats() > 1) == is_deep;
+    let scale = Scale::ALL.into_iter().find(fits).ok_or_else(|| {
+        Refusal::new(format!(
+            "model.0.conv.weight has the shape {first:?}; a {model} has [c, 3, 3, 3] with c of 16 (n), 32 (s), \
+             64 (m, l) or 96 (x)"
+        ))
+    })?;
+    Ok(net(scale, classes_of(entries, HEAD, model)?))
+}
 
 /// What a C3k2 block has inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +102,8 @@ pub enum Inside {
 
 /// What a size of the family makes of the table of layers.
 pub struct Shape {
-    /// Channels where the table gives 64, 128, 256, 512 and 1024.
-    pub channels: [usize; 5],
-    /// Inner blocks where the table gives 2.
-    pub repeats: usize,
+    /// The size.
+    pub scale: Scale,
     /// Inside of the C3k2 blocks: layers 2, 4, 6, 8, 13, 16, 19, 22.
     pub inside: [Inside; 8],
     /// Inner blocks of layer 22.
@@ -33,8 +113,7 @@ pub struct Shape {
 impl Shape {
     /// Channels of the maps that [`Trunk::run`] gives.
     pub fn levels(&self) -> [usize; 3] {
-        let [.., c256, c512, c1024] = self.channels;
-        [c256, c512, c1024]
+        [256, 512, 1024].map(|base| self.scale.channels(base))
     }
 }
 
@@ -53,8 +132,8 @@ pub struct Trunk {
 impl Trunk {
     /// `sppf` makes layer 9 for so many channels.
     pub fn new(list: &mut Builder, shape: &Shape, sppf: impl FnOnce(&mut Builder, usize) -> Sppf) -> Self {
-        let [c64, c128, c256, c512, c1024] = shape.channels;
-        let (repeats, inside) = (shape.repeats, shape.inside);
+        let [c64, c128, c256, c512, c1024] = [64, 128, 256, 512, 1024].map(|base| shape.scale.channels(base));
+        let (repeats, inside) = (shape.scale.repeats(), shape.inside);
         // In the order of Ultralytics' layers, for that is the order of the state dict.
         let down0 = list.down(0, 3, c64);
         let down1 = list.down(1, c64, c128);

@@ -5,39 +5,41 @@
 //! it is told `nms=False`. The second gives an object to one anchor; it is trained beside the first
 //! and sends no gradient to what lies before the head.
 
-mod scale;
-mod weights;
-
-pub use scale::Scale;
-pub(super) use weights::of_weights;
+pub use super::trunk::Scale;
 
 use super::{
     StudentModel,
     blocks::{Branch, Builder, head},
-    trunk::{Inside, Shape, Trunk},
+    trunk::{HEAD, Inside, Shape, Trunk, network_of},
 };
 use crate::{
     detector::BoxRule,
-    student::net::{BranchSpec, Matching, Ops as _, StudentNet},
+    student::{
+        net::{BranchSpec, Matching, Ops as _, StudentNet},
+        weights::{Refusal, entries::Entries},
+    },
 };
-
-/// Ultralytics' name of the head in its list of layers.
-const HEAD: &str = "model.23";
 
 /// Distances: Ultralytics' `reg_max` 1.
 const BOXES: BoxRule = BoxRule::Distances;
 
+/// The name as users write it.
+pub fn name(scale: Scale) -> &'static str {
+    match scale {
+        Scale::N => "yolo26n",
+        Scale::S => "yolo26s",
+        Scale::M => "yolo26m",
+        Scale::L => "yolo26l",
+        Scale::X => "yolo26x",
+    }
+}
+
 /// The network of a scale for so many classes.
 pub fn net(scale: Scale, num_classes: usize) -> StudentNet {
     let mut list = Builder::default();
-    let plain = if scale.has_c3k_everywhere() { Inside::C3k } else { Inside::Bottleneck };
+    let plain = scale.plain();
     let c3k = Inside::C3k;
-    let shape = Shape {
-        channels: [64, 128, 256, 512, 1024].map(|base| scale.channels(base)),
-        repeats: scale.repeats(),
-        inside: [plain, plain, c3k, c3k, c3k, c3k, c3k, Inside::Attention],
-        last_repeats: 1,
-    };
+    let shape = Shape { scale, inside: [plain, plain, c3k, c3k, c3k, c3k, c3k, Inside::Attention], last_repeats: 1 };
     let trunk = Trunk::new(&mut list, &shape, |list, channels| list.sppf_around(9, channels));
     // The names and the order of the state dict. Numbers as in Ultralytics' `E2ELoss`.
     let specs = vec![
@@ -63,4 +65,22 @@ pub fn net(scale: Scale, num_classes: usize) -> StudentNet {
         let apart = maps.map(|map| ops.detach(&map));
         vec![first, one.run(ops, &apart)]
     })
+}
+
+/// The network whose tensors these should be; `None` where it is no YOLO26.
+pub(super) fn of_weights(entries: &Entries<'_>) -> Option<Result<StudentNet, Refusal>> {
+    let is_one = entries.names().any(|name| name.starts_with("model.22.m.0.1.attn."));
+    (is_one && entries.names().any(|name| name.starts_with(HEAD))).then(|| network_of(entries, "YOLO26", net))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures in the comments of `yolo26.yaml`.
+    #[test]
+    fn counts_are_those_of_ultralytics() {
+        let counts = Scale::ALL.map(|scale| net(scale, 80).num_parameters());
+        assert_eq!(counts, [2_572_280, 10_009_784, 21_896_248, 26_299_704, 58_993_368]);
+    }
 }
