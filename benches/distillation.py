@@ -101,16 +101,16 @@ class Bench:
         folder, images = self.out / "data/split", sorted((self.source / "images/train2017").iterdir())
         if not (folder / "data.yaml").exists():
             shutil.rmtree(folder, ignore_errors=True)
+            labels = self.source / "labels/train2017"
             for index, image in enumerate(images):
-                label = self.source / "labels/train2017" / f"{image.stem}.txt"
-                for kind, file in ("images", image), ("labels", label):
-                    to = folder / kind / ("train" if index < self.images else "val")
-                    to.mkdir(parents=True, exist_ok=True)
-                    if file.exists():
-                        shutil.copy(file, to)
-            names = (self.source / "data.yaml").read_text().partition("names:")[2]
-            (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames:{names}")
+                copy_image(image, labels, folder, "train" if index < self.images else "val")
+            self.describe(folder, "images/val")
         return folder
+
+    def describe(self, folder, val):
+        """A data.yaml with the classes of the source."""
+        names = (self.source / "data.yaml").read_text().partition("names:")[2]
+        (folder / "data.yaml").write_text(f"train: images/train\nval: {val}\nnames:{names}")
 
     def lines(self):
         return [json.loads(line) for line in self.results.read_text().splitlines()] if self.results.exists() else []
@@ -138,18 +138,12 @@ class Bench:
         folder = self.out / "data" / name
         if not (folder / "data.yaml").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            for kind in "images", "labels":
-                (folder / kind / "train").mkdir(parents=True)
             each = next(step for part, step in PARTS.items() if part in name)
             for index, image in enumerate(sorted((source / "images/train").iterdir())):
                 labelled = index % each == 0
                 if labelled or name.startswith("all"):
-                    shutil.copy(image, folder / "images/train")
-                label = source / "labels/train" / f"{image.stem}.txt"
-                if labelled and label.exists():
-                    shutil.copy(label, folder / "labels/train")
-            names = (source / "data.yaml").read_text().partition("names:")[2]
-            (folder / "data.yaml").write_text(f"train: images/train\nval: {source.resolve() / 'images/val'}\nnames:{names}")
+                    copy_image(image, source / "labels/train" if labelled else None, folder, "train")
+            self.describe(folder, source.resolve() / "images/val")
         return folder / "data.yaml"
 
     def run_folder(self, arm, seed):
@@ -225,6 +219,16 @@ def curve_point(row):
     """[epoch, seconds of training, mAP50, mAP50-95, recall of small objects]"""
     names = "time", "metrics/mAP50(B)", "metrics/mAP50-95(B)", "metrics/small_recall50"
     return [int(row["epoch"]), *(round(float(row[name] or "nan"), 4) for name in names)]
+
+
+def copy_image(image, labels, folder, split):
+    """Copies an image into a split, with its label file from `labels`, where there is one."""
+    label = labels / f"{image.stem}.txt" if labels else None
+    for kind, file in ("images", image), ("labels", label):
+        to = folder / kind / split
+        to.mkdir(parents=True, exist_ok=True)
+        if file and file.exists():
+            shutil.copy(file, to)
 
 
 class Lazy(dict):

@@ -1,8 +1,8 @@
 //! `convert` as a user runs it: a real build to an archive and back, killed, interrupted, out of space.
 
 use crate::support::{
-    PARTS_OF_16, Run, args, build, command, content, finished, finished_parts, logitcache, shapes, skipped, verify,
-    wait_for_parts,
+    PARTS_OF_16, Run, args, build, command, content, finished, finished_parts, logitcache, on_small_disk, shapes,
+    verify, wait_for_parts,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -162,20 +162,9 @@ fn a_full_disk_is_a_clear_error_and_the_conversion_goes_on_once_there_is_room() 
         cp -r "$DISK/cache" "$COPY"
     "#;
     let copy = dir.path().join("copy");
-    let output = std::process::Command::new("unshare")
-        .args(["-rm", "sh", "-c", script, "sh"])
-        .env("BIN", env!("CARGO_BIN_EXE_logitcache"))
-        .env("DISK", &disk)
-        .env("ARCHIVE", &archive)
-        .env("COPY", &copy)
-        .output();
-    let run = match output {
-        Ok(output) => finished(output),
-        Err(e) => return skipped(&format!("no unshare here ({e})")),
+    let Some(run) = on_small_disk(script, &[], &[("DISK", &disk), ("ARCHIVE", &archive), ("COPY", &copy)]) else {
+        return;
     };
-    if run.code == 77 || run.stderr.contains("unshare: ") {
-        return skipped("no small file system can be mounted here");
-    }
     let run = run.expect(0);
     assert!(run.stdout.contains("before: 2\nfirst: 2") && run.stdout.contains("second: 0"), "{run:?}");
     assert_eq!(run.stdout.matches("verify: 0").count(), 2, "{run:?}");

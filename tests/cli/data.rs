@@ -1,6 +1,6 @@
 //! `logitcache data`: what is refused, what is written, and that nothing is left half written.
 
-use crate::support::{Run, args, command, finished, logitcache, shapes, skipped};
+use crate::support::{Run, args, command, finished, logitcache, names, on_small_disk, shapes};
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
@@ -13,14 +13,6 @@ use std::{
 fn data(words: &[&dyn AsRef<OsStr>]) -> Run {
     let words = words.iter().map(|word| word.as_ref());
     logitcache(&[OsStr::new("data")].into_iter().chain(words).collect::<Vec<_>>())
-}
-
-/// Names in a folder, hidden ones too.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// All label files of a split, as numbers.
@@ -206,19 +198,7 @@ fn a_full_disk_is_a_clear_error_and_leaves_nothing() {
         mount -o remount,size=64m "$DISK" || exit 77
         "$BIN" data convert "$DATA" --to voc --out "$DISK/out"; echo "second: $?"; ls -A "$DISK"
     "#;
-    let output = std::process::Command::new("unshare")
-        .args(["-rm", "sh", "-c", script])
-        .env("BIN", crate::support::program())
-        .env("DISK", &disk)
-        .env("DATA", &first)
-        .output();
-    let run = match output {
-        Ok(output) => finished(output),
-        Err(e) => return skipped(&format!("no unshare here ({e})")),
-    };
-    if run.code == 77 || run.stderr.contains("unshare: ") {
-        return skipped("no small file system can be mounted here");
-    }
+    let Some(run) = on_small_disk(script, &[], &[("DISK", &disk), ("DATA", &first)]) else { return };
     let run = run.expect(0).says(&["no space left", "Nothing was written", "--out"]);
     assert!(run.stdout.starts_with("first: 2\n") && run.stdout.ends_with("second: 0\nout\n"), "{run:?}");
     assert!(!run.stdout.contains(".tmp-"), "{run:?}");

@@ -2,8 +2,8 @@
 
 use crate::common::shared;
 use crate::support::{
-    PARTS_OF_16, args, build, build_args, command, content, finished, finished_parts, logitcache, shapes, teacher,
-    verify, wait_for_parts,
+    PARTS_OF_16, args, build, build_args, command, content, finished, finished_parts, logitcache, on_small_disk,
+    shapes, teacher, verify, wait_for_parts,
 };
 use std::{
     fs,
@@ -183,20 +183,9 @@ fn a_full_disk_is_a_clear_error_and_the_build_goes_on_once_there_is_room() {
         &[("--teacher", &teacher), ("--data", &data)],
         &[],
     );
-    let output = std::process::Command::new("unshare")
-        .args(["-rm", "sh", "-c", script, "sh"])
-        .args(&build_args)
-        .env("BIN", env!("CARGO_BIN_EXE_logitcache"))
-        .env("DISK", &disk)
-        .env("COPY", &copy)
-        .output();
-    let run = match output {
-        Ok(output) => finished(output),
-        Err(e) => return crate::support::skipped(&format!("no unshare here ({e})")),
+    let Some(run) = on_small_disk(script, &build_args, &[("DISK", &disk), ("COPY", &copy)]) else {
+        return;
     };
-    if run.code == 77 || run.stderr.contains("unshare: ") {
-        return crate::support::skipped("no small file system can be mounted here");
-    }
     let run = run.expect(0);
     assert!(run.stdout.contains("first: 2"), "{run:?}");
     assert!(run.stdout.contains("second: 0"), "{run:?}");

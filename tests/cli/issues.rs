@@ -1,7 +1,7 @@
 //! `logitcache issues`: faults put into labels are found, refusals, files, and that nothing is left
 //! half written.
 
-use crate::support::{Run, build, command, finished, logitcache, shapes, skipped};
+use crate::support::{Run, build, command, finished, logitcache, names, on_small_disk, shapes, skipped};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
@@ -14,13 +14,6 @@ use std::{
 fn issues(words: &[&dyn AsRef<OsStr>]) -> Run {
     let words = words.iter().map(|word| word.as_ref());
     logitcache(&[OsStr::new("issues")].into_iter().chain(words).collect::<Vec<_>>())
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// Drawn shapes and the cache of the committed teacher, which knows nothing of them.
@@ -185,19 +178,7 @@ fn ctrl_c_and_a_full_disk_leave_nothing() {
         mount -t tmpfs -o size=100k tmpfs "$DISK" || exit 77
         "$BIN" issues "$CACHE" --out "$DISK/out"; echo "first: $?"; ls -A "$DISK"
     "#;
-    let output = std::process::Command::new("unshare")
-        .args(["-rm", "sh", "-c", script])
-        .env("BIN", crate::support::program())
-        .env("DISK", &place)
-        .env("CACHE", &cache)
-        .output();
-    let run = match output {
-        Ok(output) => finished(output),
-        Err(e) => return skipped(&format!("no unshare here ({e})")),
-    };
-    if run.code == 77 || run.stderr.contains("unshare: ") {
-        return skipped("no small file system can be mounted here");
-    }
+    let Some(run) = on_small_disk(script, &[], &[("DISK", &place), ("CACHE", &cache)]) else { return };
     assert!(run.stdout.trim().ends_with("first: 2"), "{run:?}");
     run.says(&["no space left", "Nothing was written"]);
 }

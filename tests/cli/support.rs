@@ -1,7 +1,7 @@
 //! Running the program as a user does.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -164,6 +164,37 @@ pub fn wait_for_parts(child: &mut Child, cache: &Path, parts: usize) {
     while finished_parts(cache) < parts && child.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Names in a folder, hidden ones too.
+pub fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a shell script that mounts a small file system in a namespace of its own, with the program as
+/// `$BIN`; `None` where none can be mounted here, which is said. The script ends with 77 then.
+pub fn on_small_disk(script: &str, arguments: &[OsString], variables: &[(&str, &Path)]) -> Option<Run> {
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, "sh"])
+        .args(arguments)
+        .env("BIN", program())
+        .envs(variables.iter().copied())
+        .output();
+    let run = match output {
+        Ok(output) => finished(output),
+        Err(e) => {
+            skipped(&format!("no unshare here ({e})"));
+            return None;
+        }
+    };
+    if run.code == 77 || run.stderr.contains("unshare: ") {
+        skipped("no small file system can be mounted here");
+        return None;
+    }
+    Some(run)
 }
 
 /// Says why a test could not run; `make test` counts these lines.
