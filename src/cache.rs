@@ -13,10 +13,11 @@ pub use logitcache_format::{
     PartWriter, Places, PredictionColumns, Predictions, Problem, SettingDifference, Settings, Sha256Bytes, Storage,
     Teacher, Values, VerifyReport, clear, columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin,
     for_each_image, labels_digest, lower_sides, manifest_path, part_digests, record_digest, remove_leftovers,
-    rows_with_class_logits, to_hex,
+    rows_with_class_logits, sigmoid, to_hex,
 };
-use logitcache_format::{Result, ViewRule};
-use std::path::Path;
+use logitcache_format::{Result, ViewRule, paths};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 
 /// As this program draws views.
 const RULE: ViewRule =
@@ -69,6 +70,60 @@ pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
         ),
         remedy: "Run the same `build()` again to finish it.".into(),
     })
+}
+
+/// The digest of a list of images: their paths, each followed by a line feed.
+#[derive(Default)]
+pub(crate) struct Samples {
+    hasher: Sha256,
+    count: u64,
+}
+
+impl Samples {
+    pub(crate) fn push(&mut self, path: &str) {
+        self.hasher.update(path.as_bytes());
+        self.hasher.update(b"\n");
+        self.count += 1;
+    }
+
+    /// Their number and digest.
+    pub(crate) fn finish(self) -> (u64, String) {
+        (self.count, to_hex(&self.hasher.finalize()))
+    }
+}
+
+/// The locations of a data set, which a manifest has relative to its cache, as seen from the folder
+/// of another cache.
+///
+/// # Errors
+/// [`Error::Cache`] of a location that is no path.
+pub(crate) fn seen_from(dataset: &DatasetInfo, cache: &Path, other: &Path) -> crate::Result<DatasetInfo> {
+    let (from, to) = (real_path(cache), real_path(other));
+    let place = |text: &str| -> crate::Result<String> {
+        let path = paths::from_column(text).map_err(|found| Error::Cache {
+            path: cache.to_owned(),
+            found,
+            remedy: "Run `verify()`.".into(),
+        })?;
+        if path.is_absolute() {
+            return Ok(text.to_owned());
+        }
+        Ok(paths::to_column(&paths::relative_to(&to, &paths::absolute(&from.join(path)))))
+    };
+    Ok(DatasetInfo {
+        root: place(&dataset.root)?,
+        // The first programs left it empty.
+        source: if dataset.source.is_empty() { String::new() } else { place(&dataset.source)? },
+        images_dir: dataset.images_dir.as_deref().map(place).transpose()?,
+        ..dataset.clone()
+    })
+}
+
+/// The path without links, whether or not its last folders are there yet.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    let path = paths::absolute(path);
+    let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
+    there.map_or_else(|| path.clone(), |(there, rest)| there.join(rest))
 }
 
 /// Why this program cannot draw the pictures of a cache's views, in words; `None` where it can. They are of use only as the

@@ -42,7 +42,7 @@ impl HeadKind {
     /// The probability of a class that has this logit.
     pub fn probability(self, logit: f32) -> f32 {
         match self {
-            Self::Yolov8Dfl | Self::Yolov8Direct | Self::DetrSigmoid => sigmoid(logit),
+            Self::Yolov8Dfl | Self::Yolov8Direct | Self::DetrSigmoid => sigmoid(f64::from(logit)) as f32,
         }
     }
 
@@ -81,9 +81,10 @@ impl Places {
     }
 }
 
-/// The logistic function, evaluated in double precision so that its rounding never decides a threshold.
-fn sigmoid(logit: f32) -> f32 {
-    (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32
+/// The logistic function: the probability of a logit. In double precision, so that its rounding
+/// never decides a threshold.
+pub fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
 }
 
 #[cfg(test)]

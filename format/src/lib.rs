@@ -53,7 +53,7 @@ pub use codebook::{Codebook, lower_sides};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use error::{Error, Result};
 pub use grid::{Cell, Grid, Level, expected_bin};
-pub use head::{HeadKind, Places};
+pub use head::{HeadKind, Places, sigmoid};
 pub use input_rule::{Colours, Fit, InputRule, InputValues};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{

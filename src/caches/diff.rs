@@ -11,8 +11,8 @@ use super::open;
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageView},
-    eval::{NmsOptions, disagreement, teacher_boxes},
-    toolkit::Run,
+    eval::{NmsOptions, PAIRED_IOU, disagreement, teacher_boxes},
+    toolkit::{Highest, Run, iou_px},
     types::Detection,
 };
 use schemars::JsonSchema;
@@ -21,8 +21,6 @@ use std::{collections::HashMap, path::PathBuf};
 
 /// Boxes of more are compared.
 const SHOWN: NmsOptions = NmsOptions::PREDICTING;
-/// Overlap from which two boxes are of one object.
-const PAIRED_IOU: f64 = crate::eval::PAIRED_IOU;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -175,7 +173,7 @@ struct Tally {
     iou_sums: Vec<f64>,
     score_sums: Vec<f64>,
     disagreement_sum: f64,
-    worst: crate::issues::Highest<ImageAgreement>,
+    worst: Highest<ImageAgreement>,
 }
 
 impl Tally {
@@ -196,7 +194,7 @@ impl Tally {
             images: Vec::new(),
         };
         let sums = vec![0.0; names.len()];
-        let worst = crate::issues::Highest::new(options.top);
+        let worst = Highest::new(options.top);
         Self { report, iou_sums: sums.clone(), score_sums: sums, disagreement_sum: 0.0, worst }
     }
 
@@ -278,7 +276,7 @@ fn pairs(
     let mut candidates: Vec<(usize, usize, f64)> = Vec::new();
     for (i, first) in a.iter().enumerate() {
         for (j, second) in b.iter().enumerate() {
-            let overlap = crate::issues::iou(first.box_xyxy_px, second.box_xyxy_px);
+            let overlap = iou_px(first.box_xyxy_px, second.box_xyxy_px);
             if (first.class_id == second.class_id) == same_class && overlap >= PAIRED_IOU {
                 candidates.push((i, j, overlap));
             }

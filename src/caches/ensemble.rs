@@ -16,13 +16,10 @@
 //!
 //! Labels are those of the first cache, which must be the same in all.
 
-use super::{
-    CacheMergeOptions, CacheWritten, checked,
-    write::{NewCache, seen_from},
-};
+use super::{CacheMergeOptions, CacheWritten, checked, write::NewCache};
 use crate::{
     Error, Result,
-    cache::{CacheReader, Codebook, ImageRecord, Manifest, Predictions, lower_sides, to_hex},
+    cache::{CacheReader, Codebook, ImageRecord, Manifest, Predictions, lower_sides, seen_from, sigmoid, to_hex},
     toolkit::Run,
     types::{BoxXyxyPx, Profile},
 };
@@ -142,7 +139,7 @@ fn refuse_other_head(first: &CacheReader, other: &CacheReader) -> Result<()> {
 fn manifest(caches: &[CacheReader], options: &CacheMergeOptions) -> Result<Manifest> {
     let Some(first) = caches.first() else { return Err(other_images("there is no cache".into())) };
     let mut manifest = first.manifest().clone();
-    manifest.dataset = seen_from(&options.out, first.folder(), &manifest.dataset)?;
+    manifest.dataset = seen_from(&manifest.dataset, first.folder(), &options.out)?;
     let names: Vec<&str> = caches.iter().map(|cache| cache.manifest().teacher.file_name.as_str()).collect();
     manifest.teacher.file_name = format!("mean of {}", names.join(", "));
     let mut digest = Sha256::new();
@@ -176,10 +173,6 @@ struct Place {
 fn log_odds(probability: f64) -> f64 {
     let p = probability.clamp(LEAST, 1.0 - LEAST);
     (p / (1.0 - p)).ln()
-}
-
-fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
 }
 
 /// The mean of one image's records, whose rows have these class logits.

@@ -1,13 +1,10 @@
 //! `cache merge`: the images of several caches of one teacher, or the mean of several teachers on
 //! the same images.
 
-use super::{
-    CacheWritten, checked, ensemble, open, refuse_views,
-    write::{NewCache, Samples, seen_from},
-};
+use super::{CacheWritten, checked, ensemble, open, refuse_views, write::NewCache};
 use crate::{
     Error, Result,
-    cache::{CacheReader, DatasetInfo, Manifest},
+    cache::{CacheReader, DatasetInfo, Manifest, Samples, real_path, seen_from},
     dataset::paths,
     toolkit::{Run, folder::NewFolder},
 };
@@ -74,7 +71,8 @@ pub fn merge(options: &CacheMergeOptions, run: &Run<'_>) -> Result<CacheWritten>
         }
     }
     drop(seen);
-    let dataset = samples.of(dataset(&caches, options, &root)?);
+    let (samples, samples_sha256) = samples.finish();
+    let dataset = DatasetInfo { samples, samples_sha256, ..dataset(&caches, options, &root)? };
     let manifest = Manifest { dataset, failures: Vec::new(), ..first.manifest().clone() };
     let mut new = NewCache::create(&options.out, manifest)?;
     (run.total)(caches.iter().map(|cache| cache.len() as u64).sum());
@@ -127,8 +125,7 @@ fn refuse_other_teacher(first: &CacheReader, other: &CacheReader) -> Result<()> 
     Err(Error::Mismatch {
         found,
         remedy: "Only caches of one teacher, with the same settings and the same classes, are united. \
-                 Build one of them again \
-                 as the other, or unite two teachers of the same images with `ensemble=true`."
+                 Build one of them again as the other, or unite two teachers of the same images with `ensemble=true`."
             .into(),
     })
 }
@@ -159,11 +156,11 @@ fn moved(cache: &CacheReader, own_root: &Path, root: &Path, path: &str) -> Resul
 
 /// The united data set: what all have in common.
 fn dataset(caches: &[CacheReader], options: &CacheMergeOptions, root: &Path) -> Result<DatasetInfo> {
-    let seen = |cache: &CacheReader| seen_from(&options.out, cache.folder(), &cache.manifest().dataset);
+    let seen = |cache: &CacheReader| seen_from(&cache.manifest().dataset, cache.folder(), &options.out);
     let all = caches.iter().map(seen).collect::<Result<Vec<DatasetInfo>>>()?;
     let Some(first) = all.first().cloned() else { return Err(nothing()) };
     let same = |of: &dyn Fn(&DatasetInfo) -> String| all.iter().all(|other| of(other) == of(&first));
-    let place = |path: &Path| paths::to_column(&paths::relative_to(&paths::absolute(&options.out), path));
+    let place = |path: &Path| paths::to_column(&paths::relative_to(&real_path(&options.out), &real_path(path)));
     let same_source = same(&|d| format!("{:?}", (&d.format, &d.source, &d.images_dir, &d.root)));
     let mut splits: Vec<String> = Vec::new();
     all.iter().for_each(|d| {

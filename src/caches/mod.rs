@@ -60,8 +60,7 @@ fn refuse_views(cache: &CacheReader) -> Result<()> {
         path: cache.folder().to_owned(),
         found: format!(
             "the cache has {views} augmented views of each image, which are drawn from the number of the image; \
-             in the new cache \
-             images have other numbers"
+             in the new cache images have other numbers"
         ),
         remedy: "Use a cache that was built without `views=`.".into(),
     })

@@ -1,20 +1,15 @@
 //! `cache subset`: some of the images.
 
-use super::{
-    CacheWritten, checked, open, refuse_views,
-    write::{NewCache, Samples, seen_from},
-};
+use super::{CacheWritten, checked, open, refuse_views, write::NewCache};
 use crate::{
     Error, Result,
-    cache::{CacheReader, ImageView, Manifest},
+    cache::{CacheReader, DatasetInfo, ImageView, Manifest, Samples, seen_from},
     eval::{NmsOptions, teacher_boxes},
-    text,
-    toolkit::{Run, folder::NewFolder},
+    toolkit::{Run, folder::NewFolder, read_list},
     words::counted,
 };
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -65,7 +60,9 @@ pub fn subset(options: &CacheSubsetOptions, run: &Run<'_>) -> Result<CacheWritte
             remedy: "Nothing was written. Choose other classes or images.".into(),
         });
     }
-    let dataset = samples.of(seen_from(&options.out, &options.cache, &manifest.dataset)?);
+    let (samples, samples_sha256) = samples.finish();
+    let dataset = seen_from(&manifest.dataset, &options.cache, &options.out)?;
+    let dataset = DatasetInfo { samples, samples_sha256, ..dataset };
     let mut new = NewCache::create(&options.out, Manifest { dataset, failures: Vec::new(), ..manifest.clone() })?;
     write(&cache, &kept, &mut new, run)?;
     let mut notes = Vec::new();
@@ -122,14 +119,7 @@ struct List {
 
 impl List {
     fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path, "read the list of images", e))?;
-        let text = text::decode(&bytes).map_err(|found| Error::Dataset {
-            path: path.to_path_buf(),
-            found: format!("this is not a list of images: {found}"),
-            remedy: "Save it as UTF-8.".into(),
-        })?;
-        let lines = text::rows(&text).map(str::trim).filter(|line| !line.is_empty());
-        let lines: BTreeSet<String> = lines.map(|line| line.strip_prefix("./").unwrap_or(line).to_owned()).collect();
+        let lines: BTreeSet<String> = read_list(path)?.into_iter().collect();
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, line) in lines.iter().enumerate() {
             by_name.entry(line.rsplit('/').next().unwrap_or(line).to_owned()).or_default().push(at);

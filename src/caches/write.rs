@@ -4,16 +4,14 @@ use super::CacheWritten;
 use crate::{
     Error, Result,
     cache::{
-        DatasetInfo, Folder, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, PartWriter, Storage,
-        content_digests, part_digests,
+        Folder, ImageDigests, ImageKey, ImageRecord, Manifest, PartEntry, PartWriter, Storage, content_digests,
+        part_digests,
     },
-    dataset::paths,
     toolkit::{
         Run,
         folder::{NewFolder, full},
     },
 };
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Images of a part, as a build has them.
@@ -100,44 +98,4 @@ impl NewCache {
 
 fn no_space(error: logitcache_format::Error) -> Error {
     full(error.into())
-}
-
-/// The digest of a list of paths, each followed by a line feed.
-#[derive(Default)]
-pub(super) struct Samples {
-    hasher: Sha256,
-    count: u64,
-}
-
-impl Samples {
-    pub(super) fn push(&mut self, path: &str) {
-        self.hasher.update(path.as_bytes());
-        self.hasher.update(b"\n");
-        self.count += 1;
-    }
-
-    /// A data set of these images.
-    pub(super) fn of(self, dataset: DatasetInfo) -> DatasetInfo {
-        let samples_sha256 = crate::cache::to_hex(&self.hasher.finalize());
-        DatasetInfo { samples: self.count, samples_sha256, ..dataset }
-    }
-}
-
-/// The locations of a data set as seen from a new cache.
-pub(super) fn seen_from(out: &Path, cache: &Path, dataset: &DatasetInfo) -> Result<DatasetInfo> {
-    let place = |text: &str| -> Result<String> {
-        let path = paths::from_column(text).map_err(|found| Error::Cache {
-            path: cache.to_owned(),
-            found,
-            remedy: "Run `verify()`.".into(),
-        })?;
-        let path = paths::absolute(&cache.join(path));
-        Ok(paths::to_column(&paths::relative_to(&paths::absolute(out), &path)))
-    };
-    Ok(DatasetInfo {
-        root: place(&dataset.root)?,
-        source: if dataset.source.is_empty() { String::new() } else { place(&dataset.source)? },
-        images_dir: dataset.images_dir.as_deref().map(place).transpose()?,
-        ..dataset.clone()
-    })
 }

@@ -4,8 +4,9 @@ use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
     cache::{
-        self, DatasetInfo, Folder, Manifest, PartEntry, Storage,
+        self, Folder, Manifest, PartEntry, Storage,
         columns::{self, RowBytes},
+        real_path, seen_from,
     },
     dataset::paths,
     fsio::{self, Lock},
@@ -13,7 +14,7 @@ use crate::{
     types::Profile,
 };
 use indicatif::HumanBytes;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A conversion that may start: the new cache's folder is locked.
 pub struct Conversion {
@@ -35,7 +36,7 @@ impl Conversion {
         source.check_writer_features(cache)?;
         refuse_impossible(cache, &source, *target)?;
         refuse_unfinished(cache, &source)?;
-        let (from, to) = (real(cache), real(out));
+        let (from, to) = (real_path(cache), real_path(out));
         if to.starts_with(&from) || from.starts_with(&to) {
             return Err(Error::Mismatch {
                 found: format!("one of {} and {} is inside the other", out.display(), cache.display()),
@@ -48,7 +49,7 @@ impl Conversion {
         let mut wanted = source.clone();
         wanted.producer = Manifest::current_producer();
         wanted.set_archive(*target == Target::Archive);
-        wanted.dataset = moved(&source.dataset, &from, &to)?;
+        wanted.dataset = seen_from(&source.dataset, cache, out)?;
         (wanted.complete, wanted.digests) = (false, None);
         wanted.parts.clear();
 
@@ -194,33 +195,4 @@ fn parts_to_keep(out: &Path, found: Manifest, wanted: &Manifest, source: &Manife
         return Ok(found.parts);
     }
     Err(refused("the unfinished cache of another command"))
-}
-
-/// The data set as seen from the new cache's folder; both folders without links.
-fn moved(dataset: &DatasetInfo, from: &Path, to: &Path) -> Result<DatasetInfo> {
-    let seen_from_there = |text: &str| -> Result<String> {
-        let path = paths::from_column(text).map_err(|found| Error::Cache {
-            path: from.to_owned(),
-            found,
-            remedy: "Run `verify()`.".into(),
-        })?;
-        if path.is_absolute() {
-            return Ok(text.to_owned());
-        }
-        Ok(paths::to_column(&paths::relative_to(to, &paths::absolute(&from.join(path)))))
-    };
-    Ok(DatasetInfo {
-        root: seen_from_there(&dataset.root)?,
-        // The first programs left it empty.
-        source: if dataset.source.is_empty() { String::new() } else { seen_from_there(&dataset.source)? },
-        images_dir: dataset.images_dir.as_deref().map(seen_from_there).transpose()?,
-        ..dataset.clone()
-    })
-}
-
-/// The path without links, whether or not its last folders are there yet.
-fn real(path: &Path) -> PathBuf {
-    let path = paths::absolute(path);
-    let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
-    there.map_or_else(|| path.clone(), |(there, rest)| there.join(rest))
 }

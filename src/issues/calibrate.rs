@@ -12,8 +12,9 @@
 
 use super::{
     learn::{Example, Model},
-    seen::{Seen, sigmoid},
+    seen::Seen,
 };
+use crate::cache::sigmoid;
 
 /// Folds of images.
 pub(super) const FOLDS: usize = 5;

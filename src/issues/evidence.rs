@@ -22,9 +22,9 @@
 
 use super::{
     calibrate::Calibration,
-    seen::{Seen, iou, log_odds, ramp, sigmoid},
+    seen::{Seen, log_odds, ramp},
 };
-use crate::types::BoxXyxyPx;
+use crate::{cache::sigmoid, toolkit::iou_px, types::BoxXyxyPx};
 
 /// Numbers of a label.
 pub(super) const NUMBERS: usize = 11;
@@ -73,7 +73,7 @@ pub(super) fn of(seen: &Seen, calibration: &Calibration, at: usize) -> Evidence 
     let good = touching().filter(|&(row, _)| own_q(row) >= 0.5 * highest);
     let best_overlap = good.map(|(_, u)| u).fold(0.0, f64::max);
     let place = Place::of(seen, at, own_q);
-    let [share, ..] = [area(label.box_xyxy_px) / (f64::from(seen.size.width) * f64::from(seen.size.height))];
+    let share = area(label.box_xyxy_px) / (f64::from(seen.size.width) * f64::from(seen.size.height));
     let numbers = [
         log_odds(own),
         log_odds(other.map_or(0.0, |(q, ..)| q)),
@@ -148,7 +148,7 @@ impl Place {
             most = most.max(away / (variance[i].sqrt() + 0.02 * side));
         }
         let [x1, y1, x2, y2] = mean.map(|v| v as f32);
-        let overlap = iou(label.box_xyxy_px, BoxXyxyPx { x1, y1, x2, y2 });
+        let overlap = iou_px(label.box_xyxy_px, BoxXyxyPx { x1, y1, x2, y2 });
         let nearest = rows.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a });
         Self {
             farthest,

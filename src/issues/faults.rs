@@ -6,8 +6,10 @@
 //! label's size and class is put at a place where no label is (overlap of at most 0.3). What is
 //! drawn follows from the image's id and the number of the copy alone.
 
-use super::seen::iou;
-use crate::types::{BoxXyxyPx, ImageSize, LabelBox};
+use crate::{
+    toolkit::iou_px,
+    types::{BoxXyxyPx, ImageSize, LabelBox},
+};
 use rand::RngExt as _;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
@@ -92,7 +94,7 @@ fn moved(label: &LabelBox, size: ImageSize, rng: &mut ChaCha8Rng) -> (LabelBox, 
         let x = |v: f32| (v + dx).clamp(0.0, size.width as f32);
         let y = |v: f32| (v + dy).clamp(0.0, size.height as f32);
         let box_xyxy_px = BoxXyxyPx { x1: x(b.x1), y1: y(b.y1), x2: x(b.x2), y2: y(b.y2) };
-        if (0.3..=0.7).contains(&iou(b, box_xyxy_px)) {
+        if (0.3..=0.7).contains(&iou_px(b, box_xyxy_px)) {
             return (LabelBox { box_xyxy_px, ..*label }, Made::Moved);
         }
     }
@@ -107,7 +109,7 @@ fn elsewhere(labels: &[LabelBox], size: ImageSize, shapes: &[Shape], rng: &mut C
         let (x1, y1) = (x * (1.0 - shape.width).max(0.0) * width, y * (1.0 - shape.height).max(0.0) * height);
         let (x2, y2) = (x1 + shape.width * width, y1 + shape.height * height);
         let box_xyxy_px = BoxXyxyPx { x1: x1 as f32, y1: y1 as f32, x2: x2 as f32, y2: y2 as f32 };
-        if labels.iter().all(|label| iou(label.box_xyxy_px, box_xyxy_px) <= 0.3) {
+        if labels.iter().all(|label| iou_px(label.box_xyxy_px, box_xyxy_px) <= 0.3) {
             return Some(LabelBox { class_id: shape.class_id, box_xyxy_px });
         }
     }
@@ -137,13 +139,13 @@ mod tests {
         for (at, (label, made)) in spoiled.iter().zip(&made).enumerate() {
             let before = labels.get(at);
             let same_class = before.is_some_and(|before| before.class_id == label.class_id);
-            let overlap = before.map(|before| iou(before.box_xyxy_px, label.box_xyxy_px));
+            let overlap = before.map(|before| iou_px(before.box_xyxy_px, label.box_xyxy_px));
             match made {
                 Made::Nothing => assert!(same_class && overlap == Some(1.0)),
                 Made::Moved => assert!(same_class && overlap.is_some_and(|u| (0.3..=0.7).contains(&u))),
                 Made::OtherClass => assert!(!same_class && overlap == Some(1.0)),
                 Made::Added => {
-                    assert!(before.is_none() && labels.iter().all(|l| iou(l.box_xyxy_px, label.box_xyxy_px) <= 0.3))
+                    assert!(before.is_none() && labels.iter().all(|l| iou_px(l.box_xyxy_px, label.box_xyxy_px) <= 0.3))
                 }
             }
         }

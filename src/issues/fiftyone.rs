@@ -8,8 +8,11 @@
 //! 0.95 without a label is a missing object. Scores are calibrated per class first, as for
 //! ObjectLab.
 
-use super::{Kind, finding::Finding, seen::iou};
-use crate::types::{Detection, LabelBox};
+use super::{Kind, finding::Finding};
+use crate::{
+    toolkit::iou_px,
+    types::{Detection, LabelBox},
+};
 
 const MATCH_IOU: f64 = 0.5;
 /// An unmatched prediction of more is a missing object.
@@ -22,7 +25,7 @@ pub(super) fn findings(labels: &[LabelBox], found: &[Detection], scores: &[f64])
     let mut matched: Vec<Option<usize>> = vec![None; labels.len()];
     let mut findings = Vec::new();
     for row in order {
-        let overlap = |at: usize| iou(labels[at].box_xyxy_px, found[row].box_xyxy_px);
+        let overlap = |at: usize| iou_px(labels[at].box_xyxy_px, found[row].box_xyxy_px);
         let free = (0..labels.len()).filter(|&at| matched[at].is_none() && overlap(at) >= MATCH_IOU);
         match free.reduce(|a, b| if overlap(b) > overlap(a) { b } else { a }) {
             Some(at) => matched[at] = Some(row),
@@ -46,7 +49,7 @@ pub(super) fn findings(labels: &[LabelBox], found: &[Detection], scores: &[f64])
         let (c, found) = (scores[row], found[row]);
         let m = if found.class_id == label.class_id { -1.0 } else { 1.0 };
         findings.push(finding(Kind::Class, (m * c + 1.0) / 2.0, Some(found.class_id)));
-        let i = 2.0 * (1.0 - iou(label.box_xyxy_px, found.box_xyxy_px));
+        let i = 2.0 * (1.0 - iou_px(label.box_xyxy_px, found.box_xyxy_px));
         findings.push(finding(Kind::Location, (c * (2.0 * i - 1.0) + 1.0) / 2.0, None));
     }
     findings

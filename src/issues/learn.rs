@@ -4,7 +4,7 @@
 //! Newton's method, whose steps are halved until the fit gets better, in double precision and a
 //! fixed order: the same input gives the same weights.
 
-use super::seen::sigmoid;
+use crate::cache::sigmoid;
 
 /// Strength of the ridge: that of a normal prior of variance 1/3.
 const RIDGE: f64 = 3.0;

@@ -19,16 +19,13 @@ mod labels;
 mod learn;
 mod objectlab;
 mod page;
-mod rank;
 mod run;
 mod seen;
 mod soft;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use rank::Highest;
 pub use run::issues;
-pub(crate) use seen::iou;
 
 use crate::types::{BoxXyxyPx, Failure};
 use schemars::JsonSchema;

@@ -5,8 +5,11 @@
 //! The paper's thresholds suppose softmax scores, which sigmoid detectors seldom reach: scores are
 //! calibrated per class first.
 
-use super::{Kind, finding::Finding, seen::iou};
-use crate::types::{BoxXyxyPx, Detection, LabelBox};
+use super::{Kind, finding::Finding};
+use crate::{
+    toolkit::iou_px,
+    types::{BoxXyxyPx, Detection, LabelBox},
+};
 
 /// A prediction of at least this score that touches no label is an overlooked object; of more, one
 /// of another class a swap.
@@ -36,7 +39,7 @@ pub(super) struct Boxes<'a> {
 fn similarity(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
     let centre = |b: BoxXyxyPx| [f64::from(b.x1 + b.x2) / 2.0, f64::from(b.y1 + b.y2) / 2.0];
     let ([ax, ay], [bx, by]) = (centre(a), centre(b));
-    OVERLAP_SHARE * iou(a, b) + (1.0 - OVERLAP_SHARE) * (-NEARNESS * (ax - bx).hypot(ay - by)).exp()
+    OVERLAP_SHARE * iou_px(a, b) + (1.0 - OVERLAP_SHARE) * (-NEARNESS * (ax - bx).hypot(ay - by)).exp()
 }
 
 impl Boxes<'_> {
@@ -57,7 +60,7 @@ impl Boxes<'_> {
             findings.push(self.finding(Kind::Class, swapped, at, row));
         }
         for (row, (found, score)) in self.found.iter().zip(self.scores).enumerate() {
-            let touches = |label: &LabelBox| iou(label.box_xyxy_px, found.box_xyxy_px) > 0.0;
+            let touches = |label: &LabelBox| iou_px(label.box_xyxy_px, found.box_xyxy_px) > 0.0;
             if *score >= HIGH && !self.labels.iter().any(touches) {
                 let same = self.labels.iter().filter(|label| label.class_id == found.class_id);
                 let nearest = same.map(|label| similarity(label.box_xyxy_px, found.box_xyxy_px));
@@ -86,7 +89,7 @@ impl Boxes<'_> {
     fn located(&self, at: usize) -> (f64, Option<usize>) {
         let Some(label) = self.labels.get(at) else { return (1.0, None) };
         let near = self.found.iter().zip(self.scores).enumerate().filter(|(_, (found, score))| {
-            found.class_id == label.class_id && **score > LOW && iou(label.box_xyxy_px, found.box_xyxy_px) > 0.0
+            found.class_id == label.class_id && **score > LOW && iou_px(label.box_xyxy_px, found.box_xyxy_px) > 0.0
         });
         match nearest(near.map(|(row, (found, _))| (row, similarity(label.box_xyxy_px, found.box_xyxy_px)))) {
             Some((row, s)) => (s, Some(row)),
@@ -98,7 +101,7 @@ impl Boxes<'_> {
     fn swapped(&self, at: usize, least: f64) -> (f64, Option<usize>) {
         let Some(label) = self.labels.get(at) else { return (1.0, None) };
         let contradicts = |other: &LabelBox| {
-            other.class_id != label.class_id && iou(other.box_xyxy_px, label.box_xyxy_px) >= SAME_PLACE
+            other.class_id != label.class_id && iou_px(other.box_xyxy_px, label.box_xyxy_px) >= SAME_PLACE
         };
         let others = self.found.iter().zip(self.scores).enumerate();
         let others = others.filter(|(_, (found, score))| found.class_id != label.class_id && **score > HIGH);

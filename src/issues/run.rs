@@ -7,15 +7,14 @@ use super::{
     finding::Finding,
     labels::{self, Labels},
     objectlab::{self, Boxes},
-    rank::Highest,
-    seen::{Seen, iou, sigmoid},
+    seen::Seen,
     soft::{Soft, sample_points},
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, ImageView, Teacher, open_finished},
+    cache::{CacheReader, ImageView, Teacher, open_finished, sigmoid},
     eval::evenly,
-    toolkit::{Run, folder::NewFolder},
+    toolkit::{Highest, Run, folder::NewFolder, iou_px},
     types::{Detection, Failure, FailureStage},
     words::counted,
 };
@@ -344,7 +343,7 @@ fn issue(seen: &Seen, finding: &Finding, teacher: &Teacher) -> Issue {
             class_id,
             score,
             box_xyxy_px: detection.box_xyxy_px,
-            iou: label.as_ref().map(|label| iou(label.box_xyxy_px, detection.box_xyxy_px)),
+            iou: label.as_ref().map(|label| iou_px(label.box_xyxy_px, detection.box_xyxy_px)),
             classes: classes
                 .map(|class| ClassProbability { class: name(class), probability: probability(class) })
                 .collect(),
@@ -375,7 +374,7 @@ fn why(seen: &Seen, finding: &Finding, label: Option<&SuspectLabel>, teacher: Op
     let own_most = label.map_or(0.0, |label| at_place(label.class_id, 0.3));
     match (finding.kind, teacher) {
         (Kind::Missing, Some(t)) => {
-            let covering = seen.labels.iter().map(|label| iou(label.box_xyxy_px, t.box_xyxy_px)).fold(0.0, f64::max);
+            let covering = seen.labels.iter().map(|label| iou_px(label.box_xyxy_px, t.box_xyxy_px)).fold(0.0, f64::max);
             let beside =
                 if covering > 0.0 { format!("; labels overlap it by {covering:.2} at most") } else { String::new() };
             format!(
@@ -398,7 +397,7 @@ fn why(seen: &Seen, finding: &Finding, label: Option<&SuspectLabel>, teacher: Op
         (Kind::Spurious, _) => format!("the teacher gives {own} {own_most:.2} at most here"),
         (Kind::Duplicate, _) => {
             let boxes = |at: Option<usize>| at.and_then(|at| seen.labels.get(at)).map(|label| label.box_xyxy_px);
-            let overlap = boxes(finding.label).zip(boxes(finding.twin)).map_or(0.0, |(a, b)| iou(a, b));
+            let overlap = boxes(finding.label).zip(boxes(finding.twin)).map_or(0.0, |(a, b)| iou_px(a, b));
             format!("another label of {own} overlaps this one by {overlap:.2}")
         }
         (_, None) => format!("the teacher has no box of {own} here"),

@@ -3,7 +3,8 @@
 use crate::{
     cache::{ImageView, Teacher},
     eval::{NmsOptions, kept_rows, row_detections},
-    types::{BoxXyxyPx, Detection, ImageSize, LabelBox},
+    toolkit::iou_px,
+    types::{Detection, ImageSize, LabelBox},
 };
 
 /// Boxes of the teacher that are looked at one by one: what NMS leaves of those over nearly
@@ -63,7 +64,7 @@ impl Seen {
     pub(super) fn relabel(&mut self, labels: Vec<LabelBox>) {
         self.overlaps.clear();
         for label in &labels {
-            self.overlaps.extend(self.rows.iter().map(|row| iou(label.box_xyxy_px, row.box_xyxy_px) as f32));
+            self.overlaps.extend(self.rows.iter().map(|row| iou_px(label.box_xyxy_px, row.box_xyxy_px) as f32));
         }
         self.labels = labels;
     }
@@ -115,12 +116,6 @@ impl Seen {
 /// Overlap from which a box finds an object.
 pub(super) const FOUND_IOU: f64 = 0.5;
 
-/// Intersection over union.
-pub(crate) fn iou(a: BoxXyxyPx, b: BoxXyxyPx) -> f64 {
-    let corners = |b: BoxXyxyPx| [b.x1, b.y1, b.x2, b.y2].map(f64::from);
-    crate::toolkit::iou(corners(a), corners(b))
-}
-
 /// The logit of a probability, within what is meaningful.
 pub(super) fn log_odds(probability: f64) -> f64 {
     (probability / (1.0 - probability)).ln().clamp(-MOST_LOGIT, MOST_LOGIT)
@@ -129,9 +124,4 @@ pub(super) fn log_odds(probability: f64) -> f64 {
 /// 0 up to `from`, 1 from `to` on, a straight line between.
 pub(super) fn ramp(value: f64, from: f64, to: f64) -> f64 {
     ((value - from) / (to - from)).clamp(0.0, 1.0)
-}
-
-/// The probability of a logit.
-pub(super) fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
 }

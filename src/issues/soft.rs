@@ -24,8 +24,9 @@ use super::{
     faults::{Made, Shape, spoil},
     finding::Finding,
     learn::{Example, Model},
-    seen::{FOUND_IOU, Seen, iou, ramp},
+    seen::{FOUND_IOU, Seen, ramp},
 };
+use crate::toolkit::iou_px;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -175,7 +176,7 @@ fn duplicates(seen: &Seen, evidence: &[Evidence]) -> Vec<Finding> {
     for (at, label) in seen.labels.iter().enumerate() {
         for (other, second) in seen.labels.iter().enumerate().skip(at + 1).filter(|(_, l)| l.class_id == label.class_id)
         {
-            let score = ramp(iou(label.box_xyxy_px, second.box_xyxy_px), 0.5, 1.0);
+            let score = ramp(iou_px(label.box_xyxy_px, second.box_xyxy_px), 0.5, 1.0);
             if score > 0.0 {
                 // Of equals the later one, which was added.
                 let (worse, better) = if fit(at) < fit(other) { (at, other) } else { (other, at) };

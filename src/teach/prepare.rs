@@ -5,7 +5,8 @@ use crate::{
     Error, Result,
     augment::VIEW_RULE,
     cache::{
-        self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Settings, Storage, Teacher, columns,
+        self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Samples, Settings, Storage, Teacher,
+        columns,
     },
     dataset::{ClassMap, Dataset, paths, refuse_foreign_names, refuse_meaning_without_label_files},
     detector::{self, Detector, DetectorOptions, DetectorSession, HeadSpec, SelfCheck},
@@ -14,7 +15,6 @@ use crate::{
     types::{InputSize, LogitType, Profile, Store},
     words::counted,
 };
-use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
 
 /// A build that may start: everything was opened and checked, the cache is locked.
@@ -134,11 +134,9 @@ fn manifest(
     runtime: &detector::runtime::Runtime,
 ) -> Manifest {
     let teacher = teacher(model, &options.teacher);
-    let mut samples = Sha256::new();
-    for sample in &dataset.samples {
-        samples.update(sample.relative.as_bytes());
-        samples.update(b"\n");
-    }
+    let mut samples = Samples::default();
+    dataset.samples.iter().for_each(|sample| samples.push(&sample.relative));
+    let (samples, samples_sha256) = samples.finish();
     let out = paths::absolute(&options.out);
     let from_cache = |path: &Path| paths::to_column(&paths::relative_to(&out, &paths::absolute(path)));
     let dataset_info = DatasetInfo {
@@ -147,8 +145,8 @@ fn manifest(
         root: from_cache(&dataset.root),
         source: from_cache(&options.source.data),
         images_dir: options.source.images_dir.as_deref().map(from_cache),
-        samples: dataset.samples.len() as u64,
-        samples_sha256: cache::to_hex(&samples.finalize()),
+        samples,
+        samples_sha256,
         labels: match (&dataset.class_names, options.ignore_labels) {
             (None, _) => LabelsState::Absent,
             (Some(_), true) => LabelsState::Ignored,

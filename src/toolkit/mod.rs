@@ -16,6 +16,8 @@ mod fix;
 pub(crate) mod folder;
 pub(crate) mod formats;
 mod hash;
+mod highest;
+mod list;
 mod load;
 mod manifest;
 mod merge;
@@ -27,7 +29,6 @@ mod stats;
 mod subset;
 mod write;
 
-pub(crate) use boxes::iou;
 pub use check::{Case, CheckOptions, CheckReport, Finding, Kind, Severity, check};
 pub use convert::{ConvertOptions, convert};
 pub use data::{DataOptions, DataSet, Split};
@@ -41,6 +42,7 @@ pub use near::{DEFAULT_DISTANCE, HASH_BITS};
 pub use split::{Part, SplitOptions, split};
 pub use stats::{Bucket, ClassStats, CoOccurrence, ImageSizeCount, SizeCounts, SplitStats, Stats, stats};
 pub use subset::{SubsetOptions, subset};
+pub(crate) use {boxes::iou_px, highest::Highest, list::read_list};
 
 use crate::{Error, Result, types::Failure};
 use std::sync::atomic::{AtomicBool, Ordering};

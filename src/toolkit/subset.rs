@@ -2,12 +2,12 @@
 
 use super::{
     DataSet, Manifest, Run, WriteOptions,
+    list::read_list,
     write::{Job, format_of, write},
 };
-use crate::{Error, Result, dataset::Sample, text};
+use crate::{Error, Result, dataset::Sample};
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -54,7 +54,7 @@ pub fn subset(options: &SubsetOptions, run: &Run<'_>) -> Result<Manifest> {
         job.settings.extend(options.classes.iter().map(|name| format!("class={name}")));
     }
     if let Some(list) = &options.list {
-        let wanted = Wanted::read(list)?;
+        let wanted = Wanted(read_list(list)?);
         let chosen = wanted.choose(list, job.entries.iter().map(|entry| entry.sample))?;
         let mut at = 0;
         job.entries.retain(|_| {
@@ -71,17 +71,6 @@ pub fn subset(options: &SubsetOptions, run: &Run<'_>) -> Result<Manifest> {
 struct Wanted(Vec<String>);
 
 impl Wanted {
-    fn read(list: &Path) -> Result<Self> {
-        let bytes = fs::read(list).map_err(|e| Error::io(list, "read the list of images", e))?;
-        let text = text::decode(&bytes).map_err(|found| Error::Dataset {
-            path: list.to_path_buf(),
-            found: format!("this is not a list of images: {found}"),
-            remedy: "Save it as UTF-8.".into(),
-        })?;
-        let lines = text::rows(&text).map(str::trim).filter(|line| !line.is_empty());
-        Ok(Self(lines.map(|line| line.strip_prefix("./").unwrap_or(line).to_owned()).collect()))
-    }
-
     /// Positions of the images that the lines name.
     fn choose<'a>(&self, list: &Path, samples: impl Iterator<Item = &'a Sample>) -> Result<HashSet<usize>> {
         let samples: Vec<(usize, &Sample)> = samples.enumerate().collect();

@@ -171,3 +171,29 @@ fn an_ensemble_is_the_mean() {
     let diff = cache(&[&"diff", &a, &two]).expect(0);
     assert!(diff.stdout.contains("mean disagreement"), "{diff:?}");
 }
+
+#[test]
+fn a_cache_behind_a_link_finds_its_data_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, whole) = built(dir.path(), 20);
+    let (real, link) = (dir.path().join("far/away/real"), dir.path().join("link"));
+    fs::create_dir_all(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let list = dir.path().join("a.txt");
+    let first = inspect(&whole, 0)["path"].as_str().unwrap().to_owned();
+    let second = inspect(&whole, 1)["path"].as_str().unwrap().to_owned();
+    let root = |cache: &Path| {
+        let manifest: Value = serde_json::from_slice(&fs::read(cache.join("manifest.json")).unwrap()).unwrap();
+        // As the system sees it from the folder that the cache lies in.
+        cache.canonicalize().unwrap().join(manifest["dataset"]["root"].as_str().unwrap()).canonicalize().unwrap()
+    };
+    for (name, image) in [("one", &first), ("two", &second)] {
+        fs::write(&list, image).unwrap();
+        cache(&[&"subset", &whole, &"--list", &list, &"--out", &link.join(name)]).expect(0);
+        assert_eq!(root(&link.join(name)), root(&whole), "{name}");
+    }
+    let both = link.join("both");
+    cache(&[&"merge", &link.join("one"), &link.join("two"), &"--out", &both]).expect(0);
+    assert_eq!(root(&both), root(&whole));
+    verify(&both).expect(0);
+}

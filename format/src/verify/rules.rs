@@ -1,7 +1,9 @@
 //! What must hold between the values of a cache, whatever the bytes. Each rule is stated in `docs/format.md`.
 
 use crate::{
-    Codebook, ImageKey, ImageRecord, Manifest, PartEntry, Places, rows_with_class_logits,
+    Codebook, ImageKey, ImageRecord, Manifest, PartEntry, Places,
+    head::sigmoid,
+    rows_with_class_logits,
     types::{BoxXyxyPx, ImageSize, LogitType, Profile, ViewChange},
     verify::ViewRule,
 };
@@ -264,10 +266,6 @@ pub fn of_views(before: Option<&ImageRecord>, record: Option<&ImageRecord>, view
 fn is_inside(b: &BoxXyxyPx, size: ImageSize) -> bool {
     let ordered = |low: f32, high: f32, limit: u32| 0.0 <= low && low <= high && f64::from(high) <= f64::from(limit);
     ordered(b.x1, b.x2, size.width) && ordered(b.y1, b.y2, size.height) // false for NaN as well
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// Whether `score` can be the sigmoid of a logit between these.

@@ -2,8 +2,9 @@
 //! sigmoid, `pred_boxes` `[B, Q, 4]` centre and size as fractions. Other outputs beside them are left alone.
 //!
 //! DETR itself has the same outputs, but a softmax and a slot for "no object" (`detr.rs`); Conditional DETR has neither.
-//! Both are told by their attention, which samples nowhere, and read only where the user names the family. A model that picks no queries from its encoder (Deformable DETR) takes other input values; it too
-//! is read only where the user names the family.
+//! Both are told by their attention, which samples nowhere, and read only where the user names the
+//! family. A model that picks no queries from its encoder (Deformable DETR) takes other input
+//! values; it too is read only where the user names the family.
 
 use super::{
     Family, HeadTensors,
