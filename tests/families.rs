@@ -247,6 +247,31 @@ fn refused_after(path: PathBuf, change: impl FnOnce(&mut ModelProto), says: &[&s
     }
 }
 
+/// Files of each project that are no detectors, or whose logits are gone (`tests/fixtures/generate_refused.py`).
+#[test]
+fn exports_of_other_tasks_and_with_nms_are_refused_by_name() {
+    for (name, says) in [
+        ("yolov8-pose", ["pose estimation", "task=detect"]),
+        ("yolov8-obb", ["oriented-box", "task=detect"]),
+        ("yolov5-classify", ["image classification", "[1, 6]"]),
+        ("yolo-nas-pose", ["pred_pose_coords and pred_pose_scores", "pose model"]),
+        ("yolo-nas-nms", ["non-maximum suppression", "YOLO-NAS with postprocessing=False"]),
+        ("yolov7-nms", ["non-maximum suppression", "YOLOv7 with --grid, without --end2end"]),
+        ("yolov7-trt", ["non-maximum suppression", "num_dets [1, 1]"]),
+        ("classify-hf", ["image classification", "logits [1, 6]"]),
+        ("semantic-hf", ["a value for each pixel", "logits [1, 6, 16, 16]"]),
+        ("pose-hf", ["gives heatmaps", "pose model"]),
+        ("panoptic-hf", ["gives pred_masks", "segmentation or pose"]),
+        ("rfdetr-segment", ["gives masks", "segmentation or pose"]),
+    ] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/refused/{name}.onnx"));
+        let error = Detector::load(&path, &options()).unwrap_err().to_string();
+        for part in says {
+            assert!(error.contains(part), "{name}: {part:?} is missing in: {error}");
+        }
+    }
+}
+
 #[test]
 fn poses_masks_and_oriented_boxes_are_refused_by_name() {
     let ultralytics = |name: &str| {

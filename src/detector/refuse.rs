@@ -30,6 +30,9 @@ pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo ex
 /// What helps where something was added behind the head, or changed in it.
 pub(super) const EXPORT_AGAIN: &str = "Export the detector with its own project's export, without changes to its head (Ultralytics: yolo export model=... format=onnx).";
 
+/// What helps where boxes were suppressed in the file, by project.
+const WITHOUT_NMS: &str = "Export again without NMS: Ultralytics without nms=True; YOLOv7 with --grid, without --end2end; YOLO-NAS with postprocessing=False.";
+
 /// Refuses models that are known not to be plain detectors, each by its name.
 pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(), Refusal> {
     let outputs = show_outputs(index);
@@ -46,13 +49,34 @@ pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result
         let found = format!("this is {what} (task {task:?} in its metadata) with outputs {outputs}. {SUPPORTED}");
         return Err(Refusal::new(found, "Export a detection model (yolo task=detect) and give that."));
     }
-    if index.has_op("NonMaxSuppression") || metadata.nms {
+    if metadata.nms || index.graph.node.iter().any(|node| suppresses(node.op_type())) {
         let found = format!(
-            "non-maximum suppression was exported with this model (nms=True): its outputs {outputs} are final boxes, the logits of all anchors are gone. {SUPPORTED}"
+            "non-maximum suppression was exported with this model: its outputs {outputs} are final boxes, the logits of all \
+             anchors are gone. {SUPPORTED}"
         );
-        return Err(Refusal::new(found, "Export again without nms=True: yolo export model=... format=onnx."));
+        return Err(Refusal::new(found, WITHOUT_NMS));
+    }
+    let beside: Vec<&str> =
+        index.graph.output.iter().map(|output| output.name()).filter(|name| is_other(name)).collect();
+    if !beside.is_empty() {
+        let found = format!(
+            "this model gives {}: it is a segmentation or pose model, not a detector. Its outputs are {outputs}. {SUPPORTED}",
+            beside.join(" and ")
+        );
+        return Err(Refusal::new(found, "Export a detection model and give that."));
     }
     Ok(())
+}
+
+/// Whether an operator suppresses boxes: ONNX's own (`NonMaxSuppression`) and the plug-ins of TensorRT (`EfficientNMS_TRT`).
+fn suppresses(op: &str) -> bool {
+    op == "NonMaxSuppression" || op.contains("NMS")
+}
+
+/// Whether an output of this name holds masks or points: so the projects name what a detector does not give.
+fn is_other(name: &str) -> bool {
+    let mut words = name.split(|letter: char| !letter.is_ascii_alphabetic()).map(str::to_ascii_lowercase);
+    words.any(|word| word == "pose" || ["mask", "keypoint", "heatmap"].iter().any(|start| word.starts_with(start)))
 }
 
 /// Whether the one output is the best boxes of each image: corners, score, class.
@@ -97,6 +121,10 @@ pub(super) fn outputs(index: &GraphIndex<'_>, why: &str) -> Refusal {
                 "its one output {outputs} has one row of values per image, as an image classification model has. {SUPPORTED}"
             ),
             "Export a detection model (yolo task=detect) and give that.",
+        ),
+        [_, _, _, _] => Refusal::new(
+            format!("its one output {outputs} has a value for each pixel, as a segmentation model has. {SUPPORTED}"),
+            "Export a detection model and give that.",
         ),
         dims => {
             let form = match dims {

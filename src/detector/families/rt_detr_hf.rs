@@ -116,12 +116,6 @@ pub(super) fn named_pair<'g>(
         },
         _ => return Ok(None),
     };
-    if let Some(other) = names.iter().find(|name| name.contains("mask") || name.contains("keypoint")) {
-        return Err(Refusal::new(
-            format!("this model gives {other} beside its boxes: it is a segmentation or pose model, not a detector."),
-            "Export a detection model and give that.",
-        ));
-    }
     let (of_logits, of_boxes) = (dims(index, logits), dims(index, boxes));
     if fixed(of_boxes.get(2)).is_some_and(|values| values != 4) {
         return Ok(None);
