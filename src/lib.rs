@@ -28,6 +28,7 @@ pub mod inspect;
 #[doc(hidden)]
 pub mod install;
 pub mod issues;
+pub mod label;
 pub mod outputs;
 #[doc(hidden)]
 pub mod pipeline;
@@ -35,6 +36,7 @@ pub mod predict;
 pub mod preprocess;
 pub mod report;
 pub mod run;
+pub mod select;
 pub mod targets;
 pub mod teach;
 pub mod text;

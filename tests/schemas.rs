@@ -15,7 +15,9 @@ use logitcache::{
     eval::EvalReport,
     inspect::{CacheSummary, ImageSummary, ModelSummary},
     issues::IssuesReport,
+    label::LabelReport,
     predict::PredictReport,
+    select::SelectReport,
     teach::BuildReport,
     toolkit::{CheckReport, DedupReport, DiffReport, Manifest as DataManifest, Stats},
 };
@@ -64,6 +66,8 @@ fn published_schemas_are_those_of_the_code() {
         ("inspect-image.schema.json", serde_json::to_value(schema_for!(ImageSummary)).unwrap()),
         ("inspect-model.schema.json", serde_json::to_value(schema_for!(ModelSummary)).unwrap()),
         ("issues.schema.json", serde_json::to_value(schema_for!(IssuesReport)).unwrap()),
+        ("label.schema.json", serde_json::to_value(schema_for!(LabelReport)).unwrap()),
+        ("select.schema.json", serde_json::to_value(schema_for!(SelectReport)).unwrap()),
         ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),
         ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
         ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),

@@ -8,7 +8,7 @@ Examples
 >>> image.score, image.class_logits, image.boxes
 """
 
-from ._commands import audit, build, eval, issues, predict, verify
+from ._commands import audit, build, eval, issues, label, predict, select, verify
 from ._error import Error, MissingImage
 from ._native import (
     Cache,
@@ -36,6 +36,8 @@ __all__ = [
     "build",
     "eval",
     "issues",
+    "label",
     "predict",
+    "select",
     "verify",
 ]

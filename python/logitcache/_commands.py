@@ -19,6 +19,7 @@ StrPath = str | os.PathLike[str]
 InputSize = int | tuple[int, int] | str
 Provider = Literal["cpu", "openvino", "cuda", "tensorrt"]
 MissingLabels = Literal["background", "unlabelled"]
+DataFormat = Literal["yolo", "coco", "voc", "cvat", "label-studio"]
 IssueKind = Literal["missing", "location", "class", "spurious", "duplicate"]
 Family = Literal["rt-detr", "rt-detr-hf", "detr", "rt-detr-ultralytics", "rf-detr", "yolox", "yolo-nas", "yolov5", "yolov8"]
 
@@ -290,6 +291,120 @@ def issues(
         With `found` and `remedy`.
     """
     return _call("issues", {**locals()}, positional=("cache",))
+
+
+def label(
+    cache: StrPath,
+    to: DataFormat,
+    out: StrPath,
+    *,
+    data: StrPath | None = None,
+    images: StrPath | None = None,
+    labelled: StrPath | None = None,
+    list: StrPath | None = None,
+    precision: float | None = None,
+    conf: float | None = None,
+    uncertain: float | None = None,
+    add_missing: bool = False,
+    link: bool = False,
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Write a data set with pseudo-labels; labels of people stay, and no model is run.
+
+    Parameters
+    ----------
+    cache : str or os.PathLike
+        Folder of a finished cache.
+    to : str
+        Format to write.
+    out : str or os.PathLike
+        Folder to create; it must not exist.
+    data : str or os.PathLike, optional
+        The data set, if it has moved or has other labels since the build.
+    images : str or os.PathLike, optional
+        Folder of the images, as of `build`.
+    labelled : str or os.PathLike, optional
+        Text file of the only images whose labels count.
+    list : str or os.PathLike, optional
+        Text file of the only images to write.
+    precision : float, optional
+        Share of right labels, from which the lowest score of each class follows.
+    conf : float, optional
+        One lowest score for all classes instead.
+    uncertain : float, optional
+        Other boxes are marked as uncertain if they are right with at least this probability.
+    add_missing : bool, optional
+        Add the teacher's boxes to images with labels too, where they overlap no label.
+    link : bool, optional
+        Hard-link image files where the file system can.
+    progress : bool or callable, optional
+        As of `build`.
+
+    Returns
+    -------
+    dict
+        The report (``schemas/label.schema.json``).
+
+    Raises
+    ------
+    logitcache.Error
+        With `found` and `remedy`.
+    """
+    return _call("label", {**locals()}, positional=("cache",))
+
+
+def select(
+    cache: StrPath,
+    budget: int,
+    *,
+    method: Literal["combined", "uncertainty", "disagreement", "balance", "diversity", "random"] | None = None,
+    labelled: StrPath | None = None,
+    seed: int | None = None,
+    data: StrPath | None = None,
+    images: StrPath | None = None,
+    out: StrPath | None = None,
+    to: DataFormat | None = None,
+    link: bool = False,
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Choose the images to label next with what the cache knows of the teacher; no model is run.
+
+    Parameters
+    ----------
+    cache : str or os.PathLike
+        Folder of a finished cache.
+    budget : int
+        Number of images to choose.
+    method : str, optional
+        What makes an image worth a label.
+    labelled : str or os.PathLike, optional
+        Text file of the images that have labels already.
+    seed : int, optional
+        Random seed of the method ``random``.
+    data : str or os.PathLike, optional
+        The data set, if it has moved since the build.
+    images : str or os.PathLike, optional
+        Folder of the images, as of `build`.
+    out : str or os.PathLike, optional
+        Folder to create for the chosen images as a data set.
+    to : str, optional
+        Format of the data set.
+    link : bool, optional
+        Hard-link image files where the file system can.
+    progress : bool or callable, optional
+        As of `build`.
+
+    Returns
+    -------
+    dict
+        The report (``schemas/select.schema.json``).
+
+    Raises
+    ------
+    logitcache.Error
+        With `found` and `remedy`.
+    """
+    return _call("select", {**locals()}, positional=("cache",))
 
 
 def predict(

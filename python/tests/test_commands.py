@@ -17,7 +17,7 @@ import logitcache
 from conftest import FIXTURES, ROOT, TEACHER
 from logitcache import _commands, _native
 
-COMMANDS = ["audit", "build", "eval", "issues", "predict", "verify"]
+COMMANDS = ["audit", "build", "eval", "issues", "label", "predict", "select", "verify"]
 #: Of the program alone, and of the functions alone.
 ONLY = {"json"}, {"progress"}
 
@@ -30,7 +30,10 @@ def test_functions_take_what_the_program_takes(command):
     assert set(parameters) - ONLY[1] == set(settings) - ONLY[0]
     hints = typing.get_type_hints(function)
     for name, choices in settings.items():
-        kinds = [kind for kind in typing.get_args(hints.get(name)) if typing.get_origin(kind) is typing.Literal]
+        hint = hints.get(name)
+        # Of an argument that must be given, the choices are the hint itself.
+        parts = [hint] if typing.get_origin(hint) is typing.Literal else typing.get_args(hint)
+        kinds = [kind for kind in parts if typing.get_origin(kind) is typing.Literal]
         # Flags have the choices true and false.
         if choices and not set(choices) == {"true", "false"}:
             assert [set(typing.get_args(kind)) for kind in kinds] == [set(choices)], name
@@ -55,6 +58,13 @@ def test_build_and_what_follows(shapes, tmp_path, program, caplog):
 
     found = logitcache.issues(cache, kind=["class", "missing"], top=3, progress=False)
     assert found["images"] == 16 and len(found["issues"]) == 3 and found["kinds"] == ["missing", "class"]
+
+    half = tmp_path / "half.txt"
+    half.write_text("\n".join(path.name for path in sorted((shapes / "images/train").iterdir())[:8]))
+    chosen = logitcache.select(cache, 3, labelled=half, method="random", seed=1, progress=False)
+    assert len(chosen["selected"]) == 3 and chosen["candidates"] == 8
+    labelled = logitcache.label(cache, "coco", tmp_path / "labelled", labelled=half, conf=0.3, progress=False)
+    assert (labelled["labelled_images"], labelled["pseudo_labelled_images"]) == (8, 8)
 
     audit = logitcache.audit(cache, TEACHER, sample=4, min_cosine=0.5, progress=False)
     assert audit["passed"] and audit["images"] == 4

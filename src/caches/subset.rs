@@ -5,13 +5,10 @@ use crate::{
     Error, Result,
     cache::{CacheReader, DatasetInfo, ImageView, Manifest, Samples, seen_from},
     eval::{NmsOptions, teacher_boxes},
-    toolkit::{Run, folder::NewFolder, read_list},
+    toolkit::{List, Run, folder::NewFolder},
     words::counted,
 };
-use std::{
-    collections::{BTreeSet, HashMap},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// What to keep.
 #[derive(Debug, Clone)]
@@ -107,47 +104,5 @@ fn shows(image: &ImageView<'_>, manifest: &Manifest, classes: &BTreeSet<u32>) ->
             let boxes = teacher_boxes(image, &manifest.teacher, &NmsOptions::PREDICTING);
             boxes.iter().any(|found| classes.contains(&found.class_id))
         }
-    }
-}
-
-/// The lines of a list of images, by the file name at their end.
-struct List {
-    path: PathBuf,
-    lines: Vec<(String, u64)>,
-    by_name: HashMap<String, Vec<usize>>,
-}
-
-impl List {
-    fn read(path: &Path) -> Result<Self> {
-        let lines: BTreeSet<String> = read_list(path)?.into_iter().collect();
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-        for (at, line) in lines.iter().enumerate() {
-            by_name.entry(line.rsplit('/').next().unwrap_or(line).to_owned()).or_default().push(at);
-        }
-        Ok(Self { path: path.to_path_buf(), lines: lines.into_iter().map(|line| (line, 0)).collect(), by_name })
-    }
-
-    /// Whether a line names this image, which is remembered.
-    fn names(&mut self, image: &str) -> bool {
-        let name = image.rsplit('/').next().unwrap_or(image);
-        let mut named = false;
-        for &at in self.by_name.get(name).into_iter().flatten() {
-            if let Some((_, count)) = self.lines.get_mut(at).filter(|(line, _)| Path::new(image).ends_with(line)) {
-                *count += 1;
-                named = true;
-            }
-        }
-        named
-    }
-
-    fn refuse_others(self) -> Result<()> {
-        let Some((line, count)) = self.lines.into_iter().find(|(_, count)| *count != 1) else { return Ok(()) };
-        let found = match count {
-            0 => format!("{line:?} is no image of the cache"),
-            several => format!("{line:?} fits {several} images of the cache"),
-        };
-        let remedy =
-            "Give images as the cache has them (relative to the data set), or the ends of their paths, one a line.";
-        Err(Error::Dataset { path: self.path, found, remedy: remedy.into() })
     }
 }

@@ -122,7 +122,7 @@ fn noted(data: DataSet, quiet: bool) -> Result<DataSet> {
     Ok(data)
 }
 
-fn to(args: &DataOutArgs, format: Option<Format>) -> WriteOptions {
+pub(super) fn to(args: &DataOutArgs, format: Option<Format>) -> WriteOptions {
     WriteOptions { out: args.out.clone(), to: format, link: args.link }
 }
 
@@ -147,7 +147,7 @@ fn show(json: bool, report: &impl Serialize, text: impl FnOnce() -> Vec<String>)
     if json { print_json(report) } else { print(&text().join("\n")) }
 }
 
-fn some_failed(failures: &[Failure]) -> Status {
+pub(super) fn some_failed(failures: &[Failure]) -> Status {
     if failures.is_empty() { Status::Done } else { Status::SomeFailed }
 }
 
@@ -156,7 +156,7 @@ fn written(json: bool, manifest: &Manifest) -> Result<Status> {
     Ok(some_failed(&manifest.failures))
 }
 
-fn summary(manifest: &Manifest) -> Vec<String> {
+pub(super) fn summary(manifest: &Manifest) -> Vec<String> {
     let split = |split: &toolkit::SplitCount| {
         let name = if manifest.splits.len() > 1 { format!("{}: ", split.name) } else { String::new() };
         let background = match split.background_images {

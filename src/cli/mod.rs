@@ -16,11 +16,13 @@ mod handover;
 mod inference;
 mod inspect;
 mod issues;
+mod label;
 mod manual;
 pub mod output;
 mod predict;
 pub mod progress;
 mod report;
+mod select;
 mod synth;
 mod verify;
 mod version;
@@ -100,6 +102,8 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Eval(args) => eval::run(&args, cli.quiet),
         Command::Inspect(args) => inspect::run(&args),
         Command::Issues(args) => issues::run(&args, cli.quiet),
+        Command::Select(args) => select::run(&args, cli.quiet),
+        Command::Label(args) => label::run(&args, cli.quiet),
         Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),

@@ -17,26 +17,28 @@ use super::{
 use crate::cache::sigmoid;
 
 /// Folds of images.
-pub(super) const FOLDS: usize = 5;
+pub(crate) const FOLDS: usize = 5;
 /// Newton steps for an intercept; it converges in fewer.
 const STEPS: usize = 30;
 
 /// The fold of an image.
-pub(super) fn fold_of(image_id: i64) -> usize {
+pub(crate) fn fold_of(image_id: i64) -> usize {
     usize::try_from(image_id.rem_euclid(FOLDS as i64)).unwrap_or_default()
 }
 
 /// One box of the teacher.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Point {
-    logit: f64,
-    class_id: u32,
-    right: bool,
-    fold: usize,
+pub(crate) struct Point {
+    pub(crate) logit: f64,
+    pub(crate) class_id: u32,
+    /// Whether it finds a label.
+    pub(crate) right: bool,
+    /// Of its image, below [`FOLDS`].
+    pub(crate) fold: usize,
 }
 
 /// The boxes of an image.
-pub(super) fn points(seen: &Seen) -> Vec<Point> {
+pub(crate) fn points(seen: &Seen) -> Vec<Point> {
     let point = |(&row, found): (&usize, Option<usize>)| {
         let class_id = seen.rows.get(row)?.class_id;
         Some(Point { logit: seen.best_logit(row), class_id, right: found.is_some(), fold: fold_of(seen.image_id) })
@@ -46,20 +48,20 @@ pub(super) fn points(seen: &Seen) -> Vec<Point> {
 
 /// From a logit to the probability that the labels confirm it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Calibration {
+pub(crate) struct Calibration {
     slope: f64,
     intercepts: Vec<f64>,
 }
 
 impl Calibration {
     /// One for each fold, from the boxes of the others.
-    pub(super) fn of_folds(points: &[Point], num_classes: usize) -> Vec<Self> {
+    pub(crate) fn of_folds(points: &[Point], num_classes: usize) -> Vec<Self> {
         let others = |fold: usize| points.iter().filter(|point| point.fold != fold).copied().collect::<Vec<_>>();
         (0..FOLDS).map(|fold| Self::of(&others(fold), num_classes)).collect()
     }
 
     /// Of these boxes.
-    fn of(points: &[Point], num_classes: usize) -> Self {
+    pub(crate) fn of(points: &[Point], num_classes: usize) -> Self {
         let examples: Vec<Example<1>> = points.iter().map(|point| ([point.logit], point.right)).collect();
         let (slope, intercept) = match Model::fit(examples.iter()) {
             Some(model) => model.line(0),
@@ -95,8 +97,15 @@ impl Calibration {
     }
 
     /// The probability that a box with this logit of a class is right.
-    pub(super) fn probability(&self, logit: f64, class_id: u32) -> f64 {
+    pub(crate) fn probability(&self, logit: f64, class_id: u32) -> f64 {
         sigmoid(self.slope * logit + self.intercepts.get(class_id as usize).copied().unwrap_or_default())
+    }
+
+    /// The score of a class at which a box is right with this probability; `None` where no score is.
+    pub(crate) fn score_of(&self, probability: f64, class_id: u32) -> Option<f64> {
+        let intercept = self.intercepts.get(class_id as usize).copied().unwrap_or_default();
+        let logit = ((probability / (1.0 - probability)).ln() - intercept) / self.slope;
+        logit.is_finite().then(|| sigmoid(logit))
     }
 }
 

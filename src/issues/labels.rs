@@ -5,17 +5,25 @@ use crate::{
     cache::{CacheReader, ImageView, LabelsState, MissingLabels},
     dataset::{ClassMap, DataSource, Dataset, Sample},
     pipeline::mapped_truth,
+    toolkit::List,
     training::images::source_of,
     types::{LabelBox, TruthBox},
     words::counted,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
+/// The labels of images.
+pub(crate) struct Labels<'a> {
+    source: Source<'a>,
+    /// The only images whose labels count, by their ids; `None`: all.
+    only: Option<HashSet<i64>>,
+}
+
 /// Where labels come from.
-pub(super) enum Labels<'a> {
+enum Source<'a> {
     /// As the teacher's build found them.
     Cached,
     /// As they are now, by the path of the image.
@@ -26,7 +34,7 @@ pub(super) enum Labels<'a> {
 ///
 /// # Errors
 /// As [`Dataset::open`].
-pub(super) fn open(reader: &CacheReader, data: &Path, images_dir: Option<PathBuf>) -> Result<Dataset> {
+pub(crate) fn open(reader: &CacheReader, data: &Path, images_dir: Option<PathBuf>) -> Result<Dataset> {
     let split = &reader.manifest().dataset.split;
     let source = DataSource { data: data.to_path_buf(), images_dir, ..source_of(reader, split)? };
     Dataset::open(&source)
@@ -37,8 +45,8 @@ impl<'a> Labels<'a> {
     ///
     /// # Errors
     /// [`Error::Dataset`] without labels, [`Error::Classes`] of classes that the teacher lacks.
-    pub(super) fn of(dataset: Option<&'a Dataset>, reader: &CacheReader) -> Result<(Self, Vec<String>)> {
-        let Some(dataset) = dataset else { return Ok((Self::Cached, Vec::new())) };
+    pub(crate) fn of(dataset: Option<&'a Dataset>, reader: &CacheReader) -> Result<(Self, Vec<String>)> {
+        let Some(dataset) = dataset else { return Ok((Self { source: Source::Cached, only: None }, Vec::new())) };
         let manifest = reader.manifest();
         if dataset.class_names.is_none() {
             return Err(Error::Dataset {
@@ -49,17 +57,30 @@ impl<'a> Labels<'a> {
         }
         let (map, notes) = ClassMap::of(dataset, &manifest.teacher.class_names, &manifest.dataset.class_map)?;
         let samples = dataset.samples.iter().map(|sample| (sample.relative.as_str(), sample)).collect();
-        Ok((Self::Now { samples, map, missing: manifest.settings.missing_labels }, notes))
+        let source = Source::Now { samples, map, missing: manifest.settings.missing_labels };
+        Ok((Self { source, only: None }, notes))
+    }
+
+    /// Lets the labels of these images count alone; all do where there is no list.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Dataset`] of a line that names no image of the cache or several.
+    pub(crate) fn among(&mut self, list: Option<&Path>, reader: &CacheReader) -> Result<()> {
+        self.only = list.map(|list| List::ids(list, reader)).transpose()?;
+        Ok(())
     }
 
     /// The labels of an image; `None` where nobody labelled it.
     ///
     /// # Errors
     /// In words, what is wrong with them.
-    pub(super) fn get(&self, image: &ImageView<'_>) -> Result<Option<Vec<LabelBox>>, String> {
-        match self {
-            Self::Cached => Ok(image.labels.map(|labels| labels.iter().collect())),
-            Self::Now { samples, map, missing } => {
+    pub(crate) fn get(&self, image: &ImageView<'_>) -> Result<Option<Vec<LabelBox>>, String> {
+        if self.only.as_ref().is_some_and(|only| !only.contains(&image.image_id)) {
+            return Ok(None);
+        }
+        match &self.source {
+            Source::Cached => Ok(image.labels.map(|labels| labels.iter().collect())),
+            Source::Now { samples, map, missing } => {
                 let sample = samples.get(image.path).ok_or("the image is not in the data set")?;
                 let truth = mapped_truth(sample, map, image.size, *missing)?;
                 Ok(truth.map(|truth| truth.iter().filter_map(TruthBox::label).collect()))
@@ -68,9 +89,9 @@ impl<'a> Labels<'a> {
     }
 
     /// Why there is nothing to judge.
-    pub(super) fn none(&self, reader: &CacheReader, images: usize) -> Error {
-        let found = match (self, reader.manifest().dataset.labels) {
-            (Self::Now { .. }, _) => format!("the data set has no label on {}", counted(images, "labelled image")),
+    pub(crate) fn none(&self, reader: &CacheReader, images: usize) -> Error {
+        let found = match (&self.source, reader.manifest().dataset.labels) {
+            (Source::Now { .. }, _) => format!("the data set has no label on {}", counted(images, "labelled image")),
             (_, LabelsState::Ignored) => "the cache was built without the labels of its data set".to_owned(),
             (_, LabelsState::Absent) => "the cache has no labels: its data set had none".to_owned(),
             (_, LabelsState::Stored) => format!("the cache has {} and no label", counted(images, "labelled image")),

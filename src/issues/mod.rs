@@ -9,18 +9,19 @@
 //! Images are read from the map in their order, a few at a time, and only the most suspicious are
 //! kept: memory does not grow with their number. The same cache gives the same list.
 
-mod calibrate;
+pub(crate) mod calibrate;
+pub(crate) mod census;
 mod evidence;
 mod faults;
 mod fiftyone;
 mod files;
 mod finding;
-mod labels;
+pub(crate) mod labels;
 mod learn;
 mod objectlab;
 mod page;
 mod run;
-mod seen;
+pub(crate) mod seen;
 mod soft;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::{
     ClassProbability, Issue, IssuesOptions, IssuesReport, Kind, Method, SuspectLabel, TeacherBox, WorstImage,
     calibrate::{Calibration, fold_of},
+    census::{Census, for_each_chunk, see},
     fiftyone, files,
     finding::Finding,
     labels::{self, Labels},
@@ -13,17 +14,12 @@ use super::{
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageView, Teacher, open_finished, sigmoid},
-    eval::evenly,
     toolkit::{Highest, Run, folder::NewFolder, iou_px},
-    types::{Detection, Failure, FailureStage},
+    types::Detection,
     words::counted,
 };
 use rayon::prelude::*;
 
-/// Images that the scores are calibrated by and the weights are learned from.
-const SAMPLE: usize = 2000;
-/// Images that are judged at once: what is held in memory beside the sample.
-const CHUNK: usize = 128;
 /// Fewer labels teach little.
 const FEW_LABELS: u64 = 200;
 /// Classes of a box that are told.
@@ -47,6 +43,9 @@ pub fn issues(options: &IssuesOptions, run: &Run<'_>) -> Result<IssuesReport> {
         options.data.as_ref().map(|data| labels::open(&reader, data, options.images_dir.clone())).transpose()?;
     let (labels, mut notes) = Labels::of(dataset.as_ref(), &reader)?;
     let census = Census::take(&reader, &labels, run)?;
+    if census.labels == 0 {
+        return Err(labels.none(&reader, census.images()));
+    }
     let sample = census.sample(&reader, &labels, run)?;
     let judge = Judge::learn(options.method, &reader, &labels, &sample, run)?;
     drop(sample);
@@ -113,84 +112,6 @@ fn kinds(options: &IssuesOptions) -> Result<Vec<Kind>> {
     }
     let wanted = |kind: &&Kind| options.kinds.is_empty() || options.kinds.contains(kind);
     Ok(all.iter().filter(wanted).copied().collect())
-}
-
-/// View 0 of every image, a few at a time.
-fn for_each_chunk(
-    reader: &CacheReader,
-    run: &Run<'_>,
-    mut take: impl FnMut(&[ImageView<'_>]) -> Result<()>,
-) -> Result<()> {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    for image in reader.images() {
-        let image = image?;
-        if image.view != 0 {
-            continue;
-        }
-        chunk.push(image);
-        if chunk.len() == CHUNK {
-            run.go_on()?;
-            take(&chunk)?;
-            chunk.clear();
-        }
-    }
-    run.go_on()?;
-    take(&chunk)
-}
-
-/// Which images are there to be judged.
-#[derive(Default)]
-struct Census {
-    /// Of every image in order, whether it is labelled.
-    labelled: Vec<bool>,
-    labels: u64,
-    failures: Vec<Failure>,
-}
-
-impl Census {
-    fn take(reader: &CacheReader, labels: &Labels<'_>, run: &Run<'_>) -> Result<Self> {
-        let mut census = Self::default();
-        for_each_chunk(reader, run, |chunk| {
-            let counts: Vec<_> = chunk.par_iter().map(|image| Ok(labels.get(image)?.map(|own| own.len()))).collect();
-            for (image, count) in chunk.iter().zip(counts) {
-                let count = count.unwrap_or_else(|reason| {
-                    let (image_id, path, stage) = (image.image_id, image.path.to_owned(), FailureStage::Labels);
-                    census.failures.push(Failure { image_id, path, stage, reason });
-                    None
-                });
-                census.labelled.push(count.is_some());
-                census.labels += count.unwrap_or_default() as u64;
-            }
-            Ok(())
-        })?;
-        if census.labels > 0 { Ok(census) } else { Err(labels.none(reader, census.images())) }
-    }
-
-    fn images(&self) -> usize {
-        self.labelled.iter().filter(|labelled| **labelled).count()
-    }
-
-    /// Labelled images, evenly spread over the cache.
-    fn sample(&self, reader: &CacheReader, labels: &Labels<'_>, run: &Run<'_>) -> Result<Vec<Seen>> {
-        let labelled = (0..self.labelled.len()).filter(|&at| self.labelled.get(at) == Some(&true));
-        let mut wanted = evenly(labelled.collect(), SAMPLE).into_iter().peekable();
-        let (mut at, mut sample) = (0, Vec::new());
-        for_each_chunk(reader, run, |chunk| {
-            for image in chunk {
-                if wanted.next_if_eq(&at).is_some() {
-                    sample.extend(see(image, &reader.manifest().teacher, labels));
-                }
-                at += 1;
-            }
-            Ok(())
-        })?;
-        Ok(sample)
-    }
-}
-
-/// An image with its labels; `None` without any that can be read.
-fn see(image: &ImageView<'_>, teacher: &Teacher, labels: &Labels<'_>) -> Option<Seen> {
-    Some(Seen::of(image, teacher, labels.get(image).ok()??))
 }
 
 /// A method that has learned what it needs of the cache.

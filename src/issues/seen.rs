@@ -15,25 +15,25 @@ const MOST_LOGIT: f64 = 20.0;
 
 /// View 0 of one labelled image.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) image_id: i64,
-    pub(super) path: String,
-    pub(super) size: ImageSize,
-    pub(super) labels: Vec<LabelBox>,
+pub(crate) struct Seen {
+    pub(crate) image_id: i64,
+    pub(crate) path: String,
+    pub(crate) size: ImageSize,
+    pub(crate) labels: Vec<LabelBox>,
     /// The cached rows of more than next to no score, each with its best class.
-    pub(super) rows: Vec<Detection>,
+    pub(crate) rows: Vec<Detection>,
     /// `[rows, classes]` row major, before the sigmoid.
     logits: Vec<f32>,
     num_classes: usize,
     /// Rows that non-maximum suppression leaves, the highest score first.
-    pub(super) kept: Vec<usize>,
+    pub(crate) kept: Vec<usize>,
     /// `[labels, rows]` row major: intersection over union.
     overlaps: Vec<f32>,
 }
 
 impl Seen {
     /// An image with these labels.
-    pub(super) fn of(image: &ImageView<'_>, teacher: &Teacher, labels: Vec<LabelBox>) -> Self {
+    pub(crate) fn of(image: &ImageView<'_>, teacher: &Teacher, labels: Vec<LabelBox>) -> Self {
         let num_classes = teacher.num_classes as usize;
         let (all, all_logits) = (row_detections(image), image.predictions.all_class_logits());
         let (mut rows, mut logits) = (Vec::new(), Vec::new());
@@ -61,7 +61,7 @@ impl Seen {
     }
 
     /// The same image with other labels.
-    pub(super) fn relabel(&mut self, labels: Vec<LabelBox>) {
+    pub(crate) fn relabel(&mut self, labels: Vec<LabelBox>) {
         self.overlaps.clear();
         for label in &labels {
             self.overlaps.extend(self.rows.iter().map(|row| iou_px(label.box_xyxy_px, row.box_xyxy_px) as f32));
@@ -70,30 +70,30 @@ impl Seen {
     }
 
     /// Overlaps of a label with every row.
-    pub(super) fn overlaps(&self, label: usize) -> &[f32] {
+    pub(crate) fn overlaps(&self, label: usize) -> &[f32] {
         let rows = self.rows.len();
         self.overlaps.get(label * rows..(label + 1) * rows).unwrap_or_default()
     }
 
     /// Class logits of a row.
-    pub(super) fn logits(&self, row: usize) -> &[f32] {
+    pub(crate) fn logits(&self, row: usize) -> &[f32] {
         self.logits.get(row * self.num_classes..(row + 1) * self.num_classes).unwrap_or_default()
     }
 
     /// The logit of one class of a row, within what is meaningful.
-    pub(super) fn logit(&self, row: usize, class_id: u32) -> f64 {
+    pub(crate) fn logit(&self, row: usize, class_id: u32) -> f64 {
         let logit = self.logits(row).get(class_id as usize).copied().map_or(-MOST_LOGIT, f64::from);
         logit.clamp(-MOST_LOGIT, MOST_LOGIT)
     }
 
     /// The logit of a row's best class, from its score, which is exact.
-    pub(super) fn best_logit(&self, row: usize) -> f64 {
+    pub(crate) fn best_logit(&self, row: usize) -> f64 {
         self.rows.get(row).map_or(-MOST_LOGIT, |row| log_odds(f64::from(row.score)))
     }
 
     /// For each kept row the label that it finds: of its class, at least half overlapping, the one
     /// of the highest overlap that no higher score has found.
-    pub(super) fn found(&self) -> Vec<Option<usize>> {
+    pub(crate) fn found(&self) -> Vec<Option<usize>> {
         let mut taken = vec![false; self.labels.len()];
         let of_row = |&row: &usize| {
             let class_id = self.rows.get(row)?.class_id;
@@ -114,14 +114,14 @@ impl Seen {
 }
 
 /// Overlap from which a box finds an object.
-pub(super) const FOUND_IOU: f64 = 0.5;
+pub(crate) const FOUND_IOU: f64 = 0.5;
 
 /// The logit of a probability, within what is meaningful.
-pub(super) fn log_odds(probability: f64) -> f64 {
+pub(crate) fn log_odds(probability: f64) -> f64 {
     (probability / (1.0 - probability)).ln().clamp(-MOST_LOGIT, MOST_LOGIT)
 }
 
 /// 0 up to `from`, 1 from `to` on, a straight line between.
-pub(super) fn ramp(value: f64, from: f64, to: f64) -> f64 {
+pub(crate) fn ramp(value: f64, from: f64, to: f64) -> f64 {
     ((value - from) / (to - from)).clamp(0.0, 1.0)
 }

@@ -139,7 +139,8 @@ fn voc_order(data: &Path, lists: &[&[String]]) -> Vec<String> {
     names.filter(|name| seen.insert(name.to_owned())).map(str::to_owned).collect()
 }
 
-fn folder_of(samples: &[Sample]) -> PathBuf {
+/// The deepest folder that holds all images of a list.
+pub(crate) fn folder_of(samples: &[Sample]) -> PathBuf {
     let folders = samples.iter().filter_map(|sample| sample.path.parent()).map(Path::to_path_buf);
     let common = |a: PathBuf, b: PathBuf| -> PathBuf {
         if a == b {

@@ -40,7 +40,7 @@ impl NewFolder {
             Err(e) => Err(Error::io(target, "look at", e)),
             Ok(_) => Err(Error::Mismatch {
                 found: format!("{} already exists", target.display()),
-                remedy: "Choose a new `out=`: a data set is only written into a folder of its own.".into(),
+                remedy: "Choose a new `out=`: nothing is written into a folder that is there already.".into(),
             }),
         }
     }

@@ -58,7 +58,7 @@ pub(super) fn of_size(sample: &Sample, size: ImageSize) -> Loaded {
 
 /// The part of a box that lies in the image, and how far the box reached beyond; `None` where
 /// nothing is left.
-pub(super) fn clipped(xyxy_px: [f64; 4], size: ImageSize) -> Option<([f64; 4], f64)> {
+pub(crate) fn clipped(xyxy_px: [f64; 4], size: ImageSize) -> Option<([f64; 4], f64)> {
     let (width, height) = (f64::from(size.width), f64::from(size.height));
     let [x1, y1, x2, y2] = xyxy_px;
     let inside = [x1.clamp(0.0, width), y1.clamp(0.0, height), x2.clamp(0.0, width), y2.clamp(0.0, height)];

@@ -30,7 +30,7 @@ pub struct WriteOptions {
 pub struct Manifest {
     /// The program and its version.
     pub written_by: String,
-    /// `convert`, `merge`, `split`, `subset`, `dedup` or `check`.
+    /// `convert`, `merge`, `split`, `subset`, `dedup`, `check`, `select` or `label`.
     pub command: String,
     /// Settings that decide what is in the data set, as `name=value`.
     pub settings: Vec<String>,

@@ -67,18 +67,8 @@ pub fn merge(options: &MergeOptions, run: &Run<'_>) -> Result<Manifest> {
         classes = united.0;
     }
 
-    let mut job = Job {
-        command: "merge",
-        settings: options.map.iter().map(|(from, to)| format!("map={from}={to}")).collect(),
-        origins: options.data.iter().map(origin).collect(),
-        classes,
-        splits: Vec::new(),
-        maps: Vec::new(),
-        entries: Vec::new(),
-        drop_empty: false,
-        mend: false,
-        left_out: Vec::new(),
-    };
+    let mut job = Job::new("merge", options.data.iter().map(origin).collect(), classes, Vec::new());
+    job.settings = options.map.iter().map(|(from, to)| format!("map={from}={to}")).collect();
     let mut in_order: Vec<(usize, Entry<'_>)> = Vec::new();
     for (number, data) in options.data.iter().enumerate() {
         for split in &data.splits {

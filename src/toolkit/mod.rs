@@ -42,7 +42,14 @@ pub use near::{DEFAULT_DISTANCE, HASH_BITS};
 pub use split::{Part, SplitOptions, split};
 pub use stats::{Bucket, ClassStats, CoOccurrence, ImageSizeCount, SizeCounts, SplitStats, Stats, stats};
 pub use subset::{SubsetOptions, subset};
-pub(crate) use {boxes::iou_px, highest::Highest, list::read_list};
+pub(crate) use {
+    boxes::iou_px,
+    data::folder_of,
+    highest::Highest,
+    list::List,
+    load::clipped,
+    write::{Job, Labeller, Relabelled, origin_of, write},
+};
 
 use crate::{Error, Result, types::Failure};
 use std::sync::atomic::{AtomicBool, Ordering};

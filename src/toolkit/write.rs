@@ -14,22 +14,23 @@ use super::{
 };
 use crate::{
     Error, Result,
-    dataset::{FaultKind, Mark, RawBox, Sample, Truth, paths},
-    types::Failure,
+    dataset::{Dataset, FaultKind, Mark, RawBox, Sample, Truth, paths},
+    types::{Failure, ImageSize},
 };
 use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, HashSet},
+    mem,
     path::Path,
 };
 
 /// The class in the new data set for each class of a split; none where its boxes are left out.
-pub(super) type ClassMap = Vec<Option<u32>>;
+pub(crate) type ClassMap = Vec<Option<u32>>;
 
 /// What is to be written.
-pub(super) struct Job<'a> {
+pub(crate) struct Job<'a> {
     pub(super) command: &'static str,
-    pub(super) settings: Vec<String>,
+    pub(crate) settings: Vec<String>,
     pub(super) origins: Vec<Origin>,
     pub(super) classes: Vec<String>,
     pub(super) splits: Vec<String>,
@@ -41,6 +42,37 @@ pub(super) struct Job<'a> {
     pub(super) mend: bool,
     /// Images that are not among the entries, each with the words of that change.
     pub(super) left_out: Vec<(String, String)>,
+    /// What gives the images other labels than their files.
+    pub(crate) labeller: Option<&'a dyn Labeller>,
+}
+
+/// Labels that are not those of the files.
+pub(crate) trait Labeller: Sync {
+    /// Name of a table beside the manifest, and its columns after `image`.
+    fn table(&self) -> (&'static str, &'static [&'static str]);
+
+    /// The labels of entry number `at`, an image of this size whose files say `truth`; called from several threads.
+    ///
+    /// # Errors
+    /// In words, why the image cannot have labels.
+    fn relabel(&self, at: usize, size: ImageSize, truth: Truth<RawBox>) -> std::result::Result<Relabelled, String>;
+
+    /// Entry number `at` was written; called in the order of entries.
+    fn written(&self, _at: usize) {}
+
+    /// Small files beside the manifest: name and text.
+    fn files(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// The new labels of an image.
+#[derive(Debug)]
+pub(crate) struct Relabelled {
+    /// Classes are those of the job.
+    pub(crate) truth: Truth<RawBox>,
+    /// Its rows of the table, without the image.
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 /// One image to write.
@@ -58,27 +90,52 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// All images of one data set, in their splits and with their classes.
-    pub(super) fn of(command: &'static str, data: &'a DataSet) -> Result<Self> {
-        let classes = data.labelled()?.to_vec();
-        let mut job = Job {
+    /// No image yet.
+    pub(super) fn new(command: &'static str, origins: Vec<Origin>, classes: Vec<String>, splits: Vec<String>) -> Self {
+        Job {
             command,
             settings: Vec::new(),
-            origins: vec![origin(data)],
+            origins,
             classes,
-            splits: data.splits.iter().map(|split| split.name.clone()).collect(),
+            splits,
             maps: Vec::new(),
-            entries: Vec::with_capacity(data.images()),
+            entries: Vec::new(),
             drop_empty: false,
             mend: false,
             left_out: Vec::new(),
-        };
+            labeller: None,
+        }
+    }
+
+    /// All images of one data set, in their splits and with their classes.
+    pub(super) fn of(command: &'static str, data: &'a DataSet) -> Result<Self> {
+        let classes = data.labelled()?.to_vec();
+        let splits = data.splits.iter().map(|split| split.name.clone()).collect();
+        let mut job = Job::new(command, vec![origin(data)], classes, splits);
+        job.entries.reserve(data.images());
         for (number, split) in data.splits.iter().enumerate() {
             job.maps.push(split.to_class.iter().map(|&class| Some(class)).collect());
             let entry = |sample| Entry { sample, folder: &split.folder, origin: 0, split: number, map: number };
             job.entries.extend(split.samples.iter().map(entry));
         }
         Ok(job)
+    }
+
+    /// Some images of one split of a data set, all classes as they are.
+    pub(crate) fn of_split(
+        command: &'static str,
+        origin: Origin,
+        classes: Vec<String>,
+        split: &str,
+        samples: &[&'a Sample],
+        folder: &'a Path,
+    ) -> Self {
+        let same = (0..).take(classes.len()).map(Some).collect();
+        let entry = |sample: &&'a Sample| Entry { sample, folder, origin: 0, split: 0, map: 0 };
+        let mut job = Job::new(command, vec![origin], classes, vec![split.to_owned()]);
+        job.maps.push(same);
+        job.entries = samples.iter().map(entry).collect();
+        job
     }
 }
 
@@ -89,6 +146,16 @@ pub(super) fn origin(data: &DataSet) -> Origin {
         format: data.format.as_str().to_owned(),
         classes: data.class_names.clone().unwrap_or_default(),
         images: data.images() as u64,
+    }
+}
+
+/// The same of one split.
+pub(crate) fn origin_of(dataset: &Dataset, data: &Path) -> Origin {
+    Origin {
+        data: data.to_path_buf(),
+        format: dataset.format.as_str().to_owned(),
+        classes: dataset.class_names.clone().unwrap_or_default(),
+        images: dataset.samples.len() as u64,
     }
 }
 
@@ -154,7 +221,8 @@ enum Outcome {
     Written {
         image: Image,
         lost: Vec<(LossKind, u64)>,
-        changes: Vec<String>,
+        /// Rows of the table beside the manifest, without the image.
+        rows: Vec<Vec<String>>,
         placing: Option<Placing>,
     },
     /// No box of the chosen classes is in it.
@@ -167,7 +235,7 @@ enum Outcome {
 /// # Errors
 /// [`Error::Mismatch`] or [`Error::Classes`] before anything is written; [`Error::Io`],
 /// [`Error::NoSpace`] and [`Error::Interrupted`], after which nothing is left.
-pub(super) fn write(job: &Job<'_>, format: Format, options: &WriteOptions, run: &Run<'_>) -> Result<Manifest> {
+pub(crate) fn write(job: &Job<'_>, format: Format, options: &WriteOptions, run: &Run<'_>) -> Result<Manifest> {
     refuse_unwritable(format, &job.classes)?;
     let folder = NewFolder::create(&options.out)?;
     let mut writer = Writer {
@@ -176,10 +244,7 @@ pub(super) fn write(job: &Job<'_>, format: Format, options: &WriteOptions, run: 
         link: options.link,
         target: formats::begin(format, &folder, &job.splits, &job.classes)?,
         sources: Stream::create(folder.path().join(manifest::SOURCES_NAME))?,
-        changes: match job.mend {
-            true => Some(Stream::create(folder.path().join(super::fix::CHANGES_NAME))?),
-            false => None,
-        },
+        table: None,
         losses: Losses::new(),
         failures: Vec::new(),
         splits: job.splits.iter().map(|name| SplitCount { name: name.clone(), ..SplitCount::default() }).collect(),
@@ -188,11 +253,20 @@ pub(super) fn write(job: &Job<'_>, format: Format, options: &WriteOptions, run: 
         folder,
     };
     writer.sources.write("image,split,source\n")?;
-    if let Some(changes) = &mut writer.changes {
-        changes.write("image,change\n")?;
+    let table = match job.labeller {
+        Some(labeller) => Some(labeller.table()),
+        None => job.mend.then_some((super::fix::CHANGES_NAME, ["change"].as_slice())),
+    };
+    if let Some((name, columns)) = table {
+        let mut table = Stream::create(writer.folder.path().join(name))?;
+        table.write(&format!("image,{}\n", columns.join(",")))?;
         let mut rows = csv::Writer::from_writer(Vec::new());
         job.left_out.iter().try_for_each(|(image, words)| rows.write_record([image, words])).map_err(csv_error)?;
-        changes.write(&csv_text(rows))?;
+        table.write(&csv_text(rows))?;
+        writer.table = Some(table);
+    }
+    for (name, text) in job.labeller.map(|labeller| labeller.files()).unwrap_or_default() {
+        write_file(&writer.folder.path().join(name), text.as_bytes())?;
     }
     if format == Format::Voc {
         for name in job.classes.iter().filter(|name| !in_label_map(name)) {
@@ -222,7 +296,8 @@ struct Writer<'a> {
     link: bool,
     target: Box<dyn Target>,
     sources: Stream,
-    changes: Option<Stream>,
+    /// What was changed in the labels, image by image.
+    table: Option<Stream>,
     losses: Losses,
     failures: Vec<Failure>,
     splits: Vec<SplitCount>,
@@ -244,29 +319,33 @@ impl Writer<'_> {
         }
         let outcomes: Vec<Result<Outcome>> = named
             .par_iter()
-            .map(|(entry, name)| {
+            .enumerate()
+            .map(|(at, (entry, name))| {
                 run.go_on()?;
-                let outcome = self.one(entry, name)?;
+                let outcome = self.one(first + at, entry, name)?;
                 (run.done)(matches!(outcome, Outcome::Failed(_)));
                 Ok(outcome)
             })
             .collect();
         let mut sources = csv::Writer::from_writer(Vec::new());
-        let mut changed = csv::Writer::from_writer(Vec::new());
+        let mut table = csv::Writer::from_writer(Vec::new());
         for (at, ((entry, name), outcome)) in named.iter().zip(outcomes).enumerate() {
             let relative = &entry.sample.relative;
-            let mut told = |change: &str| changed.write_record([relative.as_str(), change]).map_err(csv_error);
+            let mut told = |row: &[String]| table.write_record([relative].into_iter().chain(row)).map_err(csv_error);
             match outcome? {
                 Outcome::Empty => {}
                 Outcome::Failed(reason) => {
-                    if self.changes.is_some() {
-                        told(&format!("the image was left out: {reason}"))?;
+                    if self.job.mend {
+                        told(&[format!("the image was left out: {reason}")])?;
                     }
                     self.failures.push(failure(first + at, relative, reason));
                 }
-                Outcome::Written { image, lost, changes, placing } => {
+                Outcome::Written { image, lost, rows, placing } => {
                     lost.iter().for_each(|&(kind, count)| lose(&mut self.losses, kind, count, relative));
-                    changes.iter().try_for_each(|change| told(change))?;
+                    rows.iter().try_for_each(|row| told(row))?;
+                    if let Some(labeller) = self.job.labeller {
+                        labeller.written(first + at);
+                    }
                     match placing {
                         Some(Placing::Linked) => self.placed.linked += 1,
                         Some(Placing::Copied) => self.placed.copied += 1,
@@ -290,10 +369,7 @@ impl Writer<'_> {
             }
         }
         self.sources.write(&csv_text(sources))?;
-        match &mut self.changes {
-            Some(changes) => changes.write(&csv_text(changed)),
-            None => Ok(()),
-        }
+        self.table.as_mut().map_or(Ok(()), |file| file.write(&csv_text(table)))
     }
 
     fn split_name(&self, entry: &Entry<'_>) -> &str {
@@ -304,8 +380,8 @@ impl Writer<'_> {
         self.folder.path().join(self.format.image_path(self.split_name(entry), &name.name))
     }
 
-    fn one(&self, entry: &Entry<'_>, name: &Name) -> Result<Outcome> {
-        let loaded = match load(entry.sample) {
+    fn one(&self, at: usize, entry: &Entry<'_>, name: &Name) -> Result<Outcome> {
+        let mut loaded = match load(entry.sample) {
             Ok(loaded) => loaded,
             Err(reason) => return Ok(Outcome::Failed(reason)),
         };
@@ -315,7 +391,20 @@ impl Writer<'_> {
         if let Some(fault) = fatal {
             return Ok(Outcome::Failed(format!("{}{}", file(), fault.words)));
         }
+        let relabelled = self.job.labeller.map(|labeller| {
+            let truth = mem::replace(&mut loaded.truth, Truth::Missing);
+            labeller.relabel(at, loaded.size, truth)
+        });
+        let rows = match relabelled.transpose() {
+            Err(reason) => return Ok(Outcome::Failed(reason)),
+            Ok(None) => Vec::new(),
+            Ok(Some(relabelled)) => {
+                loaded.truth = relabelled.truth;
+                relabelled.rows
+            }
+        };
         let (image, lost, changes) = self.fitted(entry, name, loaded);
+        let rows = rows.into_iter().chain(changes.into_iter().map(|change| vec![change])).collect();
         if self.job.drop_empty && matches!(&image.truth, Truth::Labelled(boxes) if boxes.is_empty()) {
             return Ok(Outcome::Empty);
         }
@@ -328,7 +417,7 @@ impl Writer<'_> {
             }
         };
         self.target.write_image(&image)?;
-        Ok(Outcome::Written { image, lost, changes, placing })
+        Ok(Outcome::Written { image, lost, rows, placing })
     }
 
     /// The labels as the new data set holds them, what is lost of them, and of a mended one each
@@ -387,8 +476,7 @@ impl Writer<'_> {
     }
 
     fn finish(self, options: &WriteOptions) -> Result<Manifest> {
-        let Self { job, format, target, sources, changes, losses, failures, splits, placed, renamed, folder, .. } =
-            self;
+        let Self { job, format, target, sources, table, losses, failures, splits, placed, renamed, folder, .. } = self;
         if splits.iter().all(|split| split.images == 0) {
             let first = failures
                 .first()
@@ -404,7 +492,7 @@ impl Writer<'_> {
         }
         target.finish()?;
         sources.finish()?;
-        changes.map_or(Ok(()), Stream::finish)?;
+        table.map_or(Ok(()), Stream::finish)?;
         let losses = losses.into_iter().map(|(kind, (count, images))| Loss { what: kind.words(format), count, images });
         let manifest = Manifest {
             written_by: format!("logitcache {}", env!("CARGO_PKG_VERSION")),

@@ -6,6 +6,7 @@ use crate::{
     detector::{Provider, family_names},
     issues::{Kind, Method},
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
+    select::Strategy,
     toolkit::Format,
     types::{LogitType, Profile, Store},
 };
@@ -128,6 +129,24 @@ pub fn issues_kind() -> impl TypedValueParser<Value = Kind> {
             (Kind::Class, "A label of the wrong class"),
             (Kind::Spurious, "A label where no such object is"),
             (Kind::Duplicate, "A label that repeats another"),
+        ],
+    )
+}
+
+/// `select --method`
+pub fn strategy() -> impl TypedValueParser<Value = Strategy> {
+    choice(
+        Strategy::as_str,
+        [
+            (
+                Strategy::Combined,
+                "Diverse images among the most uncertain, rare classes first; disagreement of views where there are any",
+            ),
+            (Strategy::Uncertainty, "The highest sum of the entropies of the teacher's boxes"),
+            (Strategy::Disagreement, "What the teacher sees most differently in the augmented views"),
+            (Strategy::Balance, "What adds most to the classes of which there is least"),
+            (Strategy::Diversity, "What is farthest from all that is labelled or chosen (k-centre greedy)"),
+            (Strategy::Random, "At random: what the others have to beat"),
         ],
     )
 }

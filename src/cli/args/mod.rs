@@ -17,7 +17,7 @@ pub use data::{
     DataArgs, DataCheckArgs, DataCommand, DataConvertArgs, DataDedupArgs, DataDiffArgs, DataMergeArgs, DataOutArgs,
     DataSourceArgs, DataSplitArgs, DataStatsArgs, DataSubsetArgs, DistanceArgs,
 };
-pub use labels::IssuesArgs;
+pub use labels::{IssuesArgs, LabelArgs, SelectArgs};
 pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use train::{ExportArgs, TrainArgs};
 
@@ -94,6 +94,14 @@ pub enum Command {
     ///
     /// No model is run. Only view 0 of each labelled image is looked at.
     Issues(IssuesArgs),
+    /// Choose the images to label next with what the cache knows of the teacher: uncertain, rare, unlike the others.
+    ///
+    /// No model is run.
+    Select(SelectArgs),
+    /// Write a data set with pseudo-labels: the teacher's boxes from a score on that is right often enough.
+    ///
+    /// Labels of people stay as they are. No model is run; only view 0 of each image is looked at.
+    Label(LabelArgs),
     /// Write a trained student as an ONNX file.
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes.

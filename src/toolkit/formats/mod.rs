@@ -63,17 +63,17 @@ impl Format {
     }
 
     /// Whether it marks regions of many objects.
-    pub(super) fn holds_crowds(self) -> bool {
+    pub(crate) fn holds_crowds(self) -> bool {
         matches!(self, Self::Coco | Self::Cvat)
     }
 
     /// Whether it marks objects that are hard to see.
-    pub(super) fn holds_difficult(self) -> bool {
+    pub(crate) fn holds_difficult(self) -> bool {
         matches!(self, Self::Voc | Self::Cvat)
     }
 
     /// Whether an image that nobody annotated differs from one without objects.
-    pub(super) fn holds_unlabelled(self) -> bool {
+    pub(crate) fn holds_unlabelled(self) -> bool {
         matches!(self, Self::Yolo | Self::LabelStudio)
     }
 
