@@ -122,10 +122,13 @@ def visit(browser):
     """Opens a page of a server; at the end of the test each is checked for errors and requests elsewhere."""
     opened = []
 
-    def open_page(server, path="", ready=True, **options):
+    def open_page(server, path="", ready=True, routes=None, **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options})
         context.set_default_timeout(PATIENCE_MS)
         visitor = Visitor(context.new_page())
+        # Answers that stand in for the server's: pattern -> function of a route.
+        for pattern, answer in (routes or {}).items():
+            visitor.page.route(pattern, answer)
         visitor.page.goto(server.address + path)
         if ready:
             visitor.page.locator("html[data-ready]").wait_for(state="attached")

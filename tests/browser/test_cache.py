@@ -1,6 +1,8 @@
 """The cache view: grid and filters against `predict` by the same teacher, labels against their files, verdicts against the file."""
 
 import json
+import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import CACHE_SIZE_PX, serving
@@ -102,6 +104,42 @@ def test_one_picture(server, visit, train, drawn):
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.locator(".grid")).to_be_focused()
+
+
+def test_a_million_pictures_are_few_elements(server, visit):
+    """The list of a large cache stands in for the server's."""
+    from playwright.sync_api import expect
+
+    total = 1_000_000
+
+    def images(route):
+        query = parse_qs(urlsplit(route.request.url).query)
+        first, limit = int(query["offset"][0]), int(query["limit"][0])
+        listed = [
+            {"index": i, "path": f"train/{i:07}.jpg", "width_px": 640, "height_px": 480, "detections": 1, "top_score": 0.5,
+             "uncertainty": 0.5, "disagreement": None}
+            for i in range(first, min(first + limit, total))
+        ]
+        route.fulfill(json={"total": total, "images": listed})
+
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="3"/>'
+    visitor = visit(server, "#cache", routes={
+        re.compile(r"/v1/caches/c0/images\?"): images,
+        re.compile("/thumbnail"): lambda route: route.fulfill(body=svg, content_type="image/svg+xml"),
+    })
+    page = visitor.page
+    assert_found(page, "1,000,000")
+    for key, position in (("End", total - 1), ("Home", 0), ("PageDown", None)):
+        page.locator(".grid").press(key)
+        if position is not None:
+            expect(page.locator(f"#cell-{position}[aria-selected=true]")).to_be_in_viewport(ratio=0.9)
+            expect(page.locator(f"#cell-{position} .cell-name")).to_have_text(f"{position:07}.jpg")
+        assert page.locator(".cell").count() < 100
+    # The middle of the scroll bar is the middle of the list.
+    page.locator(".grid").evaluate("g => { g.scrollTop = (g.scrollHeight - g.clientHeight) / 2; }")
+    middle = page.locator(".cell[data-index^='500'], .cell[data-index^='499']")
+    expect(middle.first).to_be_visible()
+    assert len(visitor.paths("/images")) < 300
 
 
 def test_grid_by_keyboard(server, visit, train):

@@ -26,6 +26,12 @@ export class BoxCanvas {
   constructor(canvas, { widthPx, heightPx, onPick }) {
     Object.assign(this, { canvas, widthPx, heightPx, onPick, boxes: [], active: -1 });
     new ResizeObserver(() => this.draw()).observe(canvas);
+    // Only what is in sight is drawn: a canvas holds memory for each of its points.
+    new IntersectionObserver(([entry]) => {
+      this.inSight = entry.isIntersecting;
+      if (this.inSight) this.draw();
+      else canvas.width = canvas.height = 0;
+    }, { rootMargin: "200px" }).observe(canvas);
     canvas.addEventListener("pointermove", (event) => this.activate(this.at(event)));
     canvas.addEventListener("pointerdown", (event) => this.activate(this.at(event)));
     canvas.addEventListener("pointerleave", () => this.activate(-1));
@@ -76,7 +82,7 @@ export class BoxCanvas {
   draw() {
     const { canvas } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width || !height) return;
+    if (!width || !height || !this.inSight) return;
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);

@@ -39,7 +39,8 @@ export class DetectView {
       el("div", { class: "buttons" },
         this.picker, el("label", { for: "choose", class: "button primary" }, "Choose pictures"),
         // Only where the device has a camera to hand; else neither shown nor reached by Tab.
-        el("span", { class: "camera" }, this.camera, el("label", { for: "photograph", class: "button" }, "Take a photo"))));
+        el("span", { class: "camera" }, this.camera, el("label", { for: "photograph", class: "button" }, "Take a photo"))),
+      el("p", { class: "note" }, "JPEG, PNG, WebP, BMP or TIFF. They go to this server and nowhere else."));
     this.total = el("p", { id: "total", class: "total" });
     this.totalB = el("p", { id: "total-b", class: "total" });
     this.progress = el("p", { class: "quiet", id: "progress" });
