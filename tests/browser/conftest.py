@@ -118,7 +118,14 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(browser):
+def serve(browser):
+    """Starts servers that end after the pages of the test: a page would complain of a server that is gone."""
+    with contextlib.ExitStack() as started:
+        yield lambda *arguments: started.enter_context(serving(*arguments))
+
+
+@pytest.fixture
+def visit(browser, serve):
     """Opens a page of a server; at the end of the test each is checked for errors and requests elsewhere."""
     opened = []
 

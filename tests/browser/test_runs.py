@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from conftest import serving
 
 COLUMNS = "epoch,time,train/box_loss,metrics/precision(B),metrics/mAP50(B),metrics/mAP50-95(B),lr/pg0"
 
@@ -40,33 +39,33 @@ def points(page, chart, line):
     return len(drawn.get_attribute("points").split())
 
 
-def test_curves_come_while_a_run_trains(browser, visit, runs):
+def test_curves_come_while_a_run_trains(visit, runs, serve):
     from playwright.sync_api import expect
 
-    with serving("--run", runs[0], "--run", runs[1]) as server:
-        page = visit(server, "#runs").page
-        chart = page.get_by_role("img", name="metrics/mAP50-95(B) over epochs")
-        expect(chart).to_have_accessible_name(
-            "metrics/mAP50-95(B) over epochs. labels-only: 0.3 at epoch 6; distilled: 0.3 at epoch 3")
-        # An epoch without validation is a gap of the data, not a zero.
-        assert (points(page, "metrics/mAP50-95(B)", 0), points(page, "metrics/mAP50-95(B)", 1)) == (5, 2)
-        assert points(page, "train/box_loss", 0) == 6
-        with (runs[1] / "results.csv").open("a") as results:
-            results.write(row(4, 1.0) + "\n")
-        expect(chart).to_have_accessible_name(
-            "metrics/mAP50-95(B) over epochs. labels-only: 0.3 at epoch 6; distilled: 0.4 at epoch 4")
-        assert points(page, "metrics/mAP50-95(B)", 1) == 3
-        page.get_by_role("checkbox", name="labels-only").uncheck()
-        expect(chart).to_have_accessible_name("metrics/mAP50-95(B) over epochs. distilled: 0.4 at epoch 4")
+    server = serve("--run", runs[0], "--run", runs[1])
+    page = visit(server, "#runs").page
+    chart = page.get_by_role("img", name="metrics/mAP50-95(B) over epochs")
+    expect(chart).to_have_accessible_name(
+        "metrics/mAP50-95(B) over epochs. labels-only: 0.3 at epoch 6; distilled: 0.3 at epoch 3")
+    # An epoch without validation is a gap of the data, not a zero.
+    assert (points(page, "metrics/mAP50-95(B)", 0), points(page, "metrics/mAP50-95(B)", 1)) == (5, 2)
+    assert points(page, "train/box_loss", 0) == 6
+    with (runs[1] / "results.csv").open("a") as results:
+        results.write(row(4, 1.0) + "\n")
+    expect(chart).to_have_accessible_name(
+        "metrics/mAP50-95(B) over epochs. labels-only: 0.3 at epoch 6; distilled: 0.4 at epoch 4")
+    assert points(page, "metrics/mAP50-95(B)", 1) == 3
+    page.get_by_role("checkbox", name="labels-only").uncheck()
+    expect(chart).to_have_accessible_name("metrics/mAP50-95(B) over epochs. distilled: 0.4 at epoch 4")
 
 
-def test_settings_that_differ(browser, visit, runs):
+def test_settings_that_differ(visit, runs, serve):
     from playwright.sync_api import expect
 
-    with serving("--run", runs[0], "--run", runs[1]) as server:
-        page = visit(server, "#runs").page
-        table = page.get_by_role("table", name="Settings in which the runs differ")
-        expect(table).to_contain_text("0.001")
-        expect(table).to_contain_text("0.002")
-        expect(table).not_to_contain_text("alpha")
-        expect(page.get_by_role("table", name="Last values")).to_contain_text("0.3")
+    server = serve("--run", runs[0], "--run", runs[1])
+    page = visit(server, "#runs").page
+    table = page.get_by_role("table", name="Settings in which the runs differ")
+    expect(table).to_contain_text("0.001")
+    expect(table).to_contain_text("0.002")
+    expect(table).not_to_contain_text("alpha")
+    expect(page.get_by_role("table", name="Last values")).to_contain_text("0.3")

@@ -80,9 +80,11 @@ export class BoxCanvas {
   }
 
   draw() {
+    // Asking for sizes makes the browser lay out the page: not for what nobody sees.
+    if (!this.inSight) return;
     const { canvas } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (!width || !height || !this.inSight) return;
+    if (!width || !height) return;
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
