@@ -4,14 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help setup test-env oracle-env wheel test-wheel test-torch demo test lint bench
+.PHONY: help setup test-env chromium oracle-env wheel test-wheel test-torch demo test lint bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/.runtime .venv/.train ## .venv with the ONNX Runtime library and libtorch, where the program finds them by itself
 
-test-env: setup .venv/.test ## .venv with what the Python oracles need as well
+test-env: setup .venv/.test .venv/.browser chromium ## .venv with what the Python oracles need as well
 
 oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, for generators of goldens and for benchmarks
 
@@ -30,6 +30,18 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 .venv/.test: requirements/test.txt .venv/.runtime
 	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
 	touch $@
+
+.venv/.browser: requirements/browser.txt .venv/.test
+	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	touch $@
+
+# Debian's package, where the user may install it; tests/browser are skipped where there is none.
+chromium:
+	@command -v chromium >/dev/null || { \
+	run=; [ "$$(id -u)" = 0 ] || run="sudo -n"; \
+	{ command -v apt-get >/dev/null && $$run true && $$run apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } \
+	>/dev/null 2>&1 || echo "skipped: chromium cannot be installed here, so tests/browser will not run"; }
 
 .venv-oracle/.oracle: requirements/oracle.txt
 	[ -x .venv-oracle/bin/python ] || $(PYTHON) -m venv .venv-oracle

@@ -76,8 +76,8 @@ def run_python(folder):
 def run_all():
     """Each part's numbers. Python's tests run beside Rust's, which wait for processes a good part of the time."""
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
-        # The program against other programs, then the Python package: two sets of fixtures.
-        python = [beside.submit(run_python, folder) for folder in ("tests/python", "python/tests")]
+        # The program against other programs, the page of its server in a browser, the Python package: three sets of fixtures.
+        python = [beside.submit(run_python, folder) for folder in ("tests/python", "tests/browser", "python/tests")]
         parts = [run_rust()]
         for running in python:
             output, part = running.result()

@@ -23,29 +23,28 @@ async function failure(response) {
     said?.message ?? `The server answered with status ${response.status}.`, said?.remedy);
 }
 
-const pause = (ms, signal) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, ms);
-  signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
-});
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-// A full server names a time to come back after: the page waits and asks again.
-export async function request(path, options = {}) {
+// A full server names a time to come back after: the page waits and asks again. One that still reads a cache does so too, as
+// long as it takes; `onWait` is told what it says.
+export async function request(path, { onWait, ...options } = {}) {
   for (let attempt = 1; ; attempt++) {
     let response;
     try {
       response = await fetch(path, { credentials: "same-origin", ...options });
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
+    } catch {
       throw new ApiError(0, "unreachable", "The server does not answer.", "Check that `logitcache serve` still runs.");
     }
-    if (response.ok) return response;
+    if (response.ok && response.status !== 202) return response;
     const waitSeconds = Number(response.headers.get("Retry-After"));
-    if (![429, 503].includes(response.status) || !waitSeconds || attempt === TRIES) {
-      const error = await failure(response);
+    const error = await failure(response);
+    const busy = [429, 503].includes(response.status) && attempt < TRIES;
+    if (!waitSeconds || !(busy || error.code === "reading")) {
       if (error.status === 401) document.dispatchEvent(new CustomEvent("token-needed", { detail: error }));
       throw error;
     }
-    await pause(Math.min(waitSeconds, 30) * 1000, options.signal);
+    onWait?.(error.message);
+    await pause(Math.min(waitSeconds, 30) * 1000);
   }
 }
 

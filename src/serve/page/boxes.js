@@ -26,6 +26,12 @@ export class BoxCanvas {
   constructor(canvas, { widthPx, heightPx, onPick }) {
     Object.assign(this, { canvas, widthPx, heightPx, onPick, boxes: [], active: -1 });
     new ResizeObserver(() => this.draw()).observe(canvas);
+    // Only what is in sight is drawn: a canvas holds memory for each of its points.
+    new IntersectionObserver(([entry]) => {
+      this.inSight = entry.isIntersecting;
+      if (this.inSight) this.draw();
+      else canvas.width = canvas.height = 0;
+    }, { rootMargin: "200px" }).observe(canvas);
     canvas.addEventListener("pointermove", (event) => this.activate(this.at(event)));
     canvas.addEventListener("pointerdown", (event) => this.activate(this.at(event)));
     canvas.addEventListener("pointerleave", () => this.activate(-1));
@@ -74,6 +80,8 @@ export class BoxCanvas {
   }
 
   draw() {
+    // Asking for sizes makes the browser lay out the page: not for what nobody sees.
+    if (!this.inSight) return;
     const { canvas } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     if (!width || !height) return;

@@ -1,7 +1,7 @@
 // The cache view: a grid of pictures with filters, the issues for review, SQL where the server has it.
 
 import { getJson } from "./api.js";
-import { announce, byId, el, errorBox, foldOnPhone, plural, settle, show } from "./dom.js";
+import { announce, byId, el, errorBox, foldOnPhone, plural, sentence, settle, show } from "./dom.js";
 import { Grid, factsOf } from "./grid.js";
 import { ImageDialog } from "./image.js";
 import { IssuesView } from "./issues.js";
@@ -108,7 +108,7 @@ export class CacheView {
   load(offset, limit) {
     const query = new URLSearchParams({ offset, limit });
     for (const [name, control] of Object.entries(this.filters)) if (control.value !== "") query.set(name, control.value);
-    return getJson(`${this.address}/images?${query}`);
+    return getJson(`${this.address}/images?${query}`, { onWait: (message) => { this.found.textContent = `${sentence(message)} …`; } });
   }
 
   async refresh() {

@@ -38,7 +38,9 @@ export class DetectView {
       el("p", {}, "Drop pictures here, paste them, or"),
       el("div", { class: "buttons" },
         this.picker, el("label", { for: "choose", class: "button primary" }, "Choose pictures"),
-        this.camera, el("label", { for: "photograph", class: "button camera" }, "Take a photo")));
+        // Only where the device has a camera to hand; else neither shown nor reached by Tab.
+        el("span", { class: "camera" }, this.camera, el("label", { for: "photograph", class: "button" }, "Take a photo"))),
+      el("p", { class: "note" }, "JPEG, PNG, WebP, BMP or TIFF. They go to this server and nowhere else."));
     this.total = el("p", { id: "total", class: "total" });
     this.totalB = el("p", { id: "total-b", class: "total" });
     this.progress = el("p", { class: "quiet", id: "progress" });

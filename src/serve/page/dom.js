@@ -29,7 +29,7 @@ export function announce(text) {
 
 export function errorBox(error) {
   return el("p", { class: "error", role: "alert" },
-    el("strong", {}, error.message), error.remedy ? el("span", {}, ` ${error.remedy}`) : null);
+    el("strong", {}, sentence(error.message) + (/[.!?]$/.test(error.message) ? "" : ".")), error.remedy ? el("span", {}, ` ${error.remedy}`) : null);
 }
 
 export function download(name, type, text) {
@@ -40,6 +40,9 @@ export function download(name, type, text) {
 
 export const number = (value, digits = 0) =>
   value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+// The server's messages begin small; a file's name stays as it is.
+export const sentence = (text) => text.replace(/^[a-z]+(?=[ ,])/, (word) => word[0].toUpperCase() + word.slice(1));
 
 export const score = (value) => value.toFixed(2);
 

@@ -1,7 +1,7 @@
 // Suspicious labels, one after the other: accept or reject by button or key.
 
 import { getJson, postJson } from "./api.js";
-import { announce, el, errorBox, plural, score, show } from "./dom.js";
+import { announce, el, errorBox, plural, score, sentence, show } from "./dom.js";
 import { stage } from "./image.js";
 
 const LIMIT = 100;
@@ -45,10 +45,13 @@ export class IssuesView {
 
   async load() {
     this.loaded = true;
+    const asked = (this.asked = Symbol("list"));
     const query = new URLSearchParams({ offset: this.offset, limit: LIMIT });
     if (this.kind.value) query.set("kind", this.kind.value);
     try {
-      const { total, issues } = await getJson(`${this.view.address}/issues?${query}`);
+      const { total, issues } = await getJson(`${this.view.address}/issues?${query}`,
+        { onWait: (message) => { this.range.textContent = `${sentence(message)} …`; } });
+      if (asked !== this.asked) return;
       Object.assign(this, { total, issues, current: -1 });
     } catch (error) {
       this.loaded = false;

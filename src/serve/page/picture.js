@@ -39,6 +39,7 @@ export class Picture {
   // A new set of models: canvases are made anew.
   build(models) {
     this.models = models;
+    this.drawn = "";
     this.sides = models.map((model, i) => this.buildSide(model, models.length > 1 ? SIDES[i] : ""));
     this.summary = el("p", { class: "difference" });
     this.detail = el("div", { class: "scroll" });
@@ -66,6 +67,11 @@ export class Picture {
 
   // Draws what the settings let through; `settings` = {conf, iou, hidden: Set of class ids}.
   update(settings) {
+    // A slider changes all pictures, an answer one: the others stay as they are.
+    const state = JSON.stringify([settings.conf, settings.iou, [...settings.hidden], this.models.map(({ id }) => id),
+      Object.keys(this.answers), Object.keys(this.errors)]);
+    if (state === this.drawn) return;
+    this.drawn = state;
     for (const side of this.sides) this.updateSide(side, settings);
     const done = this.sides.every(({ model }) => this.answers[model.id] || this.errors[model.id]);
     show(this.state, !done);

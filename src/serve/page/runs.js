@@ -9,6 +9,9 @@ const NOT_DRAWN = new Set(["epoch", "time"]);
 // Scores first: they are what runs are compared by.
 const rank = (name) => (name.startsWith("metrics/mAP50-95") ? 0 : name.startsWith("metrics/") ? 1 : name.includes("loss") ? 2 : 3);
 const value = (v) => (v === null || v === undefined ? "–" : typeof v === "object" ? JSON.stringify(v) : String(v));
+// {"settings": {"lr": 1}} as {"settings.lr": 1}: one line of the table for each.
+const flat = (config, before = "") => Object.assign({}, ...Object.entries(config ?? {}).map(([key, own]) =>
+  (own && typeof own === "object" && !Array.isArray(own) ? flat(own, `${before}${key}.`) : { [before + key]: own })));
 const short = (v) => (typeof v === "number" ? String(Number(v.toPrecision(4))) : "–");
 
 export class RunsView {
@@ -52,7 +55,7 @@ export class RunsView {
     run.loaded = true;
     try {
       const { config, columns, rows } = await getJson(`/v1/runs/${encodeURIComponent(run.id)}`);
-      Object.assign(run, { config, columns, rows });
+      Object.assign(run, { config: flat(config), columns, rows });
       this.tell(run);
       this.draw();
     } catch (error) {
