@@ -37,6 +37,7 @@ pub mod preprocess;
 pub mod report;
 pub mod run;
 pub mod select;
+pub mod serve;
 pub mod targets;
 pub mod teach;
 pub mod text;

@@ -68,7 +68,12 @@ pub fn call(words: &[OsString], events: Sender<Event>, stop: &'static AtomicBool
     let cli = Cli::try_parse_from(iter::once(&OsString::from("logitcache")).chain(words)).map_err(in_words)?;
     if matches!(
         cli.command,
-        Command::Train(_) | Command::Export(_) | Command::Demo(_) | Command::Completions(_) | Command::Man(_)
+        Command::Train(_)
+            | Command::Serve(_)
+            | Command::Export(_)
+            | Command::Demo(_)
+            | Command::Completions(_)
+            | Command::Man(_)
     ) {
         return Err(NotCalled("this command cannot be called as a function; run the program `logitcache`".into()));
     }

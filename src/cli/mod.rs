@@ -23,6 +23,7 @@ mod predict;
 pub mod progress;
 mod report;
 mod select;
+mod serve;
 mod synth;
 mod verify;
 mod version;
@@ -104,6 +105,7 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Issues(args) => issues::run(&args, cli.quiet),
         Command::Select(args) => select::run(&args, cli.quiet),
         Command::Label(args) => label::run(&args, cli.quiet),
+        Command::Serve(args) => serve::run(&args, cli.quiet),
         Command::Predict(args) => predict::run(&args, cli.quiet),
         Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),

@@ -209,9 +209,21 @@ pub fn evenly<T>(list: Vec<T>, most: usize) -> Vec<T> {
         .collect()
 }
 
+/// The entropy in bits of whether there is an object, at this score: 0 where that is certain, 1 at one half.
+pub fn entropy_bits(score: f64) -> f64 {
+    let of = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
+    of(score) + of(1.0 - score)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entropy_is_highest_at_one_half() {
+        assert_eq!((entropy_bits(0.0), entropy_bits(0.5), entropy_bits(1.0)), (0.0, 1.0, 0.0));
+        assert!((entropy_bits(0.11) - 0.499_916).abs() < 1e-6);
+    }
 
     #[test]
     fn evenly_spaced() {

@@ -101,6 +101,12 @@ impl Inference {
         self.model.quantization_note(&self.check).into_iter().chain(self.model.replaced_names.clone())
     }
 
+    /// The model and its sessions, for one who runs images as they come; at most one image is run at once where a session is
+    /// used alone.
+    pub(crate) fn into_parts(self) -> (Detector, Vec<DetectorSession>) {
+        (self.model, self.sessions)
+    }
+
     /// The model input of the first of `samples` that can be read, `[3, H, W]`.
     pub(super) fn first_input(&self, samples: &[Sample]) -> Option<Vec<f32>> {
         source(samples, &self.model, None, MissingLabels::Unlabelled).first_input()

@@ -23,13 +23,13 @@ mod table;
 
 pub use agreement::{PAIRED_IOU, disagreement};
 pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
-pub use cached::{Quantiles, TeacherSight, evenly, row_detections, scored_image, teacher_boxes};
+pub use cached::{Quantiles, TeacherSight, entropy_bits, evenly, row_detections, scored_image, teacher_boxes};
 pub use calibration::{Calibration, ScoreBin};
 pub use curves::PrecisionRecall;
 pub use inference::{DetectedImage, Inference, InferenceOptions};
 pub use latency::{Latency, latency};
 pub use matches::Matches;
-pub use nms::{NmsOptions, detect, kept_rows};
+pub use nms::{Candidate, NmsOptions, before_suppression, detect, kept_rows};
 pub use report::{EvalReport, EvalSettings, ModelReport};
 pub use run::{Eval, EvalOptions};
 pub use score::{BestF1, ClassScores, CocoScores, ScoredImage, Scores, SmallObjects, score, score_and_matches};

@@ -75,6 +75,37 @@ pub fn detect(head: HeadView<'_>, plan: &LetterboxPlan, options: &NmsOptions) ->
     Ok(kept.into_iter().map(found).collect())
 }
 
+/// A box before suppression.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// Class, score, and the box in pixels of the image, clipped to it.
+    pub detection: Detection,
+    /// The box in pixels of the model's input, as suppression compares it.
+    pub box_xyxy_input_px: BoxXyxyPx,
+}
+
+/// The boxes that [`detect`] suppresses, in its order: at most `most` of those with a score over `conf`, each with its best
+/// class. Also gives how many are left out.
+///
+/// # Errors
+/// As [`detect`].
+pub fn before_suppression(
+    head: HeadView<'_>,
+    plan: &LetterboxPlan,
+    conf: f32,
+    most: usize,
+) -> Result<(Vec<Candidate>, usize), String> {
+    let mut scores = candidates(&head, &NmsOptions { conf, multi_label: false, ..NmsOptions::PREDICTING })?;
+    let left_out = scores.len().saturating_sub(most);
+    scores.truncate(most);
+    let candidate = |ClassScore { place, class_id, score }| {
+        let box_xyxy_input_px = head.box_xyxy_input_px(place);
+        let detection = Detection { class_id, score, box_xyxy_px: plan.to_image(box_xyxy_input_px) };
+        Candidate { detection, box_xyxy_input_px }
+    };
+    Ok((scores.into_iter().map(candidate).collect(), left_out))
+}
+
 /// The objects among boxes that were decoded already (those of a cache), by the rule of [`detect`]; of equal scores the earlier comes first.
 pub fn suppress(boxes: &[Detection], options: &NmsOptions) -> Vec<Detection> {
     kept_rows(boxes, options).into_iter().map(|row| boxes[row]).collect()

@@ -4,6 +4,7 @@ mod folder;
 mod report;
 
 pub use folder::{DETECTIONS_FILE, LABELS_FOLDER};
+pub(crate) use report::count;
 pub use report::{ClassCount, PredictReport, PredictedImage};
 
 use crate::{

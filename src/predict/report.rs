@@ -89,7 +89,10 @@ fn push<T>(list: &mut Vec<T>, item: T) -> &T {
 }
 
 /// The most frequent class first, of equals the lower id.
-fn count<'a>(detections: impl IntoIterator<Item = &'a Detection>, class_names: &[String]) -> Vec<ClassCount> {
+pub(crate) fn count<'a>(
+    detections: impl IntoIterator<Item = &'a Detection>,
+    class_names: &[String],
+) -> Vec<ClassCount> {
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
     for detection in detections {
         *counts.entry(detection.class_id).or_default() += 1;

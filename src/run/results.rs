@@ -160,6 +160,16 @@ impl Results {
         Ok(Self { columns, rows })
     }
 
+    /// Names of the columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// `[epochs][columns]`; `None` for an empty field.
+    pub fn rows(&self) -> &[Vec<Option<f64>>] {
+        &self.rows
+    }
+
     /// Epochs that are finished.
     pub fn len(&self) -> usize {
         self.rows.len()

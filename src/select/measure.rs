@@ -4,7 +4,7 @@ use super::sketch::{Point, Sketch};
 use crate::{
     Result,
     cache::{CacheReader, ImageView},
-    eval::{NmsOptions, disagreement, teacher_boxes},
+    eval::{NmsOptions, disagreement, entropy_bits, teacher_boxes},
     types::{BoxXyxyPx, Detection, ImageSize, Letterbox, ViewChange},
 };
 use std::collections::BTreeMap;
@@ -94,12 +94,6 @@ impl<'a> Measure<'a> {
     }
 }
 
-/// The entropy of whether there is an object, at this score.
-fn entropy_bits(score: f64) -> f64 {
-    let of = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
-    of(score) + of(1.0 - score)
-}
-
 /// The part of the image that a view shows, in pixels of the image: left, top, right, bottom.
 fn shown_px(change: &ViewChange, letterbox: &Letterbox, input: ImageSize) -> [f64; 4] {
     let along = |view_px: u32, offset: f32, pad: f32| {
@@ -122,12 +116,6 @@ fn share_within(b: BoxXyxyPx, [x1, y1, x2, y2]: [f64; 4]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn entropy_is_highest_at_one_half() {
-        assert_eq!((entropy_bits(0.0), entropy_bits(0.5), entropy_bits(1.0)), (0.0, 1.0, 0.0));
-        assert!((entropy_bits(0.11) - 0.499_916).abs() < 1e-6);
-    }
 
     #[test]
     fn a_view_twice_as_large_shows_a_quarter() {

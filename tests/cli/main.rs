@@ -28,5 +28,6 @@ mod predict;
 mod refusals;
 mod report;
 mod select;
+mod serve;
 mod support;
 mod views;

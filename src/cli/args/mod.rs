@@ -7,6 +7,7 @@ mod choices;
 mod data;
 mod labels;
 mod models;
+mod serve;
 mod train;
 
 pub use cache::{
@@ -19,6 +20,7 @@ pub use data::{
 };
 pub use labels::{IssuesArgs, LabelArgs, SelectArgs};
 pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
+pub use serve::ServeArgs;
 pub use train::{ExportArgs, TrainArgs};
 
 use super::bounds;
@@ -41,6 +43,7 @@ mod heading {
     pub const DETECTION: &str = "Detection";
     pub const DISTILLATION: &str = "Distillation";
     pub const OPTIMIZATION: &str = "Optimization";
+    pub const NETWORK: &str = "Network";
     pub const VALIDATION: &str = "Validation";
     pub const AUGMENTATION: &str = "Augmentation";
 }
@@ -102,6 +105,10 @@ pub enum Command {
     ///
     /// Labels of people stay as they are. No model is run; only view 0 of each image is looked at.
     Label(LabelArgs),
+    /// Show models, caches and training runs on a web page, with an HTTP API.
+    ///
+    /// Ctrl-C answers what is in flight and ends; a second one ends at once.
+    Serve(Box<ServeArgs>),
     /// Write a trained student as an ONNX file.
     Export(ExportArgs),
     /// Draw a small labelled data set of shapes.
