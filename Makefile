@@ -65,7 +65,7 @@ test-torch: oracle-env ## tests of logitcache.torch, logitcache.ultralytics and 
 	.venv-oracle/bin/python -m pytest python/tests/test_torch.py python/tests/test_ultralytics.py -q -rs -p no:cacheprovider
 	.venv-oracle/bin/python -m pytest tests/python/test_students.py -q -rs -p no:cacheprovider
 
-demo: test-env ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
+demo: setup .venv/.test ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
 	cargo build --release
 	scripts/demo.sh
 

@@ -68,7 +68,7 @@ impl ServedCache {
     ///
     /// # Errors
     /// As [`open_finished`].
-    pub(super) fn open(folder: &std::path::Path) -> Result<Arc<Self>> {
+    pub(super) fn open(name: String, folder: &std::path::Path) -> Result<Arc<Self>> {
         let reader = open_finished(folder)?;
         let mut ids = Vec::new();
         for key in reader.keys() {
@@ -77,7 +77,6 @@ impl ServedCache {
                 ids.push(id);
             }
         }
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
         let cache = Arc::new(Self {
             reader,
             name,

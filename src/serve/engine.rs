@@ -13,7 +13,7 @@ use axum::{body::Bytes, http::StatusCode};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{path::Path, sync::Arc, thread, time::Instant};
+use std::{sync::Arc, thread, time::Instant};
 use tokio::sync::oneshot;
 
 /// Most boxes before suppression that are answered.
@@ -75,7 +75,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Inference::open`].
-    pub(super) fn start(options: &InferenceOptions, max_waiting: usize) -> Result<(Self, Vec<String>)> {
+    pub(super) fn start(name: String, options: &InferenceOptions, max_waiting: usize) -> Result<(Self, Vec<String>)> {
         let inference = Inference::open(options.clone())?;
         let notes = inference.notes().collect();
         let (model, sessions) = inference.into_parts();
@@ -85,7 +85,6 @@ impl Engine {
             let (model, queue) = (Arc::clone(&model), queue.clone());
             thread::spawn(move || Worker::new(&model, session).work(&queue));
         }
-        let name = Path::new(&options.model).file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok((Self { model, name, jobs }, notes))
     }
 

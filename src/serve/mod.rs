@@ -16,6 +16,7 @@ mod engine;
 mod guard;
 mod issues;
 mod metrics;
+mod names;
 mod openapi;
 mod page;
 mod pictures;

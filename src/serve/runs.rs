@@ -40,7 +40,7 @@ pub(super) struct ServedRun {
 impl ServedRun {
     /// # Errors
     /// [`Error::Run`] where the folder is none of a run.
-    pub(super) fn open(folder: &std::path::Path) -> Result<Self> {
+    pub(super) fn open(name: String, folder: &std::path::Path) -> Result<Self> {
         if !folder.join(CONFIG_NAME).is_file() {
             return Err(Error::Run {
                 path: folder.to_path_buf(),
@@ -48,7 +48,6 @@ impl ServedRun {
                 remedy: "Give the folder that `train` made.".into(),
             });
         }
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { folder: folder.to_path_buf(), name })
     }
 }

@@ -7,6 +7,7 @@ use super::{
     engine::Engine,
     guard, issues,
     metrics::Metrics,
+    names::names,
     openapi, page,
     pictures::Thumbnails,
     runs::{self, ServedRun},
@@ -29,6 +30,7 @@ use hyper_util::{
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -109,13 +111,16 @@ impl Serve {
         let address = listener.local_addr().map_err(listen)?;
         let mut notes = Vec::new();
         let mut engines = Vec::new();
-        for model in &options.models {
-            let (engine, told) = Engine::start(model, options.max_waiting)?;
+        let files: Vec<PathBuf> = options.models.iter().map(|model| model.model.clone()).collect();
+        for (name, model) in names(&files).into_iter().zip(&options.models) {
+            let (engine, told) = Engine::start(name, model, options.max_waiting)?;
             notes.extend(told);
             engines.push(engine);
         }
-        let caches = options.caches.iter().map(|cache| ServedCache::open(cache)).collect::<Result<Vec<_>>>()?;
-        let runs = options.runs.iter().map(|run| ServedRun::open(run)).collect::<Result<Vec<_>>>()?;
+        let caches = names(&options.caches).into_iter().zip(&options.caches);
+        let caches = caches.map(|(name, cache)| ServedCache::open(name, cache)).collect::<Result<Vec<_>>>()?;
+        let runs = names(&options.runs).into_iter().zip(&options.runs);
+        let runs = runs.map(|(name, run)| ServedRun::open(name, run)).collect::<Result<Vec<_>>>()?;
         let app = App {
             engines,
             results: Results::default(),

@@ -252,6 +252,9 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
         .concat()
 }
 
+/// Method, path, headers, body, and the status and some words of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 #[test]
 fn whatever_is_asked_the_server_says_what_is_wrong_and_lives() {
     let dir = tempfile::tempdir().unwrap();
@@ -262,7 +265,7 @@ fn whatever_is_asked_the_server_says_what_is_wrong_and_lives() {
     let huge = png_header(60_000, 60_000);
     let cut = form(&[("a.jpg", b"abc")]);
     let (evil, foreign) = (("Host", "evil.example"), ("Origin", "http://evil.example"));
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, &str); 30] = [
+    let cases: [Case<'_>; 30] = [
         ("GET", "/v1/models", &[evil], b"", 421, "evil.example"),
         ("POST", "/v1/detect", &[evil], b"x", 421, "evil.example"),
         ("POST", "/v1/detect", &[foreign], b"x", 403, "another server"),
