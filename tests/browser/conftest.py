@@ -16,8 +16,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 GOOD_PICTURES = FIXTURES / "images" / "good"
-# Input size of the cache's teacher.
-CACHE_SIZE_PX = 320
 MODEL = FIXTURES / "models" / "yolov8-dynamic.onnx"
 
 # A limit for what should come at once; reached only where something is broken.
@@ -210,5 +208,5 @@ def cache(logitcache, drawn, keen_model, tmp_path_factory):
     """A cache of the drawn data set, with what the best 300 anchors of each image hold to the last bit of float16."""
     out = tmp_path_factory.mktemp("cache") / "drawn-cache"
     exact = ["--logits", "float16", "--coverage", 1, "--class-coverage", 1, "--min-score", 0.01, "--top-k", 300]
-    logitcache("build", "--quiet", "--teacher", keen_model, "--data", drawn, "--out", out, "--imgsz", CACHE_SIZE_PX, *exact)
+    logitcache("build", "--quiet", "--teacher", keen_model, "--data", drawn, "--out", out, "--imgsz", 320, *exact)
     return out
