@@ -42,10 +42,11 @@ export class Picture {
     this.drawn = "";
     this.sides = models.map((model, i) => this.buildSide(model, models.length > 1 ? SIDES[i] : ""));
     this.summary = el("p", { class: "difference" });
+    this.key = el("p", { class: "note" }, "Dashed: only here. In brackets: what the other model says of the same object.");
     this.detail = el("div", { class: "scroll" });
     this.detailBox = el("details", { ontoggle: () => this.fillTable() }, el("summary", {}, "Table of boxes"), this.detail);
     this.body.replaceChildren(
-      el("div", { class: `sides sides-${models.length}` }, this.sides.map((side) => side.root)), this.summary, this.detailBox);
+      el("div", { class: `sides sides-${models.length}` }, this.sides.map((side) => side.root)), this.summary, this.key, this.detailBox);
     show(this.summary, models.length > 1);
   }
 
@@ -107,6 +108,7 @@ export class Picture {
     const [a, b] = this.sides;
     this.marks = b && a.shown && b.shown ? difference(a.shown, b.shown) : null;
     this.summary.textContent = this.marks ? summaryText(this.marks.summary) : "";
+    show(this.key, Boolean(this.marks));
     if (a) a.marks = this.marks?.left;
     if (b) b.marks = this.marks?.right;
   }
@@ -173,7 +175,7 @@ export const nameOf = (model, classId) => model.classes[classId] ?? String(class
 function marked(detection, mark) {
   const plain = `${detection.name} ${score(detection.score)}`;
   if (!mark || mark.kind === "same") return { label: plain, says: mark && KINDS.same };
-  if (mark.kind === "only") return { label: `${plain} only here`, dashed: true, says: "only here" };
+  if (mark.kind === "only") return { label: plain, dashed: true, says: "only here" };
   const other = mark.kind === "class" ? mark.other.name : score(mark.other.score);
-  return { label: `${plain} (other: ${other})`, says: `the other model: ${mark.other.name} ${score(mark.other.score)}` };
+  return { label: `${plain} (${other})`, says: `the other model: ${mark.other.name} ${score(mark.other.score)}` };
 }

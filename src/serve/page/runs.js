@@ -8,7 +8,9 @@ import { announce, el, errorBox, settle, show, table } from "./dom.js";
 const NOT_DRAWN = new Set(["epoch", "time"]);
 // Scores first: they are what runs are compared by.
 const rank = (name) => (name.startsWith("metrics/mAP50-95") ? 0 : name.startsWith("metrics/") ? 1 : name.includes("loss") ? 2 : 3);
-const value = (v) => (v === null || v === undefined ? "–" : typeof v === "object" ? JSON.stringify(v) : String(v));
+// A digest is told apart by its beginning.
+const value = (v) => (/^[0-9a-f]{64}$/.test(v) ? `${v.slice(0, 12)}…` : plain(v));
+const plain = (v) => (v === null || v === undefined ? "–" : typeof v === "object" ? JSON.stringify(v) : String(v));
 // {"settings": {"lr": 1}} as {"settings.lr": 1}: one line of the table for each.
 const flat = (config, before = "") => Object.assign({}, ...Object.entries(config ?? {}).map(([key, own]) =>
   (own && typeof own === "object" && !Array.isArray(own) ? flat(own, `${before}${key}.`) : { [before + key]: own })));
@@ -109,7 +111,7 @@ export class RunsView {
 
   drawSettings(runs) {
     const keys = [...new Set(runs.flatMap((run) => Object.keys(run.config)))];
-    const differ = keys.filter((key) => new Set(runs.map((run) => value(run.config[key]))).size > 1);
+    const differ = keys.filter((key) => new Set(runs.map((run) => plain(run.config[key]))).size > 1);
     show(this.differences, runs.length > 1);
     this.settings.replaceChildren(differ.length
       ? table("Settings in which the runs differ", ["Setting", ...runs.map((run) => run.name)],
