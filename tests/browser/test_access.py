@@ -69,6 +69,8 @@ def test_detection_by_keyboard_alone(everything, visit):
     from playwright.sync_api import expect
 
     page = visit(everything).page
+    # From here on the browser hands its dialogs over; asked for only with the key, that may come too late.
+    page.on("filechooser", lambda chooser: None)
 
     def tab_to(element):
         for _ in range(60):
