@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ GOOD_PICTURES = FIXTURES / "images" / "good"
 MODEL = FIXTURES / "models" / "yolov8-dynamic.onnx"
 
 # A limit for what should come at once; reached only where something is broken.
-PATIENCE_MS = int(os.environ.get("LOGITCACHE_BROWSER_PATIENCE_MS", 60_000))
+PATIENCE_MS = 60_000
 
 
 def _of_the_other_tests():
@@ -38,9 +37,9 @@ logitcache, shared = _others.logitcache, _others.shared
 def browser():
     """Chromium of the system: the one that Playwright would fetch by itself is not asked for."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="skipped: no Playwright (make test-env installs it)")
-    program = os.environ.get("LOGITCACHE_CHROMIUM") or shutil.which("chromium")
+    program = shutil.which("chromium")
     if program is None:
-        pytest.skip("skipped: no chromium (apt-get install chromium, or LOGITCACHE_CHROMIUM names one)")
+        pytest.skip("skipped: no chromium on the PATH (apt-get install chromium)")
     sync_api.expect.set_options(timeout=PATIENCE_MS)
     with sync_api.sync_playwright() as playwright:
         # Root has no sandbox; shared memory is small in containers. The pages are our own.
