@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,12 +15,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 GOOD_PICTURES = FIXTURES / "images" / "good"
-# Input size of the cache's teacher.
-CACHE_SIZE_PX = 320
 MODEL = FIXTURES / "models" / "yolov8-dynamic.onnx"
 
 # A limit for what should come at once; reached only where something is broken.
-PATIENCE_MS = int(os.environ.get("LOGITCACHE_BROWSER_PATIENCE_MS", 60_000))
+PATIENCE_MS = 60_000
 
 
 def _of_the_other_tests():
@@ -40,9 +37,9 @@ logitcache, shared = _others.logitcache, _others.shared
 def browser():
     """Chromium of the system: the one that Playwright would fetch by itself is not asked for."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="skipped: no Playwright (make test-env installs it)")
-    program = os.environ.get("LOGITCACHE_CHROMIUM") or shutil.which("chromium")
+    program = shutil.which("chromium")
     if program is None:
-        pytest.skip("skipped: no chromium (apt-get install chromium, or LOGITCACHE_CHROMIUM names one)")
+        pytest.skip("skipped: no chromium on the PATH (apt-get install chromium)")
     sync_api.expect.set_options(timeout=PATIENCE_MS)
     with sync_api.sync_playwright() as playwright:
         # Root has no sandbox; shared memory is small in containers. The pages are our own.
@@ -210,5 +207,5 @@ def cache(logitcache, drawn, keen_model, tmp_path_factory):
     """A cache of the drawn data set, with what the best 300 anchors of each image hold to the last bit of float16."""
     out = tmp_path_factory.mktemp("cache") / "drawn-cache"
     exact = ["--logits", "float16", "--coverage", 1, "--class-coverage", 1, "--min-score", 0.01, "--top-k", 300]
-    logitcache("build", "--quiet", "--teacher", keen_model, "--data", drawn, "--out", out, "--imgsz", CACHE_SIZE_PX, *exact)
+    logitcache("build", "--quiet", "--teacher", keen_model, "--data", drawn, "--out", out, "--imgsz", 320, *exact)
     return out

@@ -1,18 +1,30 @@
-"""The cache view: grid and filters against `predict` by the same teacher, labels against their files, verdicts against the file."""
+"""The cache view against what `inspect` says of the cache, labels against their files, verdicts against the file."""
 
 import json
 import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import CACHE_SIZE_PX, serving
+from conftest import serving
+from test_units import suppress
 
 
 @pytest.fixture(scope="module")
-def train(drawn, keen_model, predict):
-    """What the teacher sees on the cached pictures: name -> image, and class names."""
-    pictures = sorted((drawn.parent / "images/train").iterdir())
-    return predict(keen_model, pictures, imgsz=CACHE_SIZE_PX)
+def train(drawn, cache, logitcache):
+    """What the teacher sees on the cached pictures, suppressed here: name -> detections, and class names."""
+    names = json.loads(logitcache("inspect", cache, "--json").stdout)["teacher"]["class_names"]
+    images = {}
+    for picture in sorted((drawn.parent / "images/train").iterdir()):
+        said = json.loads(logitcache("inspect", cache, "--image", f"images/train/{picture.name}", "--json").stdout)
+        boxes = [
+            {
+                "class_id": names.index(p["class"]), "score": p["score"],
+                "box_xyxy_input_px": [p["box_xyxy_px"][side] for side in ("x1", "y1", "x2", "y2")],
+            }
+            for p in said["predictions"]
+        ]
+        images[picture.name] = [boxes[i] for i in suppress(boxes, 0.25, 0.7, 300)]
+    return images, names
 
 
 @pytest.fixture
@@ -50,7 +62,7 @@ def test_grid_and_filters(server, visit, train):
     expect(first).to_have_attribute("src", "/v1/caches/c0/images/0/thumbnail?size=320")
     page.locator("#cell-0[data-index]").wait_for()
     name = page.locator("#cell-0 .cell-name").text_content()
-    expect(page.locator("#cell-0 .cell-facts")).to_contain_text(f"{len(images[name]['detections'])} box")
+    expect(page.locator("#cell-0 .cell-facts")).to_contain_text(f"{len(images[name])} box")
     # By path.
     pngs = [n for n in images if n.endswith(".png")]
     assert 0 < len(pngs) < len(images)
@@ -60,7 +72,7 @@ def test_grid_and_filters(server, visit, train):
     assert_found(page, len(images))
     # By class and score, the limit in the widest gap of scores: a cache keeps float16.
     class_id = names.index("ring")
-    best = sorted(max((d["score"] for d in i["detections"] if d["class_id"] == class_id), default=0) for i in images.values())
+    best = sorted(max((d["score"] for d in found if d["class_id"] == class_id), default=0) for found in images.values())
     seen = [score for score in best if score > 0]
     low, high = max(zip(seen, seen[1:]), key=lambda pair: pair[1] - pair[0])
     page.get_by_label("Class").select_option(label="ring")
@@ -85,7 +97,7 @@ def test_one_picture(server, visit, train, drawn):
     page = visit(server, "#cache").page
     page.locator("#cell-0[data-index]").wait_for()
     name = open_first(page)
-    expected = images[name]["detections"]
+    expected = images[name]
     dialog = page.get_by_role("dialog")
     buttons = dialog.locator(".box-list button")
     expect(buttons).to_have_count(len(expected))

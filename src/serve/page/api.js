@@ -19,14 +19,21 @@ async function failure(response) {
   } catch {
     // Not JSON: a proxy's page, or a cut answer.
   }
-  return new ApiError(response.status, said?.code ?? "unknown",
-    said?.message ?? `The server answered with status ${response.status}.`, said?.remedy);
+  return new ApiError(
+    response.status,
+    said?.code ?? "unknown",
+    said?.message ?? `The server answered with status ${response.status}.`,
+    said?.remedy,
+  );
 }
 
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const pause = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 
-// A full server names a time to come back after: the page waits and asks again. One that still reads a cache does so too, as
-// long as it takes; `onWait` is told what it says.
+// A full server names a time to come back after: the page waits and asks again. One that still reads a cache does
+// so too, as long as it takes; `onWait` is told what it says.
 export async function request(path, { onWait, ...options } = {}) {
   for (let attempt = 1; ; attempt++) {
     let response;
@@ -73,7 +80,12 @@ export class Lane {
     while (this.#running < this.limit && this.#waiting.length) {
       const { job, resolve, reject } = this.#waiting.shift();
       this.#running++;
-      job().then(resolve, reject).finally(() => { this.#running--; this.#next(); });
+      job()
+        .then(resolve, reject)
+        .finally(() => {
+          this.#running--;
+          this.#next();
+        });
     }
   }
 }

@@ -27,11 +27,14 @@ export class BoxCanvas {
     Object.assign(this, { canvas, widthPx, heightPx, onPick, boxes: [], active: -1 });
     new ResizeObserver(() => this.draw()).observe(canvas);
     // Only what is in sight is drawn: a canvas holds memory for each of its points.
-    new IntersectionObserver(([entry]) => {
-      this.inSight = entry.isIntersecting;
-      if (this.inSight) this.draw();
-      else canvas.width = canvas.height = 0;
-    }, { rootMargin: "200px" }).observe(canvas);
+    new IntersectionObserver(
+      ([entry]) => {
+        this.inSight = entry.isIntersecting;
+        if (this.inSight) this.draw();
+        else canvas.width = canvas.height = 0;
+      },
+      { rootMargin: "200px" },
+    ).observe(canvas);
     canvas.addEventListener("pointermove", (event) => this.activate(this.at(event)));
     canvas.addEventListener("pointerdown", (event) => this.activate(this.at(event)));
     canvas.addEventListener("pointerleave", () => this.activate(-1));
@@ -56,9 +59,13 @@ export class BoxCanvas {
   onKey(event) {
     const last = this.boxes.length - 1;
     const next = {
-      ArrowRight: Math.min(this.active + 1, last), ArrowDown: Math.min(this.active + 1, last),
-      ArrowLeft: Math.max(this.active - 1, 0), ArrowUp: Math.max(this.active - 1, 0),
-      Home: 0, End: last, Escape: -1,
+      ArrowRight: Math.min(this.active + 1, last),
+      ArrowDown: Math.min(this.active + 1, last),
+      ArrowLeft: Math.max(this.active - 1, 0),
+      ArrowUp: Math.max(this.active - 1, 0),
+      Home: 0,
+      End: last,
+      Escape: -1,
     }[event.key];
     if (next === undefined || last < 0 || (event.key === "Escape" && this.active < 0)) return;
     event.preventDefault();
@@ -92,7 +99,10 @@ export class BoxCanvas {
     context.scale(ratio, ratio);
     context.font = FONT;
     const scale = width / this.widthPx;
-    const order = this.boxes.map((_, i) => i).reverse().filter((i) => i !== this.active);
+    const order = this.boxes
+      .map((_, i) => i)
+      .reverse()
+      .filter((i) => i !== this.active);
     for (const i of order) this.outline(context, this.boxes[i], scale, false);
     // Labels lie over all boxes; a better box's label wins over one that it would cover.
     const taken = [];
@@ -133,7 +143,7 @@ export class BoxCanvas {
     // Above the box, else inside at its top, else at its foot.
     const spots = [y0 - h, Math.max(y0, 0), Math.min(y1, height) - h].filter((y) => y >= 0 && y + h <= height);
     const free = (y) => taken.every((t) => x >= t.x + t.w || t.x >= x + w || y >= t.y + h || t.y >= y + h);
-    const y = spots.find(free) ?? (active ? spots[0] ?? 0 : undefined);
+    const y = spots.find(free) ?? (active ? (spots[0] ?? 0) : undefined);
     // A label without room, or wider than twice its small box among others, is left to hover and to the table.
     if (y === undefined || (!active && x1 - x0 < w / 3 && taken.length > 12)) return;
     taken.push({ x, y, w });

@@ -33,30 +33,49 @@ export function lineChart(title, lines) {
   const py = (y) => TOP + (1 - (y - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
   const reading = el("p", { class: "reading", "aria-hidden": "true" });
   const guide = svg("line", { class: "guide", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-  const summary = lines.map(({ name, points }) => `${name}: ${shown(points.at(-1)[1])} at epoch ${points.at(-1)[0]}`).join("; ");
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} over epochs. ${summary}` },
+  const summary = lines
+    .map(({ name, points }) => `${name}: ${shown(points.at(-1)[1])} at epoch ${points.at(-1)[0]}`)
+    .join("; ");
+  const drawing = svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} over epochs. ${summary}` },
     ticks(y0, y1).map((y) => [
       svg("line", { class: "grid-line", x1: LEFT, x2: WIDTH - RIGHT, y1: py(y), y2: py(y) }),
-      svg("text", { x: LEFT - 6, y: py(y) + 4, "text-anchor": "end" }, shown(y))]),
-    ticks(x0, x1, 6).filter(Number.isInteger).map((x) => svg("text", { x: px(x), y: HEIGHT - 6, "text-anchor": "middle" }, x)),
+      svg("text", { x: LEFT - 6, y: py(y) + 4, "text-anchor": "end" }, shown(y)),
+    ]),
+    ticks(x0, x1, 6)
+      .filter(Number.isInteger)
+      .map((x) => svg("text", { x: px(x), y: HEIGHT - 6, "text-anchor": "middle" }, x)),
     guide,
-    lines.map(({ number, points }) => (points.length > 1
-      ? svg("polyline", { class: `run-line run-${number % 6}`, points: points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" ") })
-      : svg("circle", { class: `run-dot run-${number % 6}`, cx: px(points[0][0]), cy: py(points[0][1]), r: 3 }))));
+    lines.map(({ number, points }) =>
+      points.length > 1
+        ? svg("polyline", {
+            class: `run-line run-${number % 6}`,
+            points: points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" "),
+          })
+        : svg("circle", { class: `run-dot run-${number % 6}`, cx: px(points[0][0]), cy: py(points[0][1]), r: 3 }),
+    ),
+  );
   const read = (event) => {
     const frame = drawing.getBoundingClientRect();
-    const at = x0 + ((((event.clientX - frame.left) / frame.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT)) * (x1 - x0);
+    const at =
+      x0 + ((((event.clientX - frame.left) / frame.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT)) * (x1 - x0);
     const epoch = Math.round(Math.min(x1, Math.max(x0, at)));
     guide.setAttribute("x1", px(epoch));
     guide.setAttribute("x2", px(epoch));
     guide.setAttribute("visibility", "visible");
-    const values = lines.map(({ name, points }) => {
-      const point = points.find(([x]) => x === epoch);
-      return point ? `${name} ${shown(point[1])}` : null;
-    }).filter(Boolean);
+    const values = lines
+      .map(({ name, points }) => {
+        const point = points.find(([x]) => x === epoch);
+        return point ? `${name} ${shown(point[1])}` : null;
+      })
+      .filter(Boolean);
     reading.textContent = `epoch ${epoch}: ${values.join(", ") || "no value"}`;
   };
   drawing.addEventListener("pointermove", read);
-  drawing.addEventListener("pointerleave", () => { guide.setAttribute("visibility", "hidden"); reading.textContent = ""; });
+  drawing.addEventListener("pointerleave", () => {
+    guide.setAttribute("visibility", "hidden");
+    reading.textContent = "";
+  });
   return el("div", {}, drawing, reading);
 }

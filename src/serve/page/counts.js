@@ -33,7 +33,8 @@ export function reportCsv(pictures) {
   const rows = pictures.flatMap((p) =>
     p.error
       ? [[p.name, "", "", "", "", "", "", "", p.error]]
-      : p.detections.map((d) => [p.name, d.class_id, d.name, d.score, ...d.box_xyxy_px, ""]));
+      : p.detections.map((d) => [p.name, d.class_id, d.name, d.score, ...d.box_xyxy_px, ""]),
+  );
   return [head, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
 }
 
@@ -42,9 +43,18 @@ export function reportJson(pictures, total, settings) {
     p.error
       ? { name: p.name, error: p.error }
       : {
-          name: p.name, width_px: p.width_px, height_px: p.height_px, counts: p.counts,
-          detections: p.detections.map(({ class_id, name, score, box_xyxy_px }) => ({ class_id, name, score, box_xyxy_px })),
-        });
+          name: p.name,
+          width_px: p.width_px,
+          height_px: p.height_px,
+          counts: p.counts,
+          detections: p.detections.map(({ class_id, name, score, box_xyxy_px }) => ({
+            class_id,
+            name,
+            score,
+            box_xyxy_px,
+          })),
+        },
+  );
   return JSON.stringify({ ...settings, counts: total, images }, null, 2) + "\n";
 }
 
@@ -54,9 +64,13 @@ export function reportCoco(pictures) {
     p.error
       ? []
       : p.detections.map(({ class_id, score, box_xyxy_px: [x0, y0, x1, y1] }) => ({
-          image_id: imageId, file_name: p.name, category_id: class_id,
-          bbox: [x0, y0, side(x0, x1), side(y0, y1)], score,
-        })));
+          image_id: imageId,
+          file_name: p.name,
+          category_id: class_id,
+          bbox: [x0, y0, side(x0, x1), side(y0, y1)],
+          score,
+        })),
+  );
   return JSON.stringify(results) + "\n";
 }
 

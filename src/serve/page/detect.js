@@ -1,9 +1,10 @@
 // The detect view: pictures in, boxes and counts out. Sliders and filters work on what the server sent once.
 
 import { Lane, getJson, ApiError } from "./api.js";
-import { countClasses, countsText, reportCoco, reportCsv, reportJson, reportText } from "./counts.js";
-import { announce, download, el, foldOnPhone, plural, settle, show } from "./dom.js";
+import { countClasses } from "./counts.js";
+import { announce, el, foldOnPhone, settle, show } from "./dom.js";
 import { Picture, nameOf, paint } from "./picture.js";
+import { CountReport } from "./report.js";
 import { slider } from "./slider.js";
 
 // The server sends boxes from this score on: the lowest that the slider reaches.
@@ -25,57 +26,105 @@ export class DetectView {
   build() {
     const options = this.models.map((m) => el("option", { value: m.id }, m.name));
     this.modelA = el("select", { id: "model-a", onchange: () => this.chooseModels() }, options);
-    this.modelB = el("select", { id: "model-b", onchange: () => this.chooseModels() },
-      el("option", { value: "" }, "no other model"), options.map((o) => o.cloneNode(true)));
-    this.conf = slider("conf", "Confidence", { min: LOWEST_CONF, max: 1, value: this.settings.conf },
-      (value) => this.setting("conf", value));
-    this.iou = slider("iou", "IoU of NMS", { min: 0, max: 1, value: this.settings.iou }, (value) => this.setting("iou", value));
+    this.modelB = el(
+      "select",
+      { id: "model-b", onchange: () => this.chooseModels() },
+      el("option", { value: "" }, "no other model"),
+      options.map((o) => o.cloneNode(true)),
+    );
+    this.conf = slider("conf", "Confidence", { min: LOWEST_CONF, max: 1, value: this.settings.conf }, (value) =>
+      this.setting("conf", value),
+    );
+    this.iou = slider("iou", "IoU of NMS", { min: 0, max: 1, value: this.settings.iou }, (value) =>
+      this.setting("iou", value),
+    );
     this.iouNote = el("p", { class: "note", hidden: true }, "This model gives each object one box: there is no NMS.");
     this.classList = el("div", { class: "classes" });
-    this.picker = el("input", { type: "file", id: "choose", class: "unseen", accept: "image/*,.tif,.tiff,.bmp", multiple: true });
-    this.camera = el("input", { type: "file", id: "photograph", class: "unseen", accept: "image/*", capture: "environment" });
-    this.drop = el("div", { class: "drop" },
+    this.picker = el("input", {
+      type: "file",
+      id: "choose",
+      class: "unseen",
+      accept: "image/*,.tif,.tiff,.bmp",
+      multiple: true,
+    });
+    this.camera = el("input", {
+      type: "file",
+      id: "photograph",
+      class: "unseen",
+      accept: "image/*",
+      capture: "environment",
+    });
+    this.drop = el(
+      "div",
+      { class: "drop" },
       el("p", {}, "Drop pictures here, paste them, or"),
-      el("div", { class: "buttons" },
-        this.picker, el("label", { for: "choose", class: "button primary" }, "Choose pictures"),
+      el(
+        "div",
+        { class: "buttons" },
+        this.picker,
+        el("label", { for: "choose", class: "button primary" }, "Choose pictures"),
         // Only where the device has a camera to hand; else neither shown nor reached by Tab.
-        el("span", { class: "camera" }, this.camera, el("label", { for: "photograph", class: "button" }, "Take a photo"))),
-      el("p", { class: "note" }, "JPEG, PNG, WebP, BMP or TIFF. They go to this server and nowhere else."));
-    this.total = el("p", { id: "total", class: "total" });
-    this.totalB = el("p", { id: "total-b", class: "total" });
-    this.progress = el("p", { class: "quiet", id: "progress" });
-    this.copied = el("span", { class: "quiet", role: "status" });
-    this.report = el("section", { class: "card report", "aria-labelledby": "total-title" },
-      el("h2", { id: "total-title" }, "Count report"), this.total, this.totalB, this.progress,
-      el("div", { class: "buttons" },
-        el("button", { onclick: () => this.copy() }, "Copy as text"),
-        el("button", { onclick: () => this.save("csv") }, "CSV"),
-        el("button", { onclick: () => this.save("json") }, "JSON"),
-        el("button", { onclick: () => this.save("coco") }, "COCO"),
-        el("button", { class: "plain", onclick: () => this.clear() }, "Remove all"), this.copied));
+        el(
+          "span",
+          { class: "camera" },
+          this.camera,
+          el("label", { for: "photograph", class: "button" }, "Take a photo"),
+        ),
+      ),
+      el("p", { class: "note" }, "JPEG, PNG, WebP, BMP or TIFF. They go to this server and nowhere else."),
+    );
+    this.report = new CountReport(this);
     this.list = el("div", { class: "pictures" });
-    this.side = el("details", { class: "settings card", open: true }, el("summary", {}, "Settings"), el("div", { class: "stack" },
-      el("div", { class: "field" }, el("label", { for: "model-a" }, "Model"), this.modelA),
-      this.models.length > 1
-        ? el("div", { class: "field" }, el("label", { for: "model-b" }, "Compare with"), this.modelB) : null,
-      this.conf.root, this.iou.root, this.iouNote,
-      el("fieldset", {}, el("legend", {}, "Classes"), this.classList)));
+    this.side = el(
+      "details",
+      { class: "settings card", open: true },
+      el("summary", {}, "Settings"),
+      el(
+        "div",
+        { class: "stack" },
+        el("div", { class: "field" }, el("label", { for: "model-a" }, "Model"), this.modelA),
+        this.models.length > 1
+          ? el("div", { class: "field" }, el("label", { for: "model-b" }, "Compare with"), this.modelB)
+          : null,
+        this.conf.root,
+        this.iou.root,
+        this.iouNote,
+        el("fieldset", {}, el("legend", {}, "Classes"), this.classList),
+      ),
+    );
     foldOnPhone(this.side);
-    this.root.append(el("div", { class: "split" }, this.side, el("div", { class: "stack" }, this.drop, this.report, this.list)));
+    this.root.append(
+      el("div", { class: "split" }, this.side, el("div", { class: "stack" }, this.drop, this.report.root, this.list)),
+    );
   }
 
   listen() {
-    const take = (input) => input.addEventListener("change", () => { this.add([...input.files]); input.value = ""; });
+    const take = (input) =>
+      input.addEventListener("change", () => {
+        this.add([...input.files]);
+        input.value = "";
+      });
     take(this.picker);
     take(this.camera);
-    const over = (event, on) => { event.preventDefault(); this.drop.classList.toggle("over", on); };
+    const over = (event, on) => {
+      event.preventDefault();
+      this.drop.classList.toggle("over", on);
+    };
     // The whole page takes a drop: a picture beside the target must not replace the page.
     document.addEventListener("dragover", (event) => over(event, !this.root.hidden));
-    document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) over(event, false); });
-    document.addEventListener("drop", (event) => { over(event, false); if (!this.root.hidden) this.add([...event.dataTransfer.files]); });
+    document.addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) over(event, false);
+    });
+    document.addEventListener("drop", (event) => {
+      over(event, false);
+      if (!this.root.hidden) this.add([...event.dataTransfer.files]);
+    });
     document.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
-      if (files.length && !this.root.hidden) { event.preventDefault(); this.add(files); }
+      if (files.length && !this.root.hidden) {
+        event.preventDefault();
+        this.add(files);
+      }
     });
   }
 
@@ -116,7 +165,10 @@ export class DetectView {
   }
 
   clear() {
-    for (const picture of this.pictures.splice(0)) { picture.gone = true; picture.release(); }
+    for (const picture of this.pictures.splice(0)) {
+      picture.gone = true;
+      picture.release();
+    }
     this.picker.focus();
     this.refresh();
   }
@@ -127,19 +179,27 @@ export class DetectView {
       picture.asked ??= new Set();
       if (picture.asked.has(model.id)) continue;
       picture.asked.add(model.id);
-      this.lane.add(() => (picture.gone ? Promise.resolve() : this.detect(picture, model))).then(() => this.redrawSoon());
+      this.lane
+        .add(() => (picture.gone ? Promise.resolve() : this.detect(picture, model)))
+        .then(() => this.redrawSoon());
     }
   }
 
   async detect(picture, model) {
     const query = new URLSearchParams({
-      model: model.id, conf: model.conf, iou: model.iou, max_det: MAX_DETECTIONS, candidates: LOWEST_CONF,
+      model: model.id,
+      conf: model.conf,
+      iou: model.iou,
+      max_det: MAX_DETECTIONS,
+      candidates: LOWEST_CONF,
     });
     const body = new FormData();
     body.append("image", picture.file, picture.name);
     picture.state.textContent = "Detecting …";
     try {
-      const { images: [image] } = await getJson(`/v1/detect?${query}`, { method: "POST", body });
+      const {
+        images: [image],
+      } = await getJson(`/v1/detect?${query}`, { method: "POST", body });
       if (image.error) throw new ApiError(422, image.error.code, image.error.message, image.error.remedy);
       picture.answers[model.id] = image;
     } catch (error) {
@@ -150,50 +210,48 @@ export class DetectView {
 
   refresh() {
     for (const picture of this.pictures) picture.update(this.settings);
-    show(this.report, this.pictures.length > 0);
     this.root.classList.toggle("has-pictures", this.pictures.length > 0);
     const noNms = this.chosen.every((m) => m.one_to_one);
     this.iou.input.disabled = noNms;
     show(this.iouNote, noNms);
-    this.showTotals();
+    this.report.update();
     this.showClasses();
-  }
-
-  reportOf(index) {
-    const pictures = this.pictures.map((p) => p.report(index)).filter(Boolean);
-    const total = countClasses(pictures.flatMap((p) => p.detections ?? []), (id) => nameOf(this.chosen[index], id));
-    return { pictures, total };
-  }
-
-  showTotals() {
-    const texts = this.chosen.map((_, i) => countsText(this.reportOf(i).total));
-    const both = this.chosen.length > 1;
-    this.total.textContent = `${both ? "A: " : ""}${texts[0]}`;
-    this.totalB.textContent = both ? `B: ${texts[1]}` : "";
-    show(this.totalB, both);
-    const done = this.pictures.filter((p) => this.chosen.every((m) => p.answers[m.id] || p.errors[m.id])).length;
-    const failed = this.pictures.filter((p) => this.chosen.some((m) => p.errors[m.id])).length;
-    const parts = [plural(this.pictures.length, "picture")];
-    if (done < this.pictures.length) parts.push(`${done} done`);
-    if (failed) parts.push(`${failed} failed`);
-    this.progress.textContent = parts.join(", ");
-    if (this.pictures.length && done === this.pictures.length) announce(`${parts.join(", ")}. ${texts.join(". ")}`);
   }
 
   // A box to tick for each class that was found at the settings, hidden ones included.
   showClasses() {
     const name = (id) => nameOf(this.chosen[0], id);
     const found = this.chosen.map((model, i) =>
-      countClasses(this.pictures.flatMap((p) => (p.answers[model.id] ? p.sides[i].all : [])), name));
+      countClasses(
+        this.pictures.flatMap((p) => (p.answers[model.id] ? p.sides[i].all : [])),
+        name,
+      ),
+    );
     const ofModel = (i, id) => found[i].find((c) => c.class_id === id)?.count ?? 0;
     const ids = new Set([...found.flat().map((c) => c.class_id), ...this.hidden]);
-    const counts = [...ids].map((id) => ({ class_id: id, name: name(id), count: found.map((_, i) => ofModel(i, id)).join(" / ") }));
+    const counts = [...ids].map((id) => ({
+      class_id: id,
+      name: name(id),
+      count: found.map((_, i) => ofModel(i, id)).join(" / "),
+    }));
     const focused = document.activeElement?.dataset?.classId;
-    this.classList.replaceChildren(...counts.map(({ class_id: id, name, count }) =>
-      el("label", { class: "check" },
-        el("input", { type: "checkbox", checked: !this.hidden.has(id), "data-class-id": id,
-          onchange: (event) => this.toggleClass(id, event.target.checked) }),
-        paint(id), el("span", {}, name), el("span", { class: "quiet" }, count))));
+    this.classList.replaceChildren(
+      ...counts.map(({ class_id: id, name, count }) =>
+        el(
+          "label",
+          { class: "check" },
+          el("input", {
+            type: "checkbox",
+            checked: !this.hidden.has(id),
+            "data-class-id": id,
+            onchange: (event) => this.toggleClass(id, event.target.checked),
+          }),
+          paint(id),
+          el("span", {}, name),
+          el("span", { class: "quiet" }, count),
+        ),
+      ),
+    );
     if (!counts.length) this.classList.append(el("p", { class: "quiet" }, "Classes that are found appear here."));
     else if (focused !== undefined) this.classList.querySelector(`[data-class-id="${focused}"]`)?.focus();
   }
@@ -202,32 +260,5 @@ export class DetectView {
     if (on) this.hidden.delete(id);
     else this.hidden.add(id);
     this.refresh();
-  }
-
-  async copy() {
-    const both = this.chosen.length > 1;
-    const text = this.chosen.map((model, i) => {
-      const { pictures, total } = this.reportOf(i);
-      return (both ? `${model.name}\n` : "") + reportText(pictures, total);
-    }).join("\n");
-    try {
-      await navigator.clipboard.writeText(text);
-      this.copied.textContent = "Copied.";
-    } catch {
-      // No clipboard away from localhost without TLS.
-      download("counts.txt", "text/plain", text);
-      this.copied.textContent = "Saved as counts.txt: the browser allows no copy here.";
-    }
-  }
-
-  save(kind) {
-    this.chosen.forEach((model, i) => {
-      const { pictures, total } = this.reportOf(i);
-      const stem = `detections${this.chosen.length > 1 ? `-${"ab"[i]}` : ""}`;
-      const { conf, iou } = this.settings;
-      if (kind === "csv") download(`${stem}.csv`, "text/csv", reportCsv(pictures));
-      if (kind === "json") download(`${stem}.json`, "application/json", reportJson(pictures, total, { model: model.name, conf, iou }));
-      if (kind === "coco") download(`${stem}.coco.json`, "application/json", reportCoco(pictures));
-    });
   }
 }

@@ -8,7 +8,9 @@ function fill(element, attributes, children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -24,12 +26,18 @@ export function show(element, visible) {
 let pending = 0;
 export function announce(text) {
   clearTimeout(pending);
-  pending = setTimeout(() => { byId("announcer").textContent = text; }, 150);
+  pending = setTimeout(() => {
+    byId("announcer").textContent = text;
+  }, 150);
 }
 
 export function errorBox(error) {
-  return el("p", { class: "error", role: "alert" },
-    el("strong", {}, sentence(error.message) + (/[.!?]$/.test(error.message) ? "" : ".")), error.remedy ? el("span", {}, ` ${error.remedy}`) : null);
+  return el(
+    "p",
+    { class: "error", role: "alert" },
+    el("strong", {}, sentence(error.message) + (/[.!?]$/.test(error.message) ? "" : ".")),
+    error.remedy ? el("span", {}, ` ${error.remedy}`) : null,
+  );
 }
 
 export function download(name, type, text) {
@@ -59,17 +67,39 @@ export function settle(action, waitMs = 150) {
 
 // A table whose first column heads its rows.
 export function table(caption, heads, rows) {
-  return el("table", {},
+  return el(
+    "table",
+    {},
     el("caption", {}, caption),
-    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-    el("tbody", {}, rows.map((row) =>
-      el("tr", {}, row.map((cell, i) => (i ? el("td", {}, cell) : el("th", { scope: "row" }, cell)))))));
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        heads.map((head) => el("th", { scope: "col" }, head)),
+      ),
+    ),
+    el(
+      "tbody",
+      {},
+      rows.map((row) =>
+        el(
+          "tr",
+          {},
+          row.map((cell, i) => (i ? el("td", {}, cell) : el("th", { scope: "row" }, cell))),
+        ),
+      ),
+    ),
+  );
 }
 
 // Settings stand beside the content on a wide screen and are folded above it on a narrow one.
 export function foldOnPhone(details) {
   const narrow = window.matchMedia("(max-width: 820px)");
-  const fit = () => { details.open = !narrow.matches; };
+  const fit = () => {
+    details.open = !narrow.matches;
+  };
   narrow.addEventListener("change", fit);
   fit();
 }

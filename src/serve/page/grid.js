@@ -11,9 +11,23 @@ const GAP_PX = 8;
 export class Grid {
   // `load(offset, limit)` gives {total, images}; `open(position)` shows one.
   constructor({ load, open, thumbnail, describe }) {
-    Object.assign(this, { load, open, thumbnail, describe, total: 0, active: 0, cells: new Map(), pages: new Map(), generation: 0 });
+    Object.assign(this, {
+      load,
+      open,
+      thumbnail,
+      describe,
+      total: 0,
+      active: 0,
+      cells: new Map(),
+      pages: new Map(),
+      generation: 0,
+    });
     this.space = el("div", { class: "grid-space", role: "none" });
-    this.root = el("div", { class: "grid", role: "listbox", tabindex: 0, "aria-label": "Pictures of the cache" }, this.space);
+    this.root = el(
+      "div",
+      { class: "grid", role: "listbox", tabindex: 0, "aria-label": "Pictures of the cache" },
+      this.space,
+    );
     this.root.addEventListener("scroll", () => this.render());
     this.root.addEventListener("keydown", (event) => this.onKey(event));
     this.loadThumbnails = settle(() => this.fillThumbnails(), 60);
@@ -71,7 +85,10 @@ export class Grid {
     const count = (Math.ceil(this.root.clientHeight / this.rowHeight) + 3) * this.columns;
     const end = Math.min(this.total, first + count);
     for (const [position, cell] of this.cells) {
-      if (position < first || position >= end) { this.drop(cell); this.cells.delete(position); }
+      if (position < first || position >= end) {
+        this.drop(cell);
+        this.cells.delete(position);
+      }
     }
     for (let position = first; position < end; position++) {
       const cell = this.cells.get(position) ?? this.make(position);
@@ -83,10 +100,26 @@ export class Grid {
   }
 
   make(position) {
-    const cell = el("div", { class: "cell", role: "option", id: `cell-${position}`, "aria-posinset": position + 1,
-      "aria-setsize": this.total, "aria-selected": "false", "aria-label": `Picture ${position + 1}`,
-      onclick: () => { this.active = position; this.mark(); this.open(position); } },
-      el("img", { alt: "", draggable: "false" }), el("span", { class: "cell-name" }, "…"), el("span", { class: "cell-facts quiet" }));
+    const cell = el(
+      "div",
+      {
+        class: "cell",
+        role: "option",
+        id: `cell-${position}`,
+        "aria-posinset": position + 1,
+        "aria-setsize": this.total,
+        "aria-selected": "false",
+        "aria-label": `Picture ${position + 1}`,
+        onclick: () => {
+          this.active = position;
+          this.mark();
+          this.open(position);
+        },
+      },
+      el("img", { alt: "", draggable: "false" }),
+      el("span", { class: "cell-name" }, "…"),
+      el("span", { class: "cell-facts quiet" }),
+    );
     cell.style.left = `${GAP_PX + (position % this.columns) * (this.cellWidth + GAP_PX)}px`;
     cell.style.width = `${this.cellWidth}px`;
     cell.style.height = `${this.rowHeight - GAP_PX}px`;
@@ -150,11 +183,21 @@ export class Grid {
   }
 
   onKey(event) {
-    if (event.key === "Enter" && this.total) { event.preventDefault(); this.open(this.active); return; }
+    if (event.key === "Enter" && this.total) {
+      event.preventDefault();
+      this.open(this.active);
+      return;
+    }
     const onePage = Math.max(1, Math.floor(this.root.clientHeight / this.rowHeight)) * this.columns;
     const moves = {
-      ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns,
-      PageDown: onePage, PageUp: -onePage, Home: -Infinity, End: Infinity,
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: this.columns,
+      ArrowUp: -this.columns,
+      PageDown: onePage,
+      PageUp: -onePage,
+      Home: -Infinity,
+      End: Infinity,
     };
     if (!(event.key in moves) || event.ctrlKey || event.metaKey || event.altKey || !this.total) return;
     event.preventDefault();

@@ -24,11 +24,24 @@ export class ImageDialog {
     this.after = el("button", { onclick: () => view.step(this.position, 1) }, "Next");
     this.all = el("input", { type: "checkbox", onchange: () => this.draw() });
     this.body = el("div", { class: "image-body" });
-    this.root = el("dialog", { class: "image-dialog", "aria-labelledby": "image-title" },
-      el("header", {}, el("div", {}, this.title, this.facts),
-        el("div", { class: "buttons" }, el("label", { class: "check" }, this.all, "All cached boxes"), this.before, this.after,
-          el("button", { class: "primary", onclick: () => this.root.close() }, "Close"))),
-      this.body);
+    this.root = el(
+      "dialog",
+      { class: "image-dialog", "aria-labelledby": "image-title" },
+      el(
+        "header",
+        {},
+        el("div", {}, this.title, this.facts),
+        el(
+          "div",
+          { class: "buttons" },
+          el("label", { class: "check" }, this.all, "All cached boxes"),
+          this.before,
+          this.after,
+          el("button", { class: "primary", onclick: () => this.root.close() }, "Close"),
+        ),
+      ),
+      this.body,
+    );
     this.root.addEventListener("close", () => view.closed());
     this.root.addEventListener("keydown", (event) => {
       if (event.target.closest("input, select, canvas, .box-list")) return;
@@ -60,7 +73,13 @@ export class ImageDialog {
     const { image, view } = this;
     this.title.textContent = image.path;
     const address = `${view.address}/images/${image.index}/picture`;
-    this.left = stage(address, image.width_px, image.height_px, `Teacher's boxes on ${image.path}`, (_, i) => i >= 0 && this.choose(i));
+    this.left = stage(
+      address,
+      image.width_px,
+      image.height_px,
+      `Teacher's boxes on ${image.path}`,
+      (_, i) => i >= 0 && this.choose(i),
+    );
     const sides = [el("figure", {}, this.left.root, (this.leftCaption = el("figcaption", {})))];
     if (image.labels) {
       const right = stage(address, image.width_px, image.height_px, `Labels of ${image.path}`);
@@ -69,8 +88,10 @@ export class ImageDialog {
     }
     this.list = el("div", { class: "box-list" });
     this.detail = el("div", { class: "stack" });
-    this.body.replaceChildren(el("div", { class: `sides sides-${sides.length}` }, sides),
-      el("div", { class: "image-side" }, this.list, this.detail));
+    this.body.replaceChildren(
+      el("div", { class: `sides sides-${sides.length}` }, sides),
+      el("div", { class: "image-side" }, this.list, this.detail),
+    );
     const parts = [`${image.width_px} × ${image.height_px} px`, `uncertainty ${score(image.uncertainty)}`];
     if (image.disagreement !== null) parts.push(`disagreement with labels ${score(image.disagreement)}`);
     this.facts.textContent = parts.join(" · ");
@@ -88,8 +109,18 @@ export class ImageDialog {
       ? `${plural(this.shown.length, "cached box", "cached boxes")} of the teacher`
       : `${plural(this.shown.length, "box", "boxes")} of the teacher after NMS`;
     this.buttons = this.shown.map((p, i) =>
-      el("button", { "aria-pressed": "false", onclick: () => this.left.boxes.activate(i), onfocus: () => this.left.boxes.activate(i) },
-        paint(p.class_id), name(p.class_id), el("span", {}, score(p.score))));
+      el(
+        "button",
+        {
+          "aria-pressed": "false",
+          onclick: () => this.left.boxes.activate(i),
+          onfocus: () => this.left.boxes.activate(i),
+        },
+        paint(p.class_id),
+        name(p.class_id),
+        el("span", {}, score(p.score)),
+      ),
+    );
     this.list.replaceChildren(...this.buttons);
     show(this.list, this.shown.length > 0);
     if (this.shown.length) this.choose(0);
@@ -101,7 +132,8 @@ export class ImageDialog {
     this.buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(k === i)));
     this.buttons[i].scrollIntoView({ block: "nearest" });
     const place = prediction.stride_px
-      ? `Stride ${prediction.stride_px} px${prediction.cell ? `, cell ${prediction.cell.join(", ")}` : ""}` : null;
+      ? `Stride ${prediction.stride_px} px${prediction.cell ? `, cell ${prediction.cell.join(", ")}` : ""}`
+      : null;
     const parts = [el("h3", {}, "Soft classes"), classBars(prediction.classes, this.view.cache.classes)];
     if (prediction.dfl) {
       parts.push(el("h3", {}, "Distances to the sides (DFL bins → px)"), dflBars(prediction.dfl, prediction.stride_px));

@@ -11,8 +11,18 @@ const VERDICTS = { accept: ["accepted", "good"], reject: ["rejected", "bad"] };
 export class IssuesView {
   constructor(root, view, reviews) {
     Object.assign(this, { root, view, reviews, offset: 0, current: -1, issues: [] });
-    this.kind = el("select", { id: "issue-kind", onchange: () => { this.offset = 0; this.load(); } },
-      el("option", { value: "" }, "all kinds"), KINDS.map((kind) => el("option", { value: kind }, kind)));
+    this.kind = el(
+      "select",
+      {
+        id: "issue-kind",
+        onchange: () => {
+          this.offset = 0;
+          this.load();
+        },
+      },
+      el("option", { value: "" }, "all kinds"),
+      KINDS.map((kind) => el("option", { value: kind }, kind)),
+    );
     this.range = el("p", { class: "quiet", id: "issue-range" });
     this.earlier = el("button", { onclick: () => this.turn(-LIMIT) }, "Earlier");
     this.later = el("button", { onclick: () => this.turn(LIMIT) }, "Later");
@@ -20,11 +30,19 @@ export class IssuesView {
     this.list.addEventListener("keydown", (event) => this.onKey(event));
     this.problem = el("div");
     this.detail = el("div", { class: "card stack issue-detail" });
-    this.content = el("div", { class: "split issues" },
-      el("div", { class: "stack" },
+    this.content = el(
+      "div",
+      { class: "split issues" },
+      el(
+        "div",
+        { class: "stack" },
         el("div", { class: "field" }, el("label", { for: "issue-kind" }, "Kind"), this.kind),
-        this.list, el("div", { class: "buttons" }, this.earlier, this.later), this.range),
-      el("div", { class: "stack" }, this.problem, this.detail));
+        this.list,
+        el("div", { class: "buttons" }, this.earlier, this.later),
+        this.range,
+      ),
+      el("div", { class: "stack" }, this.problem, this.detail),
+    );
     this.root.append(this.content);
   }
 
@@ -49,8 +67,11 @@ export class IssuesView {
     const query = new URLSearchParams({ offset: this.offset, limit: LIMIT });
     if (this.kind.value) query.set("kind", this.kind.value);
     try {
-      const { total, issues } = await getJson(`${this.view.address}/issues?${query}`,
-        { onWait: (message) => { this.range.textContent = `${sentence(message)} …`; } });
+      const { total, issues } = await getJson(`${this.view.address}/issues?${query}`, {
+        onWait: (message) => {
+          this.range.textContent = `${sentence(message)} …`;
+        },
+      });
       if (asked !== this.asked) return;
       Object.assign(this, { total, issues, current: -1 });
     } catch (error) {
@@ -63,7 +84,8 @@ export class IssuesView {
     this.options = this.issues.map((issue, i) => this.option(issue, i));
     this.list.replaceChildren(...this.options);
     this.range.textContent = this.total
-      ? `${this.offset + 1} to ${this.offset + this.issues.length} of ${plural(this.total, "issue")}, most suspicious first`
+      ? `${this.offset + 1} to ${this.offset + this.issues.length} of ${plural(this.total, "issue")}, ` +
+        "most suspicious first"
       : "No issues of this kind.";
     this.earlier.disabled = this.offset === 0;
     this.later.disabled = this.offset + LIMIT >= this.total;
@@ -73,8 +95,13 @@ export class IssuesView {
   }
 
   option(issue, i) {
-    const option = el("div", { role: "option", id: `issue-${i}`, class: "issue", "aria-selected": "false",
-      onclick: () => this.select(i) });
+    const option = el("div", {
+      role: "option",
+      id: `issue-${i}`,
+      class: "issue",
+      "aria-selected": "false",
+      onclick: () => this.select(i),
+    });
     this.write(option, issue);
     return option;
   }
@@ -84,7 +111,8 @@ export class IssuesView {
     option.replaceChildren(
       el("span", { class: "issue-kind" }, issue.kind, ` ${score(issue.score)}`),
       verdict ? el("span", { class: `badge ${look}` }, verdict) : "",
-      el("span", { class: "quiet issue-path" }, issue.path ?? `picture ${issue.image}`));
+      el("span", { class: "quiet issue-path" }, issue.path ?? `picture ${issue.image}`),
+    );
   }
 
   async select(i) {
@@ -101,11 +129,21 @@ export class IssuesView {
     const picture = el("div");
     this.verdict = el("p", { class: "quiet" });
     this.detail.replaceChildren(
-      el("div", { class: "issue-head" }, el("h2", {}, `${issue.kind}${change ? `: ${change}` : ""}`),
-        el("span", { class: "badge" }, `suspicion ${score(issue.score)}`)),
+      el(
+        "div",
+        { class: "issue-head" },
+        el("h2", {}, `${issue.kind}${change ? `: ${change}` : ""}`),
+        el("span", { class: "badge" }, `suspicion ${score(issue.score)}`),
+      ),
       el("p", {}, issue.reason),
-      el("div", { class: "buttons" }, this.buttons.accept, this.buttons.reject, this.verdict), picture,
-      el("p", { class: "note" }, "Keys while the list has the focus: arrows move, A accepts, R rejects, U takes a verdict back."));
+      el("div", { class: "buttons" }, this.buttons.accept, this.buttons.reject, this.verdict),
+      picture,
+      el(
+        "p",
+        { class: "note" },
+        "Keys while the list has the focus: arrows move, A accepts, R rejects, U takes a verdict back.",
+      ),
+    );
     this.showVerdict();
     await this.showPicture(issue, picture);
   }
@@ -114,13 +152,23 @@ export class IssuesView {
     try {
       const image = await getJson(`${this.view.address}/images/${issue.image}`);
       if (this.issues[this.current] !== issue) return;
-      const drawn = stage(`${this.view.address}/images/${issue.image}/picture`, image.width_px, image.height_px,
-        `${issue.kind} on ${image.path}`);
+      const drawn = stage(
+        `${this.view.address}/images/${issue.image}/picture`,
+        image.width_px,
+        image.height_px,
+        `${issue.kind} on ${image.path}`,
+      );
       const names = this.view.cache.classes;
       const classId = Math.max(0, names.indexOf(issue.suggested_class ?? issue.class));
       const labels = (image.labels ?? []).map((label) => ({ ...label, label: `label: ${label.name}`, dashed: true }));
       drawn.boxes.setBoxes([
-        { class_id: classId, box_xyxy_px: issue.box_xyxy_px, label: issue.suggested_class ?? issue.class ?? issue.kind }, ...labels]);
+        {
+          class_id: classId,
+          box_xyxy_px: issue.box_xyxy_px,
+          label: issue.suggested_class ?? issue.class ?? issue.kind,
+        },
+        ...labels,
+      ]);
       place.replaceChildren(drawn.root, el("p", { class: "quiet" }, image.path));
     } catch (error) {
       place.replaceChildren(errorBox(error));

@@ -25,10 +25,19 @@ export class Picture {
     this.body = el("div");
     this.size = el("span", { class: "quiet" });
     this.heading = el("h3", { tabindex: -1 }, this.name);
-    this.card = el("article", { class: "card picture", "aria-label": this.name },
-      el("header", {}, this.heading, this.size,
-        el("button", { class: "plain", "aria-label": `Remove ${this.name}`, onclick: () => onRemove(this) }, "Remove")),
-      this.state, this.body);
+    this.card = el(
+      "article",
+      { class: "card picture", "aria-label": this.name },
+      el(
+        "header",
+        {},
+        this.heading,
+        this.size,
+        el("button", { class: "plain", "aria-label": `Remove ${this.name}`, onclick: () => onRemove(this) }, "Remove"),
+      ),
+      this.state,
+      this.body,
+    );
   }
 
   release() {
@@ -42,10 +51,28 @@ export class Picture {
     this.drawn = "";
     this.sides = models.map((model, i) => this.buildSide(model, models.length > 1 ? SIDES[i] : ""));
     this.summary = el("p", { class: "difference" });
+    this.key = el(
+      "p",
+      { class: "note" },
+      "Dashed: only here. In brackets: what the other model says of the same object.",
+    );
     this.detail = el("div", { class: "scroll" });
-    this.detailBox = el("details", { ontoggle: () => this.fillTable() }, el("summary", {}, "Table of boxes"), this.detail);
+    this.detailBox = el(
+      "details",
+      { ontoggle: () => this.fillTable() },
+      el("summary", {}, "Table of boxes"),
+      this.detail,
+    );
     this.body.replaceChildren(
-      el("div", { class: `sides sides-${models.length}` }, this.sides.map((side) => side.root)), this.summary, this.detailBox);
+      el(
+        "div",
+        { class: `sides sides-${models.length}` },
+        this.sides.map((side) => side.root),
+      ),
+      this.summary,
+      this.key,
+      this.detailBox,
+    );
     show(this.summary, models.length > 1);
   }
 
@@ -54,7 +81,11 @@ export class Picture {
     side.image = el("img", { src: this.address, alt: "", loading: "lazy" });
     side.image.addEventListener("error", () => show(side.unseen, true));
     side.canvas = el("canvas", { tabindex: 0, role: "img" });
-    side.unseen = el("p", { class: "unshown", hidden: true }, "This browser cannot show the picture. Its boxes are in the table.");
+    side.unseen = el(
+      "p",
+      { class: "unshown", hidden: true },
+      "This browser cannot show the picture. Its boxes are in the table.",
+    );
     side.tip = el("p", { class: "tip", "aria-hidden": "true", hidden: true });
     side.stage = el("div", { class: "stage" }, side.image, side.unseen, side.canvas, side.tip);
     side.counts = el("p", { class: "counts" });
@@ -68,8 +99,14 @@ export class Picture {
   // Draws what the settings let through; `settings` = {conf, iou, hidden: Set of class ids}.
   update(settings) {
     // A slider changes all pictures, an answer one: the others stay as they are.
-    const state = JSON.stringify([settings.conf, settings.iou, [...settings.hidden], this.models.map(({ id }) => id),
-      Object.keys(this.answers), Object.keys(this.errors)]);
+    const state = JSON.stringify([
+      settings.conf,
+      settings.iou,
+      [...settings.hidden],
+      this.models.map(({ id }) => id),
+      Object.keys(this.answers),
+      Object.keys(this.errors),
+    ]);
     if (state === this.drawn) return;
     this.drawn = state;
     for (const side of this.sides) this.updateSide(side, settings);
@@ -78,7 +115,10 @@ export class Picture {
     this.mark();
     this.sides.forEach((side) => this.drawSide(side));
     if (this.detailBox) {
-      show(this.detailBox, this.sides.some((side) => side.shown?.length));
+      show(
+        this.detailBox,
+        this.sides.some((side) => side.shown?.length),
+      );
       this.fillTable();
     }
   }
@@ -90,9 +130,14 @@ export class Picture {
     side.error.replaceChildren(...(error ? [errorBox(error)] : []));
     side.shown = null;
     if (!answer) return;
-    side.all = suppress(answer.candidates ?? answer.detections,
-      { conf: settings.conf, iou: model.one_to_one ? 1 : settings.iou, maxDetections: settings.maxDetections });
-    side.shown = side.all.filter(({ class_id: id }) => !settings.hidden.has(id)).map((d) => ({ ...d, name: nameOf(model, d.class_id) }));
+    side.all = suppress(answer.candidates ?? answer.detections, {
+      conf: settings.conf,
+      iou: model.one_to_one ? 1 : settings.iou,
+      maxDetections: settings.maxDetections,
+    });
+    side.shown = side.all
+      .filter(({ class_id: id }) => !settings.hidden.has(id))
+      .map((d) => ({ ...d, name: nameOf(model, d.class_id) }));
     side.countsOf = countClasses(side.shown, (id) => nameOf(model, id));
     side.counts.textContent = countsText(side.countsOf);
     this.size.textContent = `${answer.width_px} × ${answer.height_px} px`;
@@ -107,6 +152,7 @@ export class Picture {
     const [a, b] = this.sides;
     this.marks = b && a.shown && b.shown ? difference(a.shown, b.shown) : null;
     this.summary.textContent = this.marks ? summaryText(this.marks.summary) : "";
+    show(this.key, Boolean(this.marks));
     if (a) a.marks = this.marks?.left;
     if (b) b.marks = this.marks?.right;
   }
@@ -118,11 +164,16 @@ export class Picture {
       side.stage.style.aspectRatio = `${answer.width_px} / ${answer.height_px}`;
       side.stage.style.maxWidth = `calc(70vh * ${answer.width_px / answer.height_px})`;
       side.boxes = new BoxCanvas(side.canvas, {
-        widthPx: answer.width_px, heightPx: answer.height_px, onPick: (box, _, spoken) => this.pick(side, box, spoken),
+        widthPx: answer.width_px,
+        heightPx: answer.height_px,
+        onPick: (box, _, spoken) => this.pick(side, box, spoken),
       });
     }
-    side.canvas.setAttribute("aria-label", `${this.name}${side.letter && `, model ${side.letter}`}: ` +
-      `${side.counts.textContent}. Arrow keys go from box to box.`);
+    side.canvas.setAttribute(
+      "aria-label",
+      `${this.name}${side.letter && `, model ${side.letter}`}: ` +
+        `${side.counts.textContent}. Arrow keys go from box to box.`,
+    );
     side.boxes.setBoxes(side.shown.map((d, i) => ({ ...d, ...marked(d, side.marks?.[i]) })));
   }
 
@@ -139,19 +190,28 @@ export class Picture {
     if (!this.detailBox?.open) return;
     const both = this.sides.length > 1;
     const heads = ["Class", "Score", "Left", "Top", "Right", "Bottom (px)"];
-    this.detail.replaceChildren(...this.sides.filter((side) => side.shown).map((side) => {
-      const rows = side.shown.map((d, i) => [
-        [paint(d.class_id), d.name], score(d.score), ...d.box_xyxy_px.map((v) => v.toFixed(1)),
-        ...(both ? [side.marks ? KINDS[side.marks[i].kind] : ""] : []),
-      ]);
-      const filled = table(`Boxes on ${this.name}${side.letter && `, ${side.letter}: ${side.model.name}`}`,
-        both ? [...heads, "Beside the other"] : heads, rows);
-      [...filled.tBodies[0].rows].forEach((row, i) => {
-        row.addEventListener("pointerenter", () => side.boxes.activate(i));
-        row.addEventListener("pointerleave", () => side.boxes.activate(-1));
-      });
-      return filled;
-    }));
+    this.detail.replaceChildren(
+      ...this.sides
+        .filter((side) => side.shown)
+        .map((side) => {
+          const rows = side.shown.map((d, i) => [
+            [paint(d.class_id), d.name],
+            score(d.score),
+            ...d.box_xyxy_px.map((v) => v.toFixed(1)),
+            ...(both ? [side.marks ? KINDS[side.marks[i].kind] : ""] : []),
+          ]);
+          const filled = table(
+            `Boxes on ${this.name}${side.letter && `, ${side.letter}: ${side.model.name}`}`,
+            both ? [...heads, "Beside the other"] : heads,
+            rows,
+          );
+          [...filled.tBodies[0].rows].forEach((row, i) => {
+            row.addEventListener("pointerenter", () => side.boxes.activate(i));
+            row.addEventListener("pointerleave", () => side.boxes.activate(-1));
+          });
+          return filled;
+        }),
+    );
   }
 
   // For the report: what is shown of one side.
@@ -162,7 +222,11 @@ export class Picture {
     const answer = side && this.answers[side.model.id];
     if (!answer) return null;
     return {
-      name: this.name, width_px: answer.width_px, height_px: answer.height_px, counts: side.countsOf, detections: side.shown,
+      name: this.name,
+      width_px: answer.width_px,
+      height_px: answer.height_px,
+      counts: side.countsOf,
+      detections: side.shown,
     };
   }
 }
@@ -173,7 +237,7 @@ export const nameOf = (model, classId) => model.classes[classId] ?? String(class
 function marked(detection, mark) {
   const plain = `${detection.name} ${score(detection.score)}`;
   if (!mark || mark.kind === "same") return { label: plain, says: mark && KINDS.same };
-  if (mark.kind === "only") return { label: `${plain} only here`, dashed: true, says: "only here" };
+  if (mark.kind === "only") return { label: plain, dashed: true, says: "only here" };
   const other = mark.kind === "class" ? mark.other.name : score(mark.other.score);
-  return { label: `${plain} (other: ${other})`, says: `the other model: ${mark.other.name} ${score(mark.other.score)}` };
+  return { label: `${plain} (${other})`, says: `the other model: ${mark.other.name} ${score(mark.other.score)}` };
 }

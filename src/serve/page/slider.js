@@ -4,7 +4,14 @@ import { el } from "./dom.js";
 
 export function slider(id, name, { min, max, value, step = 0.01 }, onChange) {
   const input = el("input", { type: "range", id, min, max, step, value });
-  const field = el("input", { type: "number", min, max, step, value: value.toFixed(2), "aria-label": `${name}, value` });
+  const field = el("input", {
+    type: "number",
+    min,
+    max,
+    step,
+    value: value.toFixed(2),
+    "aria-label": `${name}, value`,
+  });
   input.addEventListener("input", () => {
     field.value = Number(input.value).toFixed(2);
     onChange(Number(input.value));
