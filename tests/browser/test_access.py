@@ -50,6 +50,7 @@ def every_view(page):
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Issues", exact=True).click()
     expect(page.locator("#issue-range")).to_contain_text("most suspicious")
+    expect(page.locator("#panel-issues .stage")).to_be_visible()
     yield "issues"
     page.get_by_role("link", name="Runs").click()
     expect(page.locator(".chart").first).to_be_visible()
@@ -61,6 +62,15 @@ def test_axe_and_width(everything, visit, scheme, width):
     page = visit(everything, color_scheme=scheme, viewport={"width": width, "height": 800}).page
     for name in every_view(page):
         assert violations(page) == [], f"{name}, {scheme}, {width} px"
+        # On a stretched picture the boxes would lie beside the objects.
+        stretched = page.evaluate("""() => Promise.all([...document.querySelectorAll(".stage")].filter((s) => s.clientWidth).map(
+            async (s) => {
+                const picture = s.querySelector("img");
+                await picture.decode();
+                const shape = picture.naturalWidth / picture.naturalHeight;
+                return Math.abs(s.clientWidth / s.clientHeight / shape - 1) > 0.02 ? s.outerHTML.slice(0, 200) : null;
+            })).then((found) => found.filter(Boolean))""")
+        assert stretched == [], name
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{name} is {wide} px wide on a screen of {width} px"
 

@@ -7,11 +7,11 @@ import { el, errorBox, plural, score, show } from "./dom.js";
 import { paint } from "./picture.js";
 
 // A picture with a canvas of boxes over it.
-export function stage(address, widthPx, heightPx, name, onPick) {
+export function stage(address, { widthPx, heightPx, name, onPick, most = "72vh" }) {
   const canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": `${name}. Arrow keys go from box to box.` });
   const root = el("div", { class: "stage" }, el("img", { src: address, alt: "" }), canvas);
   root.style.aspectRatio = `${widthPx} / ${heightPx}`;
-  root.style.maxWidth = `calc(72vh * ${widthPx / heightPx})`;
+  root.style.maxWidth = `calc(${most} * ${widthPx / heightPx})`;
   return { root, boxes: new BoxCanvas(canvas, { widthPx, heightPx, onPick }) };
 }
 
@@ -73,16 +73,19 @@ export class ImageDialog {
     const { image, view } = this;
     this.title.textContent = image.path;
     const address = `${view.address}/images/${image.index}/picture`;
-    this.left = stage(
-      address,
-      image.width_px,
-      image.height_px,
-      `Teacher's boxes on ${image.path}`,
-      (_, i) => i >= 0 && this.choose(i),
-    );
+    this.left = stage(address, {
+      widthPx: image.width_px,
+      heightPx: image.height_px,
+      name: `Teacher's boxes on ${image.path}`,
+      onPick: (_, i) => i >= 0 && this.choose(i),
+    });
     const sides = [el("figure", {}, this.left.root, (this.leftCaption = el("figcaption", {})))];
     if (image.labels) {
-      const right = stage(address, image.width_px, image.height_px, `Labels of ${image.path}`);
+      const right = stage(address, {
+        widthPx: image.width_px,
+        heightPx: image.height_px,
+        name: `Labels of ${image.path}`,
+      });
       right.boxes.setBoxes(image.labels.map((label) => ({ ...label, label: label.name, dashed: true })));
       sides.push(el("figure", {}, right.root, el("figcaption", {}, plural(image.labels.length, "label"))));
     }
@@ -136,7 +139,7 @@ export class ImageDialog {
       : null;
     const parts = [el("h3", {}, "Soft classes"), classBars(prediction.classes, this.view.cache.classes)];
     if (prediction.dfl) {
-      parts.push(el("h3", {}, "Distances to the sides (DFL bins → px)"), dflBars(prediction.dfl, prediction.stride_px));
+      parts.push(el("h3", {}, "Distances to the sides (DFL → px)"), dflBars(prediction.dfl, prediction.stride_px));
     }
     if (place) parts.push(el("p", { class: "quiet" }, place));
     this.detail.replaceChildren(...parts);

@@ -125,7 +125,8 @@ export class IssuesView {
       accept: el("button", { onclick: () => this.judge("accept") }, "Accept: the label is wrong"),
       reject: el("button", { onclick: () => this.judge("reject") }, "Reject: the label is right"),
     };
-    const change = issue.suggested_class ? `${issue.class ?? "no label"} → ${issue.suggested_class}` : issue.class;
+    const other = issue.suggested_class !== issue.class && issue.suggested_class;
+    const change = other ? `${issue.class ?? "no label"} → ${other}` : issue.class;
     const picture = el("div");
     this.verdict = el("p", { class: "quiet" });
     this.detail.replaceChildren(
@@ -135,7 +136,7 @@ export class IssuesView {
         el("h2", {}, `${issue.kind}${change ? `: ${change}` : ""}`),
         el("span", { class: "badge" }, `suspicion ${score(issue.score)}`),
       ),
-      el("p", {}, issue.reason),
+      el("p", {}, sentence(issue.reason)),
       el("div", { class: "buttons" }, this.buttons.accept, this.buttons.reject, this.verdict),
       picture,
       el(
@@ -152,12 +153,12 @@ export class IssuesView {
     try {
       const image = await getJson(`${this.view.address}/images/${issue.image}`);
       if (this.issues[this.current] !== issue) return;
-      const drawn = stage(
-        `${this.view.address}/images/${issue.image}/picture`,
-        image.width_px,
-        image.height_px,
-        `${issue.kind} on ${image.path}`,
-      );
+      const drawn = stage(`${this.view.address}/images/${issue.image}/picture`, {
+        widthPx: image.width_px,
+        heightPx: image.height_px,
+        name: `${issue.kind} on ${image.path}`,
+        most: "55vh",
+      });
       const names = this.view.cache.classes;
       const classId = Math.max(0, names.indexOf(issue.suggested_class ?? issue.class));
       const labels = (image.labels ?? []).map((label) => ({ ...label, label: `label: ${label.name}`, dashed: true }));
