@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
-//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> issues -> caches -> cli
+//!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> issues
+//!     -> caches, label, select -> serve -> cli
 //!     (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 

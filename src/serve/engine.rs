@@ -13,7 +13,12 @@ use axum::{body::Bytes, http::StatusCode};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 use tokio::sync::oneshot;
 
 /// Most boxes before suppression that are answered.
@@ -149,7 +154,7 @@ impl<'a> Worker<'a> {
             if job.answer.is_closed() {
                 continue;
             }
-            let found = self.one(&job);
+            let found = survived(|| self.one(&job));
             let _ = job.answer.send(found);
         }
     }
@@ -176,6 +181,13 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// What the work gives; a panic in it, as of a decoder, costs that picture alone.
+fn survived<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+    // Buffers are written anew for each picture, so none of them is left half done.
+    let unfinished = || Err("the picture cannot be processed: a program error was met".to_owned());
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| unfinished())
+}
+
 /// Milliseconds since the last time it was asked.
 struct Clock {
     since: Instant,
@@ -187,5 +199,20 @@ impl Clock {
         let lap = now.duration_since(self.since).as_secs_f64() * 1e3;
         self.since = now;
         lap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_answer() {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| ()));
+        let answer: std::result::Result<(), String> = survived(|| panic!("a decoder's own fault"));
+        panic::set_hook(hook);
+        assert!(answer.unwrap_err().contains("cannot be processed"));
+        assert_eq!(survived(|| Ok(3)), Ok(3));
     }
 }
