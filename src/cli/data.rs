@@ -116,9 +116,7 @@ fn open_whole(data: PathBuf, quiet: bool) -> Result<DataSet> {
 }
 
 fn noted(data: DataSet, quiet: bool) -> Result<DataSet> {
-    if !quiet {
-        data.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
-    }
+    notes(quiet, &data.notes);
     Ok(data)
 }
 
@@ -143,7 +141,14 @@ pub(super) fn with_progress<T>(quiet: bool, work: impl FnOnce(&Run<'_>) -> Resul
     result
 }
 
-fn show(json: bool, report: &impl Serialize, text: impl FnOnce() -> Vec<String>) -> Result<()> {
+/// Prints what a user should know of a report.
+pub(super) fn notes(quiet: bool, notes: &[String]) {
+    if !quiet {
+        notes.iter().for_each(|note| output::note(&format!("note: {note}")));
+    }
+}
+
+pub(super) fn show(json: bool, report: &impl Serialize, text: impl FnOnce() -> Vec<String>) -> Result<()> {
     if json { print_json(report) } else { print(&text().join("\n")) }
 }
 

@@ -1,6 +1,11 @@
 //! `logitcache issues`
 
-use super::{Status, args::IssuesArgs, data::with_progress, output, print, print_json};
+use super::{
+    Status,
+    args::IssuesArgs,
+    data::{notes, show, some_failed, with_progress},
+    output,
+};
 use crate::{
     Result,
     issues::{self, Issue, IssuesOptions, IssuesReport},
@@ -20,15 +25,9 @@ pub fn run(args: &IssuesArgs, quiet: bool) -> Result<Status> {
         pictures: args.pictures,
     };
     let report = with_progress(quiet, |run| issues::issues(&options, run))?;
-    if !quiet {
-        report.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
-    }
-    if args.json {
-        print_json(&report)?
-    } else {
-        print(&shown(&report).join("\n"))?
-    }
-    Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+    notes(quiet, &report.notes);
+    show(args.json, &report, || shown(&report))?;
+    Ok(some_failed(&report.failures))
 }
 
 fn shown(report: &IssuesReport) -> Vec<String> {

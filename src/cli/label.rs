@@ -3,8 +3,8 @@
 use super::{
     Status,
     args::LabelArgs,
-    data::{some_failed, summary, to, with_progress},
-    output, print, print_json,
+    data::{notes, show, some_failed, summary, to, with_progress},
+    output,
 };
 use crate::{
     Result,
@@ -26,14 +26,8 @@ pub fn run(args: &LabelArgs, quiet: bool) -> Result<Status> {
         write: to(&args.out, Some(args.to)),
     };
     let report = with_progress(quiet, |run| label::label(&options, run))?;
-    if !quiet {
-        report.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
-    }
-    if args.json {
-        print_json(&report)?
-    } else {
-        print(&shown(&report).join("\n"))?
-    }
+    notes(quiet, &report.notes);
+    show(args.json, &report, || shown(&report))?;
     Ok(some_failed(&report.data_set.failures))
 }
 

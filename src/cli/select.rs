@@ -3,8 +3,8 @@
 use super::{
     Status,
     args::SelectArgs,
-    data::{some_failed, summary, with_progress},
-    output, print, print_json,
+    data::{notes, show, some_failed, summary, with_progress},
+    output,
 };
 use crate::{
     Result,
@@ -27,14 +27,8 @@ pub fn run(args: &SelectArgs, quiet: bool) -> Result<Status> {
         link: args.link,
     };
     let report = with_progress(quiet, |run| select::select(&options, run))?;
-    if !quiet {
-        report.notes.iter().for_each(|note| output::note(&format!("note: {note}")));
-    }
-    if args.json {
-        print_json(&report)?
-    } else {
-        print(&shown(&report).join("\n"))?
-    }
+    notes(quiet, &report.notes);
+    show(args.json, &report, || shown(&report))?;
     Ok(report.data_set.as_ref().map_or(Status::Done, |manifest| some_failed(&manifest.failures)))
 }
 

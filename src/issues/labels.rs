@@ -35,9 +35,41 @@ enum Source<'a> {
 /// # Errors
 /// As [`Dataset::open`].
 pub(crate) fn open(reader: &CacheReader, data: &Path, images_dir: Option<PathBuf>) -> Result<Dataset> {
-    let split = &reader.manifest().dataset.split;
-    let source = DataSource { data: data.to_path_buf(), images_dir, ..source_of(reader, split)? };
-    Dataset::open(&source)
+    Dataset::open(&source(reader, Some(data), images_dir)?)
+}
+
+/// The data set of a cache, or the one that the user names.
+///
+/// # Errors
+/// [`Error::Cache`] where the manifest's path is none.
+pub(crate) fn source(reader: &CacheReader, data: Option<&Path>, images_dir: Option<PathBuf>) -> Result<DataSource> {
+    let own = source_of(reader, &reader.manifest().dataset.split)?;
+    Ok(match data {
+        Some(data) => DataSource { data: data.to_path_buf(), images_dir, ..own },
+        None => own,
+    })
+}
+
+/// The images of a data set by the paths that a cache has for them.
+pub(crate) struct Files<'a> {
+    root: &'a Path,
+    samples: HashMap<&'a str, &'a Sample>,
+}
+
+impl<'a> Files<'a> {
+    pub(crate) fn of(dataset: &'a Dataset) -> Self {
+        let samples = dataset.samples.iter().map(|sample| (sample.relative.as_str(), sample)).collect();
+        Self { root: &dataset.root, samples }
+    }
+
+    /// # Errors
+    /// [`Error::Mismatch`] where the data set lacks the image; `remedy` says what to do.
+    pub(crate) fn find(&self, path: &str, remedy: &str) -> Result<&'a Sample> {
+        self.samples.get(path).copied().ok_or_else(|| Error::Mismatch {
+            found: format!("the image {path} of the cache is not in the data set {}", self.root.display()),
+            remedy: remedy.into(),
+        })
+    }
 }
 
 impl<'a> Labels<'a> {

@@ -8,22 +8,24 @@ use super::{
 use crate::{
     Error, Result,
     cache::{CacheReader, open_finished},
-    dataset::{ClassMap, DataSource, Dataset, Sample},
+    dataset::{ClassMap, Dataset, Sample},
     issues::{
         calibrate::{Point, points},
         census::Census,
-        labels::Labels,
+        labels::{self, Labels},
         seen::Seen,
     },
     toolkit::{Format, Job, List, Run, folder::NewFolder, folder_of, origin_of, write},
-    training::images::source_of,
     words::counted,
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
 };
 
+/// What helps where the data set lacks an image.
+const NOT_THERE: &str =
+    "Give the data set that the cache was built from with `data=`, or list the images to label with `list=`.";
 /// Fewer labels say little about the teacher.
 const FEW_LABELS: u64 = 200;
 
@@ -38,7 +40,7 @@ pub fn label(options: &LabelOptions, run: &Run<'_>) -> Result<LabelReport> {
     NewFolder::refuse_existing(&options.write.out)?;
     let reader = open_finished(&options.cache)?;
     let manifest = reader.manifest();
-    let source = data_source(options, &reader)?;
+    let source = labels::source(&reader, options.data.as_deref(), options.images_dir.clone())?;
     let dataset = Dataset::open(&source)?;
     let (mut labels, mut notes) = Labels::of(dataset.class_names.as_ref().map(|_| &dataset), &reader)?;
     labels.among(options.labelled.as_deref(), &reader)?;
@@ -87,7 +89,7 @@ pub fn label(options: &LabelOptions, run: &Run<'_>) -> Result<LabelReport> {
     let data_set = write(&job, format, &options.write, run)?;
     drop(job);
     let tally = pseudo.tally();
-    if format_is_silent(format) && tally.classes.iter().any(|(.., uncertain)| *uncertain > 0) {
+    if format.mark_of_uncertain().is_none() && tally.classes.iter().any(|(.., uncertain)| *uncertain > 0) {
         notes.push(format!(
             "{format} cannot mark uncertain boxes: they are only listed in {}, and a model trained on these files learns \
              their places as background",
@@ -115,20 +117,6 @@ pub fn label(options: &LabelOptions, run: &Run<'_>) -> Result<LabelReport> {
         notes,
         data_set,
     })
-}
-
-/// The data set of the cache, or the one that the user names.
-fn data_source(options: &LabelOptions, reader: &CacheReader) -> Result<DataSource> {
-    let own = source_of(reader, &reader.manifest().dataset.split)?;
-    Ok(match &options.data {
-        Some(data) => DataSource { data: data.clone(), images_dir: options.images_dir.clone(), ..own },
-        None => own,
-    })
-}
-
-/// Whether uncertain boxes cannot be marked.
-fn format_is_silent(format: Format) -> bool {
-    !format.holds_difficult() && !format.holds_crowds()
 }
 
 fn settings(options: &LabelOptions) -> Vec<String> {
@@ -166,8 +154,7 @@ fn images<'a>(
     census: &Census,
 ) -> Result<(Vec<Source<'a>>, Vec<&'a Sample>)> {
     let wanted: Option<HashSet<i64>> = options.list.as_deref().map(|list| List::ids(list, reader)).transpose()?;
-    let samples: HashMap<&str, &Sample> =
-        dataset.samples.iter().map(|sample| (sample.relative.as_str(), sample)).collect();
+    let files_of = labels::Files::of(dataset);
     let (mut sources, mut files) = (Vec::new(), Vec::new());
     let mut labelled = census.labelled.iter();
     let unreadable: HashSet<i64> = census.failures.iter().map(|failure| failure.image_id).collect();
@@ -180,7 +167,7 @@ fn images<'a>(
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&image.image_id)) {
             continue;
         }
-        let sample = *samples.get(image.path).ok_or_else(|| missing(image.path, dataset))?;
+        let sample = files_of.find(image.path, NOT_THERE)?;
         let path: &Path = &sample.path;
         // An image whose labels cannot be read is listed as failed when they are read again.
         let labelled = labelled || unreadable.contains(&image.image_id);
@@ -188,15 +175,6 @@ fn images<'a>(
         files.push(sample);
     }
     Ok((sources, files))
-}
-
-fn missing(path: &str, dataset: &Dataset) -> Error {
-    Error::Mismatch {
-        found: format!("the image {path} of the cache is not in the data set {}", dataset.root.display()),
-        remedy:
-            "Give the data set that the cache was built from with `data=`, or list the images to label with `list=`."
-                .into(),
-    }
 }
 
 /// Boxes and labels of each class on the sample.

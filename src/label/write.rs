@@ -90,15 +90,6 @@ impl<'a> Pseudo<'a> {
     pub(super) fn tally(self) -> Tally {
         self.counted.into_inner().unwrap_or_else(PoisonError::into_inner).all
     }
-
-    /// How the format marks a box that may be no object; `None`: it cannot.
-    fn mark(&self) -> Option<Mark> {
-        if self.format.holds_difficult() {
-            Some(Mark::Difficult)
-        } else {
-            self.format.holds_crowds().then_some(Mark::Crowd)
-        }
-    }
 }
 
 impl Labeller for Pseudo<'_> {
@@ -145,7 +136,7 @@ impl Labeller for Pseudo<'_> {
                     own.other_classes += u64::from(is_label);
                     continue;
                 };
-                let mark = if is_label { Some(Mark::Plain) } else { self.mark() };
+                let mark = if is_label { Some(Mark::Plain) } else { self.format.mark_of_uncertain() };
                 let b = found.box_xyxy_px;
                 let Some((xyxy_px, _)) = clipped([b.x1, b.y1, b.x2, b.y2].map(f64::from), size) else { continue };
                 boxes.extend(mark.map(|mark| RawBox { class_id, xyxy_px, area_px2: None, mark, outlined: false }));

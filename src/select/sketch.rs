@@ -5,7 +5,10 @@
 //! coordinates than [`DIMENSIONS`] are projected onto so many by random signs, which keeps distances nearly as they
 //! are (Johnson and Lindenstrauss 1984; signs: Achlioptas 2003).
 
-use crate::types::{BoxXyxyPx, Detection};
+use crate::{
+    toolkit::{LARGE_PX2, SMALL_PX2},
+    types::{BoxXyxyPx, Detection},
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -14,8 +17,6 @@ use std::collections::BTreeMap;
 pub(super) const DIMENSIONS: usize = 32;
 /// Sizes of objects.
 const SIZES: usize = 3;
-/// Areas in square pixels up to which objects are small, and of medium size, as COCO has it.
-const SIZE_LIMITS_PX2: [f64; 2] = [32.0 * 32.0, 96.0 * 96.0];
 
 /// A point.
 pub(super) type Point = [f32; DIMENSIONS];
@@ -62,7 +63,7 @@ impl Sketch {
 
 fn size_of(b: BoxXyxyPx) -> usize {
     let area = f64::from(b.x2 - b.x1) * f64::from(b.y2 - b.y1);
-    SIZE_LIMITS_PX2.iter().filter(|limit| area > **limit).count()
+    [SMALL_PX2, LARGE_PX2].iter().filter(|limit| area > **limit).count()
 }
 
 /// The square of the distance between two points.

@@ -2,19 +2,22 @@
 
 use super::{SelectOptions, SelectReport, Selected};
 use crate::{
-    Error, Result,
+    Result,
     cache::CacheReader,
-    dataset::{DataSource, Dataset, RawBox, Sample, Truth},
+    dataset::{Dataset, RawBox, Truth},
+    issues::labels,
     toolkit::{Job, Labeller, Manifest, Relabelled, Run, WriteOptions, folder_of, origin_of, write},
-    training::images::source_of,
     types::ImageSize,
 };
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 /// The chosen images with their numbers, in the new folder.
 const TABLE: &str = "selected.csv";
 /// Their paths, a line each, as `list=` and `labelled=` of other commands take them.
 const LIST: &str = "selected.txt";
+
+/// What helps where the data set lacks an image.
+const NOT_THERE: &str = "Give the data set that the cache was built from with `data=`.";
 
 /// Takes the labels away, and writes why each image was chosen.
 struct Unlabelled<'a>(&'a [Selected]);
@@ -44,7 +47,7 @@ impl Labeller for Unlabelled<'_> {
 /// Writes the data set.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where the data set lacks a chosen image; those of writing a data set.
+/// [`crate::Error::Mismatch`] where the data set lacks a chosen image; those of writing a data set.
 pub(super) fn data_set(
     out: &Path,
     options: &SelectOptions,
@@ -53,21 +56,11 @@ pub(super) fn data_set(
     run: &Run<'_>,
 ) -> Result<Manifest> {
     let split = &reader.manifest().dataset.split;
-    let own = source_of(reader, split)?;
-    let source = match &options.data {
-        Some(data) => DataSource { data: data.clone(), images_dir: options.images_dir.clone(), ..own },
-        None => own,
-    };
+    let source = labels::source(reader, options.data.as_deref(), options.images_dir.clone())?;
     let dataset = Dataset::open(&source)?;
-    let samples: HashMap<&str, &Sample> =
-        dataset.samples.iter().map(|sample| (sample.relative.as_str(), sample)).collect();
-    let sample = |chosen: &Selected| {
-        samples.get(chosen.path.as_str()).copied().ok_or_else(|| Error::Mismatch {
-            found: format!("the image {} of the cache is not in the data set {}", chosen.path, dataset.root.display()),
-            remedy: "Give the data set that the cache was built from with `data=`.".into(),
-        })
-    };
-    let files = report.selected.iter().map(sample).collect::<Result<Vec<_>>>()?;
+    let samples = labels::Files::of(&dataset);
+    let files =
+        report.selected.iter().map(|chosen| samples.find(&chosen.path, NOT_THERE)).collect::<Result<Vec<_>>>()?;
     let classes = dataset.class_names.clone().unwrap_or_else(|| reader.manifest().teacher.class_names.clone());
     let folder = folder_of(&dataset.samples);
     let mut job = Job::of_split("select", origin_of(&dataset, &source.data), classes, split, &files, &folder);

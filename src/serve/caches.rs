@@ -96,11 +96,6 @@ impl ServedCache {
 
     /// View 0 of an image by its position.
     pub(super) fn at(&self, index: usize) -> std::result::Result<ImageView<'_>, Fault> {
-        // A cache that was removed is still in the map, but nobody should take it for what there is.
-        if fs::symlink_metadata(self.reader.folder()).is_err() {
-            let said = format!("the cache {} was removed", self.reader.folder().display());
-            return Err(Fault::new(StatusCode::GONE, "removed", said).remedy("Start the server again without it."));
-        }
         let found =
             self.ids.get(index).map(|&id| self.reader.image(id, 0)).transpose().map_err(|e| Fault::of(&e.into()))?;
         found.flatten().ok_or_else(|| Fault::not_found(format!("the cache has no image number {index}")))
@@ -159,11 +154,18 @@ impl ServedCache {
 /// A cache by its id in a request.
 ///
 /// # Errors
-/// 404.
+/// 404; 410 of a cache that was removed.
 pub(super) fn cache_of(app: &App, id: &str) -> std::result::Result<(usize, Arc<ServedCache>), Fault> {
     let at: Option<usize> = id.strip_prefix('c').and_then(|at| at.parse().ok());
     let found = at.and_then(|at| Some((at, Arc::clone(app.caches.get(at)?))));
-    found.ok_or_else(|| Fault::not_found(format!("there is no cache {id:?}")).remedy("GET /v1/caches lists them."))
+    let missing = || Fault::not_found(format!("there is no cache {id:?}")).remedy("GET /v1/caches lists them.");
+    let (at, cache) = found.ok_or_else(missing)?;
+    // A cache that was removed is still in the map, but nobody should take it for what there is.
+    if fs::symlink_metadata(cache.reader.folder()).is_err() {
+        let said = format!("the cache {} was removed", cache.reader.folder().display());
+        return Err(Fault::new(StatusCode::GONE, "removed", said).remedy("Start the server again without it."));
+    }
+    Ok((at, cache))
 }
 
 /// A cache.

@@ -3,6 +3,7 @@
 use super::{
     answer::Fault,
     engine::{Ask, Found, LatencyMs},
+    recent::Recent,
     server::App,
 };
 use crate::{
@@ -23,8 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -345,38 +345,24 @@ fn key(model: usize, ask: &Ask, bytes: &[u8]) -> Key {
     digest.finalize().into()
 }
 
-/// Results of the last pictures, the oldest first.
-#[derive(Default)]
-pub(super) struct Results(Mutex<Kept>);
+/// Results of the last pictures.
+pub(super) struct Results(Recent<Key, Found>);
 
-#[derive(Default)]
-struct Kept {
-    found: HashMap<Key, Arc<Found>>,
-    order: VecDeque<(Key, usize)>,
-    bytes: usize,
+impl Default for Results {
+    fn default() -> Self {
+        Self(Recent::new(KEPT_BYTES))
+    }
 }
 
 impl Results {
     fn get(&self, key: &Key) -> Option<Arc<Found>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).found.get(key).cloned()
+        self.0.get(key)
     }
 
     fn put(&self, key: Key, found: Found) -> Arc<Found> {
         let candidates = found.candidates.as_ref().map_or(0, |(all, _)| all.len() * size_of::<Candidate>());
         let bytes = 256 + candidates + found.detections.len() * size_of::<Detection>();
-        let found = Arc::new(found);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.found.insert(key, Arc::clone(&found)).is_none() {
-            kept.order.push_back((key, bytes));
-            kept.bytes += bytes;
-        }
-        while kept.bytes > KEPT_BYTES
-            && let Some((oldest, bytes)) = kept.order.pop_front()
-        {
-            kept.found.remove(&oldest);
-            kept.bytes -= bytes;
-        }
-        found
+        self.0.put(key, found, bytes)
     }
 }
 

@@ -20,6 +20,7 @@ mod names;
 mod openapi;
 mod page;
 mod pictures;
+mod recent;
 mod runs;
 mod server;
 

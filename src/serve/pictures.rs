@@ -1,6 +1,6 @@
 //! Pictures of a cache's data set: as they are, and small.
 
-use super::answer::Fault;
+use super::{answer::Fault, recent::Recent};
 use crate::{
     cache::{CacheReader, ImageView},
     inspect::{image_file, read_same_image},
@@ -9,10 +9,7 @@ use crate::{
 };
 use axum::http::StatusCode;
 use image::{ExtendedColorType, ImageBuffer, Rgb, codecs::jpeg::JpegEncoder, imageops};
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Quality of JPEG files that are made.
@@ -86,40 +83,23 @@ type Key = (usize, i64, u32);
 
 /// Small pictures that were made, and places to make some.
 pub(super) struct Thumbnails {
-    kept: Mutex<Kept>,
+    kept: Recent<Key, Vec<u8>>,
     pub(super) places: Arc<Semaphore>,
-}
-
-#[derive(Default)]
-struct Kept {
-    pictures: HashMap<Key, Arc<Vec<u8>>>,
-    order: VecDeque<Key>,
-    bytes: usize,
 }
 
 impl Default for Thumbnails {
     fn default() -> Self {
-        Self { kept: Mutex::default(), places: Arc::new(Semaphore::new(DECODED_AT_ONCE)) }
+        Self { kept: Recent::new(KEPT_BYTES), places: Arc::new(Semaphore::new(DECODED_AT_ONCE)) }
     }
 }
 
 impl Thumbnails {
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).pictures.get(key).cloned()
+        self.kept.get(key)
     }
 
     pub(super) fn put(&self, key: Key, bytes: Vec<u8>) -> Arc<Vec<u8>> {
-        let bytes = Arc::new(bytes);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.pictures.insert(key, Arc::clone(&bytes)).is_none() {
-            kept.order.push_back(key);
-            kept.bytes += bytes.len();
-        }
-        while kept.bytes > KEPT_BYTES
-            && let Some(oldest) = kept.order.pop_front()
-        {
-            kept.bytes -= kept.pictures.remove(&oldest).map_or(0, |bytes| bytes.len());
-        }
-        bytes
+        let size = bytes.len();
+        self.kept.put(key, bytes, size)
     }
 }

@@ -48,6 +48,7 @@ pub(crate) use {
     highest::Highest,
     list::List,
     load::clipped,
+    sizes::{LARGE_PX2, SMALL_PX2},
     write::{Job, Labeller, Relabelled, origin_of, write},
 };
 

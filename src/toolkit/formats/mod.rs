@@ -9,7 +9,7 @@ mod yolo;
 use super::folder::NewFolder;
 use crate::{
     Result,
-    dataset::{DatasetFormat, RawBox, Truth},
+    dataset::{DatasetFormat, Mark, RawBox, Truth},
     types::ImageSize,
 };
 use schemars::JsonSchema;
@@ -63,17 +63,22 @@ impl Format {
     }
 
     /// Whether it marks regions of many objects.
-    pub(crate) fn holds_crowds(self) -> bool {
+    pub(super) fn holds_crowds(self) -> bool {
         matches!(self, Self::Coco | Self::Cvat)
     }
 
     /// Whether it marks objects that are hard to see.
-    pub(crate) fn holds_difficult(self) -> bool {
+    pub(super) fn holds_difficult(self) -> bool {
         matches!(self, Self::Voc | Self::Cvat)
     }
 
+    /// How it marks a box that may be no object, so that training and scoring ignore it; `None`: it cannot.
+    pub(crate) fn mark_of_uncertain(self) -> Option<Mark> {
+        if self.holds_difficult() { Some(Mark::Difficult) } else { self.holds_crowds().then_some(Mark::Crowd) }
+    }
+
     /// Whether an image that nobody annotated differs from one without objects.
-    pub(crate) fn holds_unlabelled(self) -> bool {
+    pub(super) fn holds_unlabelled(self) -> bool {
         matches!(self, Self::Yolo | Self::LabelStudio)
     }
 
