@@ -3,6 +3,7 @@
 use crate::{
     Error,
     augment::{DrawViews as _, VIEW_RULE},
+    fsio::Lock,
     preprocess::DECODER,
     words,
 };
@@ -10,10 +11,10 @@ pub use logitcache_format::{
     ARCHIVE_FEATURE, CacheReader, Cell, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME,
     FORMAT_VERSION, FileEntry, Folder, Format, Grid, HeadKind, ImageDigests, ImageKey, ImageRecord, ImageView,
     KNOWN_FEATURES, LabelColumns, LabelsState, Level, MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry,
-    PartWriter, Places, PredictionColumns, Predictions, Problem, SettingDifference, Settings, Sha256Bytes, Storage,
-    Teacher, Values, VerifyReport, clear, columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin,
-    for_each_image, labels_digest, lower_sides, manifest_path, part_digests, record_digest, remove_leftovers,
-    rows_with_class_logits, sigmoid, to_hex,
+    PartWriter, Places, PredictionColumns, Predictions, Problem, Publication, SHARDS_FOLDER, SettingDifference,
+    Settings, Sha256Bytes, Shard, ShardJob, ShardRecord, ShardedCache, Storage, Teacher, Values, VerifyReport, clear,
+    columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin, for_each_image, labels_digest,
+    lower_sides, manifest_path, part_digests, record_digest, remove_leftovers, rows_with_class_logits, sigmoid, to_hex,
 };
 use logitcache_format::{Result, ViewRule, paths};
 use sha2::{Digest, Sha256};
@@ -69,6 +70,17 @@ pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
             cache.manifest().dataset.samples
         ),
         remedy: "Run the same `build()` again to finish it.".into(),
+    })
+}
+
+/// The right to work on a cache together with other workers.
+///
+/// # Errors
+/// [`Error::Later`] where a build has the cache for itself; [`Error::Io`].
+pub(crate) fn share(folder: &Path) -> crate::Result<Lock> {
+    Lock::share(folder).map_err(|error| match error {
+        held @ logitcache_format::Error::Cache { .. } => Error::Later(Box::new(held.into())),
+        other => Error::from(other).or_later(),
     })
 }
 

@@ -103,6 +103,10 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// What may succeed if it is tried again, without a change: a passing error of a file system, or others have not done their
+    /// share of the work yet.
+    #[error("{0}")]
+    Later(Box<Error>),
     /// The user asked to stop (Ctrl-C); everything finished so far is kept.
     #[error("interrupted; {remedy}")]
     Interrupted {
@@ -129,6 +133,16 @@ impl Error {
         Self::Io { path: path.into(), action, source }
     }
 
+    /// [`Error::Later`] if another try may succeed: a full disk, and what file systems of several machines give now and then.
+    /// Every other error as it was.
+    pub fn or_later(self) -> Self {
+        match self {
+            Self::NoSpace { .. } => Self::Later(Box::new(self)),
+            Self::Io { ref source, .. } if may_pass(source) => Self::Later(Box::new(self)),
+            other => other,
+        }
+    }
+
     /// A full disk (or quota) as what it is, with what was kept and what to do; every other error as it was.
     pub fn or_no_space(self, remedy: &str) -> Self {
         match self {
@@ -139,5 +153,59 @@ impl Error {
             }
             other => other,
         }
+    }
+}
+
+/// Whether an error of the operating system may be gone at the next try.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const PASSING: [Errno; 22] = [
+        Errno::AGAIN,
+        Errno::BUSY,
+        Errno::CONNABORTED,
+        Errno::CONNREFUSED,
+        Errno::CONNRESET,
+        Errno::DQUOT,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::INTR,
+        // A network file system that is mounted `soft` gives this for a server that does not answer.
+        Errno::IO,
+        Errno::MFILE,
+        Errno::NETDOWN,
+        Errno::NETRESET,
+        Errno::NETUNREACH,
+        Errno::NFILE,
+        Errno::NOLCK,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::NOTCONN,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        Errno::TXTBSY,
+    ];
+    Errno::from_io_error(error).is_some_and(|code| PASSING.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_stays() {
+        let later = |code: i32| Error::io("a", "read", io::Error::from_raw_os_error(code)).or_later();
+        // Linux: EIO, EAGAIN, ENOSPC, ETIMEDOUT, ESTALE, EDQUOT.
+        for code in [5, 11, 28, 110, 116, 122] {
+            let error = later(code);
+            assert!(matches!(error, Error::Later(_)) && error.to_string().starts_with("a: cannot read: "), "{error}");
+            assert!(matches!(later(code).or_no_space("Free some.").or_later(), Error::Later(_)));
+        }
+        let full = Error::io("a", "read", io::Error::from_raw_os_error(28)).or_no_space("Free some.").or_later();
+        assert!(matches!(full, Error::Later(_)) && full.to_string().contains("Free some."));
+        // ENOENT, EACCES, EROFS, ENAMETOOLONG; no error of the system.
+        for code in [2, 13, 30, 36] {
+            assert!(matches!(later(code), Error::Io { .. }));
+        }
+        assert!(matches!(Error::io("a", "read", io::Error::other("x")).or_later(), Error::Io { .. }));
     }
 }

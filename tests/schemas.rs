@@ -6,7 +6,7 @@ mod common;
 use logitcache::{
     audit::AuditReport,
     cache::{
-        Manifest, VerifyReport,
+        Manifest, ShardJob, ShardRecord, VerifyReport,
         columns::{Shape, Table},
     },
     caches::{CacheDiff, CacheWritten},
@@ -18,7 +18,7 @@ use logitcache::{
     label::LabelReport,
     predict::PredictReport,
     select::SelectReport,
-    teach::BuildReport,
+    teach::{BuildReport, ShardsMerged},
     toolkit::{CheckReport, DedupReport, DiffReport, Manifest as DataManifest, Stats},
 };
 use logitcache_format::{
@@ -69,6 +69,9 @@ fn published_schemas_are_those_of_the_code() {
         ("label.schema.json", serde_json::to_value(schema_for!(LabelReport)).unwrap()),
         ("select.schema.json", serde_json::to_value(schema_for!(SelectReport)).unwrap()),
         ("predict.schema.json", serde_json::to_value(schema_for!(PredictReport)).unwrap()),
+        ("shard-job.schema.json", serde_json::to_value(schema_for!(ShardJob)).unwrap()),
+        ("shard-record.schema.json", serde_json::to_value(schema_for!(ShardRecord)).unwrap()),
+        ("shards-merged.schema.json", serde_json::to_value(schema_for!(ShardsMerged)).unwrap()),
         ("synth.schema.json", serde_json::to_value(schema_for!(SynthSummary)).unwrap()),
         ("verify.schema.json", serde_json::to_value(schema_for!(VerifyReport)).unwrap()),
         ("images.parquet.json", table(Table::Images)),

@@ -9,7 +9,13 @@ use std::{
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
+
+/// How often, and how long apart, a lock that is to be shared is asked for.
+const SHARE_TRIES: u32 = 100;
+const SHARE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Every temporary file's name starts with this; a killed process can leave one behind, readers never look at it.
 pub const TEMP_PREFIX: &str = ".tmp-";
@@ -25,23 +31,29 @@ pub struct TempFile {
 }
 
 impl TempFile {
-    /// Creates `folder/.tmp-<label>-<process id>-<number>`, replacing what a killed process of the same id may have left. The
-    /// label is the name that the file will have, or what is in it.
+    /// Creates `folder/.tmp-<label>-<process id>-<number>`. The label is the name that the file will have, or what is in it.
+    /// While it is under construction it is locked, so that [`remove_abandoned`] leaves it.
     ///
     /// # Errors
     /// [`Error::Io`] naming `folder/<label>`.
     pub fn create(folder: &Path, label: &str) -> Result<Self> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
-        let number = CREATED.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("{TEMP_PREFIX}{label}-{}-{number}", std::process::id()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(|e| Error::io(folder.join(label), "create", e))?;
-        Ok(Self { file, path, shown: folder.join(label), kept: false })
+        loop {
+            let number = CREATED.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!("{TEMP_PREFIX}{label}-{}-{number}", std::process::id()));
+            let file = match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+                Ok(file) => file,
+                // A killed process of the same id left it, or one on another machine or in another container writes it.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(Error::io(folder.join(label), "create", e)),
+            };
+            // Where the file system has no locks, nothing is taken for abandoned either.
+            let locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            // Between our creating and our locking it may have been taken for abandoned.
+            if locked && is_same_file(&file, &path) {
+                return Ok(Self { file, path, shown: folder.join(label), kept: false });
+            }
+        }
     }
 
     /// The file's name in messages.
@@ -68,6 +80,46 @@ impl TempFile {
         fs::rename(&self.path, target).map_err(|e| Error::io(target, "move into place", e))?;
         self.kept = true;
         sync_folder(target.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// As [`TempFile::persist`], but only where there is nothing at `target`, in one step: of several processes that do
+    /// this at once, on one machine or on several, one succeeds. Returns whether it was this one; the temporary file is gone
+    /// in any case.
+    ///
+    /// # Errors
+    /// As [`TempFile::persist`].
+    pub fn persist_new(mut self, target: &Path) -> Result<bool> {
+        self.file.sync_all().map_err(|e| Error::io(target, "flush to the disk", e))?;
+        let moved = match link_new(&self.path, target) {
+            // File systems without hard links: CIFS, some of FUSE.
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
+                rename_new(&self.path, target).inspect(|moved| self.kept = *moved)
+            }
+            linked => linked,
+        };
+        let moved = moved.map_err(|e| Error::io(target, "move into place", e))?;
+        if moved {
+            sync_folder(target.parent().unwrap_or(Path::new(".")))?;
+        }
+        Ok(moved)
+    }
+}
+
+/// Gives a file a second name, unless that is taken; returns whether it has it.
+fn link_new(from: &Path, to: &Path) -> io::Result<bool> {
+    match fs::hard_link(from, to) {
+        // NFS repeats a request whose answer was lost: then the name that is taken is our own.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(is_same_file(&File::open(from)?, to)),
+        linked => linked.map(|()| true),
+    }
+}
+
+/// Renames a file, unless the new name is taken; returns whether it was renamed.
+fn rename_new(from: &Path, to: &Path) -> io::Result<bool> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        renamed => renamed.map(|()| true),
     }
 }
 
@@ -99,6 +151,51 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temp = TempFile::create(folder, &label)?;
     temp.write_all(bytes).map_err(|e| Error::io(path, "write to", e))?;
     temp.persist(path)
+}
+
+/// Writes a whole file where there is none yet, in one step, as [`TempFile::persist_new`]. Returns whether it was written.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let label = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut temp = TempFile::create(folder, &label)?;
+    temp.write_all(bytes).map_err(|e| Error::io(path, "write to", e))?;
+    temp.persist_new(path)
+}
+
+/// Removes a temporary file, unless a process that lives still writes it. Returns whether it is gone.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn remove_abandoned(path: &Path) -> Result<bool> {
+    // Read and write: NFS locks no file exclusively that is open for reading alone.
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => file.map_err(|e| Error::io(path, "open", e))?,
+    };
+    // Without locks nobody knows; it stays.
+    if file.try_lock().is_err() {
+        return Ok(false);
+    }
+    remove_file(path).map(|()| true)
+}
+
+/// What is appended to the name of a file that was set aside.
+pub const STALE_SUFFIX: &str = ".stale";
+
+/// Sets a file aside under its name with [`STALE_SUFFIX`]; one that is gone already is no error.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn set_aside(path: &Path) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(STALE_SUFFIX);
+    match fs::rename(path, aside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "set aside", e)),
+        _ => Ok(()),
+    }
 }
 
 /// Creates a folder and its parents; flushes the parent so that the folder survives a power cut.
@@ -178,11 +275,14 @@ pub fn memory_bytes() -> u64 {
 ///
 /// The lock is a file `.lock` in the folder, held with `flock` and removed on release, so a finished folder holds no
 /// file that nothing protects. While held it names the holder's process id, for the message the second one gets.
+///
+/// Many processes can share it, each for a piece of the work; nobody has it alone then.
 #[derive(Debug)]
 pub struct Lock {
     folder: PathBuf,
     path: PathBuf,
-    _file: File,
+    file: File,
+    shared: bool,
 }
 
 impl Lock {
@@ -195,7 +295,20 @@ impl Lock {
     /// [`Error::Cache`] naming the lock and its holder where another process has it, [`Error::Io`] where the folder is
     /// not writable.
     pub fn acquire(folder: &Path) -> Result<Self> {
+        Self::take(folder, false)
+    }
+
+    /// Takes the lock on `folder`, which must exist, together with others that share it.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`], where another process has it alone.
+    pub fn share(folder: &Path) -> Result<Self> {
+        Self::take(folder, true)
+    }
+
+    fn take(folder: &Path, shared: bool) -> Result<Self> {
         let path = folder.join(Self::FILE_NAME);
+        let mut tries = 0;
         loop {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -204,9 +317,18 @@ impl Lock {
                 .truncate(false)
                 .open(&path)
                 .map_err(|e| Error::io(&path, "create", e))?;
-            match file.try_lock() {
+            let locked = if shared { file.try_lock_shared() } else { file.try_lock() };
+            match locked {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(Self::held_elsewhere(path, &mut file)),
+                Err(TryLockError::WouldBlock) => {
+                    tries += 1;
+                    // The last of those that shared it has it alone for the moment in which it removes the file.
+                    if shared && tries < SHARE_TRIES {
+                        thread::sleep(SHARE_PAUSE);
+                        continue;
+                    }
+                    return Err(Self::held_elsewhere(path, &mut file));
+                }
                 Err(TryLockError::Error(e)) => return Err(Error::io(&path, "lock", e)),
             }
             // The holder before us removes the file while it still holds it. If that happened between our opening and
@@ -215,7 +337,7 @@ impl Lock {
                 continue;
             }
             write_process_id(&mut file).map_err(|e| Error::io(&path, "write to", e))?;
-            return Ok(Self { folder: folder.to_path_buf(), path, _file: file });
+            return Ok(Self { folder: folder.to_path_buf(), path, file, shared });
         }
     }
 
@@ -240,6 +362,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // Others share it: the last of them removes the file.
+        if self.shared && self.file.try_lock().is_err() {
+            return;
+        }
         // While still held: a newcomer that had the old file open notices that it has no name any more.
         let _ = fs::remove_file(&self.path);
     }
@@ -320,6 +446,71 @@ mod tests {
         fs::write(folder.path().join(Lock::FILE_NAME), "999999\n").unwrap();
         let lock = Lock::acquire(folder.path()).unwrap();
         assert_eq!(lock.folder(), folder.path());
+    }
+
+    #[test]
+    fn a_new_file_is_written_by_one_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let wrote: Vec<bool> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8u8)
+                .map(|i| {
+                    scope.spawn({
+                        let path = &path;
+                        move || write_new(path, &[i; 9]).unwrap()
+                    })
+                })
+                .collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        assert_eq!(wrote.iter().filter(|wrote| **wrote).count(), 1);
+        let winner = wrote.iter().position(|wrote| *wrote).unwrap() as u8;
+        assert_eq!(fs::read(&path).unwrap(), [winner; 9]);
+        assert_eq!(names(folder.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn both_ways_to_a_new_name_leave_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for way in [link_new, rename_new] {
+            fs::write(&from, "new").unwrap();
+            fs::write(&to, "old").unwrap();
+            assert!(!way(&from, &to).unwrap());
+            assert_eq!((fs::read(&from).unwrap(), fs::read(&to).unwrap()), (b"new".to_vec(), b"old".to_vec()));
+            fs::remove_file(&to).unwrap();
+            assert!(way(&from, &to).unwrap());
+            assert_eq!(fs::read(&to).unwrap(), b"new");
+        }
+        // The answer to the first request was lost, the second finds its own work.
+        fs::hard_link(&to, &from).unwrap();
+        assert!(link_new(&from, &to).unwrap());
+    }
+
+    #[test]
+    fn a_temporary_file_is_abandoned_once_nobody_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let temp = TempFile::create(folder.path(), "part").unwrap();
+        let path = temp.path.clone();
+        assert!(!remove_abandoned(&path).unwrap() && path.exists());
+        let other = TempFile::create(folder.path(), "part").unwrap();
+        assert_ne!(other.path, path);
+        drop((temp, other));
+        fs::write(&path, "left").unwrap();
+        assert!(remove_abandoned(&path).unwrap() && !path.exists());
+        assert!(remove_abandoned(&path).unwrap(), "one that is gone is no error");
+    }
+
+    #[test]
+    fn a_shared_lock_keeps_out_who_wants_it_alone_and_goes_with_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (Lock::share(folder.path()).unwrap(), Lock::share(folder.path()).unwrap());
+        assert!(Lock::acquire(folder.path()).is_err());
+        drop(first);
+        assert!(Lock::acquire(folder.path()).is_err());
+        drop(second);
+        assert!(names(folder.path()).is_empty());
+        Lock::acquire(folder.path()).unwrap();
     }
 
     #[test]

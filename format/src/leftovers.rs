@@ -1,9 +1,9 @@
 //! Files that a killed build left behind, and clearing a cache away: only names that this program gives are touched.
 
-use super::{Manifest, columns::Table, manifest_path};
+use super::{Manifest, columns::Table, manifest_path, shards::SHARDS_FOLDER};
 use crate::{
     Error, Result,
-    fsio::{Lock, TEMP_PREFIX, remove_file},
+    fsio::{Lock, STALE_SUFFIX, TEMP_PREFIX, remove_file, remove_if_empty},
 };
 use std::{
     collections::HashSet,
@@ -29,23 +29,32 @@ pub fn remove_leftovers(lock: &Lock, manifest: Option<&Manifest>) -> Result<Vec<
     Ok(found)
 }
 
-/// Removes a whole cache, the manifest first, so that a crash in between leaves orphans and not half a cache.
-/// Files that this program did not name are left.
+/// Removes a whole cache, the manifest first, so that a crash in between leaves orphans and not half a cache; then the records of
+/// its shards and what they set aside. Files that this program did not name are left.
 ///
 /// # Errors
 /// [`Error::Io`] naming what cannot be removed.
 pub fn clear(lock: &Lock) -> Result<()> {
     remove_file(&manifest_path(lock.folder()))?;
     crate::fsio::sync_folder(lock.folder())?;
+    let shards = lock.folder().join(SHARDS_FOLDER);
+    list(&shards, |name| name.ends_with(".json") || is_temporary(name))?
+        .iter()
+        .try_for_each(|path| remove_file(path))?;
+    remove_if_empty(&shards);
+    for table in [Table::Images, Table::Predictions] {
+        let is_stale = |name: &str| name.strip_suffix(STALE_SUFFIX).is_some_and(is_part);
+        list(&lock.folder().join(table.folder()), is_stale)?.iter().try_for_each(|path| remove_file(path))?;
+    }
     remove_leftovers(lock, None).map(|_| ())
 }
 
-fn is_temporary(name: &str) -> bool {
+pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMP_PREFIX)
 }
 
 /// `part-<9 or more digits>-<8 hexadecimal digits>.parquet`
-fn is_part(name: &str) -> bool {
+pub(super) fn is_part(name: &str) -> bool {
     let middle = name.strip_prefix("part-").and_then(|n| n.strip_suffix(".parquet"));
     middle.and_then(|m| m.split_once('-')).is_some_and(|(id, digest)| {
         id.len() >= 9
@@ -55,7 +64,7 @@ fn is_part(name: &str) -> bool {
     })
 }
 
-fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+pub(super) fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let cannot = |e| Error::io(folder, "list", e);
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -128,6 +128,17 @@ impl Manifest {
         write_atomic(&path, self.render(&path)?.as_bytes())
     }
 
+    /// Makes it the manifest of a cache that has none, in one step, whoever else tries the same; returns whether it is. The
+    /// parts it names must be there already.
+    ///
+    /// # Errors
+    /// As [`Manifest::save`].
+    pub fn publish(&mut self, storage: &dyn Storage) -> Result<bool> {
+        self.check()?;
+        let text = self.render(&manifest_path(storage.folder()))?;
+        storage.create(MANIFEST_NAME, text.as_bytes())
+    }
+
     /// What [`Manifest::load`] would refuse is refused before anything is written with it.
     pub(super) fn check(&self) -> Result<()> {
         check_content(self).map_err(|found| Error::Mismatch {

@@ -1,7 +1,11 @@
 //! Where the bytes of a cache come from. Readers ask a [`Storage`] and know of no file: a local folder is one, an object
 //! store can be another.
 
-use crate::{Error, Result, fsio::Lock, map::Map};
+use crate::{
+    Error, Result,
+    fsio::{Lock, write_new},
+    map::Map,
+};
 use std::{
     fmt::Debug,
     fs::File,
@@ -27,6 +31,12 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Io`] where it cannot be read; [`Error::Cache`] where it has another length.
     fn bytes(&self, name: &str, length: u64) -> Result<Bytes>;
+
+    /// Puts a small file where there is none yet, whole and in one step, whoever else tries the same; returns whether it was put.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<bool>;
 
     /// The right to change the cache, without waiting.
     ///
@@ -93,6 +103,10 @@ impl Storage for Folder {
         Map::open(&self.0.join(name), length).map(Bytes::Mapped)
     }
 
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        write_new(&self.0.join(name), bytes)
+    }
+
     fn lock(&self) -> Result<Lock> {
         Lock::acquire(&self.0)
     }
@@ -124,6 +138,10 @@ mod tests {
                 found: "missing or of another length".to_owned(),
                 remedy: String::new(),
             })
+        }
+
+        fn create(&self, _name: &str, _bytes: &[u8]) -> Result<bool> {
+            unreachable!("nothing is written here")
         }
 
         fn lock(&self) -> Result<Lock> {

@@ -6,6 +6,7 @@ use super::{
     digest::to_hex,
     footer::{FileInfo, INFO_KEY},
     manifest::{FileEntry, Manifest},
+    verify::files::check_bytes,
 };
 use crate::{Error, Result, fsio::TempFile};
 use parquet::{
@@ -97,7 +98,17 @@ impl TableFile {
             sha256: to_hex(&file.hash.finalize()),
             footer_sha256: to_hex(&Sha256::digest(&file.kept)),
         };
-        file.temp.persist(&folder.join(self.table.folder()).join(format!("{name}.parquet")))?;
+        let target = folder.join(self.table.folder()).join(format!("{name}.parquet"));
+        // A finished file is never written again. Another worker on the same images may have made it: then it is this very one.
+        if !file.temp.persist_new(&target)? {
+            check_bytes(&target, &entry, &|_| {}).map_err(|found| Error::Cache {
+                path: target,
+                found: format!(
+                    "a file of this name is there already, and it is not the one that was to be written: {found}"
+                ),
+                remedy: "Remove it and run the same command again.".to_owned(),
+            })?;
+        }
         Ok(entry)
     }
 }

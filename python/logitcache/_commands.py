@@ -52,6 +52,7 @@ def build(
     provider: Provider | None = None,
     ort_lib: StrPath | None = None,
     images_per_part: int | None = None,
+    shard: str | None = None,
     overwrite: bool = False,
     progress: Progress = True,
 ) -> dict[str, Any]:
@@ -114,6 +115,8 @@ def build(
         The ONNX Runtime library, if not that of the package onnxruntime.
     images_per_part : int, optional
         Images per pair of Parquet files.
+    shard : str, optional
+        "3/64": build this piece of the cache only; other processes, on this machine or on others, build the rest into `out`.
     overwrite : bool, optional
         Remove the cache at `out` and start again.
     progress : bool or callable, optional

@@ -11,7 +11,7 @@ use crate::{
     augment::{Views, with_views},
     dataset::{DataSource, NameMap},
     eval::TeacherSight,
-    teach::{Build, BuildOptions, BuildReport},
+    teach::{Build, BuildOptions, BuildReport, ShardReport},
     text,
     types::{LogitType, Profile},
     words::counted,
@@ -37,28 +37,35 @@ pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
     } else {
         print(&summary(&report))?;
     }
-    if stop.load(Ordering::Relaxed) && !report.complete {
-        let remedy = format!(
-            "{} of {} are in the cache; run the same command to go on",
-            report.images,
-            counted(report.samples, "image")
-        );
+    let finished = report.shard.as_ref().map_or(report.complete, |shard| shard.recorded);
+    if stop.load(Ordering::Relaxed) && !finished {
+        let (done, of) = match &report.shard {
+            None => ("in the cache", report.samples),
+            Some(shard) => ("done", (shard.end_image_id - shard.first_image_id) as u64),
+        };
+        let remedy = format!("{} of {} are {done}; run the same command to go on", report.images, counted(of, "image"));
         return Err(Error::Interrupted { remedy });
     }
-    if report.images == 0 {
-        return Err(Error::Dataset {
-            path: args.data.clone(),
-            found: format!(
-                "none of {} images could be used; the cache holds no images and is not complete",
-                report.samples
-            ),
-            remedy:
-                "The reason for each image is shown above (with --json: among the failures). Fix the images or their \
-                     labels, then run the same command again."
-                    .into(),
-        });
+    // A shard may be without images; all shards together may not.
+    let is_empty = match &report.shard {
+        None => report.images == 0,
+        Some(shard) => shard.published && !report.complete,
+    };
+    if is_empty {
+        return Err(no_image(&args.data, report.samples));
     }
     Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
+}
+
+/// That every image failed.
+pub(super) fn no_image(path: &Path, images: u64) -> Error {
+    Error::Dataset {
+        path: path.to_owned(),
+        found: format!("none of {images} images could be used; the cache holds no images and is not complete"),
+        remedy: "The reason for each image is shown above (with --json: among the failures). Fix the images or their \
+                 labels, then run the same command again."
+            .into(),
+    }
 }
 
 /// What can be done where the teacher lacks classes, beside naming them: docs/classes.md.
@@ -115,6 +122,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         ignore_labels: args.ignore_labels,
         missing_labels: args.missing_labels,
         overwrite: args.overwrite,
+        shard: args.shard,
     })
 }
 
@@ -165,6 +173,7 @@ fn summary(report: &BuildReport) -> String {
             _ => format!("{:.1} images/s", report.images_per_s),
         }
     )];
+    lines.extend(report.shard.as_ref().map(shard_in_words));
     if let Some(digest) = &report.content_sha256 {
         lines.push(format!("content sha256 {digest}"));
     }
@@ -173,6 +182,19 @@ fn summary(report: &BuildReport) -> String {
     lines.extend(report.labels_left_out.iter().map(|note| format!("note: {note}")));
     lines.extend(report.teacher.iter().flat_map(seen));
     lines.join("\n")
+}
+
+fn shard_in_words(shard: &ShardReport) -> String {
+    let state = match shard {
+        ShardReport { published: true, .. } => "finished; all shards are there, and the cache is published".to_owned(),
+        ShardReport { recorded: true, missing_shards, .. } => format!(
+            "finished; {} {} missing, the last one publishes the cache",
+            counted(*missing_shards, "other shard"),
+            if *missing_shards == 1 { "is" } else { "are" }
+        ),
+        _ => "not finished".to_owned(),
+    };
+    format!("shard {} of {}: {state}", HumanCount(shard.number.into()), HumanCount(shard.count.into()))
 }
 
 /// What the teacher sees, a line or two, and that it is next to nothing, where it is.

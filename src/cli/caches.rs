@@ -9,14 +9,19 @@ use super::{
 use crate::{
     Result,
     caches::{self, CacheDiff, CacheDiffOptions, CacheMergeOptions, CacheSubsetOptions, CacheWritten, ClassAgreement},
+    teach,
     words::{SHOWN, counted},
 };
 use indicatif::{HumanBytes, HumanCount};
+use std::path::Path;
 
 pub fn run(args: &CacheArgs, quiet: bool) -> Result<Status> {
     match &args.command {
         CacheCommand::Merge(args) => {
-            let (caches, out) = (args.caches.clone(), args.out.clone());
+            if let Some(cache) = &args.shards {
+                return merge_shards(args.json, cache);
+            }
+            let (caches, out) = (args.caches.clone(), args.out.clone().unwrap_or_default());
             let options = CacheMergeOptions { caches, ensemble: args.ensemble, out };
             written(args.json, quiet, &with_progress(quiet, |run| caches::merge(&options, run))?)
         }
@@ -27,6 +32,29 @@ pub fn run(args: &CacheArgs, quiet: bool) -> Result<Status> {
         }
         CacheCommand::Diff(args) => diff(args, quiet),
     }
+}
+
+fn merge_shards(json: bool, cache: &Path) -> Result<Status> {
+    let report = teach::merge_shards(cache)?;
+    if json {
+        print_json(&report)?;
+    } else {
+        let mut lines = vec![format!(
+            "{}, {} in {} ({}, {})",
+            counted(report.images, "image"),
+            counted(report.rows, "prediction"),
+            HumanBytes(report.bytes),
+            report.cache.display(),
+            counted(report.shards, "shard")
+        )];
+        lines.extend(report.content_sha256.iter().map(|digest| format!("content sha256 {digest}")));
+        lines.extend(output::failures(&report.failures, "failed, not in the cache"));
+        print(&lines.join("\n"))?;
+    }
+    if !report.complete {
+        return Err(super::build::no_image(cache, report.failures.len() as u64));
+    }
+    Ok(if report.failures.is_empty() { Status::Done } else { Status::SomeFailed })
 }
 
 fn written(json: bool, quiet: bool, report: &CacheWritten) -> Result<Status> {

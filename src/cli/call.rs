@@ -134,6 +134,7 @@ fn in_words(error: clap::Error) -> NotCalled {
 /// The two texts of an error, with the place that it names, as of a function: what was found, and what to do.
 pub fn found_and_remedy(error: &Error) -> (Option<PathBuf>, String, String) {
     let (path, found, remedy) = match error {
+        Error::Later(error) => return found_and_remedy(error),
         Error::Io { path, action, source } => (Some(path), format!("cannot {action}: {source}"), ""),
         Error::NoSpace { path, action, source, remedy } => {
             (Some(path), format!("cannot {action}: no space left ({source})"), remedy.as_str())

@@ -52,6 +52,8 @@ pub enum Status {
     SomeFailed = 1,
     /// Could not do it.
     Failed = 2,
+    /// Could not do it, but the same command may succeed later (`EX_TEMPFAIL`).
+    TryLater = 75,
     /// Ctrl-C; what was finished is kept.
     Interrupted = 130,
 }
@@ -120,6 +122,7 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
 fn status_of(error: &Error) -> Status {
     match error {
         Error::Interrupted { .. } => Status::Interrupted,
+        Error::Later(_) => Status::TryLater,
         _ => Status::Failed,
     }
 }

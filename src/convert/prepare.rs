@@ -10,7 +10,7 @@ use crate::{
     },
     dataset::paths,
     fsio::{self, Lock},
-    teach::refuse_foreign_files,
+    teach::{refuse_foreign_files, refuse_unfinished_shards},
     types::Profile,
 };
 use indicatif::HumanBytes;
@@ -58,6 +58,7 @@ impl Conversion {
         if *overwrite {
             cache::clear(&lock)?;
         }
+        refuse_unfinished_shards(out)?;
         if let Some(found) = Manifest::load_to_extend(&lock)? {
             wanted.parts = parts_to_keep(out, found, &wanted, &source)?;
         }

@@ -2,7 +2,7 @@
 
 use super::{
     BuildOptions, BuildReport,
-    prepare::Build,
+    prepare::{Build, Ledger},
     select::{Selection, Selector},
     worker::TeacherWorker,
 };
@@ -25,10 +25,16 @@ impl Build {
     /// # Errors
     /// What makes going on impossible (a full disk, a library that fails); the parts finished so far are kept, and the same build goes on
     /// from there.
-    pub fn run(self, stop: &AtomicBool, mut on_view: impl FnMut(bool)) -> Result<BuildReport> {
+    pub fn run(self, stop: &AtomicBool, on_view: impl FnMut(bool)) -> Result<BuildReport> {
+        let of_shard = self.options.shard.is_some();
+        self.run_to_end(stop, on_view).map_err(|error| if of_shard { error.or_later() } else { error })
+    }
+
+    fn run_to_end(self, stop: &AtomicBool, mut on_view: impl FnMut(bool)) -> Result<BuildReport> {
         let started = Instant::now();
         let images_before = self.manifest.images();
-        let Self { options, dataset, model, sessions, class_map, batch, lock, mut manifest, pending, plan } = self;
+        let Self { options, dataset, model, sessions, class_map, batch, ledger, mut manifest, pending, plan } = self;
+        let mut all_handed_over = true;
         if !pending.is_empty() {
             let selection = selection_of(&options, &model.head);
             let worker = |session| TeacherWorker {
@@ -49,31 +55,29 @@ impl Build {
                 missing_labels: options.missing_labels,
                 views,
             };
-            let mut parts = Parts::new(&lock, &mut manifest, options.images_per_part.get() as i64);
+            let mut parts = Parts::new(&ledger, &mut manifest, options.images_per_part.get() as i64);
             let handed_over = pipeline::run(&source, &keys, batch, workers, options.jobs, stop, |outcome| {
                 on_view(parts.add(outcome)?);
                 Ok(())
             });
             let handed_over = handed_over.and_then(|n| parts.commit().map(|()| n)).map_err(how_to_go_on)?;
-            manifest.complete = handed_over == keys.len();
-        } else {
-            manifest.complete = true;
+            all_handed_over = handed_over == keys.len();
         }
-        // A cache without an image is of no use, whatever is known of the failures: the same build
-        // goes on with it once they are mended.
-        manifest.complete &= manifest.images() > 0;
-        let mut reader = None;
-        if manifest.complete {
-            let complete = CacheReader::with_manifest(&Folder::new(lock.folder()), manifest.clone())?;
-            if manifest.digests.is_none() {
-                manifest.digests = Some(complete.content_digests()?);
-                manifest.save(&lock).map_err(|e| how_to_go_on(e.into()))?;
+        let images_this_run = manifest.images() - images_before;
+        let (mut shard, mut reader) = (None, None);
+        let (complete, digests) = match ledger {
+            Ledger::Whole(lock) => {
+                reader = finish(&lock, &mut manifest, all_handed_over)?;
+                (manifest.complete, manifest.digests.clone())
             }
-            reader = Some(complete);
-        }
+            Ledger::Shard(work) => {
+                let (report, published) = work.finish(&manifest, &dataset, all_handed_over).map_err(how_to_go_on)?;
+                shard = Some(report);
+                published.map_or((false, None), |cache| (cache.complete, cache.digests))
+            }
+        };
         let elapsed_s = started.elapsed().as_secs_f64();
         let teacher = reader.as_ref().map(TeacherSight::of).transpose()?.flatten();
-        let images_this_run = manifest.images() - images_before;
         // Labels are read while the images are: only now is it known.
         let mut notes = plan.notes;
         let found_late = dataset.boxes_without_area();
@@ -86,17 +90,34 @@ impl Build {
             images_this_run,
             rows: manifest.rows(),
             bytes: manifest.bytes(),
-            complete: manifest.complete,
-            content_sha256: manifest.digests.map(|d| d.content_sha256),
+            complete,
+            content_sha256: digests.map(|d| d.content_sha256),
             failures: manifest.failures,
             passed_over: dataset.passed_over,
             notes,
             labels_left_out: found_late,
+            shard,
             teacher,
             elapsed_s,
             images_per_s: images_this_run as f64 / elapsed_s,
         })
     }
+}
+
+/// Ends a build of the whole cache; the cache, if it is complete.
+fn finish(lock: &Lock, manifest: &mut Manifest, all_handed_over: bool) -> Result<Option<CacheReader>> {
+    // A cache without an image is of no use, whatever is known of the failures: the same build
+    // goes on with it once they are mended.
+    manifest.complete = all_handed_over && manifest.images() > 0;
+    if !manifest.complete {
+        return Ok(None);
+    }
+    let complete = CacheReader::with_manifest(&Folder::new(lock.folder()), manifest.clone())?;
+    if manifest.digests.is_none() {
+        manifest.digests = Some(complete.content_digests()?);
+        manifest.save(lock).map_err(|e| how_to_go_on(e.into()))?;
+    }
+    Ok(Some(complete))
 }
 
 /// Which anchors are kept.
@@ -115,7 +136,7 @@ pub(super) fn selection_of(options: &BuildOptions, head: &HeadSpec) -> Selection
 
 /// The part under construction: images of one stretch of `images_per_part` ids, finished when the next stretch begins.
 struct Parts<'a> {
-    lock: &'a Lock,
+    ledger: &'a Ledger,
     manifest: &'a mut Manifest,
     images_per_part: i64,
     stretch: Option<i64>,
@@ -137,9 +158,9 @@ struct OpenImage {
 }
 
 impl<'a> Parts<'a> {
-    fn new(lock: &'a Lock, manifest: &'a mut Manifest, images_per_part: i64) -> Self {
+    fn new(ledger: &'a Ledger, manifest: &'a mut Manifest, images_per_part: i64) -> Self {
         Self {
-            lock,
+            ledger,
             manifest,
             images_per_part,
             stretch: None,
@@ -186,7 +207,7 @@ impl<'a> Parts<'a> {
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            empty => empty.insert(PartWriter::create(self.lock.folder(), self.manifest)?),
+            empty => empty.insert(PartWriter::create(self.ledger.folder(), self.manifest)?),
         };
         Ok(image.records.iter().try_for_each(|record| writer.push(record))?)
     }
@@ -207,7 +228,7 @@ impl<'a> Parts<'a> {
         failures.append(&mut self.failures);
         failures.sort_by_key(|f| f.image_id);
         self.handled.clear();
-        Ok(self.manifest.save(self.lock)?)
+        self.ledger.save(self.manifest)
     }
 }
 

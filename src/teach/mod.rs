@@ -7,17 +7,19 @@ mod input_check;
 mod plan;
 mod prepare;
 mod select;
+mod shard;
 mod worker;
 
-pub(crate) use folder::refuse_foreign_files;
+pub(crate) use folder::{refuse_foreign_files, refuse_unfinished_shards};
 pub use plan::Plan;
 pub use prepare::Build;
 pub(crate) use prepare::teacher;
 pub use select::{Selected, Selection, Selector};
+pub use shard::{ShardReport, ShardsMerged, merge_shards};
 
 use crate::{
     augment::Views,
-    cache::MissingLabels,
+    cache::{MissingLabels, Shard},
     dataset::{DataSource, NameMap},
     detector::{HeadSpec, Provider, Reading},
     eval::TeacherSight,
@@ -76,6 +78,8 @@ pub struct BuildOptions {
     pub missing_labels: MissingLabels,
     /// Start again where a cache is there.
     pub overwrite: bool,
+    /// Build this piece of the cache only; other processes build the others. `overwrite` is then not looked at.
+    pub shard: Option<Shard>,
 }
 
 /// Up to so many classes, the class logits of an anchor as float16 take no more than its DFL logits of 8 bits: every kept
@@ -98,7 +102,7 @@ impl BuildOptions {
     }
 }
 
-/// What a build did.
+/// What a build did. Of a shard, images, rows, bytes and failures are those of the shard.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BuildReport {
     /// Folder of the cache.
@@ -116,9 +120,9 @@ pub struct BuildReport {
     /// Bytes of the cache's files, manifest included.
     pub bytes: u64,
     /// Whether every sample is either in the cache or a named failure, and at least one is in the
-    /// cache.
+    /// cache. Of a shard: whether this is so of the whole cache.
     pub complete: bool,
-    /// Digest over the logical content, when complete.
+    /// Digest over the logical content of the whole cache, when complete.
     pub content_sha256: Option<String>,
     /// Images that are not in the cache, with the reason.
     pub failures: Vec<Failure>,
@@ -128,7 +132,9 @@ pub struct BuildReport {
     pub notes: Vec<String>,
     /// The last of the notes, where boxes without area were left out of the labels that this run read; null where none were.
     pub labels_left_out: Option<String>,
-    /// What the teacher sees on the images of the cache, when complete.
+    /// Of a shard, where it stands; null for a build of the whole cache.
+    pub shard: Option<ShardReport>,
+    /// What the teacher sees on the images of the cache, when complete; null for a shard.
     pub teacher: Option<TeacherSight>,
     /// Seconds from the first image to the last file.
     pub elapsed_s: f64,

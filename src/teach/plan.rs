@@ -1,6 +1,6 @@
 //! What a build will do, told before it starts.
 
-use crate::{Error, Result, augment::with_views, words::counted};
+use crate::{Error, Result, augment::with_views, cache::Shard, words::counted};
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -17,7 +17,9 @@ pub struct Plan {
     pub runtime: String,
     /// Size of the teacher's input and so of every student's, in words.
     pub input: String,
-    /// Samples of the data set.
+    /// The shard that is built, if it is not the whole.
+    pub shard: Option<Shard>,
+    /// Samples of the data set, or of the shard.
     pub samples: u64,
     /// Samples that are in the cache already.
     pub already_done: u64,
@@ -82,6 +84,9 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "runtime   {}", self.runtime)?;
         writeln!(f, "cache     {}; students train from it at {}", self.cache.display(), self.input)?;
+        if let Some(shard) = self.shard {
+            writeln!(f, "shard     {shard}")?;
+        }
         write!(f, "to do     {} of {}", HumanCount(self.pending), counted(self.samples, "image"))?;
         write!(f, "{}", with_views(self.views))?;
         if self.already_done > 0 {

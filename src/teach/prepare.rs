@@ -1,6 +1,13 @@
 //! Everything that can be refused before the first image: library, data set, teacher, names, settings, space.
 
-use super::{BuildOptions, estimate::Kept, folder, input_check, plan::Plan};
+use super::{
+    BuildOptions,
+    estimate::Kept,
+    folder::{self, ImageIds},
+    input_check,
+    plan::Plan,
+    shard::{self, ShardWork, dataset_may_come},
+};
 use crate::{
     Error, Result,
     augment::VIEW_RULE,
@@ -15,7 +22,7 @@ use crate::{
     types::{InputSize, LogitType, Profile, Store},
     words::counted,
 };
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, ops::Range, path::Path};
 
 /// A build that may start: everything was opened and checked, the cache is locked.
 pub struct Build {
@@ -25,22 +32,54 @@ pub struct Build {
     pub(super) sessions: Vec<DetectorSession>,
     pub(super) class_map: Option<ClassMap>,
     pub(super) batch: usize,
-    pub(super) lock: Lock,
+    pub(super) ledger: Ledger,
     pub(super) manifest: Manifest,
     /// Image ids to work on, in order.
     pub(super) pending: Vec<i64>,
     pub(super) plan: Plan,
 }
 
+/// Where finished parts are named.
+pub(super) enum Ledger {
+    /// In the manifest of a cache that this build has for itself.
+    Whole(Lock),
+    /// In the record of a shard.
+    Shard(ShardWork),
+}
+
+impl Ledger {
+    /// The cache's folder.
+    pub(super) fn folder(&self) -> &Path {
+        match self {
+            Self::Whole(lock) => lock.folder(),
+            Self::Shard(work) => work.folder(),
+        }
+    }
+
+    /// Names the parts so far.
+    pub(super) fn save(&self, manifest: &mut Manifest) -> Result<()> {
+        match self {
+            Self::Whole(lock) => Ok(manifest.save(lock)?),
+            Self::Shard(work) => work.save_progress(manifest),
+        }
+    }
+}
+
 impl Build {
-    /// Opens and checks everything. Creates the cache's folder and takes its lock, removes what a killed build left behind.
+    /// Opens and checks everything. Creates the cache's folder and takes its lock, removes what a killed build left behind. The
+    /// workers of a build in shards share the lock, and leave each other's files.
     ///
     /// # Errors
-    /// Whatever would make the build wrong or impossible.
-    pub fn prepare(mut options: BuildOptions) -> Result<Self> {
+    /// Whatever would make the build wrong or impossible. Of a shard, [`Error::Later`] where another try may succeed.
+    pub fn prepare(options: BuildOptions) -> Result<Self> {
+        let of_shard = options.shard.is_some();
+        Self::prepared(options).map_err(|error| if of_shard { error.or_later() } else { error })
+    }
+
+    fn prepared(mut options: BuildOptions) -> Result<Self> {
         options.jobs = pipeline::useful_jobs(options.jobs);
         let runtime = detector::runtime::init(options.ort_lib.as_deref())?;
-        let mut dataset = Dataset::open(&options.source)?;
+        let mut dataset = Dataset::open(&options.source).map_err(|error| dataset_may_come(error, &options))?;
         let teacher_options = DetectorOptions {
             imgsz: options.imgsz,
             store: options.store.unwrap_or(Store::Cls),
@@ -64,19 +103,13 @@ impl Build {
         let wanted = manifest(&options, &dataset, &model, batch, runtime);
 
         fsio::create_folder(&options.out)?;
-        let lock = Folder::new(&options.out).lock()?;
-        folder::refuse_foreign_files(&options.out)?;
-        if options.overwrite {
-            cache::clear(&lock)?;
-        }
-        let manifest = match Manifest::load_to_extend(&lock)? {
-            Some(found) => continued(found, wanted, &dataset, &lock)?,
-            None => wanted,
+        let Standing { ledger, manifest, done, image_ids } = match options.shard {
+            None => whole(&options, wanted, &dataset)?,
+            Some(shard) => shard::begin(&options.out, shard, &wanted, &dataset)?,
         };
-        cache::remove_leftovers(&lock, Some(&manifest))?;
-        let done = folder::image_ids(&options.out, &manifest)?;
         let failed: BTreeSet<i64> = manifest.failures.iter().map(|f| f.image_id).collect();
-        let pending: Vec<i64> = (0..dataset.samples.len() as i64).filter(|id| !done.contains(id)).collect();
+        let samples = (image_ids.end - image_ids.start) as u64;
+        let pending: Vec<i64> = image_ids.filter(|id| !done.contains(*id)).collect();
         let retried = pending.iter().filter(|id| failed.contains(id)).count();
 
         let pictures = pending.len() as u64 * options.views.per_image() as u64;
@@ -98,8 +131,9 @@ impl Build {
             teacher: describe_teacher(&model),
             dataset: describe_dataset(&dataset, &options),
             runtime: describe_runtime(runtime, &options, &model.head, batch),
-            samples: dataset.samples.len() as u64,
-            already_done: done.len() as u64,
+            shard: options.shard,
+            samples,
+            already_done: done.len(),
             retried: retried as u64,
             pending: pending.len() as u64,
             views: options.views.count,
@@ -116,13 +150,42 @@ impl Build {
                 .collect(),
         };
         plan.refuse_if_it_cannot_fit()?;
-        Ok(Self { options, dataset, model, sessions, class_map, batch, lock, manifest, pending, plan })
+        Ok(Self { options, dataset, model, sessions, class_map, batch, ledger, manifest, pending, plan })
     }
 
     /// What [`Build::run`] will do.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
+}
+
+/// Where a build stands when it begins.
+pub(super) struct Standing {
+    pub(super) ledger: Ledger,
+    /// Names the parts and failures so far.
+    pub(super) manifest: Manifest,
+    /// Images in those parts.
+    pub(super) done: ImageIds,
+    /// The images that the build is about.
+    pub(super) image_ids: Range<i64>,
+}
+
+/// A build that has the cache for itself.
+fn whole(options: &BuildOptions, wanted: Manifest, dataset: &Dataset) -> Result<Standing> {
+    let lock = Folder::new(&options.out).lock()?;
+    folder::refuse_foreign_files(&options.out)?;
+    if options.overwrite {
+        cache::clear(&lock)?;
+    }
+    folder::refuse_unfinished_shards(&options.out)?;
+    let manifest = match Manifest::load_to_extend(&lock)? {
+        Some(found) => continued(found, wanted, dataset, &lock)?,
+        None => wanted,
+    };
+    cache::remove_leftovers(&lock, Some(&manifest))?;
+    let done = folder::image_ids(&options.out, &manifest)?;
+    let image_ids = 0..dataset.samples.len() as i64;
+    Ok(Standing { ledger: Ledger::Whole(lock), manifest, done, image_ids })
 }
 
 /// The manifest that a new cache with these options starts from.

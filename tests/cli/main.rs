@@ -29,5 +29,6 @@ mod refusals;
 mod report;
 mod select;
 mod serve;
+mod shards;
 mod support;
 mod views;

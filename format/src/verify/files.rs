@@ -1,7 +1,7 @@
 //! Files as bytes: hashing them with ordinary reads, and what lies in the folder beside them.
 
-use crate::fsio::{Lock, TEMP_PREFIX};
-use crate::{FileEntry, MANIFEST_NAME, Manifest, columns::Table, digest::to_hex};
+use crate::fsio::{Lock, STALE_SUFFIX, TEMP_PREFIX};
+use crate::{FileEntry, MANIFEST_NAME, Manifest, SHARDS_FOLDER, columns::Table, digest::to_hex};
 use sha2::{Digest, Sha256};
 use std::{collections::HashSet, fs::File, io::Read, path::Path};
 
@@ -47,7 +47,7 @@ pub fn notes(folder: &Path, manifest: &Manifest) -> Vec<String> {
     let named: HashSet<String> = manifest.parts.iter().map(|p| format!("{}.parquet", p.name)).collect();
     for name in names_in(folder) {
         match name.as_str() {
-            MANIFEST_NAME | "images" | "predictions" => {}
+            MANIFEST_NAME | "images" | "predictions" | SHARDS_FOLDER => {}
             Lock::FILE_NAME => notes.push(format!("{name}: a build is running here, or was killed.")),
             other => notes.push(foreign("", other)),
         }
@@ -60,7 +60,9 @@ pub fn notes(folder: &Path, manifest: &Manifest) -> Vec<String> {
 }
 
 fn foreign(folder: &str, name: &str) -> String {
-    if name.starts_with(TEMP_PREFIX) || name.starts_with("part-") {
+    if name.ends_with(STALE_SUFFIX) {
+        format!("{folder}{name}: set aside by a build in shards; not part of the cache, it can be removed.")
+    } else if name.starts_with(TEMP_PREFIX) || name.starts_with("part-") {
         format!("{folder}{name}: left by a killed build; not part of the cache, the next build removes it.")
     } else {
         format!("{folder}{name}: not part of the cache.")

@@ -2,7 +2,7 @@
 
 use super::{ReadingArgs, RuntimeArgs, bounds, choices, heading, two_names};
 use crate::{
-    cache::MissingLabels,
+    cache::{MissingLabels, Shard},
     convert::Target,
     types::{InputSize, LogitType, Profile, Store},
 };
@@ -87,6 +87,12 @@ pub struct BuildArgs {
     /// Images per pair of Parquet files: the most that a crash can cost.
     #[arg(long, value_name = "N", default_value = "4096", value_parser = bounds::images_per_part, help_heading = heading::OUTPUT)]
     pub images_per_part: NonZeroUsize,
+    /// Build piece I of N of the cache (I from 1 to N); other processes, on this machine or on others, build the rest into --out.
+    ///
+    /// The last of them publishes the cache, which is then the same as one process makes. Exit status 75: the same command may succeed
+    /// later. See docs/how-to/build-on-several-machines.md.
+    #[arg(long, value_name = "I/N", conflicts_with = "overwrite", help_heading = heading::OUTPUT)]
+    pub shard: Option<Shard>,
     /// Remove the cache at --out and start again.
     #[arg(long, help_heading = heading::OUTPUT)]
     pub overwrite: bool,
@@ -220,17 +226,22 @@ pub enum CacheCommand {
 #[derive(Debug, Args)]
 pub struct CacheMergeArgs {
     /// Folders of the caches.
-    #[arg(required = true, num_args = 2.., value_name = "CACHE")]
+    #[arg(required_unless_present = "shards", num_args = 2.., value_name = "CACHE")]
     pub caches: Vec<PathBuf>,
+    /// Publish this cache, whose shards are all built (`build --shard`); says which are missing. Nothing else is given then.
+    ///
+    /// The last shard to finish does this itself. Exit status 75: shards are missing, or the same command may succeed later.
+    #[arg(long, value_name = "CACHE", conflicts_with_all = ["caches", "ensemble", "out"])]
+    pub shards: Option<PathBuf>,
     /// The caches are of different teachers on the same images: store the mean of their logits.
     ///
     /// The teachers must have the same head, input size and classes. docs/format.md says how the mean is made.
     #[arg(long)]
     pub ensemble: bool,
     /// Folder of the new cache; it must not exist.
-    #[arg(long, value_name = "CACHE2", help_heading = heading::OUTPUT)]
-    pub out: PathBuf,
-    /// Print one JSON object on stdout (schemas/cache-written.schema.json).
+    #[arg(long, value_name = "CACHE2", required_unless_present = "shards", help_heading = heading::OUTPUT)]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object on stdout (schemas/cache-written.schema.json, with --shards schemas/shards-merged.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
 }

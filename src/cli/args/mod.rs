@@ -50,7 +50,8 @@ mod heading {
 
 /// Cache the outputs of an ONNX detector over a data set, and distil small detectors from the cache.
 ///
-/// Exit status: 0 success; 1 success, but some items failed (each is named); 2 failure; 130 interrupted.
+/// Exit status: 0 success; 1 success, but some items failed (each is named); 2 failure; 75 failure of `build --shard` or `cache
+/// merge --shards` that may be gone at the next try; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "logitcache", version, max_term_width = 100)]
 pub struct Cli {

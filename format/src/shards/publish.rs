@@ -1,0 +1,98 @@
+//! The records of all shards become the cache's manifest.
+
+use super::{SHARDS_FOLDER, Shard, ShardRecord, ShardedCache};
+use crate::{
+    CacheReader, Error, Result,
+    columns::Table,
+    fsio::{remove_abandoned, remove_file, set_aside},
+    leftovers::{is_part, is_temporary, list},
+    manifest::Manifest,
+    storage::Folder,
+};
+use std::{collections::HashSet, path::PathBuf};
+
+/// What became of an attempt to publish.
+#[derive(Debug)]
+pub enum Publication {
+    /// The cache has its manifest.
+    Published(Box<Manifest>),
+    /// These shards have no record yet.
+    Missing(Vec<Shard>),
+}
+
+impl ShardedCache {
+    /// Publishes the manifest if every shard has a record: of several processes that try, one writes it. Then tidies up: temporary
+    /// files that no process writes are removed, parts that the manifest does not name are set aside.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] naming a record or part that is damaged or missing, [`Error::Io`].
+    pub fn publish(&self) -> Result<Publication> {
+        let manifest = match Manifest::load_if_present(self.folder())? {
+            Some(published) => published,
+            None => {
+                let missing = self.missing()?;
+                if !missing.is_empty() {
+                    return Ok(Publication::Missing(missing));
+                }
+                let storage = Folder::new(self.folder());
+                let mut manifest = self.united()?;
+                if manifest.publish(&storage)? { manifest } else { Manifest::load(self.folder())? }
+            }
+        };
+        self.tidy(&manifest)?;
+        Ok(Publication::Published(Box::new(manifest)))
+    }
+
+    /// The manifest of all records.
+    fn united(&self) -> Result<Manifest> {
+        let mut manifest = self.job().manifest();
+        let views = manifest.settings.views().per_image() as u64;
+        for shard in self.job().each_shard() {
+            let record = self.record(shard)?.ok_or_else(|| self.incomplete(shard, "it is gone"))?;
+            let images = record.parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.images));
+            let expected = (record.end_image_id - record.first_image_id) as u64;
+            let found = (images / views).saturating_add(record.failures.len() as u64);
+            if images % views != 0 || found != expected {
+                let found = format!("it accounts for {found} of the {expected} images of the shard");
+                return Err(self.incomplete(shard, &found));
+            }
+            let ShardRecord { parts, failures, .. } = record;
+            manifest.parts.extend(parts);
+            manifest.failures.extend(failures);
+        }
+        // Shards follow each other, so parts and failures are in order.
+        manifest.complete = manifest.images() > 0;
+        if manifest.complete {
+            let cache = CacheReader::with_manifest(&Folder::new(self.folder()), manifest)?;
+            let digests = cache.content_digests()?;
+            manifest = cache.manifest().clone();
+            manifest.digests = Some(digests);
+        }
+        Ok(manifest)
+    }
+
+    fn incomplete(&self, shard: Shard, found: &str) -> Error {
+        Error::Cache {
+            path: self.folder().join(shard.record_name()),
+            found: found.to_owned(),
+            remedy: "Remove it and build that shard again.".into(),
+        }
+    }
+
+    /// What killed and superseded workers left.
+    fn tidy(&self, manifest: &Manifest) -> Result<()> {
+        let folder = self.folder();
+        let named: HashSet<PathBuf> =
+            manifest.parts.iter().flat_map(|part| part.files(folder)).map(|(_, path, ..)| path).collect();
+        let tables = [Table::Images, Table::Predictions].map(|table| folder.join(table.folder()));
+        for table in &tables {
+            list(table, is_part)?.iter().filter(|path| !named.contains(*path)).try_for_each(|path| set_aside(path))?;
+        }
+        let shards = folder.join(SHARDS_FOLDER);
+        list(&shards, |name| name.ends_with(super::PROGRESS_SUFFIX))?.iter().try_for_each(|path| remove_file(path))?;
+        for place in tables.iter().chain([&shards, &folder.to_path_buf()]) {
+            list(place, is_temporary)?.iter().try_for_each(|path| remove_abandoned(path).map(drop))?;
+        }
+        Ok(())
+    }
+}
