@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Error, Result,
     fsio::{Lock, write_atomic},
+    shards::ShardedCache,
     storage::{Folder, Storage},
     types::Views,
 };
@@ -61,6 +62,10 @@ impl Manifest {
         if folder.join("config.json").is_file() && folder.join("weights").is_dir() {
             let remedy = "Give the folder that a build made.";
             return fault(folder, "this is the folder of a training run, not a cache", remedy);
+        }
+        if ShardedCache::is_begun(folder) {
+            let found = "this cache is being built in shards, and not all of them are there";
+            return fault(folder, found, "Build the others; `cache merge` with `shards=` says which are missing.");
         }
         let found = "there is no such file, so this folder is not a cache";
         let remedy = "Check the path. A build writes the manifest with its first finished part; run it again.";

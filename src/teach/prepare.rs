@@ -149,7 +149,11 @@ impl Build {
                 .chain(better_rule)
                 .collect(),
         };
-        plan.refuse_if_it_cannot_fit()?;
+        plan.refuse_if_it_cannot_fit().map_err(|error| match options.shard {
+            // Another time there may be space.
+            Some(_) => Error::Later(Box::new(error)),
+            None => error,
+        })?;
         Ok(Self { options, dataset, model, sessions, class_map, batch, ledger, manifest, pending, plan })
     }
 

@@ -206,26 +206,34 @@ fn try_to_read(path: &Path) -> io::Result<()> {
     File::open(path)?.read(&mut [0]).map(drop)
 }
 
-/// The digest over path, size and time of the last change of images, and how many of them are not there.
+/// Size and time of the last change, in nanoseconds since 1970; `None` of a file that is not there.
+type FileState = Option<(u64, u128)>;
+
+fn state_of(path: &Path) -> FileState {
+    let metadata = fs::metadata(path).ok()?;
+    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Some((metadata.len(), changed.map_or(0, |since| since.as_nanos())))
+}
+
+/// The digest over path, size and time of the last change of images and of their label files, and how many of the images are not
+/// there. Exact bytes: docs/format.md.
 fn files_digest(samples: &[Sample]) -> (String, usize) {
     let step = samples.len().div_ceil(IMAGES_IN_IDENTITY).max(1);
     let chosen: Vec<&Sample> = samples.iter().step_by(step).collect();
-    let state = |sample: &&Sample| {
-        let metadata = fs::metadata(&sample.path).ok()?;
-        let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Some((metadata.len(), changed.map_or(0, |since| since.as_nanos())))
-    };
-    let states: Vec<Option<(u64, u128)>> = chosen.par_iter().map(state).collect();
+    let states = |sample: &&Sample| (state_of(&sample.path), sample.label_file().and_then(state_of));
+    let states: Vec<(FileState, FileState)> = chosen.par_iter().map(states).collect();
     let mut hash = Sha256::new();
-    for (sample, state) in chosen.iter().zip(&states) {
-        let (length, changed) = state.unwrap_or_default();
+    for (sample, (image, labels)) in chosen.iter().zip(&states) {
         hash.update((sample.relative.len() as u64).to_le_bytes());
         hash.update(&sample.relative);
-        hash.update([u8::from(state.is_some())]);
-        hash.update(length.to_le_bytes());
-        hash.update(changed.to_le_bytes());
+        for state in [image, labels] {
+            let (length, changed) = state.unwrap_or_default();
+            hash.update([u8::from(state.is_some())]);
+            hash.update(length.to_le_bytes());
+            hash.update(changed.to_le_bytes());
+        }
     }
-    (to_hex(&hash.finalize()), states.iter().filter(|state| state.is_none()).count())
+    (to_hex(&hash.finalize()), states.iter().filter(|(image, _)| image.is_none()).count())
 }
 
 /// Another job is another job for ever; but images that are not there may come.

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// One image a part, so that a worker can be stopped between two.
@@ -132,8 +132,10 @@ fn is_sound_with_views(cache: &Path, expected: &str) {
     verify(cache).expect(0);
 }
 
-/// Workers of a few shards, each of them started and killed at random moments, several at once and some of them twice.
+/// Workers of ten shards, each of them started and killed at random moments, several at once and some of them twice. Only
+/// workers whose shard is not finished count as killed.
 fn killed(kills: usize, images: u32, seed: u64) {
+    const SHARDS: u32 = 10;
     let dir = tempfile::tempdir().unwrap();
     let data = shapes(dir.path(), images);
     let whole = dir.path().join("whole");
@@ -141,39 +143,45 @@ fn killed(kills: usize, images: u32, seed: u64) {
     let expected = content(&whole);
     let cache = dir.path().join("cache");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    // How long a worker lives: up to a little more than the first shard takes.
+    // Workers live up to the time that a whole shard takes.
     let started = Instant::now();
     shard(&data, &dir.path().join("first"), "1/10", &[PARTS_OF_1]).expect(0);
     let life = started.elapsed();
 
-    let (mut killed, mut running): (usize, Vec<Child>) = (0, Vec::new());
+    let is_finished = |number: u32| cache.join(format!("shards/{number:06}-of-{SHARDS:06}.json")).exists();
+    let (mut killed, mut running): (usize, Vec<(u32, Child)>) = (0, Vec::new());
     while killed < kills {
         // The last shard is never begun here, so that nothing is published while there are kills to come.
-        let number = random.random_range(1..10);
+        let open: Vec<u32> = (1..SHARDS).filter(|number| !is_finished(*number)).collect();
+        let Some(&(mut number)) = open.get(random.random_range(0..open.len().max(1))) else { break };
+        if let Some((other, _)) = running.first().filter(|_| random.random_bool(0.25)) {
+            number = *other;
+        }
         // Workers need not have the same parts.
         let part = ["1", "2", "3"][random.random_range(0..3)];
-        running.push(start(&data, &cache, &format!("{number}/10"), &[("--images-per-part", part)]));
-        thread::sleep(life.mul_f64(random.random_range(0.0..0.7)));
+        running.push((number, start(&data, &cache, &format!("{number}/{SHARDS}"), &[("--images-per-part", part)])));
+        thread::sleep(life.mul_f64(random.random_range(0.0..0.5)));
         if running.len() > 1 {
-            let at = random.random_range(0..running.len());
-            let mut victim = running.swap_remove(at);
-            killed += usize::from(victim.try_wait().unwrap().is_none());
+            let (number, mut victim) = running.swap_remove(random.random_range(0..running.len()));
             victim.kill().unwrap();
             let run = finished(victim.wait_with_output().unwrap());
             assert!(run.code == -1 || run.code == 0, "{run:?}");
+            killed += usize::from(run.code == -1 && !is_finished(number));
         }
     }
-    for mut child in running {
+    for (_, mut child) in running {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    println!("{killed} workers were killed before their shard was finished");
+    assert!(killed > 0);
     merge(&cache).expect(75).says(&["10"]);
-    let mut order: Vec<u32> = (1..=10).chain([3]).collect();
+    let mut order: Vec<u32> = (1..=SHARDS).chain([3]).collect();
     order.shuffle(&mut random);
     // Two at a time.
     for pair in order.chunks(2) {
         let workers: Vec<Child> =
-            pair.iter().map(|number| start(&data, &cache, &format!("{number}/10"), &[PARTS_OF_1])).collect();
+            pair.iter().map(|number| start(&data, &cache, &format!("{number}/{SHARDS}"), &[PARTS_OF_1])).collect();
         for worker in workers {
             finished(worker.wait_with_output().unwrap()).expect(0);
         }
@@ -185,40 +193,38 @@ fn killed(kills: usize, images: u32, seed: u64) {
 
 #[test]
 fn killed_workers_lose_nothing_and_leave_nothing() {
-    killed(20, 60, 7);
+    killed(20, 100, 7);
 }
 
 #[test]
 #[ignore = "the same with 200 kills; takes minutes: cargo test --test cli two_hundred -- --ignored"]
 fn two_hundred_killed_workers_lose_nothing() {
-    killed(200, 150, 11);
+    killed(200, 2000, 11);
 }
 
 #[test]
 fn a_shard_that_is_built_twice_at_once_counts_once() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 40);
+    let data = shapes(dir.path(), 200);
     let (whole, cache) = (dir.path().join("whole"), dir.path().join("cache"));
     build(&data, &whole, &[]).expect(0);
     let expected = content(&whole);
-    // A slow worker has begun; its shard is then done by another, in other parts, and the cache is published.
-    let mut slow = start(&data, &cache, "1/2", &[PARTS_OF_1]);
-    wait_for_parts(&mut slow, &cache, 1);
-    signal(&slow, "-STOP");
-    assert!(slow.try_wait().unwrap().is_none(), "the slow worker ended too early");
-    // What it has done so far is not taken for the other's.
-    for name in names(&cache.join("shards")).iter().filter(|name| name.contains("progress")) {
-        fs::remove_file(cache.join("shards").join(name)).unwrap();
+    // A slow worker has begun a part; its shard is then done by another, in other parts, and the cache is published.
+    let mut slow = start(&data, &cache, "1/2", &[]);
+    let images = cache.join("images");
+    let is_written = || images.exists() && names(&images).iter().any(|name| name.starts_with(".tmp-"));
+    while !is_written() && slow.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(1));
     }
-    let temporary = |cache: &Path| names(&cache.join("images")).iter().any(|name| name.starts_with(".tmp-"));
-    let writes = temporary(&cache);
-    let abandoned = cache.join("images/.tmp-part.parquet-1-0");
+    signal(&slow, "-STOP");
+    assert!(is_written(), "the slow worker ended too early");
+    let abandoned = images.join(".tmp-part.parquet-1-0");
     fs::write(&abandoned, "left by a killed worker").unwrap();
     shard(&data, &cache, "1/2", &[("--images-per-part", "7")]).expect(0);
-    shard(&data, &cache, "2/2", &[]).expect(0).says(&[]);
+    shard(&data, &cache, "2/2", &[]).expect(0);
     assert_eq!(content(&cache), expected);
     assert!(!abandoned.exists(), "a temporary file that nobody writes is still there");
-    assert_eq!(temporary(&cache), writes, "a temporary file of a worker that lives is gone");
+    assert!(is_written(), "a temporary file of a worker that lives is gone");
     // Meanwhile nobody else can have the cache for himself.
     build(&data, &cache, &[]).expect(2).says(&["holds its lock"]);
     signal(&slow, "-CONT");
@@ -261,9 +267,18 @@ fn missing_shards_are_named_and_the_last_one_can_be_stood_in_for() {
     }
     is_sound(&cache, &content(&whole));
     // The last worker died between its record and the manifest.
+    let published = fs::read(cache.join("manifest.json")).unwrap();
     fs::remove_file(cache.join("manifest.json")).unwrap();
-    let run = merge(&cache).expect(0);
-    assert!(run.stdout.contains(&content(&whole)), "{}", run.stdout);
+    logitcache(&args(["inspect"], &[], &[]).into_iter().chain([cache.clone().into()]).collect::<Vec<_>>())
+        .refused(&["built in shards"]);
+    // Four at once: one of them publishes, the others find that it is done.
+    let words = args(["cache", "merge"], &[("--shards", &cache)], &[]);
+    let four: Vec<Child> = (0..4).map(|_| command(&words).spawn().unwrap()).collect();
+    for child in four {
+        let run = finished(child.wait_with_output().unwrap()).expect(0);
+        assert!(run.stdout.contains(&content(&whole)), "{}", run.stdout);
+    }
+    assert_eq!(fs::read(cache.join("manifest.json")).unwrap(), published);
     is_sound(&cache, &content(&whole));
     let report = logitcache(&args(["cache", "merge", "--json"], &[("--shards", &cache)], &[])).expect(0).json();
     assert_eq!((report["shards"].as_u64(), report["complete"].as_bool()), (Some(7), Some(true)));
@@ -296,14 +311,19 @@ fn shards_of_other_settings_images_or_numbers_are_refused() {
     let image = folder.join(&names(&folder)[20]);
     let changed = fs::metadata(&image).unwrap().modified().unwrap();
     let set_time = |time| File::options().append(true).open(&image).unwrap().set_modified(time).unwrap();
-    set_time(changed + std::time::Duration::from_secs(1));
-    shard(&data, &cache, "2/3", &[]).refused(&["sizes or times of the images"]);
+    set_time(changed + Duration::from_secs(1));
+    shard(&data, &cache, "2/3", &[]).refused(&["sizes or times of images"]);
     let bytes = fs::read(&image).unwrap();
     fs::write(&image, [&bytes[..], b"more"].concat()).unwrap();
     set_time(changed);
-    shard(&data, &cache, "2/3", &[]).refused(&["sizes or times of the images"]);
+    shard(&data, &cache, "2/3", &[]).refused(&["sizes or times of images"]);
     fs::write(&image, bytes).unwrap();
     set_time(changed);
+    // Labels that are gone would be taken for background.
+    let labels = data.parent().unwrap().join("labels");
+    fs::rename(&labels, labels.with_file_name("away")).unwrap();
+    shard(&data, &cache, "2/3", &[]).refused(&["sizes or times of images or label files"]);
+    fs::rename(labels.with_file_name("away"), &labels).unwrap();
     fs::copy(&image, folder.join("zzz.png")).unwrap();
     shard(&data, &cache, "2/3", &[]).refused(&["samples: 24 in the cache, 25 now"]);
     fs::remove_file(folder.join("zzz.png")).unwrap();
@@ -378,7 +398,6 @@ fn images_that_fail_are_recorded_and_tried_again_by_a_build_of_the_whole() {
     let image = folder.join(&names(&folder)[1]);
     let bytes = fs::read(&image).unwrap();
     fs::write(&image, "no image").unwrap();
-    // One more is named by the list alone.
     shard(&data, &cache, "8/8", &[]).expect(0);
     let run = shard(&data, &cache, "1/8", &[("--json", "")]).expect(1).json();
     assert_eq!((run["failures"].as_array().unwrap().len(), run["images"].as_u64()), (1, Some(1)), "{run}");
@@ -398,7 +417,7 @@ fn images_that_fail_are_recorded_and_tried_again_by_a_build_of_the_whole() {
 #[test]
 fn what_may_pass_has_a_status_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 20);
+    let data = shapes(dir.path(), 200);
     let cache = dir.path().join("cache");
     fs::create_dir(&cache).unwrap();
     // A build has the cache for itself.
@@ -410,13 +429,15 @@ fn what_may_pass_has_a_status_of_its_own() {
     let lock = File::open(cache.join(".lock")).ok();
     assert!(lock.is_none(), "a worker that has ended leaves no lock");
 
-    let worker = start(&data, &cache, "2/2", &[PARTS_OF_1, ("--views", "0")]);
-    let mut worker = worker;
-    wait_for_parts(&mut worker, &cache, 3);
+    // An interruption is one, as everywhere.
+    let mut worker = start(&data, &cache, "2/2", &[PARTS_OF_1]);
+    wait_for_parts(&mut worker, &cache, 2);
+    signal(&worker, "-STOP");
     signal(&worker, "-TERM");
-    let run = finished(worker.wait_with_output().unwrap());
-    assert!(run.code == 130 || run.code == 0, "{run:?}");
-    shard(&data, &cache, "2/2", &[]).expect(0);
+    signal(&worker, "-CONT");
+    finished(worker.wait_with_output().unwrap()).expect(130).says(&["run the same command to go on"]);
+    let run = shard(&data, &cache, "2/2", &[]).expect(0).says(&["done before"]);
+    assert!(run.stdout.contains("published"), "{run:?}");
 
     // No teacher will come by waiting.
     let run = shard(&data, &dir.path().join("new"), "1/2", &[("--teacher", "none.onnx")]);
@@ -451,4 +472,54 @@ fn a_full_disk_may_pass() {
     let whole = dir.path().join("whole");
     build(&data, &whole, &[("--profile", "dense")]).expect(0);
     is_sound(&copy, &content(&whole));
+}
+
+/// The examples for schedulers, whose commands are run here without one.
+#[test]
+fn the_examples_for_schedulers_build_a_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 20);
+    let (whole, teacher) = (dir.path().join("whole"), teacher());
+    let program = crate::support::program();
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    // The examples leave the input size to the teacher.
+    build(&data, &whole, &[("--imgsz", "640")]).expect(0);
+    let expected = content(&whole);
+    let example = |name: &str| crate::common::root().join("examples").join(name);
+    let task = |command: &mut Command, cache: &Path, number: &str| {
+        let paths = [("TEACHER", teacher.as_path()), ("DATA", &data), ("CACHE", cache)];
+        command.envs(paths).env("PATH", &path).envs([("SHARDS", "3"), ("SLURM_ARRAY_TASK_ID", number)]);
+        command.envs([("JOB_COMPLETION_INDEX", number), ("SLURM_JOB_ID", "815")]);
+        finished(command.output().unwrap())
+    };
+
+    let slurm = dir.path().join("slurm");
+    let run_slurm = |number: &str| task(Command::new("bash").arg(example("slurm-array.sh")), &slurm, number);
+    for number in ["3", "1", "2"] {
+        run_slurm(number).expect(0);
+    }
+    is_sound(&slurm, &expected);
+    run_slurm("4").expect(2);
+    // What may pass is put back into the queue.
+    let scontrol = dir.path().join("scontrol");
+    fs::write(&scontrol, "#!/bin/sh\necho scontrol \"$@\"\n").unwrap();
+    fs::set_permissions(&scontrol, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let lock = File::create(slurm.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let with_scontrol = format!("{}:{path}", dir.path().display());
+    let script = format!("PATH={with_scontrol} bash {}", example("slurm-array.sh").display());
+    let run = task(Command::new("bash").args(["-c", &script]), &slurm, "1").expect(75);
+    assert!(run.stdout.contains("scontrol requeue 815"), "{run:?}");
+    drop(lock);
+
+    let yaml = fs::read_to_string(example("kubernetes-job.yaml")).unwrap();
+    let (_, script) = yaml.split_once("            - |\n").unwrap();
+    let script: String =
+        script.lines().map_while(|line| line.strip_prefix("              ")).map(|line| format!("{line}\n")).collect();
+    let pods = dir.path().join("pods");
+    for number in ["2", "0", "1"] {
+        task(Command::new("sh").args(["-c", &script]), &pods, number).expect(0);
+    }
+    is_sound(&pods, &expected);
+    task(Command::new("sh").args(["-c", &script]), &pods, "3").expect(2);
 }

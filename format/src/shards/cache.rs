@@ -178,7 +178,8 @@ impl ShardedCache {
         }
         if self.job.files_sha256 != wanted.files_sha256 {
             lines.push(
-                "  files_sha256: sizes or times of the images are not those that the first worker saw".to_owned(),
+                "  files_sha256: sizes or times of images or label files are not those that the first worker saw"
+                    .to_owned(),
             );
         }
         if lines.is_empty() {

@@ -93,8 +93,8 @@ pub struct ShardJob {
     pub producer: String,
     /// Number of shards.
     pub shards: u32,
-    /// SHA-256 over path, size and time of the last change of the images; of more than 100,000 images, over as many at even
-    /// distances. Which images there are is in `dataset.samples_sha256`.
+    /// SHA-256 over path, size and time of the last change of the images and their label files; of more than 100,000 images,
+    /// over as many at even distances. Which images there are is in `dataset.samples_sha256`.
     pub files_sha256: String,
     /// As in the manifest.
     pub teacher: Teacher,
