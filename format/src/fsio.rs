@@ -474,6 +474,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         for way in [link_new, rename_new] {
+            // Not through a link to the other.
+            remove_file(&from).unwrap();
+            remove_file(&to).unwrap();
             fs::write(&from, "new").unwrap();
             fs::write(&to, "old").unwrap();
             assert!(!way(&from, &to).unwrap());

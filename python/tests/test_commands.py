@@ -56,6 +56,11 @@ def test_build_and_what_follows(shapes, tmp_path, program, caplog):
     assert logitcache.build(TEACHER, data, cache, progress=False)["images_this_run"] == 0
     assert logitcache.verify(cache)["problems"] == []
 
+    # So do workers that share it out.
+    shards = [logitcache.build(TEACHER, data, tmp_path / "shards", shard=f"{n}/2", progress=False) for n in (2, 1)]
+    assert [shard["shard"]["published"] for shard in shards] == [False, True]
+    assert shards[1]["content_sha256"] == report["content_sha256"]
+
     found = logitcache.issues(cache, kind=["class", "missing"], top=3, progress=False)
     assert found["images"] == 16 and len(found["issues"]) == 3 and found["kinds"] == ["missing", "class"]
 

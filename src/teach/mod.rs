@@ -4,6 +4,7 @@ mod commit;
 mod estimate;
 mod folder;
 mod input_check;
+mod merge;
 mod plan;
 mod prepare;
 mod select;
@@ -11,11 +12,12 @@ mod shard;
 mod worker;
 
 pub(crate) use folder::{refuse_foreign_files, refuse_unfinished_shards};
+pub use merge::{ShardsMerged, merge_shards};
 pub use plan::Plan;
 pub use prepare::Build;
 pub(crate) use prepare::teacher;
 pub use select::{Selected, Selection, Selector};
-pub use shard::{ShardReport, ShardsMerged, merge_shards};
+pub use shard::ShardReport;
 
 use crate::{
     augment::Views,

@@ -10,6 +10,7 @@ use crate::{
     cache::{self, Manifest, Publication, Shard, ShardJob, ShardRecord, ShardedCache, to_hex},
     dataset::{Dataset, Sample},
     error::may_pass,
+    pipeline::read_file,
     types::{Failure, FailureStage},
     words::counted,
 };
@@ -21,7 +22,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read},
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     time::UNIX_EPOCH,
 };
 
@@ -150,26 +151,28 @@ impl ShardWork {
         };
         Ok((report, published))
     }
-}
 
-impl ShardWork {
-    /// Refuses to record images as failed that were there a moment ago, or may be read again in another.
+    /// Refuses to record images as failed that were there a moment ago, or that another try may read.
     fn refuse_passing_failures(&self, manifest: &Manifest, dataset: &Dataset) -> Result<()> {
         let mut absent = 0;
         for failure in manifest.failures.iter().filter(|failure| failure.stage == FailureStage::Read) {
             let sample = usize::try_from(failure.image_id).ok().and_then(|id| dataset.samples.get(id));
-            let Some(Err(error)) = sample.map(|sample| try_to_read(&sample.path)) else { continue };
-            absent += usize::from(is_absence(&error));
-            if may_pass(&error) || absent > self.absent {
-                let path = sample.map(|sample| sample.path.clone()).unwrap_or_default();
-                let remedy =
-                    "Its shard was not recorded. Check that the place of the images is mounted, and run the same \
-                              command again."
-                        .into();
-                let found =
-                    format!("could be read when the shard was begun or may be read again, but not now: {error}");
-                return Err(Error::Later(Box::new(Error::Dataset { path, found, remedy })));
-            }
+            let Some(sample) = sample else { continue };
+            let found = match first_byte(&sample.path) {
+                Ok(()) if read_file(&sample.path).is_ok() => "could not be read, but can be now".to_owned(),
+                Ok(()) => continue,
+                Err(error) => {
+                    absent += usize::from(is_absence(&error));
+                    if !may_pass(&error) && absent <= self.absent {
+                        continue;
+                    }
+                    format!("cannot be read any more, or not at the moment: {error}")
+                }
+            };
+            let remedy = "Its shard was not recorded. Check that the place of the images is mounted, and run the same \
+                          command again.";
+            let (path, remedy) = (sample.path.clone(), remedy.to_owned());
+            return Err(Error::Later(Box::new(Error::Dataset { path, found, remedy })));
         }
         Ok(())
     }
@@ -198,7 +201,7 @@ fn refuse_absent_images(shard: Shard, samples: &[Sample]) -> Result<()> {
 }
 
 /// Whether the first byte can be had.
-fn try_to_read(path: &Path) -> io::Result<()> {
+fn first_byte(path: &Path) -> io::Result<()> {
     // A pipe would block for ever.
     if !fs::metadata(path)?.is_file() {
         return Ok(());
@@ -253,95 +256,9 @@ fn counted_are(images: usize) -> String {
     format!("{} {}", counted(images, "image"), if images == 1 { "is" } else { "are" })
 }
 
-/// What [`merge_shards`] found.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ShardsMerged {
-    /// Folder of the cache.
-    pub cache: PathBuf,
-    /// Number of shards, all of them finished.
-    pub shards: u32,
-    /// Images in the cache.
-    pub images: u64,
-    /// Kept anchors.
-    pub rows: u64,
-    /// Bytes of the Parquet files.
-    pub bytes: u64,
-    /// Whether the cache holds an image.
-    pub complete: bool,
-    /// Digest over the logical content, when complete.
-    pub content_sha256: Option<String>,
-    /// Images that are not in the cache, with the reason.
-    pub failures: Vec<Failure>,
-}
-
-/// Publishes a cache whose shards are all finished. One that is published already stays as it is.
-///
-/// # Errors
-/// [`Error::Later`] naming the shards that are not finished, or where a build has the cache for itself; [`Error::Cache`] of a folder in
-/// which no shards were built, and of a damaged or missing file; [`Error::Io`].
-pub fn merge_shards(folder: &Path) -> Result<ShardsMerged> {
-    if !ShardedCache::is_begun(folder) {
-        return Err(Error::Cache {
-            path: folder.to_owned(),
-            found: "no shards were built here".into(),
-            remedy: "Give the folder that `shard=` builds into.".into(),
-        });
-    }
-    let publish = || -> Result<ShardsMerged> {
-        let cache = ShardedCache::open(cache::share(folder)?)?;
-        match cache.publish()? {
-            Publication::Missing(shards) => Err(missing(folder, &shards, cache.job().shards)),
-            Publication::Published(manifest) => Ok(ShardsMerged {
-                cache: folder.to_owned(),
-                shards: cache.job().shards,
-                images: manifest.images(),
-                rows: manifest.rows(),
-                bytes: manifest.bytes(),
-                complete: manifest.complete,
-                content_sha256: manifest.digests.map(|digests| digests.content_sha256),
-                failures: manifest.failures,
-            }),
-        }
-    };
-    publish().map_err(Error::or_later)
-}
-
-fn missing(folder: &Path, shards: &[Shard], count: u32) -> Error {
-    let numbers: Vec<u32> = shards.iter().map(|shard| shard.number()).collect();
-    let have = if numbers.len() == 1 { "has" } else { "have" };
-    Error::Later(Box::new(Error::Cache {
-        path: folder.to_owned(),
-        found: format!("{} of {count} {have} no record yet: {}", counted(numbers.len(), "shard"), in_ranges(&numbers)),
-        remedy: format!("Build what is missing, for example with `shard={}/{count}`.", numbers.first().unwrap_or(&1)),
-    }))
-}
-
-/// Increasing numbers as "1, 3 to 5"; of very many ranges the first.
-fn in_ranges(numbers: &[u32]) -> String {
-    const SHOWN: usize = 100;
-    let ranges: Vec<String> = numbers
-        .chunk_by(|a, b| a + 1 == *b)
-        .filter_map(|run| match run {
-            [] => None,
-            [one] => Some(one.to_string()),
-            [first, .., last] => Some(format!("{first} to {last}")),
-        })
-        .collect();
-    let more = if ranges.len() > SHOWN { ", ..." } else { "" };
-    ranges.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ") + more
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn missing_shards_are_named_in_ranges() {
-        assert_eq!(in_ranges(&[3]), "3");
-        assert_eq!(in_ranges(&[1, 2, 5, 7, 8, 9]), "1 to 2, 5, 7 to 9");
-        let odd: Vec<u32> = (0..300).map(|i| 2 * i).collect();
-        assert!(in_ranges(&odd).ends_with("198, ..."));
-    }
 
     #[test]
     fn the_identity_of_a_data_set_is_in_names_sizes_and_times() {
