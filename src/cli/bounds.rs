@@ -104,6 +104,16 @@ pub fn latency_runs(text: &str) -> Parsed<u32> {
     whole(text, 0, 100_000, "").map(|value| value as u32)
 }
 
+/// `--opset`: what the trainer can write.
+pub fn opset(text: &str) -> Parsed<i64> {
+    whole(text, 15, 22, "").map(|value| value as i64)
+}
+
+/// `--max-det`
+pub fn detections(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, 30_000)
+}
+
 /// `--max-pictures`: the page has at most 5 MB.
 pub fn pictures(text: &str) -> Parsed<usize> {
     whole(text, 0, 1000, "").map(|value| value as usize)

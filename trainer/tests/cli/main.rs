@@ -6,6 +6,7 @@ mod classes;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod demo;
+mod exports;
 mod field_files;
 mod objects;
 mod sizes;

@@ -9,4 +9,5 @@ mod export;
 mod golden;
 mod refusals;
 mod support;
+mod variants;
 mod weights;
