@@ -186,6 +186,11 @@ pub fn share(text: &str) -> Parsed<f64> {
     number(text, |v| v > 0.0 && v <= 1.0, "a number above 0, up to 1")
 }
 
+/// `--prune`: at 0 nothing would go, at 1 nothing would stay.
+pub fn pruned_share(text: &str) -> Parsed<f64> {
+    number(text, |v| v > 0.0 && v < 1.0, "a number between 0 and 1")
+}
+
 /// `--class-coverage`, `--alpha`, `--min-cosine`
 pub fn fraction(text: &str) -> Parsed<f64> {
     number(text, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1")

@@ -20,6 +20,12 @@ pub struct TrainArgs {
     /// sizes, not Ultralytics'.
     #[arg(long, value_name = "NAME|FILE", help_heading = heading::DATA)]
     pub model: String,
+    /// Remove the least important channels of --model until this share of its multiply-adds is gone, then train.
+    ///
+    /// For trained weights alone. Channels that hang together go together, so the student is a smaller dense network; its
+    /// weights, exports and resumed runs are those of the smaller one.
+    #[arg(long, value_name = "SHARE", value_parser = bounds::pruned_share, allow_negative_numbers = true, help_heading = heading::NETWORK)]
+    pub prune: Option<f64>,
     /// The data set: for other labels, for validation, without a cache, or if it has moved since the build.
     #[arg(long, help_heading = heading::DATA)]
     pub data: Option<PathBuf>,

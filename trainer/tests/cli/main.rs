@@ -9,6 +9,7 @@ mod demo;
 mod exports;
 mod field_files;
 mod objects;
+mod prune;
 mod sizes;
 mod starts;
 #[path = "../../../tests/cli/support.rs"]

@@ -52,7 +52,7 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 /// An export is a teacher again, and gives what the network gives in torch.
-fn round_trip(state: &State, size: impl Into<InputSize>) {
+pub fn round_trip(state: &State, size: impl Into<InputSize>) {
     let size = size.into();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("student.onnx");

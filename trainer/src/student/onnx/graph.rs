@@ -200,13 +200,15 @@ impl<'s> Graph<'s> {
         self.join(name, &flat.iter().collect::<Vec<_>>(), 2)
     }
 
-    /// Two halves of `half` channels each.
-    pub fn split(&mut self, name: &str, x: &Operand, half: usize) -> [Operand; 2] {
-        let sizes = self.ints(&[half as i64; 2]);
+    /// The first `first` channels, and the others.
+    pub fn split_at(&mut self, name: &str, x: &Operand, first: usize) -> [Operand; 2] {
+        let parts = [first, x.channels - first];
+        let sizes = self.ints(&parts.map(|part| part as i64));
         let names = [format!("{name}_first_half"), format!("{name}_second_half")];
         let outputs = names.each_ref().map(String::as_str);
         self.node("Split", &format!("{name}_split"), &[&x.name, &sizes], &outputs, vec![int_attribute("axis", 1)]);
-        names.map(|name| Operand { name, channels: half })
+        let [a, b] = names;
+        [Operand { name: a, channels: parts[0] }, Operand { name: b, channels: parts[1] }]
     }
 
     /// Weight and bias of a convolution with its batch normalisation, if it has one, fused into them.
@@ -272,9 +274,9 @@ impl Ops for Graph<'_> {
         }
     }
 
-    fn halves(&mut self, x: &Operand) -> [Operand; 2] {
+    fn split(&mut self, x: &Operand, first: usize) -> [Operand; 2] {
         let name = self.number("split");
-        self.split(&name, x, x.channels / 2)
+        self.split_at(&name, x, first)
     }
 
     fn concat(&mut self, maps: &[&Operand]) -> Operand {

@@ -43,7 +43,7 @@ pub(super) fn decode(
         }
         BoxRule::Distances | BoxRule::CentreSizePx => graph.join_levels("sides", box_values),
     };
-    let [left_top, right_bottom] = graph.split("sides", &sides, 2);
+    let [left_top, right_bottom] = graph.split_at("sides", &sides, 2);
 
     // dist2bbox with xywh: the centre lies half the difference of the sides from the cell's centre.
     let half = graph.floats("half", &[], vec![0.5]);
@@ -68,7 +68,7 @@ pub(super) fn plain(graph: &mut Graph<'_>, decoded: &Decoded) -> Operand {
 /// places the others get the score 0, so that the best rows of every image of a batch are found at once.
 pub(super) fn suppressed(graph: &mut Graph<'_>, decoded: &Decoded, nms: &NmsInside) -> Operand {
     let half = graph.floats("half", &[], vec![0.5]);
-    let [centre, extent] = graph.split("boxes_px", &decoded.boxes, 2);
+    let [centre, extent] = graph.split_at("boxes_px", &decoded.boxes, 2);
     let extent = graph.binary("Mul", "half_extent", &extent, &half);
     let first = graph.binary("Sub", "first_corner", &centre, &extent);
     let second = graph.binary("Add", "second_corner", &centre, &extent);
