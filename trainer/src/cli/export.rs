@@ -13,6 +13,7 @@ use logitcache::{
         args::{ExportArgs, ExportFormat},
         output, print, read_names,
     },
+    detector::runtime,
     run::{BEST_WEIGHTS, CONFIG_NAME, LAST_WEIGHTS},
     words::counted,
 };
@@ -20,6 +21,10 @@ use std::path::{Path, PathBuf};
 
 pub fn run(args: &ExportArgs, quiet: bool) -> Result<Status> {
     refuse_output(args)?;
+    if args.check.is_some() {
+        // Nothing is written where it could not be checked.
+        runtime::init(args.ort_lib.as_deref())?;
+    }
     let source = weights_of(&args.source)?;
     if !quiet && source.ends_with(LAST_WEIGHTS) && args.source.is_dir() {
         output::note("note: no epoch of this run was validated yet: these are its last weights");

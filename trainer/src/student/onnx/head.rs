@@ -75,7 +75,7 @@ pub(super) fn suppressed(graph: &mut Graph<'_>, decoded: &Decoded, nms: &NmsInsi
     let corners = graph.join("corners", &[&first, &second], 1);
 
     let [score, class] = graph.top("best_class", &decoded.scores, 1, 1);
-    let class = graph.to_float("best_class_id", &class);
+    let class = graph.float_of("best_class_id", &class);
     let offset = graph.floats("class_offset", &[], vec![CLASS_OFFSET_PX]);
     let offset = graph.binary("Mul", "class_moved", &class, &offset);
     let apart = graph.binary("Add", "corners_apart", &corners, &offset);

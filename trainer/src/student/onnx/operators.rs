@@ -11,7 +11,7 @@ impl Graph<'_> {
         self.one("Cast", name, &[&x.name], vec![int_attribute("to", i64::from(to as i32))], x.channels)
     }
 
-    pub fn to_float(&mut self, name: &str, x: &Operand) -> Operand {
+    pub fn float_of(&mut self, name: &str, x: &Operand) -> Operand {
         self.cast(name, x, DataType::Float)
     }
 
@@ -31,7 +31,7 @@ impl Graph<'_> {
         let [at, zero, one] = [at, 0, 1].map(|value| self.int(value));
         let count = self.one("Gather", &part("count"), &[&size.name, &at], vec![], 0);
         let cells = self.one("Range", &part("cells"), &[&zero, &count.name, &one], vec![], 0);
-        let cells = self.to_float(&part("edges"), &cells);
+        let cells = self.float_of(&part("edges"), &cells);
         let half = self.floats("half", &[], vec![0.5]);
         self.binary("Add", &part("centres"), &cells, &half)
     }
