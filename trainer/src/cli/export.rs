@@ -54,6 +54,9 @@ pub fn run(args: &ExportArgs, quiet: bool) -> Result<Status> {
         found.score,
         found.box_px,
     ))?;
+    if found.boxes == 0 {
+        output::note("note: the student sees nothing on these images, so no box was compared");
+    }
     if found.are_small(&options) {
         return Ok(Status::Done);
     }

@@ -50,6 +50,7 @@ fn variants_are_checked_beside_the_student() {
         run.stdout
     };
     checked(&plain, &[]);
+    setup.export(&plain, &["--check", images]).expect(0).says(&["no box was compared"]);
     assert!(fs::read(&plain).unwrap() == fs::read(setup.run.join("best.onnx")).unwrap());
     checked(&half, &["--half", "--opset", "20"]);
     assert!(fs::metadata(&half).unwrap().len() * 10 < fs::metadata(&plain).unwrap().len() * 7);
