@@ -31,6 +31,8 @@ const HEAD_BYTES: u64 = 1 << 16;
 pub enum OutputFile {
     /// `export`: its producer.
     Onnx,
+    /// `export --format openvino`: the network's name.
+    Openvino,
     /// `report`: its generator.
     Page,
     /// `inspect --out`: [`PICTURE_MARK`]; BMP, TIFF and WebP have no place for it and are never known again.
@@ -51,6 +53,7 @@ impl OutputFile {
         let first = |bytes: usize| &head[..bytes.min(head.len())];
         match self {
             Self::Onnx => has(first(64), ONNX_PRODUCER),
+            Self::Openvino => has(first(256), &format!("<net name=\"{ONNX_PRODUCER}\"")),
             Self::Page => head.starts_with(b"<!DOCTYPE html>") && has(head, &format!("content=\"{PAGE_GENERATOR}")),
             Self::Picture => has(first(128), PICTURE_MARK),
             Self::EvalJson => head.starts_with(b"{\n  \"data\": ") && has(head, "\n  \"unlabelled_images\": "),

@@ -104,6 +104,16 @@ pub fn latency_runs(text: &str) -> Parsed<u32> {
     whole(text, 0, 100_000, "").map(|value| value as u32)
 }
 
+/// `--opset`: what the trainer can write.
+pub fn opset(text: &str) -> Parsed<i64> {
+    whole(text, 15, 22, "").map(|value| value as i64)
+}
+
+/// `--max-det`
+pub fn detections(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, 30_000)
+}
+
 /// `--max-pictures`: the page has at most 5 MB.
 pub fn pictures(text: &str) -> Parsed<usize> {
     whole(text, 0, 1000, "").map(|value| value as usize)
@@ -174,6 +184,11 @@ pub fn part_of_epochs(text: &str) -> Parsed<f64> {
 /// `--coverage`: at 0 nothing would be kept.
 pub fn share(text: &str) -> Parsed<f64> {
     number(text, |v| v > 0.0 && v <= 1.0, "a number above 0, up to 1")
+}
+
+/// `--prune`: at 0 nothing would go, at 1 nothing would stay.
+pub fn pruned_share(text: &str) -> Parsed<f64> {
+    number(text, |v| v > 0.0 && v < 1.0, "a number between 0 and 1")
 }
 
 /// `--class-coverage`, `--alpha`, `--min-cosine`

@@ -155,6 +155,9 @@ pub struct Settings {
     pub patience: usize,
     /// Validate every so many epochs.
     pub val_every: usize,
+    /// Share of the multiply-adds that is pruned from what it starts from; null: none.
+    #[serde(default)]
+    pub prune: Option<f64>,
 }
 
 impl Settings {

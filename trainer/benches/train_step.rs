@@ -78,6 +78,7 @@ fn settings(precision: Precision) -> Settings {
         close_mosaic: 0,
         patience: 0,
         val_every: 1,
+        prune: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Options that take one of a few values: their names are the library's own, the help texts stand here.
 
+use super::ExportFormat;
 use crate::{
     cache::MissingLabels,
     convert::Target,
@@ -33,6 +34,17 @@ pub fn provider() -> impl TypedValueParser<Value = Provider> {
             (Provider::Openvino, "Intel OpenVINO (the onnxruntime-openvino wheel)"),
             (Provider::Cuda, "NVIDIA CUDA (the onnxruntime-gpu wheel)"),
             (Provider::Tensorrt, "NVIDIA TensorRT (the onnxruntime-gpu wheel)"),
+        ],
+    )
+}
+
+/// `--format` of `export`
+pub fn export_format() -> impl TypedValueParser<Value = ExportFormat> {
+    choice(
+        ExportFormat::as_str,
+        [
+            (ExportFormat::Onnx, "one .onnx file"),
+            (ExportFormat::Openvino, "OpenVINO IR, an .xml and a .bin file, made by the Python package openvino"),
         ],
     )
 }

@@ -21,7 +21,7 @@ pub use data::{
 pub use labels::{IssuesArgs, LabelArgs, SelectArgs};
 pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use serve::ServeArgs;
-pub use train::{ExportArgs, TrainArgs};
+pub use train::{ExportArgs, ExportFormat, TrainArgs};
 
 use super::bounds;
 use clap::{Args, Parser, Subcommand};

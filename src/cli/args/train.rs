@@ -20,6 +20,12 @@ pub struct TrainArgs {
     /// sizes, not Ultralytics'.
     #[arg(long, value_name = "NAME|FILE", help_heading = heading::DATA)]
     pub model: String,
+    /// Remove the least important channels of --model until this share of its multiply-adds is gone, then train.
+    ///
+    /// For trained weights alone. Channels that hang together go together, so the student is a smaller dense network; its
+    /// weights, exports and resumed runs are those of the smaller one.
+    #[arg(long, value_name = "SHARE", value_parser = bounds::pruned_share, allow_negative_numbers = true, help_heading = heading::NETWORK)]
+    pub prune: Option<f64>,
     /// The data set: for other labels, for validation, without a cache, or if it has moved since the build.
     #[arg(long, help_heading = heading::DATA)]
     pub data: Option<PathBuf>,
@@ -128,10 +134,61 @@ pub struct ExportArgs {
     /// Class names, one per line, for a file without them.
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,
-    /// The ONNX file; one that the trainer wrote before is replaced.
+    /// Weights and feature maps in float16: half the size. Input, output and the decoding of boxes stay float32.
+    #[arg(long, help_heading = heading::NETWORK)]
+    pub half: bool,
+    /// Any number of images at once, of any size in multiples of 32.
+    #[arg(long, help_heading = heading::NETWORK)]
+    pub dynamic: bool,
+    /// Version of ONNX's operators, 15 to 22.
+    #[arg(long, value_name = "N", default_value = "17", value_parser = bounds::opset, help_heading = heading::NETWORK)]
+    pub opset: i64,
+    /// Suppress overlapping boxes in the file: the output is [batch, --max-det, 6], corners in input pixels, score, class.
+    ///
+    /// The best box comes first; rows of zeros follow the last one.
+    #[arg(long, help_heading = heading::DETECTION)]
+    pub nms: bool,
+    /// With --nms: lowest score of a detection.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.25, value_parser = bounds::probability::<f32>, allow_negative_numbers = true, requires = "nms", help_heading = heading::DETECTION)]
+    pub conf: f32,
+    /// With --nms: IoU above which the lower-scoring box of a class is removed.
+    #[arg(long, default_value_t = 0.7, value_parser = bounds::probability::<f32>, allow_negative_numbers = true, requires = "nms", help_heading = heading::DETECTION)]
+    pub iou: f32,
+    /// With --nms: most detections of an image.
+    #[arg(long, value_name = "N", default_value = "300", value_parser = bounds::detections, requires = "nms", help_heading = heading::DETECTION)]
+    pub max_det: NonZeroUsize,
+    /// Run the file beside the student on this image, or on the images of this folder; exit 1 if it differs too much.
+    #[arg(long, value_name = "IMAGE|FOLDER", help_heading = heading::COMPARISON)]
+    pub check: Option<PathBuf>,
+    /// The ONNX Runtime library (libonnxruntime.so), for --check.
+    #[arg(long, value_name = "PATH", requires = "check", help_heading = heading::COMPARISON)]
+    pub ort_lib: Option<PathBuf>,
+    /// What is written.
+    #[arg(long, value_name = "FORMAT", default_value = ExportFormat::Onnx.as_str(), value_parser = choices::export_format(), help_heading = heading::OUTPUT)]
+    pub format: ExportFormat,
+    /// The file; one that the trainer wrote before is replaced.
     #[arg(long, value_name = "M.onnx", help_heading = heading::OUTPUT)]
     pub out: PathBuf,
     /// Replace another file at --out too.
     #[arg(long, help_heading = heading::OUTPUT)]
     pub overwrite: bool,
+}
+
+/// `--format` of `export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// One .onnx file.
+    Onnx,
+    /// OpenVINO's intermediate representation: .xml and .bin.
+    Openvino,
+}
+
+impl ExportFormat {
+    /// The name as users write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Openvino => "openvino",
+        }
+    }
 }

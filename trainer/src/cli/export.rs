@@ -1,27 +1,101 @@
 //! `logitcache export`
 
+use super::{check, openvino};
 use crate::{
     Error, Result,
     outputs::{self, OutputFile},
-    student::onnx,
+    student::onnx::{self, ExportOptions, NmsInside},
 };
 use logitcache::{
     cache::MANIFEST_NAME,
-    cli::{Status, args::ExportArgs, output, print, read_names},
+    cli::{
+        Status,
+        args::{ExportArgs, ExportFormat},
+        output, print, read_names,
+    },
+    detector::runtime,
     run::{BEST_WEIGHTS, CONFIG_NAME, LAST_WEIGHTS},
+    words::counted,
 };
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &ExportArgs, quiet: bool) -> Result<Status> {
-    outputs::refuse_foreign_file(&args.out, OutputFile::Onnx, args.overwrite)?;
+    refuse_output(args)?;
+    if args.check.is_some() {
+        // Nothing is written where it could not be checked.
+        runtime::init(args.ort_lib.as_deref())?;
+    }
     let source = weights_of(&args.source)?;
     if !quiet && source.ends_with(LAST_WEIGHTS) && args.source.is_dir() {
         output::note("note: no epoch of this run was validated yet: these are its last weights");
     }
     let names = args.names.as_deref().map(read_names).transpose()?;
-    onnx::export_file(&source, names, args.imgsz, &args.out)?;
+    let options = options(args);
+    let (state, description) = onnx::source(&source, names, args.imgsz)?;
+    match args.format {
+        ExportFormat::Onnx => onnx::export(&args.out, &state, &description, &options)?,
+        // OpenVINO rounds the weights itself.
+        ExportFormat::Openvino => {
+            let float = onnx::bytes(&state, &description, &ExportOptions { half: false, ..options })?;
+            openvino::write(&float, options.half, &args.out)?;
+        }
+    }
     print(&format!("{} from {}", args.out.display(), source.display()))?;
-    Ok(Status::Done)
+    let Some(place) = &args.check else { return Ok(Status::Done) };
+    let found = check::run(&args.out, &state, description.imgsz, &options, place, args.ort_lib.as_deref())?;
+    let alone = match options.nms {
+        Some(_) => format!(", {} that only one of the two has", counted(found.alone, "detection")),
+        None => String::new(),
+    };
+    print(&format!(
+        "checked on {}, {}: the largest difference from the student is {:.2e} in a probability, {:.2e} px in a box{alone}",
+        counted(found.images, "image"),
+        counted(found.boxes, "box"),
+        found.score,
+        found.box_px,
+    ))?;
+    if found.boxes == 0 {
+        output::note("note: the student sees nothing on these images, so no box was compared");
+    }
+    if found.are_small(&options) {
+        return Ok(Status::Done);
+    }
+    output::note("error: this is more than rounding makes: do not use the file");
+    Ok(Status::SomeFailed)
+}
+
+fn options(args: &ExportArgs) -> ExportOptions {
+    let nms = NmsInside { conf: args.conf, iou: args.iou, max_det: args.max_det.get() };
+    ExportOptions { half: args.half, dynamic: args.dynamic, nms: args.nms.then_some(nms), opset: args.opset }
+}
+
+/// What may not be written, or not so.
+fn refuse_output(args: &ExportArgs) -> Result<()> {
+    let mismatch = |found: String, remedy: &str| Err(Error::Mismatch { found, remedy: remedy.to_owned() });
+    let ExportFormat::Openvino = args.format else {
+        return outputs::refuse_foreign_file(&args.out, OutputFile::Onnx, args.overwrite);
+    };
+    if args.out.extension().is_none_or(|extension| extension != "xml") {
+        return mismatch(
+            format!("{} is not the name of an .xml file, which an OpenVINO file is", args.out.display()),
+            "Give `out=` a name that ends with .xml; the .bin is written beside it.",
+        );
+    }
+    if args.check.is_some() {
+        return mismatch(
+            "ONNX Runtime, which runs the check, does not read OpenVINO files".to_owned(),
+            "Leave `check=` out, or check the ONNX file: leave `format=` out.",
+        );
+    }
+    outputs::refuse_foreign_file(&args.out, OutputFile::Openvino, args.overwrite)?;
+    let weights = args.out.with_extension("bin");
+    if !args.overwrite && !args.out.exists() && weights.exists() {
+        return mismatch(
+            format!("{} already exists, and this program did not write it", weights.display()),
+            "Choose another `out=`, or replace it with `overwrite=true`.",
+        );
+    }
+    Ok(())
 }
 
 /// The file to export: of a run its best weights, else its last ones.

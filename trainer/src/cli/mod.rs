@@ -1,6 +1,8 @@
 //! `train` and `export`; the arguments are those of `logitcache`.
 
+mod check;
 mod export;
+mod openvino;
 mod progress;
 mod train;
 

@@ -109,6 +109,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         close_mosaic: args.close_mosaic,
         patience: args.patience.unwrap_or(DEFAULT_PATIENCE),
         val_every: args.val_every.map_or(1, NonZeroUsize::get),
+        prune: args.prune,
     };
     let split = args.split.clone();
     let data = args.data.clone().map(|data| DataSource { data, images_dir: args.images.clone(), split });

@@ -3,6 +3,7 @@
 //! [`StudentNet`] is a structure, which a family writes once (`families`); [`State`] is a structure with its values, outside
 //! libtorch, and what files hold; [`Network`] is a state in libtorch, which runs and is trained.
 
+mod channels;
 mod families;
 #[cfg(feature = "libtorch")]
 pub mod native;
@@ -11,10 +12,12 @@ mod net;
 mod network;
 pub mod onnx;
 mod params;
+mod prune;
 mod shortage;
 mod state;
 pub mod weights;
 
+pub use channels::Widths;
 pub use families::{
     StudentModel, yolo11, yolo26,
     yolov8::{Scale, net as yolov8},
@@ -23,5 +26,6 @@ pub use net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Matching, Ops, StudentH
 #[cfg(feature = "libtorch")]
 pub use network::{HeadOutput, Network, Param, channels_last};
 pub use params::{ParamSpec, Role};
+pub use prune::{Pruned, prune};
 pub use shortage::or_shortage;
 pub use state::{State, Values};

@@ -55,8 +55,8 @@ pub trait Ops {
     type Map;
     /// The convolution and what follows it ([`ConvSpec::then`]).
     fn conv(&mut self, id: ConvId, x: &Self::Map) -> Self::Map;
-    /// The lower and the upper half of the channels.
-    fn halves(&mut self, x: &Self::Map) -> [Self::Map; 2];
+    /// The first `first` channels, and the others.
+    fn split(&mut self, x: &Self::Map, first: usize) -> [Self::Map; 2];
     /// Joined along the channels.
     fn concat(&mut self, maps: &[&Self::Map]) -> Self::Map;
     /// Sum of two maps of the same shape.
@@ -175,17 +175,18 @@ impl StudentHead {
 
 /// One step: an operation on maps that are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
-    op: Op,
-    inputs: Vec<MapId>,
+pub(super) struct Step {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<MapId>,
     /// Maps that no later step needs.
     last_used: Vec<MapId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Op {
+pub(super) enum Op {
     Conv(ConvId),
-    Halves,
+    /// With so many channels in the first part.
+    Split(usize),
     Concat,
     Add,
     /// With so many heads.
@@ -197,9 +198,9 @@ enum Op {
 
 impl Op {
     /// Maps that it gives.
-    fn num_maps(self) -> usize {
+    pub(super) fn num_maps(self) -> usize {
         match self {
-            Self::Halves | Self::Attention(_) => 2,
+            Self::Split(_) | Self::Attention(_) => 2,
             _ => 1,
         }
     }
@@ -216,11 +217,11 @@ pub struct StudentNet {
     pub convs: Vec<ConvSpec>,
     /// Its head.
     pub head: StudentHead,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// How many of the steps lead to the first branch of the head.
-    steps_to_first: usize,
+    pub(super) steps_to_first: usize,
     /// Of each branch of the head.
-    levels: Vec<Vec<LevelOutput<MapId>>>,
+    pub(super) levels: Vec<Vec<LevelOutput<MapId>>>,
 }
 
 impl StudentNet {
@@ -313,9 +314,9 @@ impl StudentNet {
                     let map = ops.conv(id, maps.get(x));
                     maps.push(map);
                 }
-                Op::Halves => {
-                    let halves = ops.halves(maps.get(x));
-                    halves.into_iter().for_each(|map| maps.push(map));
+                Op::Split(first) => {
+                    let parts = ops.split(maps.get(x), first);
+                    parts.into_iter().for_each(|map| maps.push(map));
                 }
                 Op::Concat => {
                     let map = ops.concat(&step.inputs.iter().map(|&id| maps.get(id)).collect::<Vec<_>>());
@@ -402,8 +403,8 @@ impl Ops for Recorder {
         self.step(Op::Conv(id), vec![*x])
     }
 
-    fn halves(&mut self, x: &MapId) -> [MapId; 2] {
-        self.two(Op::Halves, *x)
+    fn split(&mut self, x: &MapId, first: usize) -> [MapId; 2] {
+        self.two(Op::Split(first), *x)
     }
 
     fn attention(&mut self, qkv: &MapId, heads: usize) -> [MapId; 2] {

@@ -201,9 +201,9 @@ impl Ops for Torch<'_> {
         }
     }
 
-    fn halves(&mut self, x: &Tensor) -> [Tensor; 2] {
-        let half = x.size()[1] / 2;
-        [x.narrow(1, 0, half), x.narrow(1, half, half)]
+    fn split(&mut self, x: &Tensor, first: usize) -> [Tensor; 2] {
+        let (channels, first) = (x.size()[1], first as i64);
+        [x.narrow(1, 0, first), x.narrow(1, first, channels - first)]
     }
 
     fn concat(&mut self, maps: &[&Tensor]) -> Tensor {

@@ -40,8 +40,9 @@ impl Ops for Kept<'_> {
         self.keep((spec.c_out as u64, x.1 / stride, x.2 / stride), times)
     }
 
-    fn halves(&mut self, x: &Shape) -> [Shape; 2] {
-        [(x.0 / 2, x.1, x.2); 2]
+    fn split(&mut self, x: &Shape, first: usize) -> [Shape; 2] {
+        let first = first as u64;
+        [(first, x.1, x.2), (x.0 - first, x.1, x.2)]
     }
 
     fn concat(&mut self, maps: &[&Shape]) -> Shape {
@@ -135,6 +136,7 @@ mod tests {
             close_mosaic: 0,
             patience: 0,
             val_every: 1,
+            prune: None,
         };
         let net = yolov8(Scale::N, 80);
         let input = |side| ImageSize { width: side, height: side };

@@ -19,10 +19,11 @@ use crate::{
     Error, Result,
     cache::{self, CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
     dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
-    student::{Network, State, StudentHead, native, weights},
+    student::{self, Network, State, StudentHead, native, weights},
     types::{Failure, ImageSize, InputSize},
     words::counted,
 };
+use indicatif::HumanCount;
 use logitcache::run::{ClsLoss, Distill, RunConfig, RunData, Settings};
 use sha2::{Digest, Sha256};
 use std::{
@@ -96,6 +97,7 @@ impl Run {
         let sources = Sources::open(options, &mut notes)?;
         let mut start_notes = Vec::new();
         let (state, model_start) = start(options, &sources.class_names, &mut start_notes)?;
+        let state = pruned(state, options, &mut start_notes)?;
         let head = state.net().head.clone();
         let distill = distill_options(&options.settings, &sources, &head, &mut notes)?;
         let objects = match &sources.cache {
@@ -571,6 +573,26 @@ fn start(options: &TrainOptions, class_names: &[String], notes: &mut Vec<String>
             Ok((loaded.state, format!("{name} sha256 {}", to_hex(&Sha256::digest(&bytes)))))
         }
     }
+}
+
+/// What is left of the first weights, where some of it is to be pruned.
+fn pruned(state: State, options: &TrainOptions, notes: &mut Vec<String>) -> Result<State> {
+    let Some(share) = options.settings.prune else { return Ok(state) };
+    if matches!(options.start, Start::Random(_)) {
+        return Err(Error::Mismatch {
+            found: "random weights cannot be pruned: none of their channels is less important than another".into(),
+            remedy: "Name trained weights: `model=RUN`/weights/best.safetensors, or a .pt file.".into(),
+        });
+    }
+    let (state, pruned) = student::prune(&state, share)?;
+    let [before, after] = pruned.parameters;
+    notes.push(format!(
+        "pruned: {:.1} % of the multiply-adds are gone, {} of {} parameters are left",
+        100.0 * pruned.macs_removed,
+        HumanCount(after as u64),
+        HumanCount(before as u64)
+    ));
+    Ok(state)
 }
 
 /// The names of a head's class branches, in words.

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     Error, Result,
     eval::Scores,
-    student::{onnx, or_shortage, weights},
+    student::{
+        onnx::{self, ExportOptions},
+        or_shortage, weights,
+    },
     types::Failure,
     words::counted,
 };
@@ -376,7 +379,7 @@ impl Run {
             return Ok(None);
         }
         let model = self.folder.path().join(BEST_ONNX_NAME);
-        onnx::export_file(&weights, None, None, &model)?;
+        onnx::export_file(&weights, None, None, &model, &ExportOptions::default())?;
         Ok(Some(model))
     }
 

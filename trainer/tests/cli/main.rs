@@ -6,8 +6,10 @@ mod classes;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod demo;
+mod exports;
 mod field_files;
 mod objects;
+mod prune;
 mod sizes;
 mod starts;
 #[path = "../../../tests/cli/support.rs"]

@@ -13,7 +13,7 @@ use logitcache::{
 };
 use logitcache_train::student::{
     Network, Scale, State, StudentModel,
-    onnx::{export, export_file},
+    onnx::{ExportOptions, export, export_file},
     weights::{Description, save},
     yolov8,
 };
@@ -24,6 +24,8 @@ use std::{
 use tch::Device;
 
 const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
+
+const PLAIN: ExportOptions = ExportOptions { half: false, dynamic: false, nms: None, opset: 17 };
 
 fn description(names: &[&str], imgsz: u32) -> Description {
     Description { class_names: names.iter().map(|name| (*name).to_owned()).collect(), imgsz: imgsz.into() }
@@ -50,12 +52,12 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 /// An export is a teacher again, and gives what the network gives in torch.
-fn round_trip(state: &State, size: impl Into<InputSize>) {
+pub fn round_trip(state: &State, size: impl Into<InputSize>) {
     let size = size.into();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("student.onnx");
     let classes = state.net().num_classes;
-    export(&path, state, &numbered(classes, size)).unwrap();
+    export(&path, state, &numbered(classes, size), &PLAIN).unwrap();
     let teacher = as_teacher(&path);
     assert_eq!(InputSize::from(teacher.input), size);
     assert_eq!((teacher.batch, teacher.precision), (BatchSize::Fixed(1), Precision::Fp32));
@@ -110,7 +112,7 @@ fn the_export_gives_ultralytics_decoded_output() {
     let folder = tempfile::tempdir().unwrap();
     for case in golden().cases {
         let path = folder.path().join("student.onnx");
-        export(&path, &case.state(), &numbered(case.num_classes, case.size as u32)).unwrap();
+        export(&path, &case.state(), &numbered(case.num_classes, case.size as u32), &PLAIN).unwrap();
         let mut session = ort::session::Session::builder(environment).unwrap().commit_from_file(&path).unwrap();
         assert_eq!((session.inputs()[0].name(), session.outputs()[0].name()), ("images", "output0"));
         let (pixels, per_image) = (flat(&images(case.batch, case.size)), 3 * case.size * case.size);
@@ -132,8 +134,8 @@ fn an_export_repeats_byte_for_byte_and_quotes_names_as_python_does() {
     let (a, b) = (folder.path().join("a.onnx"), folder.path().join("b.onnx"));
     let names = ["driver's seat", "say \"cheese\"", "both ' and \"", "été 東", "back\\slash", "tab\tnew\nline\u{7f}"];
     let state = filled(Scale::N, names.len());
-    export(&a, &state, &description(&names, 64)).unwrap();
-    export(&b, &state, &description(&names, 64)).unwrap();
+    export(&a, &state, &description(&names, 64), &PLAIN).unwrap();
+    export(&b, &state, &description(&names, 64), &PLAIN).unwrap();
     assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
     assert_eq!(as_teacher(&a).class_names, names);
 }
@@ -143,34 +145,37 @@ fn a_weights_file_is_exported_with_its_own_names_and_size() {
     let folder = tempfile::tempdir().unwrap();
     let (weights, out) = (folder.path().join("best.safetensors"), folder.path().join("best.onnx"));
     save(&weights, &filled(Scale::N, 2), &description(&["cat", "dog"], 96)).unwrap();
-    export_file(&weights, None, None, &out).unwrap();
+    export_file(&weights, None, None, &out, &PLAIN).unwrap();
     let teacher = as_teacher(&out);
     assert_eq!(
         (teacher.class_names.as_slice(), teacher.input.width),
         (["cat".to_owned(), "dog".to_owned()].as_slice(), 96)
     );
-    export_file(&weights, Some(vec!["a".into(), "b".into()]), Some(64.into()), &out).unwrap();
+    export_file(&weights, Some(vec!["a".into(), "b".into()]), Some(64.into()), &out, &PLAIN).unwrap();
     assert_eq!((as_teacher(&out).class_names[1].as_str(), as_teacher(&out).input.width), ("b", 64));
 
     let wide = InputSize { height: 96, width: 160 };
     save(&weights, &filled(Scale::N, 2), &Description { imgsz: wide, ..description(&["cat", "dog"], 96) }).unwrap();
-    export_file(&weights, None, None, &out).unwrap();
+    export_file(&weights, None, None, &out, &PLAIN).unwrap();
     assert_eq!(InputSize::from(as_teacher(&out).input), wide);
-    export_file(&weights, None, Some(64.into()), &out).unwrap();
+    export_file(&weights, None, Some(64.into()), &out, &PLAIN).unwrap();
 
     let says = |error: Error, part: &str| {
         assert!(matches!(error, Error::Mismatch { .. }), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     };
-    says(export_file(&weights, Some(vec!["a".into()]), None, &out).unwrap_err(), "has 2 classes, 1 names are given");
-    says(export_file(&weights, None, Some(100.into()), &out).unwrap_err(), "multiple of 32");
+    says(
+        export_file(&weights, Some(vec!["a".into()]), None, &out, &PLAIN).unwrap_err(),
+        "has 2 classes, 1 names are given",
+    );
+    says(export_file(&weights, None, Some(100.into()), &out, &PLAIN).unwrap_err(), "multiple of 32");
     let thin = InputSize { height: 96, width: 100 };
     says(
-        export_file(&weights, None, Some(thin), &out).unwrap_err(),
+        export_file(&weights, None, Some(thin), &out, &PLAIN).unwrap_err(),
         "96 x 100 (height x width) pixels is not possible",
     );
-    says(export_file(&weights, None, Some(0.into()), &out).unwrap_err(), "multiple of 32");
-    says(export_file(fixture("yolov8n.pt"), None, None, &out).unwrap_err(), "does not name its classes");
+    says(export_file(&weights, None, Some(0.into()), &out, &PLAIN).unwrap_err(), "multiple of 32");
+    says(export_file(fixture("yolov8n.pt"), None, None, &out, &PLAIN).unwrap_err(), "does not name its classes");
     assert_eq!(as_teacher(&out).input.width, 64, "the earlier export is as it was");
 }
 
@@ -186,7 +191,8 @@ fn python_checks_and_runs_the_export() {
     for model in ["yolov8n", "yolo26n"] {
         let folder = tempfile::tempdir().unwrap();
         let state = State::random(model.parse::<StudentModel>().unwrap().net(5), 11);
-        export(folder.path().join("student.onnx"), &state, &numbered(5, InputSize { height: 96, width: 160 })).unwrap();
+        export(folder.path().join("student.onnx"), &state, &numbered(5, InputSize { height: 96, width: 160 }), &PLAIN)
+            .unwrap();
         let pixels = images_of(1, 96, 160);
         let output = Network::from_state(&state, Device::Cpu).forward(&pixels, false);
         for (name, values) in [

@@ -7,6 +7,8 @@
 mod common;
 mod export;
 mod golden;
+mod pruning;
 mod refusals;
 mod support;
+mod variants;
 mod weights;

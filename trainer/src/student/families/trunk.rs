@@ -183,6 +183,7 @@ impl Trunk {
 struct C3k2 {
     cv1: ConvId,
     cv2: ConvId,
+    half: usize,
     inner: Vec<Inner>,
 }
 
@@ -196,6 +197,7 @@ enum Inner {
 struct C2psa {
     cv1: ConvId,
     cv2: ConvId,
+    half: usize,
     blocks: Vec<Psa>,
 }
 
@@ -216,14 +218,14 @@ impl C3k2 {
         let cv1 = list.norm(format!("model.{layer}.cv1"), c_in, 2 * half, 1, 1);
         let cv2 = list.norm(format!("model.{layer}.cv2"), (2 + repeats) * half, c_out, 1, 1);
         let inner = |i: usize| Inner::new(list, &format!("model.{layer}.m.{i}"), half, inside);
-        Self { cv1, cv2, inner: (0..repeats).map(inner).collect() }
+        Self { cv1, cv2, half, inner: (0..repeats).map(inner).collect() }
     }
 }
 
 impl Block for C3k2 {
     fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map {
         let x = ops.conv(self.cv1, x);
-        let mut maps: Vec<O::Map> = ops.halves(&x).into();
+        let mut maps: Vec<O::Map> = ops.split(&x, self.half).into();
         for inner in &self.inner {
             if let Some(last) = maps.last() {
                 let out = inner.run(ops, last);
@@ -285,14 +287,14 @@ impl C2psa {
         let cv1 = list.norm(format!("model.{layer}.cv1"), channels, 2 * half, 1, 1);
         let cv2 = list.norm(format!("model.{layer}.cv2"), 2 * half, channels, 1, 1);
         let block = |i: usize| Psa::new(list, &format!("model.{layer}.m.{i}"), half);
-        Self { cv1, cv2, blocks: (0..repeats).map(block).collect() }
+        Self { cv1, cv2, half, blocks: (0..repeats).map(block).collect() }
     }
 }
 
 impl Block for C2psa {
     fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map {
         let x = ops.conv(self.cv1, x);
-        let [beside, inside] = ops.halves(&x);
+        let [beside, inside] = ops.split(&x, self.half);
         let inside = self.blocks.iter().fold(inside, |x, block| block.run(ops, &x));
         let joined = ops.concat(&[&beside, &inside]);
         ops.conv(self.cv2, &joined)

@@ -16,41 +16,76 @@ use crate::{
     },
 };
 
+use super::options::ExportOptions;
+
 /// A tensor of the graph.
 #[derive(Debug)]
 pub(super) struct Operand {
-    name: String,
+    pub(super) name: String,
     /// Its dimension 1, as far as it matters.
-    channels: usize,
+    pub(super) channels: usize,
+}
+
+/// A dimension of an input or output.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Dim {
+    Fixed(usize),
+    /// Any, under this name.
+    Free(&'static str),
 }
 
 /// The nodes and constants so far.
 pub(super) struct Graph<'s> {
     state: &'s State,
     first_param: Vec<usize>,
+    options: &'s ExportOptions,
     proto: GraphProto,
     /// Operations without a name of their own are numbered.
     unnamed: usize,
+    /// The first constant with a value that float16 does not hold.
+    too_large: Option<String>,
 }
 
 impl<'s> Graph<'s> {
-    pub fn new(state: &'s State) -> Self {
+    pub fn new(state: &'s State, options: &'s ExportOptions) -> Self {
         let proto = GraphProto { name: Some("main_graph".to_owned()), ..Default::default() };
-        Self { state, first_param: state.net().first_param(), proto, unnamed: 0 }
+        Self { state, first_param: state.net().first_param(), options, proto, unnamed: 0, too_large: None }
     }
 
-    pub fn input(&mut self, name: &str, shape: &[usize]) -> Operand {
-        self.proto.input.push(declaration(name, shape));
-        Operand { name: name.to_owned(), channels: shape.get(1).copied().unwrap_or(0) }
+    /// The images, `[batch, 3, height, width]`, as the convolutions take them.
+    pub fn images(&mut self, shape: &[Dim]) -> Operand {
+        self.proto.input.push(declaration("images", shape));
+        let images = Operand { name: "images".to_owned(), channels: 3 };
+        match self.options.half {
+            true => self.cast("images_half", &images, DataType::Float16),
+            false => images,
+        }
     }
 
-    pub fn finish(mut self, output: &Operand, shape: &[usize]) -> GraphProto {
+    /// The first dimension of a reshaped tensor; 0: as it was.
+    pub fn batch_dim(&self) -> i64 {
+        i64::from(!self.options.dynamic)
+    }
+
+    /// The first constant with a value that float16 does not hold, where that is asked of it.
+    pub fn too_large(&self) -> Option<&str> {
+        self.too_large.as_deref()
+    }
+
+    pub fn finish(mut self, output: &Operand, shape: &[Dim]) -> GraphProto {
         self.proto.output.push(declaration(&output.name, shape));
         self.proto
     }
 
     /// Adds a node; its outputs are `outputs`.
-    fn node(&mut self, op: &str, name: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) {
+    pub(super) fn node(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         self.proto.node.push(NodeProto {
             name: Some(name.to_owned()),
@@ -63,7 +98,7 @@ impl<'s> Graph<'s> {
     }
 
     /// A node with one output, named as it is.
-    fn one(
+    pub(super) fn one(
         &mut self,
         op: &str,
         name: &str,
@@ -80,7 +115,7 @@ impl<'s> Graph<'s> {
         format!("{op}_{}", self.unnamed)
     }
 
-    fn constant(&mut self, name: &str, shape: &[usize], data_type: DataType, raw: Vec<u8>) {
+    pub(super) fn constant(&mut self, name: &str, shape: &[usize], data_type: DataType, raw: Vec<u8>) {
         // The constants of shapes are shared; the others have names of their own.
         if self.proto.initializer.iter().any(|tensor| tensor.name() == name) {
             return;
@@ -99,7 +134,21 @@ impl<'s> Graph<'s> {
         Operand { name: name.to_owned(), channels: 0 }
     }
 
-    fn ints(&mut self, values: &[i64]) -> String {
+    /// Values that feature maps are computed with.
+    fn weights(&mut self, name: &str, shape: &[usize], values: Vec<f32>) -> Operand {
+        if !self.options.half {
+            return self.floats(name, shape, values);
+        }
+        let halves: Vec<half::f16> = values.iter().map(|value| half::f16::from_f32(*value)).collect();
+        if self.too_large.is_none() && !halves.iter().all(|value| value.is_finite()) {
+            self.too_large = Some(name.to_owned());
+        }
+        let raw = halves.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(name, shape, DataType::Float16, raw);
+        Operand { name: name.to_owned(), channels: 0 }
+    }
+
+    pub(super) fn ints(&mut self, values: &[i64]) -> String {
         let text: Vec<String> = values.iter().map(i64::to_string).collect();
         let name = format!("shape_{}", text.join("_"));
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -137,23 +186,29 @@ impl<'s> Graph<'s> {
         self.one("Concat", name, &names, vec![int_attribute("axis", axis)], channels)
     }
 
-    /// `[1, channels, rows, columns]` of each level as `[1, channels, A]`.
+    /// `[B, channels, rows, columns]` of each level as `[B, channels, A]`, float32.
     pub fn join_levels<'o>(&mut self, name: &str, levels: impl Iterator<Item = &'o Operand>) -> Operand {
         let flat = levels.map(|level| {
-            let flat = format!("{}_in_a_row", level.name);
-            self.reshape(&flat, level, &[1, level.channels as i64, -1])
+            let (flat, batch) = (format!("{}_in_a_row", level.name), self.batch_dim());
+            let row = self.reshape(&flat, level, &[batch, level.channels as i64, -1]);
+            match self.options.half {
+                true => self.cast(&format!("{flat}_float"), &row, DataType::Float),
+                false => row,
+            }
         });
         let flat: Vec<Operand> = flat.collect();
         self.join(name, &flat.iter().collect::<Vec<_>>(), 2)
     }
 
-    /// Two halves of `half` channels each.
-    pub fn split(&mut self, name: &str, x: &Operand, half: usize) -> [Operand; 2] {
-        let sizes = self.ints(&[half as i64; 2]);
+    /// The first `first` channels, and the others.
+    pub fn split_at(&mut self, name: &str, x: &Operand, first: usize) -> [Operand; 2] {
+        let parts = [first, x.channels - first];
+        let sizes = self.ints(&parts.map(|part| part as i64));
         let names = [format!("{name}_first_half"), format!("{name}_second_half")];
         let outputs = names.each_ref().map(String::as_str);
         self.node("Split", &format!("{name}_split"), &[&x.name, &sizes], &outputs, vec![int_attribute("axis", 1)]);
-        names.map(|name| Operand { name, channels: half })
+        let [a, b] = names;
+        [Operand { name: a, channels: parts[0] }, Operand { name: b, channels: parts[1] }]
     }
 
     /// Weight and bias of a convolution with its batch normalisation, if it has one, fused into them.
@@ -200,8 +255,8 @@ impl Ops for Graph<'_> {
         };
         let (kernel, stride, pad) = (spec.kernel, spec.stride as i64, spec.kernel as i64 / 2);
         let shape = [spec.c_out, spec.c_in / spec.groups, kernel, kernel];
-        let weight = self.floats(&format!("{inner}.weight"), &shape, weight);
-        let bias = self.floats(&format!("{inner}.bias"), &[spec.c_out], bias);
+        let weight = self.weights(&format!("{inner}.weight"), &shape, weight);
+        let bias = self.weights(&format!("{inner}.bias"), &[spec.c_out], bias);
         let attributes = vec![
             ints_attribute("dilations", &[1, 1]),
             int_attribute("group", spec.groups as i64),
@@ -219,9 +274,9 @@ impl Ops for Graph<'_> {
         }
     }
 
-    fn halves(&mut self, x: &Operand) -> [Operand; 2] {
+    fn split(&mut self, x: &Operand, first: usize) -> [Operand; 2] {
         let name = self.number("split");
-        self.split(&name, x, x.channels / 2)
+        self.split_at(&name, x, first)
     }
 
     fn concat(&mut self, maps: &[&Operand]) -> Operand {
@@ -238,13 +293,12 @@ impl Ops for Graph<'_> {
         let name = self.number("attention");
         let part = |part: &str| format!("{name}_{part}");
         let (values, keys) = (qkv.channels / 2, qkv.channels / (4 * heads));
-        // Rows and columns of the map, for the way back.
-        let size = vec![int_attribute("start", 2), int_attribute("end", 4)];
-        let size = self.one("Shape", &part("size"), &[&qkv.name], size, 0);
-        let first = self.ints(&[1, values as i64]);
+        // For the way back.
+        let size = self.map_size(&part("size"), qkv);
+        let first = self.ints(&[self.batch_dim(), values as i64]);
         let back = self.one("Concat", &part("back"), &[&first, &size.name], vec![int_attribute("axis", 0)], 0);
 
-        let by_head = self.reshape(&part("by_head"), qkv, &[1, heads as i64, 4 * keys as i64, -1]);
+        let by_head = self.reshape(&part("by_head"), qkv, &[self.batch_dim(), heads as i64, 4 * keys as i64, -1]);
         let sizes = self.ints(&[keys as i64, keys as i64, 2 * keys as i64]);
         let names = ["queries", "keys", "values"].map(part);
         let outputs = names.each_ref().map(String::as_str);
@@ -252,7 +306,7 @@ impl Ops for Graph<'_> {
         let [q, k, v] = names.map(|name| Operand { name, channels: heads });
         let q = self.transpose(&part("queries_last"), &q, &[0, 1, 3, 2]);
         let weights = self.binary("MatMul", &part("products"), &q, &k);
-        let scale = self.floats(&format!("attention_scale_{keys}"), &[], vec![(keys as f32).powf(-0.5)]);
+        let scale = self.weights(&format!("attention_scale_{keys}"), &[], vec![(keys as f32).powf(-0.5)]);
         let weights = self.binary("Mul", &part("scaled"), &weights, &scale);
         let weights = self.softmax(&part("weights"), &weights);
         let weights = self.transpose(&part("weights_last"), &weights, &[0, 1, 3, 2]);
@@ -287,7 +341,7 @@ impl Ops for Graph<'_> {
     }
 }
 
-fn int_attribute(name: &str, value: i64) -> AttributeProto {
+pub(super) fn int_attribute(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Int as i32),
@@ -296,7 +350,7 @@ fn int_attribute(name: &str, value: i64) -> AttributeProto {
     }
 }
 
-fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
+pub(super) fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Ints as i32),
@@ -305,7 +359,7 @@ fn ints_attribute(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
-fn text_attribute(name: &str, value: &str) -> AttributeProto {
+pub(super) fn text_attribute(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::String as i32),
@@ -315,8 +369,14 @@ fn text_attribute(name: &str, value: &str) -> AttributeProto {
 }
 
 /// A float32 input or output of the graph.
-fn declaration(name: &str, shape: &[usize]) -> ValueInfoProto {
-    let dim = |&size: &usize| Dimension { value: Some(dimension::Value::DimValue(size as i64)), ..Default::default() };
+fn declaration(name: &str, shape: &[Dim]) -> ValueInfoProto {
+    let dim = |dim: &Dim| {
+        let value = match *dim {
+            Dim::Fixed(size) => dimension::Value::DimValue(size as i64),
+            Dim::Free(name) => dimension::Value::DimParam(name.to_owned()),
+        };
+        Dimension { value: Some(value), ..Default::default() }
+    };
     let tensor = type_proto::Tensor {
         elem_type: Some(DataType::Float as i32),
         shape: Some(TensorShapeProto { dim: shape.iter().map(dim).collect() }),

@@ -7,8 +7,15 @@ use crate::{
     student::{net::StudentNet, weights::Description},
 };
 
+use super::options::ExportOptions;
+
 /// Every key that Ultralytics' `AutoBackend` makes use of. No date: the same model has the same bytes.
-pub(super) fn entries(net: &StudentNet, description: &Description) -> Vec<StringStringEntryProto> {
+pub(super) fn entries(
+    net: &StudentNet,
+    description: &Description,
+    options: &ExportOptions,
+) -> Vec<StringStringEntryProto> {
+    let bool = |value: bool| if value { "True" } else { "False" };
     let size = description.imgsz;
     let text = |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
     vec![
@@ -23,7 +30,13 @@ pub(super) fn entries(net: &StudentNet, description: &Description) -> Vec<String
         text("names", dict(&description.class_names)),
         text(
             "args",
-            "{'batch': 1, 'half': False, 'dynamic': False, 'simplify': True, 'opset': 17, 'nms': False}".to_owned(),
+            format!(
+                "{{'batch': 1, 'half': {}, 'dynamic': {}, 'simplify': True, 'opset': {}, 'nms': {}}}",
+                bool(options.half),
+                bool(options.dynamic),
+                options.opset,
+                bool(options.nms.is_some())
+            ),
         ),
         text("channels", "3".to_owned()),
         text("end2end", "False".to_owned()),

@@ -1,46 +1,55 @@
 //! Export to ONNX in the form of an Ultralytics export: `images` `[1, 3, H, W]` in, `output0` `[1, 4 + C, A]` out (boxes as
 //! centre x, centre y, width, height in input pixels, then class probabilities), batch normalisations fused, and the
-//! metadata that Ultralytics reads. No libtorch is needed.
+//! metadata that Ultralytics reads. [`ExportOptions`] says what may differ. No libtorch is needed.
 
 mod graph;
+mod head;
 mod metadata;
+mod operators;
+mod options;
+
+pub use self::options::{ExportOptions, NmsInside, OPSET, OPSETS};
 
 use std::path::Path;
 
 use prost::Message;
 
-use self::graph::{Graph, Operand};
+use self::graph::{Dim, Graph};
 use super::{
-    net::{LevelOutput, StudentHead},
     state::State,
     weights::{self, Description},
 };
 use crate::{
     Error, Result,
-    cache::Grid,
-    detector::{
-        BoxRule,
-        onnx::proto::{ModelProto, OperatorSetIdProto},
-    },
+    detector::onnx::proto::{ModelProto, OperatorSetIdProto},
     fsio,
     outputs::ONNX_PRODUCER,
     types::InputSize,
 };
 
-/// ONNX 1.12 (2022): what it adds to its forerunners is not used, and every runtime of today reads it.
-const OPSET: i64 = 17;
-const IR_VERSION: i64 = 8;
-
-/// Writes the network as an ONNX file, atomically; the same state gives the same bytes.
+/// Writes the network as an ONNX file, atomically; the same state and options give the same bytes.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where a side of `imgsz` is no multiple of 32 up to 8192; [`Error::Io`] naming the file, which is then as it was.
+/// [`Error::Mismatch`] where a side of `imgsz` is no multiple of 32 up to 8192, the opset is not one of [`OPSETS`], or a weight
+/// is too large for float16; [`Error::Io`] naming the file, which is then as it was.
 ///
 /// # Panics
 /// If there are not as many class names as classes.
-pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) -> Result<()> {
+pub fn export(path: impl AsRef<Path>, state: &State, description: &Description, options: &ExportOptions) -> Result<()> {
+    Ok(fsio::write_atomic(path.as_ref(), &bytes(state, description, options)?)?)
+}
+
+/// The bytes of the file that [`export`] writes.
+///
+/// # Errors
+/// As [`export`], without writing.
+///
+/// # Panics
+/// As [`export`].
+pub fn bytes(state: &State, description: &Description, options: &ExportOptions) -> Result<Vec<u8>> {
     let coarsest = state.net().head.coarsest_stride();
     let size = description.imgsz;
+    options.check()?;
     if !size.is_possible(coarsest) {
         let most = InputSize::MOST_PX;
         return Err(Error::Mismatch {
@@ -50,20 +59,19 @@ pub fn export(path: impl AsRef<Path>, state: &State, description: &Description) 
             ),
         });
     }
-    Ok(fsio::write_atomic(path.as_ref(), &model(state, description).encode_to_vec())?)
+    Ok(model(state, description, options)?.encode_to_vec())
 }
 
-/// [`export`] of a weights file. Class names and size are the file's own where it has them and none are given.
+/// A weights file and what is to be said of it in a file made from it.
 ///
 /// # Errors
-/// Those of [`weights::load`] and [`export`]; [`Error::Mismatch`] where the file names no classes and none are given, or not as
-/// many as its head has.
-pub fn export_file(
+/// Those of [`weights::load`]; [`Error::Mismatch`] where the file names no classes and none are given, or not as many as its head
+/// has.
+pub fn source(
     weights: impl AsRef<Path>,
     class_names: Option<Vec<String>>,
     imgsz: Option<InputSize>,
-    out: impl AsRef<Path>,
-) -> Result<()> {
+) -> Result<(State, Description)> {
     let path = weights.as_ref();
     let start = weights::load(path, None, 0)?;
     let own_size = start.description.as_ref().map(|own| own.imgsz);
@@ -80,69 +88,57 @@ pub fn export_file(
         });
     }
     let description = Description { class_names, imgsz: imgsz.or(own_size).unwrap_or(InputSize::square(640)) };
-    export(out, &start.state, &description)
+    Ok((start.state, description))
+}
+
+/// [`export`] of a weights file. Class names and size are the file's own where it has them and none are given.
+///
+/// # Errors
+/// Those of [`source`] and [`export`].
+pub fn export_file(
+    weights: impl AsRef<Path>,
+    class_names: Option<Vec<String>>,
+    imgsz: Option<InputSize>,
+    out: impl AsRef<Path>,
+    options: &ExportOptions,
+) -> Result<()> {
+    let (state, description) = source(weights, class_names, imgsz)?;
+    export(out, &state, &description, options)
 }
 
 /// The model in memory.
-fn model(state: &State, description: &Description) -> ModelProto {
+fn model(state: &State, description: &Description, options: &ExportOptions) -> Result<ModelProto> {
     let net = state.net();
     assert_eq!(description.class_names.len(), net.num_classes, "one name per class");
     let size = description.imgsz;
-    let mut graph = Graph::new(state);
-    let images = graph.input("images", &[1, 3, size.height as usize, size.width as usize]);
+    let mut graph = Graph::new(state, options);
+    let grid = (!options.dynamic).then(|| net.grid(size.into()));
+    let free = |name, size: usize| if options.dynamic { Dim::Free(name) } else { Dim::Fixed(size) };
+    let batch = free("batch", 1);
+    let images =
+        graph.images(&[batch, Dim::Fixed(3), free("height", size.height as usize), free("width", size.width as usize)]);
     let levels = net.run(&mut graph, images);
-    let grid = net.grid(size.into());
-    let output = head(&mut graph, &net.head, &levels, &grid);
-    let shape = [1, 4 + net.num_classes, grid.num_anchors()];
-    ModelProto {
-        ir_version: Some(IR_VERSION),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+    let decoded = head::decode(&mut graph, &net.head, &levels, grid.as_ref());
+    let (output, shape) = match &options.nms {
+        Some(nms) => (head::suppressed(&mut graph, &decoded, nms), [batch, Dim::Fixed(nms.max_det), Dim::Fixed(6)]),
+        None => {
+            let anchors = grid.map_or(Dim::Free("anchors"), |grid| Dim::Fixed(grid.num_anchors()));
+            (head::plain(&mut graph, &decoded), [batch, Dim::Fixed(4 + net.num_classes), anchors])
+        }
+    };
+    if let Some(name) = graph.too_large() {
+        return Err(Error::Mismatch {
+            found: format!("{name} holds a value that is too large for float16 (over 65504)"),
+            remedy: "Export it in float32: leave `half=` out.".to_owned(),
+        });
+    }
+    Ok(ModelProto {
+        ir_version: Some(options.ir_version()),
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(options.opset) }],
         producer_name: Some(ONNX_PRODUCER.to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         graph: Some(graph.finish(&output, &shape)),
-        metadata_props: metadata::entries(net, description),
+        metadata_props: metadata::entries(net, description, options),
         ..Default::default()
-    }
-}
-
-/// Joins the levels and decodes them, as `Detect` does in evaluation: `output0`.
-fn head(graph: &mut Graph<'_>, head: &StudentHead, levels: &[LevelOutput<Operand>], grid: &Grid) -> Operand {
-    let anchors = grid.num_anchors();
-    let cells: Vec<_> = (0..anchors).map(|anchor| grid.cell(anchor)).collect();
-    let class_logits = graph.join_levels("class_logits", levels.iter().map(|level| &level.class_logits));
-    let box_values = levels.iter().map(|level| &level.box_values);
-    let sides = match head.boxes {
-        BoxRule::Bins { reg_max } => {
-            let logits = graph.join_levels("dfl_logits", box_values);
-            expectation(graph, &logits, reg_max, anchors)
-        }
-        BoxRule::Distances | BoxRule::CentreSizePx => graph.join_levels("sides", box_values),
-    };
-    let [left_top, right_bottom] = graph.split("sides", &sides, 2);
-
-    // dist2bbox with xywh: the centre lies half the difference of the sides from the cell's centre.
-    let centre = cells.iter().map(|cell| cell.centre_x).chain(cells.iter().map(|cell| cell.centre_y)).collect();
-    let centre = graph.floats("cell_centres", &[1, 2, anchors], centre);
-    let half = graph.floats("half", &[], vec![0.5]);
-    let stride = graph.floats("strides", &[1, anchors], cells.iter().map(|cell| cell.stride as f32).collect());
-    let shift = graph.binary("Sub", "box_difference", &right_bottom, &left_top);
-    let shift = graph.binary("Mul", "box_shift", &shift, &half);
-    let centre = graph.binary("Add", "box_centre", &centre, &shift);
-    let extent = graph.binary("Add", "box_extent", &left_top, &right_bottom);
-    let boxes = graph.join("boxes_in_cells", &[&centre, &extent], 1);
-    let boxes = graph.binary("Mul", "boxes_px", &boxes, &stride);
-    let scores = graph.unary("Sigmoid", "class_probabilities", &class_logits);
-    graph.join("output0", &[&boxes, &scores], 1)
-}
-
-/// The expectation of each side's bins, in cells.
-fn expectation(graph: &mut Graph<'_>, dfl_logits: &Operand, reg_max: usize, anchors: usize) -> Operand {
-    // Bins go last: runtimes turn any other softmax into one over the last dimension between two
-    // transpositions.
-    let bins = graph.reshape("dfl_bins", dfl_logits, &[1, 4, reg_max as i64, anchors as i64]);
-    let bins = graph.transpose("dfl_bins_last", &bins, &[0, 1, 3, 2]);
-    let bins = graph.softmax("dfl_softmax", &bins);
-    let indices = graph.floats("dfl_bin_indices", &[reg_max, 1], (0..reg_max).map(|bin| bin as f32).collect());
-    let sides = graph.binary("MatMul", "dfl_expectation", &bins, &indices);
-    graph.reshape("sides", &sides, &[1, 4, anchors as i64])
+    })
 }

@@ -12,6 +12,7 @@ use std::{fs, path::Path};
 use self::entries::Entries;
 use super::{
     families::StudentModel,
+    net::StudentNet,
     state::{State, Values, random_values},
 };
 use crate::{Error, Result, types::InputSize};
@@ -63,7 +64,7 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let (state, description) = match extension.as_str() {
-        "pt" | "pth" => (pt::open(path).and_then(|entries| state(&entries)).map_err(refuse)?, None),
+        "pt" | "pth" => (pt::open(path).and_then(|entries| state(&entries, None)).map_err(refuse)?, None),
         "safetensors" => {
             let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
             safetensors::read(&bytes, state).map_err(refuse)?
@@ -75,7 +76,7 @@ pub fn load(path: impl AsRef<Path>, num_classes: Option<usize>, seed: u64) -> Re
     match num_classes.filter(|wanted| *wanted != found) {
         None => Ok(Start { state, description, class_branch_replaced: None }),
         Some(wanted) => {
-            let state = with_other_classes(state, wanted, seed);
+            let state = with_other_classes(state, wanted, seed).map_err(refuse)?;
             Ok(Start { state, description, class_branch_replaced: Some(found) })
         }
     }
@@ -104,9 +105,10 @@ fn onnx() -> Refusal {
     }
 }
 
-/// Finds the size and the number of classes, then reads every tensor of that network and refuses any other.
-fn state(entries: &Entries<'_>) -> Result<State, Refusal> {
-    let net = StudentModel::of_weights(entries)?;
+/// Finds the size and the number of classes, where the file does not say which network it is; then reads every tensor of that
+/// network and refuses any other.
+fn state(entries: &Entries<'_>, said: Option<StudentNet>) -> Result<State, Refusal> {
+    let net = said.map_or_else(|| StudentModel::of_weights(entries), Ok)?;
     let params = net.params();
     if let Some(other) = entries.names().find(|name| params.iter().all(|param| param.name != *name)) {
         return Err(Refusal::new(format!(
@@ -119,12 +121,22 @@ fn state(entries: &Entries<'_>) -> Result<State, Refusal> {
 }
 
 /// The same network for another number of classes, its class branch random.
-fn with_other_classes(state: State, num_classes: usize, seed: u64) -> State {
-    let net = state.net().model.net(num_classes);
+fn with_other_classes(state: State, num_classes: usize, seed: u64) -> Result<State, Refusal> {
+    let mut net = state.net().model.net(num_classes);
+    if state.net().is_pruned() {
+        // The class branch is as wide as its model has it.
+        let mut widths = state.net().widths();
+        for (width, spec) in widths.outputs.iter_mut().zip(&net.convs) {
+            if net.head.is_of_classes(&spec.name) {
+                *width = spec.c_out;
+            }
+        }
+        net = net.with_widths(&widths).map_err(Refusal::new)?;
+    }
     let params = net.params();
     let values = state.iter().zip(&params).enumerate().map(|(index, ((_, old), param))| {
         if net.head.is_of_classes(&param.name) { random_values(&net, &params, index, seed) } else { old.clone() }
     });
     let values = values.collect();
-    State::new(net, values)
+    Ok(State::new(net, values))
 }

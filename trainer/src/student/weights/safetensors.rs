@@ -14,6 +14,9 @@ use super::{
 use crate::{
     Error, Result, fsio,
     student::{
+        channels::Widths,
+        families::StudentModel,
+        net::StudentNet,
         params::ParamSpec,
         state::{State, Values},
     },
@@ -28,12 +31,28 @@ struct Metadata {
     names: Vec<String>,
     imgsz: InputSize,
     stride: usize,
+    /// Of a pruned network: how wide it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pruned: Option<Widths>,
+}
+
+impl Metadata {
+    /// The network, where its tensors do not tell which one it is.
+    fn net(&self) -> Result<Option<StudentNet>, Refusal> {
+        let Some(widths) = &self.pruned else { return Ok(None) };
+        let unknown = |found: String| Refusal::new(format!("its metadata {METADATA_KEY:?} is of no student: {found}"));
+        let model: StudentModel = self.scale.parse().map_err(unknown)?;
+        if self.names.is_empty() {
+            return Err(unknown("it has no classes".to_owned()));
+        }
+        model.net(self.names.len()).with_widths(widths).map(Some).map_err(unknown)
+    }
 }
 
 /// Reads a whole file, its tensors made a state by `state`.
 pub(super) fn read(
     bytes: &[u8],
-    state: impl FnOnce(&Entries<'_>) -> Result<State, Refusal>,
+    state: impl FnOnce(&Entries<'_>, Option<StudentNet>) -> Result<State, Refusal>,
 ) -> Result<(State, Option<Description>), Refusal> {
     let damaged = |error: safetensors::SafeTensorError| {
         Refusal::new(format!("this is not a complete safetensors file: {error}."))
@@ -44,15 +63,18 @@ pub(super) fn read(
         let (shape, kind) = (view.shape().to_vec(), kind(view.dtype()));
         (name.to_owned(), Entry { shape, kind, read: Box::new(move || Ok(view.data().to_vec())) })
     });
-    let state = state(&Entries(entries.collect()))?;
+    let entries = Entries(entries.collect());
     let own = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-    let description = own.map(|text| description(text, &state)).transpose()?;
-    Ok((state, description))
+    let Some(text) = own else { return Ok((state(&entries, None)?, None)) };
+    // Damaged tensors are told before damaged words about them.
+    let metadata = serde_json::from_str::<Metadata>(text)
+        .map_err(|error| Refusal::new(format!("its metadata {METADATA_KEY:?} cannot be read: {error}")));
+    let state = state(&entries, metadata.as_ref().ok().map_or(Ok(None), Metadata::net)?)?;
+    let description = description(metadata?, &state)?;
+    Ok((state, Some(description)))
 }
 
-fn description(text: &str, state: &State) -> Result<Description, Refusal> {
-    let metadata: Metadata = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(format!("its metadata {METADATA_KEY:?} cannot be read: {error}")))?;
+fn description(metadata: Metadata, state: &State) -> Result<Description, Refusal> {
     let classes = state.net().num_classes;
     if metadata.names.len() != classes {
         return Err(Refusal::new(format!(
@@ -97,6 +119,7 @@ pub fn save(path: impl AsRef<Path>, state: &State, description: &Description) ->
         names: description.class_names.clone(),
         imgsz: description.imgsz,
         stride: net.head.coarsest_stride() as usize,
+        pruned: net.is_pruned().then(|| net.widths()),
     };
     let path = path.as_ref();
     let impossible = |error: String| Error::io(path, "write to", std::io::Error::other(error));

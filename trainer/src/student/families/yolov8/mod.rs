@@ -40,6 +40,8 @@ struct Layers {
 struct C2f {
     cv1: ConvId,
     cv2: ConvId,
+    /// Channels of either half.
+    half: usize,
     bottlenecks: Vec<[ConvId; 2]>,
     /// Bottlenecks add their input to their output (in the backbone).
     shortcut: bool,
@@ -105,14 +107,14 @@ impl C2f {
         let cv2 = list.norm(format!("model.{layer}.cv2"), (2 + repeats) * half, c_out, 1, 1);
         let bottleneck =
             |i: usize| ["cv1", "cv2"].map(|part| list.norm(format!("model.{layer}.m.{i}.{part}"), half, half, 3, 1));
-        Self { cv1, cv2, bottlenecks: (0..repeats).map(bottleneck).collect(), shortcut }
+        Self { cv1, cv2, half, bottlenecks: (0..repeats).map(bottleneck).collect(), shortcut }
     }
 }
 
 impl Block for C2f {
     fn run<O: Ops>(&self, ops: &mut O, x: &O::Map) -> O::Map {
         let x = ops.conv(self.cv1, x);
-        let mut maps: Vec<O::Map> = ops.halves(&x).into();
+        let mut maps: Vec<O::Map> = ops.split(&x, self.half).into();
         for pair in &self.bottlenecks {
             if let Some(last) = maps.last() {
                 let out = pair[..].run(ops, last);
