@@ -61,9 +61,8 @@ fn shown(report: &QuantizeReport) -> Vec<String> {
         report.placement.as_str()
     )];
     if !report.candidates.is_empty() {
-        let one = |candidate: &quantize::Candidate| {
-            format!("{} {:.5}", candidate.calibration.as_str(), candidate.divergence)
-        };
+        let one =
+            |candidate: &quantize::Candidate| format!("{} {:.5}", candidate.calibration.as_str(), candidate.divergence);
         let all: Vec<String> = report.candidates.iter().map(one).collect();
         lines.push(format!("divergence with all layers quantized (nats per object): {}", all.join(", ")));
     }

@@ -2,10 +2,11 @@
 
 use crate::{
     Error, Result,
+    cache::Places,
     detector::{Detector, DetectorSession, HeadView, SessionOptions},
     toolkit::boxes::iou_px,
 };
-use std::{num::NonZeroUsize, sync::Mutex, thread};
+use std::{num::NonZeroUsize, ops::Range, sync::Mutex, thread};
 
 /// Predictions whose score is lower in both models are left out: there are thousands, and nobody sees them.
 const LEAST_SCORE: f32 = 0.01;
@@ -19,34 +20,37 @@ pub(super) struct Reference {
     box_values: Vec<f32>,
 }
 
-/// The images that models are compared on, ready to run, with what the model itself gives.
-pub(super) struct Comparison {
-    /// `[3, H, W]` each.
-    inputs: Vec<Vec<f32>>,
-    references: Vec<Reference>,
-    jobs: NonZeroUsize,
-    options: SessionOptions,
+/// Runs the model itself.
+///
+/// # Errors
+/// As [`DetectorSession::new`]; [`Error::Model`] where a run fails.
+pub(super) fn references(detector: &Detector, inputs: &[Vec<f32>], options: &SessionOptions) -> Result<Vec<Reference>> {
+    let mut session = DetectorSession::new(detector, options)?;
+    let reference = |pixels: &Vec<f32>| {
+        run(detector, &mut session, pixels, |head| {
+            Ok(Reference { class_logits: head.class_logits().to_vec(), box_values: head.box_values().to_vec() })
+        })
+    };
+    inputs.iter().map(reference).collect()
 }
 
-impl Comparison {
-    /// Runs the model itself.
-    ///
-    /// # Errors
-    /// As [`DetectorSession::new`]; [`Error::Model`] where a run fails.
-    pub fn new(
-        detector: &Detector,
-        inputs: Vec<Vec<f32>>,
-        jobs: NonZeroUsize,
-        options: SessionOptions,
-    ) -> Result<Self> {
-        let mut session = DetectorSession::new(detector, &options)?;
-        let reference = |pixels: &Vec<f32>| {
-            run(detector, &mut session, pixels, |head| {
-                Ok(Reference { class_logits: head.class_logits().to_vec(), box_values: head.box_values().to_vec() })
-            })
-        };
-        let references = inputs.iter().map(reference).collect::<Result<Vec<_>>>()?;
-        Ok(Self { inputs, references, jobs, options })
+/// The images that models are compared on, ready to run, with what the model itself gives.
+pub(super) struct Comparison<'a> {
+    /// `[3, H, W]` each.
+    pub inputs: &'a [Vec<f32>],
+    /// Of each.
+    pub references: &'a [Reference],
+    /// Models that are run side by side.
+    pub jobs: NonZeroUsize,
+    /// How.
+    pub options: SessionOptions,
+}
+
+impl Comparison<'_> {
+    /// On the first of the images alone.
+    pub fn first(&self, images: usize) -> Comparison<'_> {
+        let images = images.min(self.inputs.len());
+        Comparison { inputs: &self.inputs[..images], references: &self.references[..images], ..*self }
     }
 
     /// Images that models are compared on.
@@ -59,11 +63,11 @@ impl Comparison {
     /// model itself. 0 where nothing changed.
     ///
     /// # Errors
-    /// As [`Comparison::new`].
+    /// As [`references`].
     pub fn divergence(&self, rounded: &Detector) -> Result<f64> {
         let mut session = DetectorSession::new(rounded, &self.options)?;
         let (mut changed, mut scores) = (0.0, 0.0);
-        for (pixels, reference) in self.inputs.iter().zip(&self.references) {
+        for (pixels, reference) in self.inputs.iter().zip(self.references) {
             let (more, score) = run(rounded, &mut session, pixels, |head| {
                 let own = HeadView::new(head.spec(), &reference.class_logits, &reference.box_values)?;
                 Ok(compare(&own, &head))
@@ -135,22 +139,38 @@ fn run<T>(
 /// `(what changed, the sum of the scores of the model itself)` on one image.
 fn compare(own: &HeadView<'_>, rounded: &HeadView<'_>) -> (f64, f64) {
     let classes = own.spec().num_classes;
-    let best = |head: &HeadView<'_>, place| {
-        (0..classes).map(|class| head.probability(place, class)).fold(0.0f32, f32::max)
-    };
+    let best =
+        |head: &HeadView<'_>, place| (0..classes).map(|class| head.probability(place, class)).fold(0.0f32, f32::max);
+    let places = 0..own.spec().num_places();
     let (mut changed, mut scores) = (0.0, 0.0);
-    for place in 0..own.spec().num_places() {
+    for place in places.clone() {
         let score = best(own, place);
-        if score.max(best(rounded, place)) < LEAST_SCORE {
-            continue;
-        }
-        let term = |class| bernoulli_divergence(own.probability(place, class), rounded.probability(place, class));
+        let partner = match own.spec().places {
+            Places::Grid(_) if score.max(best(rounded, place)) < LEAST_SCORE => continue,
+            Places::Grid(_) => place,
+            Places::Queries(_) if score < LEAST_SCORE => continue,
+            Places::Queries(_) => partner(own, rounded, place, places.clone()),
+        };
+        let term = |class| bernoulli_divergence(own.probability(place, class), rounded.probability(partner, class));
         changed += (0..classes).map(term).sum::<f64>();
-        let boxes = [own.box_xyxy_input_px(place), rounded.box_xyxy_input_px(place)];
-        changed += f64::from(score) * (1.0 - iou_px(boxes[0], boxes[1]));
+        let overlap = iou_px(own.box_xyxy_input_px(place), rounded.box_xyxy_input_px(partner));
+        changed += f64::from(score) * (1.0 - overlap);
         scores += f64::from(score);
     }
     (changed, scores)
+}
+
+/// The query of the rounded model that stands for a query of the model itself. Queries have no place of their own: which of
+/// them finds an object depends on how near their scores are. The highest sum of overlap and likeness of the probabilities wins.
+fn partner(own: &HeadView<'_>, rounded: &HeadView<'_>, place: usize, places: Range<usize>) -> usize {
+    let own_box = own.box_xyxy_input_px(place);
+    let likeness = |other: usize| {
+        let differences = (0..own.spec().num_classes)
+            .map(|class| f64::from((own.probability(place, class) - rounded.probability(other, class)).abs()));
+        iou_px(own_box, rounded.box_xyxy_input_px(other)) - differences.fold(0.0, f64::max)
+    };
+    // Of equal ones the first.
+    places.max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)).then(b.cmp(a))).unwrap_or(place)
 }
 
 fn bernoulli_divergence(p: f32, q: f32) -> f64 {

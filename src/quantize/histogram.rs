@@ -148,10 +148,7 @@ mod tests {
         assert_eq!((histogram.min, histogram.max), (-8.0, 7.99));
         let half = histogram.bin_width() / 2.0;
         for value in values.map(f64::from) {
-            assert!(
-                histogram.bins().iter().any(|(centre, _)| (value - centre).abs() <= half),
-                "{value} is in no bin"
-            );
+            assert!(histogram.bins().iter().any(|(centre, _)| (value - centre).abs() <= half), "{value} is in no bin");
         }
     }
 

@@ -48,13 +48,16 @@ const STEPS: usize = 24;
 const LEVELS: usize = 256;
 
 /// The range of a tensor. [`Calibration::Divergence`] is no rule for one tensor: the lowest and highest value.
-pub(super) fn range(histogram: &Histogram, calibration: Calibration) -> ActivationRange {
+///
+/// `before_silu`: what the values are used for is `x * sigmoid(x)`, so the error of that is what counts.
+pub(super) fn range(histogram: &Histogram, calibration: Calibration, before_silu: bool) -> ActivationRange {
     let whole = ActivationRange::around(histogram.min, histogram.max);
     match calibration {
         Calibration::MinMax | Calibration::Divergence => whole,
         Calibration::Percentile => percentile(histogram, whole),
         Calibration::Entropy => best(histogram, whole, divergence),
-        Calibration::Mse => best(histogram, whole, squared_error),
+        Calibration::Mse if before_silu => best(histogram, whole, |bins, range| squared_error(bins, range, silu)),
+        Calibration::Mse => best(histogram, whole, |bins, range| squared_error(bins, range, |x| x)),
     }
 }
 
@@ -98,13 +101,18 @@ fn best(
     best.1
 }
 
-/// The sum of squared differences of the bins' centres from the levels that they are rounded to.
-fn squared_error(bins: &[(f64, u64)], range: ActivationRange) -> f64 {
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// The sum of squared differences of `used` of the bins' centres from `used` of the levels that they are rounded to.
+fn squared_error(bins: &[(f64, u64)], range: ActivationRange, used: impl Fn(f64) -> f64) -> f64 {
     let (scale, zero_point) = range.scale_and_zero_point();
     let (scale, zero_point) = (f64::from(scale), f64::from(zero_point));
+    let levels: Vec<f64> = (0..LEVELS).map(|level| used((level as f64 - zero_point) * scale)).collect();
     let error = |(value, count): &(f64, u64)| {
         let level = (value / scale + zero_point).round().clamp(0.0, 255.0);
-        let off = value - (level - zero_point) * scale;
+        let off = used(*value) - levels[level as usize];
         off * off * *count as f64
     };
     bins.iter().map(error).sum()
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn an_outlier_is_cut_off_where_that_is_worth_it() {
         let histogram = with_outlier();
-        let of = |calibration| range(&histogram, calibration);
+        let of = |calibration| range(&histogram, calibration, false);
         assert_eq!(of(Calibration::MinMax).high, 40.0);
         assert!((of(Calibration::MinMax).low + 0.3).abs() < 1e-4);
         for calibration in [Calibration::Percentile, Calibration::Entropy, Calibration::Mse] {
@@ -169,16 +177,25 @@ mod tests {
         let histogram = with_outlier();
         let error = |range: ActivationRange| {
             let (scale, zero) = range.scale_and_zero_point();
-            let rounded = |value: f32| ((value / scale + f32::from(zero)).round().clamp(0.0, 255.0) - f32::from(zero)) * scale;
+            let rounded =
+                |value: f32| ((value / scale + f32::from(zero)).round().clamp(0.0, 255.0) - f32::from(zero)) * scale;
             (0..200_000)
                 .map(|i| (i as f32 * 0.618).fract() * 1.3 - 0.3)
                 .chain([40.0])
                 .map(|value| f64::from(value - rounded(value)).powi(2))
                 .sum::<f64>()
         };
-        let chosen = error(range(&histogram, Calibration::Mse));
-        assert!(chosen < error(range(&histogram, Calibration::MinMax)) / 10.0);
-        assert!(chosen <= 1.05 * error(range(&histogram, Calibration::Percentile)));
+        let chosen = error(range(&histogram, Calibration::Mse, false));
+        assert!(chosen < error(range(&histogram, Calibration::MinMax, false)) / 10.0);
+        assert!(chosen <= 1.05 * error(range(&histogram, Calibration::Percentile, false)));
+    }
+
+    #[test]
+    fn before_a_silu_the_negative_side_may_be_cut_off() {
+        let mut histogram = Histogram::new();
+        histogram.add(&(0..10_000).map(|i| i as f32 * 0.003 - 24.0).collect::<Vec<_>>()).unwrap();
+        let (plain, silu) = (range(&histogram, Calibration::Mse, false), range(&histogram, Calibration::Mse, true));
+        assert!(plain.low < -20.0 && silu.low > -14.0 && silu.high > 5.0, "{plain:?}, {silu:?}");
     }
 
     #[test]
@@ -186,12 +203,12 @@ mod tests {
         let mut positive = Histogram::new();
         positive.add(&[2.0, 3.0, 5.0]).unwrap();
         for calibration in Calibration::SINGLE {
-            let found = range(&positive, calibration);
+            let found = range(&positive, calibration, false);
             assert_eq!((found.low, found.scale_and_zero_point().1), (0.0, 0), "{calibration:?}");
         }
         let (scale, zero) = ActivationRange { low: -0.28, high: 3.0 }.scale_and_zero_point();
         assert_eq!(zero, 22);
         assert!((scale - 3.28 / 255.0).abs() < 1e-6);
-        assert_eq!(range(&Histogram::new(), Calibration::MinMax).scale_and_zero_point(), (1.0, 0));
+        assert_eq!(range(&Histogram::new(), Calibration::MinMax, false).scale_and_zero_point(), (1.0, 0));
     }
 }

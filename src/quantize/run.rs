@@ -3,7 +3,7 @@
 use super::{
     Calibration, Candidate, LayerChoice, QuantizeOptions, QuantizeReport,
     accuracy::{against_labels, against_model},
-    divergence::Comparison,
+    divergence::{Comparison, references},
     observe::{Observed, observe},
     plan::float_layers,
     range::range,
@@ -33,6 +33,9 @@ use std::{
 
 /// Images that models are compared on.
 const COMPARED: usize = 16;
+
+/// Images of these on which each layer alone is compared.
+const COMPARED_BY_LAYER: usize = 8;
 
 /// Images of the cache that both models are run on where there are no labels.
 const SCORED: usize = 200;
@@ -87,8 +90,8 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
 
     let inputs = inputs(&to_compare, &detector, &mut failures);
     let compared_images = inputs.len() as u64;
-    let first_input = inputs.first().cloned();
-    let comparison = Comparison::new(&detector, inputs, options.jobs, session)?;
+    let references = references(&detector, &inputs, &session)?;
+    let comparison = Comparison { inputs: &inputs, references: &references, jobs: options.jobs, options: session };
     let (calibration, candidates) = work.choose_calibration(&comparison, run)?;
     let ranges = work.ranges(calibration);
     let multiply_adds = work.multiply_adds();
@@ -114,10 +117,10 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
             against_model(options, &samples, [detector.clone(), quantized.clone()], run)?
         }
     };
-    let speed = match first_input {
+    let speed = match inputs.first() {
         Some(pixels) if options.latency_runs > 0 => {
             let (runs, go_on) = (options.latency_runs, || run.go_on());
-            speed(&detector, &quantized, options.provider, &pixels, options.jobs, runs, &go_on)?
+            speed(&detector, &quantized, options.provider, pixels, options.jobs, runs, &go_on)?
         }
         _ => Vec::new(),
     };
@@ -130,8 +133,8 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let mut notes: Vec<String> = quantized.warning().into_iter().collect();
     if few {
         notes.push(format!(
-            "the cache has only {}: the ranges were compared on the images that they were measured on",
-            counted(samples.len(), "image that can be used")
+            "the cache has only {} that can be used: models were compared on the images that the ranges were measured on",
+            counted(samples.len(), "image")
         ));
     }
     if accuracy.is_none() {
@@ -286,8 +289,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn ranges(&self, calibration: Calibration) -> HashMap<String, ActivationRange> {
-        let ranges = self.observed.iter().map(|(name, seen)| (name.clone(), range(&seen.histogram, calibration)));
-        ranges.collect()
+        let before_silu = self.quantizable.before_silu();
+        let range = |(name, seen): (&String, &Observed)| {
+            (name.clone(), range(&seen.histogram, calibration, before_silu.contains(name)))
+        };
+        self.observed.iter().map(range).collect()
     }
 
     /// Of each layer, for one image.
@@ -300,8 +306,7 @@ impl Work<'_> {
 
     fn write(&self, ranges: &HashMap<String, ActivationRange>, float: &HashSet<String>) -> Result<Vec<u8>> {
         let means = self.observed.iter().map(|(name, seen)| (name.clone(), seen.channel_means.clone())).collect();
-        let plan =
-            QuantizePlan { placement: self.placement, ranges, input_means: &means, float_layers: float };
+        let plan = QuantizePlan { placement: self.placement, ranges, input_means: &means, float_layers: float };
         self.quantizable.write(&plan).map_err(|found| Error::Model {
             path: self.options.model.clone(),
             found,
@@ -315,12 +320,12 @@ impl Work<'_> {
     }
 
     /// The calibration with the least divergence, and all of them.
-    fn choose_calibration(&self, comparison: &Comparison, run: &Run<'_>) -> Result<(Calibration, Vec<Candidate>)> {
+    fn choose_calibration(&self, comparison: &Comparison<'_>, run: &Run<'_>) -> Result<(Calibration, Vec<Candidate>)> {
         if self.options.calibration != Calibration::Divergence {
             return Ok((self.options.calibration, Vec::new()));
         }
         let make = |i: usize| self.read(self.write(&self.ranges(Calibration::SINGLE[i]), &HashSet::new())?);
-        let divergences = self.compare(comparison, Calibration::SINGLE.len(), make, run)?;
+        let divergences = compare(comparison, Calibration::SINGLE.len(), make, run)?;
         let pair = Calibration::SINGLE.into_iter().zip(divergences);
         let candidates: Vec<Candidate> =
             pair.map(|(calibration, divergence)| Candidate { calibration, divergence }).collect();
@@ -331,7 +336,7 @@ impl Work<'_> {
     /// The divergence of each layer alone; none for the last ones.
     fn divergence_of_layers(
         &self,
-        comparison: &Comparison,
+        comparison: &Comparison<'_>,
         ranges: &HashMap<String, ActivationRange>,
         run: &Run<'_>,
     ) -> Result<Vec<Option<f64>>> {
@@ -341,25 +346,24 @@ impl Work<'_> {
             let all_others = layers.iter().enumerate().filter(|(other, _)| *other != measured[i]);
             self.read(self.write(ranges, &all_others.map(|(_, layer)| layer.output.clone()).collect())?)
         };
-        let divergences = self.compare(comparison, measured.len(), make, run)?;
+        let divergences = compare(&comparison.first(COMPARED_BY_LAYER), measured.len(), make, run)?;
         let mut found = vec![None; layers.len()];
         measured.into_iter().zip(divergences).for_each(|(layer, divergence)| found[layer] = Some(divergence));
         Ok(found)
     }
+}
 
-    fn compare(
-        &self,
-        comparison: &Comparison,
-        models: usize,
-        make: impl Fn(usize) -> Result<Detector> + Sync,
-        run: &Run<'_>,
-    ) -> Result<Vec<f64>> {
-        (run.total)(models as u64 * comparison.images());
-        comparison.divergences(models, make, &mut || {
-            (0..comparison.images()).for_each(|_| (run.done)(false));
-            run.go_on()
-        })
-    }
+fn compare(
+    comparison: &Comparison<'_>,
+    models: usize,
+    make: impl Fn(usize) -> Result<Detector> + Sync,
+    run: &Run<'_>,
+) -> Result<Vec<f64>> {
+    (run.total)(models as u64 * comparison.images());
+    comparison.divergences(models, make, &mut || {
+        (0..comparison.images()).for_each(|_| (run.done)(false));
+        run.go_on()
+    })
 }
 
 fn layers(

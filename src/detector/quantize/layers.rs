@@ -190,7 +190,7 @@ fn name_of(node: &NodeProto) -> String {
 
 /// `Conv`, `Conv_1`, `MatMul`.
 fn is_operator(part: &str) -> bool {
-    ["Conv", "MatMul", "Gemm"].iter().any(|op| {
-        part.strip_prefix(op).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    })
+    ["Conv", "MatMul", "Gemm"]
+        .iter()
+        .any(|op| part.strip_prefix(op).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }

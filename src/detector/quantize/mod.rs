@@ -10,6 +10,7 @@
 //! both. Weights are int8, symmetric, with a scale for each output channel; activations are uint8 with a zero point.
 
 mod layers;
+mod opset;
 mod rounding;
 mod weights;
 mod write;
@@ -40,9 +41,6 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use std::{collections::HashSet, fs};
 
-/// The first opset whose `DequantizeLinear` has a scale for each channel.
-const OLDEST_OPSET: i64 = 13;
-
 /// A detector whose file can be written with integers.
 pub struct Quantizable {
     /// As the file has it.
@@ -59,7 +57,7 @@ impl Quantizable {
     /// Reads the file of `detector` once more and finds its layers.
     ///
     /// # Errors
-    /// [`Error::Model`] for a file that is quantized already or of float16, that has an opset below 13 or no layer that can
+    /// [`Error::Model`] for a file that is quantized already or of float16, that has an opset below 11 or no layer that can
     /// be quantized, or that has changed since it was loaded; [`Error::Io`] where it cannot be read.
     pub fn of(detector: &Detector) -> Result<Self> {
         let path = detector.path.as_path();
@@ -78,25 +76,21 @@ impl Quantizable {
         if <[u8; 32]>::from(Sha256::digest(bytes)) != detector.sha256 {
             return Err(Refusal::new("the file changed while it was read.", "Run the same command again."));
         }
-        let model = ModelProto::decode(bytes)
+        let mut model = ModelProto::decode(bytes)
             .map_err(|error| Refusal::new(format!("its protobuf cannot be read ({error})"), "Copy the file again."))?;
-        let own = |import: &&_| matches!(import_domain(import), "" | "ai.onnx");
-        let opset = model.opset_import.iter().find(own).and_then(|import| import.version).unwrap_or_default();
-        if opset < OLDEST_OPSET {
-            return Err(Refusal::new(
-                format!("this model has opset {opset}; rounding weights channel by channel needs {OLDEST_OPSET} or later."),
-                format!("Export it again with opset={OLDEST_OPSET} or later."),
-            ));
-        }
+        opset::to_13(&mut model).map_err(|found| {
+            let needed = opset::NEEDED;
+            Refusal::new(
+                format!("{found}; rounding weights channel by channel needs opset {needed}."),
+                format!("Export it again with opset={needed} or later."),
+            )
+        })?;
         // The head's tensors may be made by nodes that stand in the edited copy alone.
         let (Some(edited), Some(graph)) = (detector.original.graph.as_ref(), model.graph.as_ref()) else {
             return Err(Refusal::new("it holds no graph.", "Give a complete ONNX file."));
         };
-        let found = layers::find(
-            &GraphIndex::new(edited),
-            graph,
-            &[&detector.taps.class_logits, &detector.taps.box_values],
-        );
+        let found =
+            layers::find(&GraphIndex::new(edited), graph, &[&detector.taps.class_logits, &detector.taps.box_values]);
         if !found.layers.iter().any(|layer| !layer.is_last) {
             return Err(Refusal::new(
                 "no layer of this model can be quantized: none is a convolution or a product with constant weights.",
@@ -128,6 +122,11 @@ impl Quantizable {
         all.filter(|name| seen.insert(name.clone())).collect()
     }
 
+    /// The tensors that nothing reads but their SiLU, `x * sigmoid(x)`: what counts is how far rounding moves that.
+    pub fn before_silu(&self) -> HashSet<String> {
+        self.model.graph.as_ref().map(rounding::before_silu).unwrap_or_default()
+    }
+
     /// The bytes of the file with integers.
     ///
     /// # Errors
@@ -145,10 +144,6 @@ impl Quantizable {
             rounding::rounded(&GraphIndex::new(graph), graph, &self.layers, &self.inner, placement, float_layers)
         })
     }
-}
-
-fn import_domain(import: &super::onnx::proto::OperatorSetIdProto) -> &str {
-    import.domain.as_deref().unwrap_or_default()
 }
 
 /// A session that gives tensors from inside a detector. Belongs to one thread at a time.

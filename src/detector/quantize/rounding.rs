@@ -137,12 +137,10 @@ pub(super) fn rounded(
             {
                 Range::Of(output.clone())
             }
-            op if rearranges(node, op) => {
-                match node.input.first().and_then(|input| ranges.get(input.as_str())) {
-                    Some(range) => range.clone(),
-                    None => continue,
-                }
-            }
+            op if rearranges(node, op) => match node.input.first().and_then(|input| ranges.get(input.as_str())) {
+                Some(range) => range.clone(),
+                None => continue,
+            },
             _ => continue,
         };
         rounded.integer.extend(node.output.iter().cloned());
@@ -158,6 +156,25 @@ pub(super) fn rounded(
         }
     }
     rounded
+}
+
+/// The tensors that are read by a sigmoid and by the product with it, and by nothing else.
+pub(super) fn before_silu(graph: &GraphProto) -> HashSet<String> {
+    let readers = readers(graph);
+    let is_silu = |tensor: &str, readers: &[&NodeProto]| {
+        let sigmoid = readers.iter().find(|node| node.op_type() == "Sigmoid").and_then(|node| node.output.first());
+        let times = |node: &&&NodeProto| {
+            node.op_type() == "Mul"
+                && node.input.iter().any(|input| input == tensor)
+                && node.input.iter().any(|input| Some(input) == sigmoid)
+        };
+        readers.len() == 2 && readers.iter().filter(times).count() == 1
+    };
+    readers
+        .iter()
+        .filter(|(tensor, readers)| is_silu(tensor, readers))
+        .map(|(tensor, _)| (*tensor).to_owned())
+        .collect()
 }
 
 fn readers(graph: &GraphProto) -> HashMap<&str, Vec<&NodeProto>> {

@@ -4,8 +4,7 @@ use super::{
     super::onnx::{
         graph::{GraphIndex, drop_unused, node_of},
         proto::{
-            AttributeProto, ModelProto, NodeProto, TensorProto, attribute_proto::AttributeType,
-            tensor_proto::DataType,
+            AttributeProto, ModelProto, NodeProto, TensorProto, attribute_proto::AttributeType, tensor_proto::DataType,
         },
         quantized::fresh_prefix,
     },
@@ -148,9 +147,7 @@ impl Writer {
         // In the form for ONNX Runtime the bias is an integer too, of the scale of the products.
         let integer_bias = plan.placement == Placement::Operators && bias.is_some();
         let least_scales: Vec<f32> = match &bias {
-            Some(bias) if integer_bias => {
-                bias.iter().map(|bias| bias.abs() / input_scale / MOST_BIAS_LEVELS).collect()
-            }
+            Some(bias) if integer_bias => bias.iter().map(|bias| bias.abs() / input_scale / MOST_BIAS_LEVELS).collect(),
             _ => Vec::new(),
         };
         let rounded = round(layer, &weights, &least_scales);
@@ -163,7 +160,8 @@ impl Writer {
         }
 
         let name = |what: &str| format!("{}{}/{what}", self.prefix, layer.output);
-        let [levels, scales, zeros, restored] = ["weights", "weight_scales", "weight_zeros", "weights_rounded"].map(name);
+        let [levels, scales, zeros, restored] =
+            ["weights", "weight_scales", "weight_zeros", "weights_rounded"].map(name);
         let dims: Vec<i64> = layer.weight_shape.iter().map(|dim| *dim as i64).collect();
         self.constants.push(integers(&levels, &dims, rounded.levels.iter().map(|level| *level as u8).collect()));
         self.constants.push(floats(&scales, &[channels as i64], &rounded.scales));
@@ -177,7 +175,8 @@ impl Writer {
         let Some(bias) = bias.filter(|_| has_bias && (layer.kind == LayerKind::Conv || bias_name.is_some())) else {
             return Ok(());
         };
-        let [values, bias_scales, bias_zeros, restored] = ["bias", "bias_scales", "bias_zeros", "bias_rounded"].map(name);
+        let [values, bias_scales, bias_zeros, restored] =
+            ["bias", "bias_scales", "bias_zeros", "bias_rounded"].map(name);
         node.input.resize(3, String::new());
         if !integer_bias {
             self.constants.push(floats(&values, &[channels as i64], &bias));
