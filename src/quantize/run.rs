@@ -26,6 +26,7 @@ use crate::{
     types::{Failure, Store},
     words::counted,
 };
+use rayon::prelude::*;
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
@@ -293,7 +294,7 @@ impl Work<'_> {
         let range = |(name, seen): (&String, &Observed)| {
             (name.clone(), range(&seen.histogram, calibration, before_silu.contains(name)))
         };
-        self.observed.iter().map(range).collect()
+        self.observed.par_iter().map(range).collect()
     }
 
     /// Of each layer, for one image.
