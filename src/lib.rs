@@ -5,7 +5,7 @@
 //! ```text
 //! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
 //!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> issues
-//!     -> caches, label, select -> serve -> cli
+//!     -> caches, label, quantize, select -> serve -> cli
 //!     (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
 //! ```
 
@@ -35,6 +35,7 @@ pub mod outputs;
 pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
+pub mod quantize;
 pub mod report;
 pub mod run;
 pub mod select;

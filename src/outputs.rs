@@ -20,6 +20,8 @@ use std::{
 pub const PICTURE_MARK: &str = "logitcache";
 /// Who makes ONNX files (`producer_name`).
 pub const ONNX_PRODUCER: &str = "logitcache-train";
+/// The same of `quantize`.
+pub const ONNX_PRODUCER_QUANTIZE: &str = "logitcache-quantize";
 /// Who makes pages (`<meta name="generator">`).
 pub const PAGE_GENERATOR: &str = "logitcache";
 
@@ -29,7 +31,7 @@ const HEAD_BYTES: u64 = 1 << 16;
 /// A single file that a command writes; each carries something by which it is known again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFile {
-    /// `export`: its producer.
+    /// `export`, `quantize`: its producer.
     Onnx,
     /// `export --format openvino`: the network's name.
     Openvino,
@@ -52,7 +54,7 @@ impl OutputFile {
         let has = |head: &[u8], text: &str| head.windows(text.len()).any(|window| window == text.as_bytes());
         let first = |bytes: usize| &head[..bytes.min(head.len())];
         match self {
-            Self::Onnx => has(first(64), ONNX_PRODUCER),
+            Self::Onnx => [ONNX_PRODUCER, ONNX_PRODUCER_QUANTIZE].into_iter().any(|producer| has(first(64), producer)),
             Self::Openvino => has(first(256), &format!("<net name=\"{ONNX_PRODUCER}\"")),
             Self::Page => head.starts_with(b"<!DOCTYPE html>") && has(head, &format!("content=\"{PAGE_GENERATOR}")),
             Self::Picture => has(first(128), PICTURE_MARK),

@@ -8,14 +8,15 @@ use super::{
 use crate::{
     Error, Result,
     cache::{CacheReader, ImageKey, Manifest, MissingLabels, to_hex},
-    dataset::{DataSource, Dataset, Sample, paths, refuse_if_moved},
+    dataset::{DataSource, Sample, paths},
     detector::{self, Detector, DetectorOptions, DetectorSession, Provider, Reading, SessionOptions},
+    eval::evenly,
     pipeline::{self, ImageSource},
     preprocess::{self, InputRule, StatedInputRule},
     targets::Anchors,
     types::{ImageSize, InputSize},
 };
-use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
+use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::AtomicBool};
 
 /// Everything that decides what an audit does.
 #[derive(Debug, Clone)]
@@ -296,38 +297,9 @@ fn anchors_of(model: &Detector) -> Result<Anchors> {
 
 /// The images to compare, spread evenly over the cache, and where their pictures are.
 fn samples(reader: &CacheReader, options: &AuditOptions) -> Result<(Vec<Sample>, Vec<i64>)> {
-    let keys = reader.keys().collect::<Result<Vec<ImageKey>, _>>()?;
-    let ids: Vec<i64> = keys.into_iter().filter(|(_, view)| *view == 0).map(|(id, _)| id).collect();
-    let count = options.sample.map_or(ids.len(), |sample| sample.get().min(ids.len()));
-    if count == 0 {
-        return Err(Error::Cache {
-            path: options.cache.clone(),
-            found: "the cache holds no images".to_owned(),
-            remedy: "Finish the build first.".to_owned(),
-        });
-    }
-    let ids: Vec<i64> = (0..count).map(|i| ids[i * ids.len() / count]).collect();
-    let dataset = options.source.as_ref().map(Dataset::open).transpose()?;
-    let by_path: Option<HashMap<&str, &Sample>> =
-        dataset.as_ref().map(|d| d.samples.iter().map(|s| (s.relative.as_str(), s)).collect());
-    let root = reader.place(&reader.manifest().dataset.root)?;
-    let sample = |&id: &i64| {
-        let missing = |found: String| Error::Mismatch {
-            found,
-            remedy: "Name the data set that the cache was built from with `data=`.".to_owned(),
-        };
-        let view = reader.image(id, 0)?.ok_or_else(|| missing(format!("image {id} is not in the cache")))?;
-        match &by_path {
-            Some(samples) => samples
-                .get(view.path)
-                .map(|sample| (*sample).clone())
-                .ok_or_else(|| missing(format!("image {id} ({}) is not in this data set", view.path))),
-            None => Sample::of_picture(&root, view.path).map_err(missing),
-        }
-    };
-    let samples = ids.iter().map(sample).collect::<Result<Vec<_>>>()?;
-    if by_path.is_none() {
-        refuse_if_moved(&root, samples.iter().map(|sample| sample.path.as_path()))?;
-    }
+    let ids = pipeline::cached_ids(reader)?;
+    let count = options.sample.map_or(ids.len(), NonZeroUsize::get);
+    let ids = evenly(ids, count);
+    let samples = pipeline::cached_samples(reader, &ids, options.source.as_ref())?;
     Ok((samples, ids))
 }

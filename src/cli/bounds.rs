@@ -41,6 +41,11 @@ pub fn batch(text: &str) -> Parsed<NonZeroUsize> {
     at_least_one(text, MAX_BATCH as u64)
 }
 
+/// `quantize --sample`: what flows through the model is measured on each.
+pub fn calibration_images(text: &str) -> Parsed<NonZeroUsize> {
+    at_least_one(text, 100_000)
+}
+
 /// `--jobs`
 pub fn jobs(text: &str) -> Parsed<NonZeroUsize> {
     at_least_one(text, MAX_JOBS)

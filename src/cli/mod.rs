@@ -21,6 +21,7 @@ mod manual;
 pub mod output;
 mod predict;
 pub mod progress;
+mod quantize;
 mod report;
 mod select;
 mod serve;
@@ -109,6 +110,7 @@ fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
         Command::Label(args) => label::run(&args, cli.quiet),
         Command::Serve(args) => serve::run(&args, cli.quiet),
         Command::Predict(args) => predict::run(&args, cli.quiet),
+        Command::Quantize(args) => quantize::run(&args, cli.quiet),
         Command::Report(args) => report::run(&args, cli.quiet),
         Command::Verify(args) => verify::run(&args, cli.quiet),
         Command::Synth(args) => synth::run(&args, cli.quiet),

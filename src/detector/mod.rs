@@ -15,6 +15,7 @@ mod model;
 #[doc(hidden)]
 pub mod onnx;
 mod own;
+mod quantize;
 mod read;
 mod reduce;
 mod refuse;
@@ -26,6 +27,7 @@ pub use check::{Rounding, SelfCheck};
 pub use families::{LogitSource, family_names};
 pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
 pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision, Reading};
+pub use quantize::{ActivationRange, ActivationSession, Layer, LayerKind, Placement, Quantizable, QuantizePlan};
 pub use reduce::ScoreSums;
 pub use runtime::{
     provider::Provider,

@@ -83,7 +83,7 @@ impl Inference {
     }
 
     /// The second half: the sessions.
-    pub(super) fn start(model: Detector, mut options: InferenceOptions) -> Result<Self> {
+    pub(crate) fn start(model: Detector, mut options: InferenceOptions) -> Result<Self> {
         options.jobs = pipeline::useful_jobs(options.jobs);
         let batch = pipeline::batch_size(&model, options.provider, None)?;
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;

@@ -72,6 +72,20 @@ impl Eval {
     /// # Errors
     /// [`Error::Dataset`] for data without labels, [`Error::Classes`] for classes that a model does not know; as [`Inference::open`].
     pub fn prepare(options: EvalOptions) -> Result<Self> {
+        detector::runtime::init(options.detector.ort_lib.as_deref())?;
+        let load = |path: &PathBuf| {
+            let model = Inference::load(&InferenceOptions { model: path.clone(), ..options.detector.clone() })?;
+            Ok((model, std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.len()))
+        };
+        let models = options.models.iter().map(load).collect::<Result<Vec<_>>>()?;
+        Self::of_models(options, models)
+    }
+
+    /// [`Eval::prepare`] of models that are loaded already, each with the size of its file in bytes.
+    ///
+    /// # Errors
+    /// As [`Eval::prepare`].
+    pub fn of_models(options: EvalOptions, models: Vec<(Detector, u64)>) -> Result<Self> {
         let runtime = detector::runtime::init(options.detector.ort_lib.as_deref())?;
         let mut dataset = Dataset::open(&options.source)?;
         let Some(names) = dataset.class_names.clone() else {
@@ -87,18 +101,17 @@ impl Eval {
         }
         let to_scored = ClassMap::new(&renamed, &class_names)?;
         let mut notes = Vec::new();
-        let mut load = |path: &PathBuf| {
-            let model = Inference::load(&InferenceOptions { model: path.clone(), ..options.detector.clone() })?;
+        let mut loaded = |(model, file_bytes): (Detector, u64)| {
+            let path = &model.path;
             let found = ClassMap::of(&dataset, &model.class_names, &options.class_map);
             let (class_map, found) = found.map_err(|error| with_model(path, error))?;
             notes.extend(found);
             notes.extend(model.replaced_names.iter().map(|note| format!("{}: {note}", path.display())));
-            let file_bytes = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.len();
             let of_model = class_map.inverse(model.class_names.len());
             let to_scored = of_model.into_iter().map(|id| to_scored.apply(id?)).collect();
             Ok(LoadedModel { to_scored, model, file_bytes })
         };
-        let models = options.models.iter().map(&mut load).collect::<Result<Vec<_>>>()?;
+        let models = models.into_iter().map(&mut loaded).collect::<Result<Vec<_>>>()?;
         // Several models mostly have the same to say.
         notes.sort();
         notes.dedup();
@@ -250,7 +263,7 @@ impl Eval {
 
     /// The file's name, or its path where another model's file has the same name.
     fn name_of(&self, path: &Path) -> String {
-        let alone = self.options.models.iter().filter(|other| other.file_name() == path.file_name()).count() == 1;
+        let alone = self.models.iter().filter(|other| other.model.path.file_name() == path.file_name()).count() == 1;
         let name = path.file_name().filter(|_| alone);
         name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }

@@ -12,9 +12,11 @@
 //! Memory is bounded by the buffers (model inputs) and the window (finished records that wait for an earlier one),
 //! whatever the number of images.
 
+mod cached;
 mod sessions;
 mod source;
 
+pub(crate) use cached::{cached_ids, cached_samples};
 pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
 pub use source::{ImageSource, Prepared, Scratch, changed_since, mapped_truth, read_file};
 

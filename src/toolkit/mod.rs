@@ -5,7 +5,7 @@
 //! new folder that appears whole or not at all, with a [`Manifest`] that tells what was done and
 //! what the new format cannot hold. Inputs are never changed.
 
-mod boxes;
+pub(crate) mod boxes;
 mod check;
 mod class_names;
 mod convert;

@@ -25,6 +25,7 @@ mod json;
 mod label;
 mod outputs;
 mod predict;
+mod quantize;
 mod refusals;
 mod report;
 mod select;

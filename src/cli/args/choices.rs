@@ -4,8 +4,9 @@ use super::ExportFormat;
 use crate::{
     cache::MissingLabels,
     convert::Target,
-    detector::{Provider, family_names},
+    detector::{Placement, Provider, family_names},
     issues::{Kind, Method},
+    quantize::Calibration,
     run::{ClsLoss, Decay, Distill, OptimizerKind, Precision},
     select::Strategy,
     toolkit::Format,
@@ -159,6 +160,31 @@ pub fn strategy() -> impl TypedValueParser<Value = Strategy> {
             (Strategy::Balance, "What adds most to the classes of which there is least"),
             (Strategy::Diversity, "What is farthest from all that is labelled or chosen (k-centre greedy)"),
             (Strategy::Random, "At random: what the others have to beat"),
+        ],
+    )
+}
+
+/// `quantize --calibration`
+pub fn calibration() -> impl TypedValueParser<Value = Calibration> {
+    choice(
+        Calibration::as_str,
+        [
+            (Calibration::Divergence, "The one of the following that changes the model's outputs least"),
+            (Calibration::MinMax, "The lowest and the highest value"),
+            (Calibration::Percentile, "All but 0.01 % of the values on each side"),
+            (Calibration::Entropy, "The least change of the distribution (Kullback-Leibler divergence)"),
+            (Calibration::Mse, "The least mean squared error"),
+        ],
+    )
+}
+
+/// `quantize --placement`
+pub fn placement() -> impl TypedValueParser<Value = Placement> {
+    choice(
+        Placement::as_str,
+        [
+            (Placement::Operators, "Outputs of all operators, as ONNX Runtime's CPU kernels need it"),
+            (Placement::LayerInputs, "Inputs of convolutions and products alone, for OpenVINO and TensorRT"),
         ],
     )
 }

@@ -19,7 +19,7 @@ pub use data::{
     DataSourceArgs, DataSplitArgs, DataStatsArgs, DataSubsetArgs, DistanceArgs,
 };
 pub use labels::{IssuesArgs, LabelArgs, SelectArgs};
-pub use models::{DetectorArgs, EvalArgs, PredictArgs, ReadingArgs, ReportArgs, RuntimeArgs};
+pub use models::{DetectorArgs, EvalArgs, PredictArgs, QuantizeArgs, ReadingArgs, ReportArgs, RuntimeArgs};
 pub use serve::ServeArgs;
 pub use train::{ExportArgs, ExportFormat, TrainArgs};
 
@@ -46,6 +46,7 @@ mod heading {
     pub const NETWORK: &str = "Network";
     pub const VALIDATION: &str = "Validation";
     pub const AUGMENTATION: &str = "Augmentation";
+    pub const CALIBRATION: &str = "Calibration";
 }
 
 /// Cache the outputs of an ONNX detector over a data set, and distil small detectors from the cache.
@@ -112,6 +113,10 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Write a trained student as an ONNX file.
     Export(ExportArgs),
+    /// Write a detector as an ONNX file with 8-bit integers, calibrated on the images of a cache.
+    ///
+    /// Shows size, accuracy and latency beside the model's. Nothing is trained, and no labels are needed.
+    Quantize(Box<QuantizeArgs>),
     /// Draw a small labelled data set of shapes.
     Synth(SynthArgs),
     /// Run the whole workflow in two minutes on drawn shapes.

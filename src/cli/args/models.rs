@@ -3,8 +3,9 @@
 use super::{bounds, choices, heading, two_names};
 use crate::{
     cache::MissingLabels,
-    detector::{Provider, Reading},
+    detector::{Placement, Provider, Reading},
     preprocess::StatedInputRule,
+    quantize::Calibration,
     types::InputSize,
 };
 use clap::Args;
@@ -150,6 +151,58 @@ pub struct PredictArgs {
     #[arg(long, requires = "out", help_heading = heading::OUTPUT)]
     pub overwrite: bool,
     /// Print one JSON object on stdout (schemas/predict.schema.json).
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+}
+
+/// `logitcache quantize`
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// The model: a float32 ONNX export of a detector.
+    #[arg(value_name = "M.onnx")]
+    pub model: PathBuf,
+    /// Folder of a finished cache, whose images are used to calibrate; its teacher may be another model.
+    #[arg(long, value_name = "CACHE", help_heading = heading::DATA)]
+    pub cache: PathBuf,
+    /// Labelled data set to score on [default: no labels; the model's own detections on other images of the cache].
+    ///
+    /// If the images of the cache have moved since the build, they are looked for in this data set.
+    #[arg(long, help_heading = heading::DATA)]
+    pub data: Option<PathBuf>,
+    /// Folder of its images (COCO and VOC, if they are not beside the labels).
+    #[arg(long, value_name = "DIR", requires = "data", help_heading = heading::DATA)]
+    pub images: Option<PathBuf>,
+    /// Split of the data set to score on.
+    #[arg(long, default_value = "val", requires = "data", help_heading = heading::DATA)]
+    pub split: String,
+    /// Number of images of the cache on which the ranges of the activations are measured.
+    #[arg(long, value_name = "N", default_value = "128", value_parser = bounds::calibration_images, help_heading = heading::CALIBRATION)]
+    pub sample: NonZeroUsize,
+    /// How the range of each activation is chosen.
+    #[arg(long, value_name = "METHOD", default_value = Calibration::Divergence.as_str(), value_parser = choices::calibration(), help_heading = heading::CALIBRATION)]
+    pub calibration: Calibration,
+    /// Share of the multiply-adds that may stay float32, in the layers that rounding harms most; 0: do not measure that.
+    ///
+    /// Without labels: each layer alone is quantized, and the outputs are compared with the model's own. The last layers before the
+    /// outputs stay float32 in any case.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = bounds::probability::<f64>, allow_negative_numbers = true, help_heading = heading::CALIBRATION)]
+    pub keep_float: f64,
+    /// Which tensors are rounded [default: what --provider computes fastest].
+    #[arg(long, value_name = "WHERE", value_parser = choices::placement(), help_heading = heading::CALIBRATION)]
+    pub placement: Option<Placement>,
+    /// How the model runs.
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+    /// Number of timed runs of both models, with one thread and with --jobs threads; 0: do not measure latency.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = bounds::latency_runs, help_heading = heading::RUNTIME)]
+    pub latency_runs: u32,
+    /// The file to write; a file that this command wrote is replaced.
+    #[arg(long, value_name = "Q.onnx", help_heading = heading::OUTPUT)]
+    pub out: PathBuf,
+    /// Replace another file at --out too.
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub overwrite: bool,
+    /// Print one JSON object on stdout (schemas/quantize.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
 }

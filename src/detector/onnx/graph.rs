@@ -311,6 +311,22 @@ pub(in crate::detector) fn with_outputs(model: &ModelProto, outputs: &[&str], en
     })
 }
 
+/// Removes nodes and weights that lead to no output of the graph.
+pub(in crate::detector) fn drop_unused(graph: &mut GraphProto) {
+    let outputs: Vec<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    let Needed { nodes, tensors } = needed(graph, &outputs);
+    let tensors: HashSet<String> = tensors.into_iter().map(str::to_owned).collect();
+    let mut kept = nodes.into_iter();
+    graph.node.retain(|_| kept.next().unwrap_or(true));
+    let dropped = |tensor: &TensorProto| !tensors.contains(tensor.name());
+    let weights: HashSet<String> =
+        graph.initializer.iter().filter(|tensor| dropped(tensor)).map(|tensor| tensor.name().to_owned()).collect();
+    graph.initializer.retain(|tensor| !weights.contains(tensor.name()));
+    // Old files list weights among the inputs.
+    graph.input.retain(|input| !weights.contains(input.name()));
+}
+
 struct Needed<'g> {
     nodes: Vec<bool>,
     tensors: HashSet<&'g str>,

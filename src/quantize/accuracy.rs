@@ -1,0 +1,147 @@
+//! What rounding costs: both models on the same images.
+
+use super::QuantizeOptions;
+use crate::{
+    Result,
+    cache::MissingLabels,
+    dataset::{DataSource, NameMap, Sample},
+    detector::Detector,
+    eval::{
+        Comparison, Difference, Eval, EvalOptions, Inference, InferenceOptions, NmsOptions, ScoredImage, Scores,
+        score_and_matches,
+    },
+    toolkit::Run,
+    types::{Detection, TruthBox},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// From this score on a detection of the float32 model is taken for an object, where there are no labels.
+const OBJECT_SCORE: f32 = 0.25;
+
+/// Both models on the same images; mean average precision as COCO's.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Accuracy {
+    /// The labelled data set; none where the float32 model's own detections (scores over 0.25) stand for labels.
+    pub data: Option<PathBuf>,
+    /// Its split.
+    pub split: Option<String>,
+    /// Images scored.
+    pub images: u64,
+    /// mAP@0.5 of the float32 model; none against itself.
+    pub model_map_50: Option<f64>,
+    /// mAP@0.5:0.95 of the float32 model; none against itself.
+    pub model_map_50_95: Option<f64>,
+    /// mAP@0.5 of the new one.
+    pub out_map_50: Option<f64>,
+    /// mAP@0.5:0.95 of the new one.
+    pub out_map_50_95: Option<f64>,
+    /// The new one's mAP@0.5:0.95 less the float32 model's, with its interval over the choice of images; none against itself.
+    pub difference: Option<Difference>,
+}
+
+/// Scores both models on labelled images.
+pub(super) fn against_labels(
+    options: &QuantizeOptions,
+    source: &DataSource,
+    models: [(Detector, u64); 2],
+    run: &Run<'_>,
+) -> Result<Accuracy> {
+    let eval = Eval::of_models(
+        EvalOptions {
+            models: vec![options.model.clone(), options.out.clone()],
+            source: source.clone(),
+            class_map: NameMap::default(),
+            missing_labels: MissingLabels::Background,
+            detector: inference(options),
+            latency_runs: 0,
+        },
+        models.into(),
+    )?;
+    (run.total)(eval.num_images());
+    let report = eval.run(run.stop, |failed| (run.done)(failed))?;
+    let of = |model: usize| report.models.get(model).map(|model| &model.scores.coco);
+    let difference = report.models.get(1).and_then(|model| model.against_first.as_ref());
+    Ok(Accuracy {
+        data: Some(source.data.clone()),
+        split: Some(source.split.clone()),
+        images: report.images,
+        model_map_50: of(0).and_then(|scores| scores.ap_50),
+        model_map_50_95: of(0).and_then(|scores| scores.ap),
+        out_map_50: of(1).and_then(|scores| scores.ap_50),
+        out_map_50_95: of(1).and_then(|scores| scores.ap),
+        difference: difference.and_then(|Comparison { ap, .. }| *ap),
+    })
+}
+
+/// Scores the new model on what the float32 model detects; `None` where that is nothing.
+pub(super) fn against_model(
+    options: &QuantizeOptions,
+    samples: &[Sample],
+    [model, out]: [Detector; 2],
+    run: &Run<'_>,
+) -> Result<Option<Accuracy>> {
+    (run.total)(2 * samples.len() as u64);
+    let class_names = model.class_names.clone();
+    let truth = detections(options, samples, model, run)?;
+    let found = detections(options, samples, out, run)?;
+    let object = |found: &Detection| {
+        let b = found.box_xyxy_px;
+        let area_px2 = f64::from(b.x2 - b.x1) * f64::from(b.y2 - b.y1);
+        TruthBox { class_id: found.class_id, box_xyxy_px: b, area_px2, is_crowd: false }
+    };
+    let both = truth.iter().zip(&found).enumerate();
+    let images: Vec<ScoredImage> = both
+        .filter_map(|(image_id, (truth, found))| {
+            let seen = truth.as_ref()?.iter().filter(|found| found.score > OBJECT_SCORE);
+            let truth: Vec<TruthBox> = seen.map(object).collect();
+            Some(ScoredImage { image_id: image_id as i64, truth, detections: found.clone()? })
+        })
+        .collect();
+    if images.iter().all(|image| image.truth.is_empty()) {
+        return Ok(None);
+    }
+    let (Scores { coco, .. }, _) = score_and_matches(&images, &class_names)?;
+    Ok(Some(Accuracy {
+        data: None,
+        split: None,
+        images: images.len() as u64,
+        model_map_50: None,
+        model_map_50_95: None,
+        out_map_50: coco.ap_50,
+        out_map_50_95: coco.ap,
+        difference: None,
+    }))
+}
+
+/// Of each sample; `None` of those that failed.
+fn detections(
+    options: &QuantizeOptions,
+    samples: &[Sample],
+    detector: Detector,
+    run: &Run<'_>,
+) -> Result<Vec<Option<Vec<Detection>>>> {
+    let inference = Inference::start(detector, inference(options))?;
+    let mut all = Vec::with_capacity(samples.len());
+    inference.run(samples, None, MissingLabels::Unlabelled, run.stop, |image| {
+        (run.done)(image.is_err());
+        all.push(image.ok().map(|image| image.detections));
+        Ok(())
+    })?;
+    run.go_on()?;
+    Ok(all)
+}
+
+fn inference(options: &QuantizeOptions) -> InferenceOptions {
+    InferenceOptions {
+        model: options.model.clone(),
+        names: options.names.clone(),
+        reading: options.reading.clone(),
+        imgsz: options.imgsz,
+        jobs: options.jobs,
+        provider: options.provider,
+        ort_lib: options.ort_lib.clone(),
+        nms: NmsOptions::SCORING,
+    }
+}

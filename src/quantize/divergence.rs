@@ -1,0 +1,194 @@
+//! How far a rounded model's outputs are from those of the model itself, without labels.
+
+use crate::{
+    Error, Result,
+    cache::Places,
+    detector::{Detector, DetectorSession, HeadView, SessionOptions},
+    toolkit::boxes::iou_px,
+};
+use std::{num::NonZeroUsize, ops::Range, sync::Mutex, thread};
+
+/// Predictions whose score is lower in both models are left out: there are thousands, and nobody sees them.
+const LEAST_SCORE: f32 = 0.01;
+
+/// Keeps the logarithms finite.
+const LEAST_PROBABILITY: f64 = 1e-6;
+
+/// What the model itself gives for one image.
+pub(super) struct Reference {
+    class_logits: Vec<f32>,
+    box_values: Vec<f32>,
+}
+
+/// Runs the model itself.
+///
+/// # Errors
+/// As [`DetectorSession::new`]; [`Error::Model`] where a run fails.
+pub(super) fn references(detector: &Detector, inputs: &[Vec<f32>], options: &SessionOptions) -> Result<Vec<Reference>> {
+    let mut session = DetectorSession::new(detector, options)?;
+    let reference = |pixels: &Vec<f32>| {
+        run(detector, &mut session, pixels, |head| {
+            Ok(Reference { class_logits: head.class_logits().to_vec(), box_values: head.box_values().to_vec() })
+        })
+    };
+    inputs.iter().map(reference).collect()
+}
+
+/// The images that models are compared on, ready to run, with what the model itself gives.
+pub(super) struct Comparison<'a> {
+    /// `[3, H, W]` each.
+    pub inputs: &'a [Vec<f32>],
+    /// Of each.
+    pub references: &'a [Reference],
+    /// Models that are run side by side.
+    pub jobs: NonZeroUsize,
+    /// How.
+    pub options: SessionOptions,
+}
+
+impl Comparison<'_> {
+    /// On the first of the images alone.
+    pub fn first(&self, images: usize) -> Comparison<'_> {
+        let images = images.min(self.inputs.len());
+        Comparison { inputs: &self.inputs[..images], references: &self.references[..images], ..*self }
+    }
+
+    /// Images that models are compared on.
+    pub fn images(&self) -> u64 {
+        self.inputs.len() as u64
+    }
+
+    /// The divergence of a rounded model, in nats per expected object: over all images, the Kullback-Leibler divergence of each
+    /// class probability (of a Bernoulli variable) plus `score * (1 - IoU)` of each box, divided by the sum of the scores of the
+    /// model itself. 0 where nothing changed.
+    ///
+    /// # Errors
+    /// As [`references`].
+    pub fn divergence(&self, rounded: &Detector) -> Result<f64> {
+        let mut session = DetectorSession::new(rounded, &self.options)?;
+        let (mut changed, mut scores) = (0.0, 0.0);
+        for (pixels, reference) in self.inputs.iter().zip(self.references) {
+            let (more, score) = run(rounded, &mut session, pixels, |head| {
+                let own = HeadView::new(head.spec(), &reference.class_logits, &reference.box_values)?;
+                Ok(compare(&own, &head))
+            })?;
+            changed += more;
+            scores += score;
+        }
+        Ok(changed / f64::max(scores, LEAST_PROBABILITY))
+    }
+
+    /// The divergence of each of several models, which `make` makes, side by side; `on_each` is called as they come.
+    ///
+    /// # Errors
+    /// The first error, in the order of the models.
+    pub fn divergences(
+        &self,
+        models: usize,
+        make: impl Fn(usize) -> Result<Detector> + Sync,
+        on_each: &mut (dyn FnMut() -> Result<()> + Send),
+    ) -> Result<Vec<f64>> {
+        let next = Mutex::new(0..models);
+        let on_each = Mutex::new(on_each);
+        let found: Mutex<Vec<(usize, Result<f64>)>> = Mutex::new(Vec::with_capacity(models));
+        let work = || {
+            while let Some(i) = lock(&next).next() {
+                let result = make(i).and_then(|model| self.divergence(&model)).and_then(|divergence| {
+                    lock(&on_each)()?;
+                    Ok(divergence)
+                });
+                let failed = result.is_err();
+                lock(&found).push((i, result));
+                if failed {
+                    // The others end after what they have in hand.
+                    lock(&next).by_ref().for_each(drop);
+                }
+            }
+        };
+        thread::scope(|threads| {
+            for _ in 1..self.jobs.get().min(models.max(1)) {
+                threads.spawn(work);
+            }
+            work();
+        });
+        let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        found.sort_by_key(|(i, _)| *i);
+        found.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn run<T>(
+    detector: &Detector,
+    session: &mut DetectorSession,
+    pixels: &[f32],
+    read: impl FnOnce(HeadView<'_>) -> std::result::Result<T, String>,
+) -> Result<T> {
+    let refuse = |why: String| Error::Model {
+        path: detector.path.clone(),
+        found: format!("it cannot be run: {why}"),
+        remedy: "Try `provider=cpu`, or export the model again.".into(),
+    };
+    let heads = session.run(1, pixels).map_err(|error| refuse(error.to_string()))?;
+    heads.view(0).and_then(read).map_err(refuse)
+}
+
+/// `(what changed, the sum of the scores of the model itself)` on one image.
+fn compare(own: &HeadView<'_>, rounded: &HeadView<'_>) -> (f64, f64) {
+    let classes = own.spec().num_classes;
+    let best =
+        |head: &HeadView<'_>, place| (0..classes).map(|class| head.probability(place, class)).fold(0.0f32, f32::max);
+    let places = 0..own.spec().num_places();
+    let (mut changed, mut scores) = (0.0, 0.0);
+    for place in places.clone() {
+        let score = best(own, place);
+        let partner = match own.spec().places {
+            Places::Grid(_) if score.max(best(rounded, place)) < LEAST_SCORE => continue,
+            Places::Grid(_) => place,
+            Places::Queries(_) if score < LEAST_SCORE => continue,
+            Places::Queries(_) => partner(own, rounded, place, places.clone()),
+        };
+        let term = |class| bernoulli_divergence(own.probability(place, class), rounded.probability(partner, class));
+        changed += (0..classes).map(term).sum::<f64>();
+        let overlap = iou_px(own.box_xyxy_input_px(place), rounded.box_xyxy_input_px(partner));
+        changed += f64::from(score) * (1.0 - overlap);
+        scores += f64::from(score);
+    }
+    (changed, scores)
+}
+
+/// The query of the rounded model that stands for a query of the model itself. Queries have no place of their own: which of
+/// them finds an object depends on how near their scores are. The highest sum of overlap and likeness of the probabilities wins.
+fn partner(own: &HeadView<'_>, rounded: &HeadView<'_>, place: usize, places: Range<usize>) -> usize {
+    let own_box = own.box_xyxy_input_px(place);
+    let likeness = |other: usize| {
+        let differences = (0..own.spec().num_classes)
+            .map(|class| f64::from((own.probability(place, class) - rounded.probability(other, class)).abs()));
+        iou_px(own_box, rounded.box_xyxy_input_px(other)) - differences.fold(0.0, f64::max)
+    };
+    // Of equal ones the first.
+    places.max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)).then(b.cmp(a))).unwrap_or(place)
+}
+
+fn bernoulli_divergence(p: f32, q: f32) -> f64 {
+    let inside = |p: f32| f64::from(p).clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY);
+    let (p, q) = (inside(p), inside(q));
+    p * (p / q).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - q)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_probabilities_do_not_diverge() {
+        for p in [0.0, 1e-9, 0.2, 0.5, 1.0] {
+            assert_eq!(bernoulli_divergence(p, p), 0.0);
+        }
+        assert!((bernoulli_divergence(0.5, 0.25) - (0.5 * 2f64.ln() + 0.5 * (0.5f64 / 0.75).ln())).abs() < 1e-12);
+        assert!(bernoulli_divergence(1.0, 0.0).is_finite());
+    }
+}

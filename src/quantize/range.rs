@@ -1,0 +1,217 @@
+//! From the distribution of a tensor's values to the range that its 256 levels cover.
+
+use super::histogram::Histogram;
+use crate::detector::ActivationRange;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// How the range of a tensor is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Calibration {
+    /// The lowest and the highest value seen.
+    MinMax,
+    /// All but 0.01 % of the values on each side.
+    Percentile,
+    /// The range whose 256 levels change the distribution least (Kullback-Leibler divergence; Migacz 2017, "8-bit inference
+    /// with TensorRT", here with both ends free).
+    Entropy,
+    /// The range with the least mean squared error (Choukroun et al. 2019, arXiv 1902.06822).
+    Mse,
+    /// The one of the others with which the model's scores and boxes change least, on images that were not used for the ranges.
+    Divergence,
+}
+
+impl Calibration {
+    /// As on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MinMax => "min-max",
+            Self::Percentile => "percentile",
+            Self::Entropy => "entropy",
+            Self::Mse => "mse",
+            Self::Divergence => "divergence",
+        }
+    }
+
+    /// Those that choose each range by itself.
+    pub const SINGLE: [Self; 4] = [Self::MinMax, Self::Percentile, Self::Entropy, Self::Mse];
+}
+
+/// Share of the values that [`Calibration::Percentile`] leaves out on each side.
+const LEFT_OUT: f64 = 1e-4;
+
+/// The ends of a range are tried at this share of the last one each, down to a tenth of the farthest value.
+const STEP: f32 = 0.93;
+
+/// So often.
+const STEPS: i32 = 32;
+
+/// Levels of uint8.
+const LEVELS: usize = 256;
+
+/// The range of a tensor. [`Calibration::Divergence`] is no rule for one tensor: the lowest and highest value.
+///
+/// `before_silu`: what the values are used for is `x * sigmoid(x)`, so the error of that is what counts.
+pub(super) fn range(histogram: &Histogram, calibration: Calibration, before_silu: bool) -> ActivationRange {
+    let whole = ActivationRange::around(histogram.min, histogram.max);
+    match calibration {
+        Calibration::MinMax | Calibration::Divergence => whole,
+        Calibration::Percentile => percentile(histogram, whole),
+        Calibration::Entropy => best(histogram, whole, divergence),
+        Calibration::Mse if before_silu => best(histogram, whole, |bins, range| squared_error(bins, range, silu)),
+        Calibration::Mse => best(histogram, whole, |bins, range| squared_error(bins, range, |x| x)),
+    }
+}
+
+fn percentile(histogram: &Histogram, whole: ActivationRange) -> ActivationRange {
+    let bins = histogram.bins();
+    let half = histogram.bin_width() / 2.0;
+    let total: u64 = bins.iter().map(|(_, count)| count).sum();
+    let left_out = (total as f64 * LEFT_OUT) as u64;
+    let mut passed = [0u64; 2];
+    let mut first_kept = |side: usize, bin: &&(f64, u64)| {
+        passed[side] += bin.1;
+        passed[side] > left_out
+    };
+    let low = bins.iter().find(|bin| first_kept(0, bin)).map_or(0.0, |(centre, _)| centre - half) as f32;
+    let high = bins.iter().rev().find(|bin| first_kept(1, bin)).map_or(0.0, |(centre, _)| centre + half) as f32;
+    ActivationRange::around(low.max(whole.low), high.min(whole.high))
+}
+
+/// The range with the least `cost`, of all that cut a share of each side off.
+fn best(
+    histogram: &Histogram,
+    whole: ActivationRange,
+    cost: impl Fn(&[(f64, u64)], ActivationRange) -> f64,
+) -> ActivationRange {
+    let bins = histogram.bins();
+    let cut = |end: f32| {
+        // Nothing to cut off where a side has no values.
+        let steps = if end == 0.0 { 1 } else { STEPS };
+        (0..steps).map(move |step| end * STEP.powi(step))
+    };
+    let mut best = (cost(&bins, whole), whole);
+    for low in cut(whole.low) {
+        for high in cut(whole.high) {
+            let range = ActivationRange { low, high };
+            let cost = cost(&bins, range);
+            if cost < best.0 {
+                best = (cost, range);
+            }
+        }
+    }
+    best.1
+}
+
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// The sum of squared differences of `used` of the bins' centres from `used` of the levels that they are rounded to.
+fn squared_error(bins: &[(f64, u64)], range: ActivationRange, used: impl Fn(f64) -> f64) -> f64 {
+    let (scale, zero_point) = range.scale_and_zero_point();
+    let (scale, zero_point) = (f64::from(scale), f64::from(zero_point));
+    let levels: Vec<f64> = (0..LEVELS).map(|level| used((level as f64 - zero_point) * scale)).collect();
+    let error = |(value, count): &(f64, u64)| {
+        let level = (value / scale + zero_point).round().clamp(0.0, 255.0);
+        let off = used(*value) - levels[level as usize];
+        off * off * *count as f64
+    };
+    bins.iter().map(error).sum()
+}
+
+/// The divergence of the rounded distribution from the clipped one: each level's share is spread evenly over its bins that
+/// hold anything; what lies outside counts to the outermost bin inside.
+fn divergence(bins: &[(f64, u64)], range: ActivationRange) -> f64 {
+    let (low, high) = (f64::from(range.low), f64::from(range.high));
+    let inside: Vec<&(f64, u64)> = bins.iter().filter(|(value, _)| (low..=high).contains(value)).collect();
+    let (Some(first), Some(last)) = (inside.first(), inside.last()) else { return f64::INFINITY };
+    let below: u64 = bins.iter().filter(|(value, _)| *value < first.0).map(|(_, count)| count).sum();
+    let above: u64 = bins.iter().filter(|(value, _)| *value > last.0).map(|(_, count)| count).sum();
+    let total: u64 = bins.iter().map(|(_, count)| count).sum();
+    let width = (high - low) / LEVELS as f64;
+    let level = |value: f64| (((value - low) / width) as usize).min(LEVELS - 1);
+    // Of the rounded distribution: the share of each level, which does not know what was clipped.
+    let (mut shares, mut filled) = ([0u64; LEVELS], [0u64; LEVELS]);
+    for (value, count) in &inside {
+        shares[level(*value)] += count;
+        filled[level(*value)] += 1;
+    }
+    let kept: u64 = inside.iter().map(|(_, count)| count).sum();
+    let (total, kept) = (total as f64, kept as f64);
+    let last = inside.len() - 1;
+    let term = |(i, (value, count)): (usize, &&(f64, u64))| {
+        let clipped = count + if i == 0 { below } else { 0 } + if i == last { above } else { 0 };
+        let p = clipped as f64 / total;
+        let q = shares[level(*value)] as f64 / filled[level(*value)] as f64 / kept;
+        p * (p / q).ln()
+    };
+    inside.iter().enumerate().map(term).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPEATED: u32 = 20;
+
+    /// Nearly all values within -0.3..1, and one far away.
+    fn with_outlier() -> Histogram {
+        let mut histogram = Histogram::new();
+        let values: Vec<f32> = (0..200_000).map(|i| (i as f32 * 0.618).fract() * 1.3 - 0.3).collect();
+        (0..REPEATED).for_each(|_| histogram.add(&values).unwrap());
+        histogram.add(&[40.0]).unwrap();
+        histogram
+    }
+
+    #[test]
+    fn an_outlier_is_cut_off_where_that_is_worth_it() {
+        let histogram = with_outlier();
+        let of = |calibration| range(&histogram, calibration, false);
+        assert_eq!(of(Calibration::MinMax).high, 40.0);
+        assert!((of(Calibration::MinMax).low + 0.3).abs() < 1e-4);
+        for calibration in [Calibration::Percentile, Calibration::Entropy, Calibration::Mse] {
+            let found = of(calibration);
+            assert!((0.9..8.0).contains(&found.high) && found.low <= -0.25, "{calibration:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_least_squared_error_is_that_of_rounding_itself() {
+        let histogram = with_outlier();
+        let error = |range: ActivationRange| {
+            let (scale, zero) = range.scale_and_zero_point();
+            let rounded =
+                |value: f32| ((value / scale + f32::from(zero)).round().clamp(0.0, 255.0) - f32::from(zero)) * scale;
+            let squared = |value: f32| f64::from(value - rounded(value)).powi(2);
+            let common = (0..200_000).map(|i| (i as f32 * 0.618).fract() * 1.3 - 0.3).map(squared).sum::<f64>();
+            f64::from(REPEATED) * common + squared(40.0)
+        };
+        let chosen = error(range(&histogram, Calibration::Mse, false));
+        assert!(chosen < error(range(&histogram, Calibration::MinMax, false)) / 4.0);
+        assert!(chosen <= 1.05 * error(range(&histogram, Calibration::Percentile, false)));
+    }
+
+    #[test]
+    fn before_a_silu_the_negative_side_may_be_cut_off() {
+        let mut histogram = Histogram::new();
+        histogram.add(&(0..10_000).map(|i| i as f32 * 0.003 - 24.0).collect::<Vec<_>>()).unwrap();
+        let (plain, silu) = (range(&histogram, Calibration::Mse, false), range(&histogram, Calibration::Mse, true));
+        assert!(plain.low < -20.0 && silu.low > -14.0 && silu.high > 5.0, "{plain:?}, {silu:?}");
+    }
+
+    #[test]
+    fn zero_lies_within_and_is_a_level() {
+        let mut positive = Histogram::new();
+        positive.add(&[2.0, 3.0, 5.0]).unwrap();
+        for calibration in Calibration::SINGLE {
+            let found = range(&positive, calibration, false);
+            assert_eq!((found.low, found.scale_and_zero_point().1), (0.0, 0), "{calibration:?}");
+        }
+        let (scale, zero) = ActivationRange { low: -0.28, high: 3.0 }.scale_and_zero_point();
+        assert_eq!(zero, 22);
+        assert!((scale - 3.28 / 255.0).abs() < 1e-6);
+        assert_eq!(range(&Histogram::new(), Calibration::MinMax, false).scale_and_zero_point(), (1.0, 0));
+    }
+}

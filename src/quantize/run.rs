@@ -1,0 +1,397 @@
+//! The steps, in order.
+
+use super::{
+    Calibration, Candidate, LayerChoice, QuantizeOptions, QuantizeReport,
+    accuracy::{against_labels, against_model},
+    divergence::{Comparison, references},
+    observe::{Observed, observe},
+    plan::float_layers,
+    range::range,
+    speed::speed,
+};
+use crate::{
+    Error, Result,
+    augment::Views,
+    cache::{CacheReader, MissingLabels, decode_f32, open_finished, to_hex},
+    dataset::{DataSource, Sample},
+    detector::{
+        self, ActivationRange, BatchSize, Detector, DetectorOptions, Placement, Provider, Quantizable, QuantizePlan,
+        SessionOptions,
+    },
+    eval::evenly,
+    fsio,
+    outputs::{self, OutputFile},
+    pipeline::{self, ImageSource, cached_ids, cached_samples},
+    toolkit::Run,
+    types::{Failure, Store},
+    words::counted,
+};
+use rayon::prelude::*;
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
+
+/// Images that models are compared on.
+const COMPARED: usize = 16;
+
+/// Images of these on which each layer alone is compared.
+const COMPARED_BY_LAYER: usize = 8;
+
+/// Images of the cache that both models are run on where there are no labels.
+const SCORED: usize = 200;
+
+/// Images of the cache that are looked at for those to use.
+const LOOKED_AT: usize = 20_000;
+
+/// Images on which the teacher sees something are better to calibrate with than others.
+const SEEN: f32 = 0.25;
+
+/// Writes a detector's file with 8-bit integers.
+///
+/// # Errors
+/// [`Error::Model`] of a file that cannot be quantized; [`Error::Cache`] of a cache that is damaged or unfinished; [`Error::Mismatch`]
+/// of a cache of other classes, a model of a fixed batch, or an `out` that another program wrote; [`Error::Dataset`] where the images are gone or the
+/// labelled data set cannot be used; [`Error::Runtime`], [`Error::Io`] and [`Error::Interrupted`]. Nothing is written then.
+pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeReport> {
+    outputs::refuse_foreign_file(&options.out, OutputFile::Onnx, options.overwrite)?;
+    detector::runtime::init(options.ort_lib.as_deref())?;
+    let options = &QuantizeOptions { jobs: pipeline::useful_jobs(options.jobs), ..options.clone() };
+    let reader = open_finished(&options.cache)?;
+    let settings = settings(options, &reader);
+    let detector = Detector::load(&options.model, &settings)?;
+    let quantizable = Quantizable::of(&detector)?;
+    refuse_what_does_not_fit(&detector, &reader)?;
+    let placement = options.placement.unwrap_or_else(|| placement_for(options.provider));
+    let session = SessionOptions { provider: options.provider, intra_threads: 1 };
+    detector.self_check(&session)?;
+
+    let ids = calibration_ids(&reader, options.images.get() + COMPARED)?;
+    let samples = samples(&reader, &ids, options.source.as_ref())?;
+    // Spread over the others, so that both are of the same kind; of very few images all are used for both.
+    let spacing = (samples.len() / COMPARED).max(2);
+    let few = samples.len() < 2 * COMPARED;
+    let is_compared = |at: usize| few || (at % spacing == 0 && at / spacing < COMPARED);
+    let pick = |compared: bool| -> Vec<Sample> {
+        let chosen = samples.iter().enumerate().filter(|(at, _)| few || is_compared(*at) == compared);
+        chosen.map(|(_, sample)| sample.clone()).collect()
+    };
+    let (to_compare, to_observe) = (pick(true), pick(false));
+
+    let mut failures = Vec::new();
+    let tensors = quantizable.to_observe(placement);
+    (run.total)(to_observe.len() as u64);
+    let source = source(&to_observe, &detector);
+    let observed = observe(&detector, &tensors, &source, options.jobs, session, run.stop, &mut |failure| {
+        (run.done)(failure.is_some());
+        failures.extend(failure);
+    })?;
+    let observed: HashMap<String, Observed> = tensors.into_iter().zip(observed).collect();
+    let work = Work { options, settings: &settings, quantizable: &quantizable, placement, observed: &observed };
+
+    let inputs = inputs(&to_compare, &detector, &mut failures);
+    let compared_images = inputs.len() as u64;
+    let references = references(&detector, &inputs, &session)?;
+    let comparison = Comparison { inputs: &inputs, references: &references, jobs: options.jobs, options: session };
+    let (calibration, candidates) = work.choose_calibration(&comparison, run)?;
+    let ranges = work.ranges(calibration);
+    let multiply_adds = work.multiply_adds();
+    let divergences = match options.keep_float > 0.0 {
+        true => work.divergence_of_layers(&comparison, &ranges, run)?,
+        false => vec![None; quantizable.layers().len()],
+    };
+    let float = float_layers(quantizable.layers(), &multiply_adds, &divergences, options.keep_float);
+
+    let bytes = work.write(&ranges, &float)?;
+    let quantized = work.read(bytes.clone())?;
+    quantized.self_check(&session)?;
+    let divergence = comparison.divergence(&quantized)?;
+    let model_bytes = std::fs::metadata(&options.model).map_err(|e| Error::io(&options.model, "open", e))?.len();
+    let accuracy = match &options.source {
+        Some(source) => {
+            let models = [(detector.clone(), model_bytes), (quantized.clone(), bytes.len() as u64)];
+            Some(against_labels(options, source, models, run)?)
+        }
+        None => {
+            let others = other_images(&reader, &ids)?;
+            let samples = cached_samples(&reader, &others, None)?;
+            against_model(options, &samples, [detector.clone(), quantized.clone()], run)?
+        }
+    };
+    let speed = match inputs.first() {
+        Some(pixels) if options.latency_runs > 0 => {
+            let (runs, go_on) = (options.latency_runs, || run.go_on());
+            speed(&detector, &quantized, options.provider, pixels, options.jobs, runs, &go_on)?
+        }
+        _ => Vec::new(),
+    };
+    run.go_on()?;
+    fsio::write_atomic(&options.out, &bytes)?;
+
+    let layers = layers(&quantizable, &multiply_adds, divergences, &float);
+    let stays = layers.iter().filter(|layer| layer.float_because.is_some());
+    let float_adds: u64 = stays.map(|layer| layer.multiply_adds).sum();
+    let mut notes: Vec<String> = quantized.warning().into_iter().collect();
+    if few {
+        notes.push(format!(
+            "the cache has only {} that can be used: models were compared on the images that the ranges were measured on",
+            counted(samples.len(), "image")
+        ));
+    }
+    if accuracy.is_none() {
+        notes.push("the model detects nothing on the images of the cache, so there is no measure of accuracy".into());
+    }
+    Ok(QuantizeReport {
+        written_by: format!("logitcache {}", env!("CARGO_PKG_VERSION")),
+        model: options.model.clone(),
+        model_sha256: to_hex(&detector.sha256),
+        out: options.out.clone(),
+        out_sha256: to_hex(&quantized.sha256),
+        cache: options.cache.clone(),
+        images: (to_observe.len() - failures.len().min(to_observe.len())) as u64,
+        compared_images,
+        failures,
+        placement,
+        calibration,
+        candidates,
+        divergence,
+        layers,
+        float_share: float_adds as f64 / multiply_adds.iter().sum::<u64>().max(1) as f64,
+        model_bytes,
+        out_bytes: bytes.len() as u64,
+        accuracy,
+        speed,
+        notes,
+    })
+}
+
+/// How the model's file is read: at the cache's size where it takes any.
+fn settings(options: &QuantizeOptions, reader: &CacheReader) -> DetectorOptions {
+    let at = |imgsz| DetectorOptions {
+        imgsz,
+        store: Store::Cls,
+        names: options.names.clone(),
+        reading: options.reading.clone(),
+        unnamed: false,
+    };
+    match options.imgsz {
+        Some(imgsz) => at(Some(imgsz)),
+        // A model of a size of its own refuses another.
+        None => match Detector::load(&options.model, &at(None)) {
+            Ok(model) if model.is_of_fixed_size() => at(None),
+            _ => at(Some(reader.manifest().teacher.input().into())),
+        },
+    }
+}
+
+fn refuse_what_does_not_fit(detector: &Detector, reader: &CacheReader) -> Result<()> {
+    let known: HashSet<&String> = detector.class_names.iter().collect();
+    let cached = &reader.manifest().teacher.class_names;
+    if !cached.iter().any(|name| known.contains(name)) {
+        return Err(Error::Mismatch {
+            found: format!(
+                "{} is a cache of another kind of model: none of its classes ({}, ...) is one of {} ({}, ...)",
+                reader.folder().display(),
+                cached.first().map_or("none", String::as_str),
+                detector.path.display(),
+                detector.class_names.first().map_or("none", String::as_str)
+            ),
+            remedy: "Give a cache of images that the model is for.".into(),
+        });
+    }
+    match detector.batch {
+        BatchSize::Fixed(images) if images > 1 => Err(Error::Mismatch {
+            found: format!("{} takes {images} images at once", detector.path.display()),
+            remedy: "Export it with a batch of 1 or dynamic=True.".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn placement_for(provider: Provider) -> Placement {
+    match provider {
+        Provider::Cpu => Placement::Operators,
+        Provider::Openvino | Provider::Cuda | Provider::Tensorrt => Placement::LayerInputs,
+    }
+}
+
+/// Images of the cache, evenly spread over those on which the teacher sees something, then over the others.
+fn calibration_ids(reader: &CacheReader, most: usize) -> Result<Vec<i64>> {
+    let ids = evenly(cached_ids(reader)?, LOOKED_AT);
+    let mut seen = Vec::new();
+    let mut others = Vec::new();
+    for id in ids {
+        let Some(image) = reader.image(id, 0)? else { continue };
+        let best = decode_f32(image.predictions.scores).fold(0.0f32, f32::max);
+        if best > SEEN { seen.push(id) } else { others.push(id) }
+    }
+    let missing = most.saturating_sub(seen.len());
+    let mut ids = evenly(seen, most);
+    ids.extend(evenly(others, missing));
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Images that were not used yet; all where none is left.
+fn other_images(reader: &CacheReader, used: &[i64]) -> Result<Vec<i64>> {
+    let used: HashSet<i64> = used.iter().copied().collect();
+    let all = cached_ids(reader)?;
+    let others: Vec<i64> = all.iter().copied().filter(|id| !used.contains(id)).collect();
+    Ok(evenly(if others.is_empty() { all } else { others }, SCORED))
+}
+
+/// The pictures, where the cache says, or else in the data set that was named.
+fn samples(reader: &CacheReader, ids: &[i64], named: Option<&DataSource>) -> Result<Vec<Sample>> {
+    match (cached_samples(reader, ids, None), named) {
+        (Err(Error::Dataset { .. }), Some(source)) => {
+            let split = reader.manifest().dataset.split.clone();
+            cached_samples(reader, ids, Some(&DataSource { split, ..source.clone() }))
+        }
+        (samples, _) => samples,
+    }
+}
+
+fn source<'a>(samples: &'a [Sample], detector: &Detector) -> ImageSource<'a> {
+    ImageSource {
+        samples,
+        image_ids: None,
+        input: detector.input,
+        rule: detector.input_rule,
+        class_map: None,
+        missing_labels: MissingLabels::Unlabelled,
+        views: Views::default(),
+    }
+}
+
+/// `[3, H, W]` of each image that can be read.
+fn inputs(samples: &[Sample], detector: &Detector, failures: &mut Vec<Failure>) -> Vec<Vec<f32>> {
+    let source = source(samples, detector);
+    let mut scratch = source.scratch();
+    let mut inputs = Vec::with_capacity(samples.len());
+    for at in 0..samples.len() as i64 {
+        let mut pixels = vec![0.0; source.values_per_image()];
+        match source.prepare((at, 0), &mut scratch, &mut pixels) {
+            Ok(_) => inputs.push(pixels),
+            Err(failure) if failures.iter().any(|other| other.path == failure.path) => {}
+            Err(failure) => failures.push(failure),
+        }
+    }
+    inputs
+}
+
+/// What the steps share.
+struct Work<'a> {
+    options: &'a QuantizeOptions,
+    settings: &'a DetectorOptions,
+    quantizable: &'a Quantizable,
+    placement: Placement,
+    observed: &'a HashMap<String, Observed>,
+}
+
+impl Work<'_> {
+    fn ranges(&self, calibration: Calibration) -> HashMap<String, ActivationRange> {
+        let before_silu = self.quantizable.before_silu();
+        let range = |(name, seen): (&String, &Observed)| {
+            (name.clone(), range(&seen.histogram, calibration, before_silu.contains(name)))
+        };
+        self.observed.par_iter().map(range).collect()
+    }
+
+    /// Of each layer, for one image.
+    fn multiply_adds(&self) -> Vec<u64> {
+        let of = |layer: &detector::Layer| {
+            self.observed.get(&layer.input).map_or(0, |input| layer.multiply_adds(&input.shape))
+        };
+        self.quantizable.layers().iter().map(of).collect()
+    }
+
+    fn write(&self, ranges: &HashMap<String, ActivationRange>, float: &HashSet<String>) -> Result<Vec<u8>> {
+        let means = self.observed.iter().map(|(name, seen)| (name.clone(), seen.channel_means.clone())).collect();
+        let plan = QuantizePlan { placement: self.placement, ranges, input_means: &means, float_layers: float };
+        self.quantizable.write(&plan).map_err(|found| Error::Model {
+            path: self.options.model.clone(),
+            found,
+            remedy: "Export the model again, or quantize another one.".into(),
+        })
+    }
+
+    /// The detector of bytes that [`Work::write`] gave.
+    fn read(&self, bytes: Vec<u8>) -> Result<Detector> {
+        Detector::from_bytes(Path::new(&self.options.out), bytes, self.settings)
+    }
+
+    /// The calibration with the least divergence, and all of them.
+    fn choose_calibration(&self, comparison: &Comparison<'_>, run: &Run<'_>) -> Result<(Calibration, Vec<Candidate>)> {
+        if self.options.calibration != Calibration::Divergence {
+            return Ok((self.options.calibration, Vec::new()));
+        }
+        let make = |i: usize| self.read(self.write(&self.ranges(Calibration::SINGLE[i]), &HashSet::new())?);
+        let divergences = compare(comparison, Calibration::SINGLE.len(), make, run)?;
+        let pair = Calibration::SINGLE.into_iter().zip(divergences);
+        let candidates: Vec<Candidate> =
+            pair.map(|(calibration, divergence)| Candidate { calibration, divergence }).collect();
+        let best = candidates.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence));
+        Ok((best.map_or(Calibration::MinMax, |best| best.calibration), candidates))
+    }
+
+    /// The divergence of each layer alone; none for the last ones.
+    fn divergence_of_layers(
+        &self,
+        comparison: &Comparison<'_>,
+        ranges: &HashMap<String, ActivationRange>,
+        run: &Run<'_>,
+    ) -> Result<Vec<Option<f64>>> {
+        let layers = self.quantizable.layers();
+        let measured: Vec<usize> = (0..layers.len()).filter(|&i| !layers[i].is_last).collect();
+        let make = |i: usize| {
+            let all_others = layers.iter().enumerate().filter(|(other, _)| *other != measured[i]);
+            self.read(self.write(ranges, &all_others.map(|(_, layer)| layer.output.clone()).collect())?)
+        };
+        let divergences = compare(&comparison.first(COMPARED_BY_LAYER), measured.len(), make, run)?;
+        let mut found = vec![None; layers.len()];
+        measured.into_iter().zip(divergences).for_each(|(layer, divergence)| found[layer] = Some(divergence));
+        Ok(found)
+    }
+}
+
+fn compare(
+    comparison: &Comparison<'_>,
+    models: usize,
+    make: impl Fn(usize) -> Result<Detector> + Sync,
+    run: &Run<'_>,
+) -> Result<Vec<f64>> {
+    (run.total)(models as u64 * comparison.images());
+    comparison.divergences(models, make, &mut || {
+        (0..comparison.images()).for_each(|_| (run.done)(false));
+        run.go_on()
+    })
+}
+
+fn layers(
+    quantizable: &Quantizable,
+    multiply_adds: &[u64],
+    divergences: Vec<Option<f64>>,
+    float: &HashSet<String>,
+) -> Vec<LayerChoice> {
+    let layer = |((layer, &multiply_adds), divergence): ((&detector::Layer, &u64), Option<f64>)| {
+        let float_because = match (layer.is_last, float.contains(&layer.output)) {
+            (true, _) => Some("its outputs are the head's"),
+            (_, true) => Some("it is among the most sensitive"),
+            _ => None,
+        };
+        LayerChoice {
+            name: layer.name.clone(),
+            multiply_adds,
+            divergence,
+            float_because: float_because.map(str::to_owned),
+        }
+    };
+    let all = quantizable.layers().iter().zip(multiply_adds).zip(divergences).map(layer);
+    let cannot = quantizable.left_float().iter().map(|(name, reason)| LayerChoice {
+        name: name.clone(),
+        multiply_adds: 0,
+        divergence: None,
+        float_because: Some((*reason).to_owned()),
+    });
+    all.chain(cannot).collect()
+}

@@ -1,0 +1,205 @@
+//! `logitcache quantize`: what it writes is a smaller detector that sees the same, whatever the family and the number of
+//! threads; what cannot be quantized is refused, and then nothing is written.
+
+use crate::support::{Run, build, logitcache, shapes};
+use serde_json::Value;
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const TEACHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/teacher.onnx");
+const FAMILIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/families");
+
+fn quantize(words: &[&dyn AsRef<OsStr>]) -> Run {
+    let words = words.iter().map(|word| word.as_ref());
+    logitcache(&[OsStr::new("quantize")].into_iter().chain(words).collect::<Vec<_>>())
+}
+
+/// Drawn shapes and the cache of a teacher.
+fn cached(dir: &Path, images: u32, more: &[(&str, &str)]) -> (PathBuf, PathBuf) {
+    let (data, cache) = (shapes(dir, images), dir.join("cache"));
+    build(&data, &cache, more).expect(0);
+    (data, cache)
+}
+
+#[test]
+fn the_new_file_is_smaller_and_sees_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cache) = cached(dir.path(), 60, &[("--teacher", TEACHER)]);
+    let out = dir.path().join("int8.onnx");
+    let report: Value = quantize(&[
+        &TEACHER,
+        &"--cache",
+        &cache,
+        &"--data",
+        &data,
+        &"--out",
+        &out,
+        &"--sample",
+        &"16",
+        &"--latency-runs",
+        &"2",
+        &"--json",
+    ])
+    .expect(0)
+    .json();
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert!(number(&report["out_bytes"]) < 0.45 * number(&report["model_bytes"]), "{report}");
+    assert_eq!(report["out_bytes"], fs::metadata(&out).unwrap().len());
+    assert!((0.0..0.2).contains(&number(&report["divergence"])), "{}", report["divergence"]);
+    assert_eq!(
+        (&report["images"], &report["compared_images"], &report["placement"]),
+        (&16.into(), &16.into(), &"operators".into())
+    );
+
+    // The choice is the candidate with the least divergence.
+    let candidates = report["candidates"].as_array().unwrap();
+    let best = candidates.iter().min_by(|a, b| number(&a["divergence"]).total_cmp(&number(&b["divergence"]))).unwrap();
+    assert_eq!((candidates.len(), &best["calibration"]), (4, &report["calibration"]));
+
+    // Layers are kept float32 in the order of what they cost for each multiply-add, within the share.
+    let layers = report["layers"].as_array().unwrap();
+    let of = |reason: &str| -> Vec<&Value> {
+        layers.iter().filter(|layer| layer["float_because"].as_str().is_some_and(|why| why.contains(reason))).collect()
+    };
+    let adds = |layers: &[&Value]| layers.iter().map(|layer| layer["multiply_adds"].as_u64().unwrap()).sum::<u64>();
+    let all: Vec<&Value> = layers.iter().collect();
+    let (last, sensitive) = (of("head's"), of("sensitive"));
+    // The DFL is a product that comes after the outputs of the head.
+    assert_eq!((layers.len(), last.len()), (63, 6));
+    assert!(!sensitive.is_empty() && adds(&sensitive) as f64 <= 0.05 * adds(&all) as f64);
+    assert_eq!(number(&report["float_share"]), (adds(&last) + adds(&sensitive)) as f64 / adds(&all) as f64);
+    assert!(layers.iter().all(|layer| layer["divergence"].is_null() == last.contains(&layer)));
+
+    let accuracy = &report["accuracy"];
+    assert!(number(&accuracy["model_map_50_95"]) > 0.3, "{accuracy}");
+    assert!(number(&accuracy["difference"]["value"]).abs() < 0.05, "{accuracy}");
+    assert_eq!(report["speed"][0]["runs"], 2);
+
+    // It is a detector like any other, and is known as what it is.
+    let shown = logitcache(&["inspect", out.to_str().unwrap()]).expect(0).stdout;
+    assert!(shown.contains("int8"), "{shown}");
+    quantize(&[&out, &"--cache", &cache, &"--out", &dir.path().join("twice.onnx")]).expect(2).says(&[
+        "int8.onnx",
+        "is quantized already (INT8, QDQ)",
+        "Give the float32 file",
+    ]);
+    assert!(!dir.path().join("twice.onnx").exists());
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_threads_and_a_file_of_another_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, cache) = cached(dir.path(), 40, &[("--teacher", TEACHER)]);
+    let run = |jobs: &str, out: &Path| {
+        let plain: [&dyn AsRef<OsStr>; 13] = [
+            &TEACHER,
+            &"--cache",
+            &cache,
+            &"--out",
+            &out,
+            &"--sample",
+            &"4",
+            &"--latency-runs",
+            &"0",
+            &"--calibration",
+            &"mse",
+            &"--jobs",
+            &jobs,
+        ];
+        quantize(&[&plain[..], &[&"--keep-float", &"0"]].concat())
+    };
+    let [one, two] = ["one.onnx", "two.onnx"].map(|name| dir.path().join(name));
+    let shown = run("1", &one).expect(0).says(&["the cache has only 20 images that can be used"]).stdout;
+    assert!(shown.contains("with the float32 model's detections as labels"), "{shown}");
+    run("2", &two).expect(0);
+    assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
+    // Its own file is replaced, another one is not.
+    run("2", &two).expect(0);
+    fs::write(&two, "mine").unwrap();
+    run("2", &two).expect(2).says(&["two.onnx already exists", "--overwrite"]);
+    assert_eq!(fs::read(&two).unwrap(), b"mine");
+}
+
+#[test]
+fn every_family_can_be_quantized_in_both_placements() {
+    let dir = tempfile::tempdir().unwrap();
+    let teacher = format!("{FAMILIES}/yolov5.onnx");
+    let (_, cache) = cached(dir.path(), 10, &[("--teacher", &teacher), ("--imgsz", "64")]);
+    let names = dir.path().join("names.txt");
+    fs::write(&names, "circle\nsquare\ntriangle\nstar\ncross\nring\n").unwrap();
+    let mut failed = Vec::new();
+    for family in
+        ["yolov5", "yolov7", "yolox", "yolo-nas", "rtdetr-ultralytics", "rtdetr-hf", "dfine", "yolo26-end2end"]
+    {
+        let model = format!("{FAMILIES}/{family}.onnx");
+        for placement in ["operators", "layer-inputs"] {
+            let out = dir.path().join(format!("{family}-{placement}.onnx"));
+            let run = quantize(&[
+                &model,
+                &"--cache",
+                &cache,
+                &"--out",
+                &out,
+                &"--sample",
+                &"4",
+                &"--latency-runs",
+                &"0",
+                &"--calibration",
+                &"min-max",
+                &"--keep-float",
+                &"0",
+                &"--imgsz",
+                &"64",
+                &"--placement",
+                &placement,
+                &"--names",
+                &names,
+                &"--json",
+            ]);
+            if run.code != 0 {
+                failed.push(format!("{family}, {placement}: {}", run.stderr));
+                continue;
+            }
+            let divergence = run.json()["divergence"].as_f64().unwrap();
+            // Which queries a network of random weights prefers changes with every rounding.
+            let most = if ["rtdetr-ultralytics", "rtdetr-hf", "dfine"].contains(&family) { f64::MAX } else { 0.5 };
+            if !(divergence < most) {
+                failed.push(format!("{family}, {placement}: divergence {divergence}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cache) = cached(dir.path(), 10, &[("--teacher", TEACHER)]);
+    let out = dir.path().join("out.onnx");
+    let refused = |model: &str, cache: &Path, says: &[&str]| {
+        quantize(&[&model, &"--cache", &cache, &"--out", &out, &"--imgsz", &"160"]).expect(2).says(says);
+        assert!(!out.exists());
+    };
+    refused("absent.onnx", &cache, &["absent.onnx", "cannot open"]);
+    refused(TEACHER, &dir.path().join("absent"), &["absent"]);
+    // The images are gone.
+    let images = data.with_file_name("images");
+    let moved = data.with_file_name("moved");
+    fs::rename(&images, &moved).unwrap();
+    refused(TEACHER, &cache, &["has moved or was removed", "--data"]);
+    fs::rename(&moved, &images).unwrap();
+    // A cache of other classes.
+    let names = dir.path().join("names.txt");
+    fs::write(&names, "a\nb\nc\nd\ne\nf\n").unwrap();
+    quantize(&[&TEACHER, &"--cache", &cache, &"--out", &out, &"--names", &names])
+        .expect(2)
+        .says(&["none of its classes", "Give a cache of images that the model is for"]);
+    // No layer's input can be measured on an image that cannot be read.
+    for image in fs::read_dir(images.join("train")).unwrap() {
+        fs::write(image.unwrap().path(), "no picture").unwrap();
+    }
+    refused(TEACHER, &cache, &["there is no image to calibrate with", "000"]);
+}
