@@ -8,7 +8,7 @@ Examples
 >>> image.score, image.class_logits, image.boxes
 """
 
-from ._commands import audit, build, eval, issues, label, predict, select, verify
+from ._commands import audit, build, eval, issues, label, predict, quantize, select, verify
 from ._error import Error, MissingImage
 from ._native import (
     Cache,
@@ -38,6 +38,7 @@ __all__ = [
     "issues",
     "label",
     "predict",
+    "quantize",
     "select",
     "verify",
 ]

@@ -356,6 +356,75 @@ def label(
     return _call("label", {**locals()}, positional=("cache",))
 
 
+def quantize(
+    model: StrPath,
+    cache: StrPath,
+    out: StrPath,
+    *,
+    data: StrPath | None = None,
+    images: StrPath | None = None,
+    split: str | None = None,
+    sample: int | None = None,
+    calibration: Literal["divergence", "min-max", "percentile", "entropy", "mse"] | None = None,
+    keep_float: float | None = None,
+    placement: Literal["operators", "layer-inputs"] | None = None,
+    names: StrPath | None = None,
+    family: Family | None = None,
+    input_rule: str | None = None,
+    imgsz: InputSize | None = None,
+    jobs: int | None = None,
+    provider: Provider | None = None,
+    ort_lib: StrPath | None = None,
+    latency_runs: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Write a detector as an ONNX file with 8-bit integers, calibrated on the images of a cache.
+
+    Parameters
+    ----------
+    model : str or os.PathLike
+        A float32 ONNX export of a detector.
+    cache : str or os.PathLike
+        Folder of a finished cache; its teacher may be another model.
+    out : str or os.PathLike
+        The file to write; a file of an earlier call is replaced.
+    data : str or os.PathLike, optional
+        Labelled data set to score on; without it the model's own detections stand for labels.
+    images : str or os.PathLike, optional
+        Folder of its images, as of `build`.
+    split : str, optional
+        Split of the data set to score on.
+    sample : int, optional
+        Number of images on which the ranges of the activations are measured.
+    calibration : str, optional
+        How the range of each activation is chosen.
+    keep_float : float, optional
+        Share of the multiply-adds that may stay float32, in the layers that rounding harms most.
+    placement : str, optional
+        Which tensors are rounded.
+    names, family, input_rule, imgsz, jobs, provider, ort_lib : optional
+        As of `predict`.
+    latency_runs : int, optional
+        Number of timed runs of both models; 0 measures none.
+    overwrite : bool, optional
+        Replace another file at `out` too.
+    progress : bool or callable, optional
+        As of `build`.
+
+    Returns
+    -------
+    dict
+        The report (``schemas/quantize.schema.json``).
+
+    Raises
+    ------
+    logitcache.Error
+        With `found` and `remedy`.
+    """
+    return _call("quantize", {**locals()}, positional=("model",))
+
+
 def select(
     cache: StrPath,
     budget: int,

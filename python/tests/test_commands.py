@@ -17,7 +17,7 @@ import logitcache
 from conftest import FIXTURES, ROOT, TEACHER
 from logitcache import _commands, _native
 
-COMMANDS = ["audit", "build", "eval", "issues", "label", "predict", "select", "verify"]
+COMMANDS = ["audit", "build", "eval", "issues", "label", "predict", "quantize", "select", "verify"]
 #: Of the program alone, and of the functions alone.
 ONLY = {"json"}, {"progress"}
 
@@ -70,6 +70,12 @@ def test_build_and_what_follows(shapes, tmp_path, program, caplog):
     assert len(chosen["selected"]) == 3 and chosen["candidates"] == 8
     labelled = logitcache.label(cache, "coco", tmp_path / "labelled", labelled=half, conf=0.3, progress=False)
     assert (labelled["labelled_images"], labelled["pseudo_labelled_images"]) == (8, 8)
+
+    out = tmp_path / "int8.onnx"
+    smaller = logitcache.quantize(
+        TEACHER, cache, out, sample=4, calibration="min-max", keep_float=0, latency_runs=0, progress=False
+    )
+    assert smaller["out_bytes"] == out.stat().st_size < smaller["model_bytes"]
 
     audit = logitcache.audit(cache, TEACHER, sample=4, min_cosine=0.5, progress=False)
     assert audit["passed"] and audit["images"] == 4
