@@ -31,8 +31,10 @@ const HEAD_BYTES: u64 = 1 << 16;
 /// A single file that a command writes; each carries something by which it is known again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFile {
-    /// `export`, `quantize`: its producer.
+    /// `export`: its producer.
     Onnx,
+    /// `quantize`: its producer.
+    QuantizedOnnx,
     /// `export --format openvino`: the network's name.
     Openvino,
     /// `report`: its generator.
@@ -54,7 +56,8 @@ impl OutputFile {
         let has = |head: &[u8], text: &str| head.windows(text.len()).any(|window| window == text.as_bytes());
         let first = |bytes: usize| &head[..bytes.min(head.len())];
         match self {
-            Self::Onnx => [ONNX_PRODUCER, ONNX_PRODUCER_QUANTIZE].into_iter().any(|producer| has(first(64), producer)),
+            Self::Onnx => has(first(64), ONNX_PRODUCER),
+            Self::QuantizedOnnx => has(first(64), ONNX_PRODUCER_QUANTIZE),
             Self::Openvino => has(first(256), &format!("<net name=\"{ONNX_PRODUCER}\"")),
             Self::Page => head.starts_with(b"<!DOCTYPE html>") && has(head, &format!("content=\"{PAGE_GENERATOR}")),
             Self::Picture => has(first(128), PICTURE_MARK),

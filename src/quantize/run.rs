@@ -19,7 +19,7 @@ use crate::{
         SessionOptions,
     },
     eval::evenly,
-    fsio,
+    fsio::TempFile,
     outputs::{self, OutputFile},
     pipeline::{self, ImageSource, cached_ids, cached_samples},
     toolkit::Run,
@@ -29,6 +29,8 @@ use crate::{
 use rayon::prelude::*;
 use std::{
     collections::{HashMap, HashSet},
+    io::Write as _,
+    num::NonZeroUsize,
     path::Path,
 };
 
@@ -54,7 +56,10 @@ const SEEN: f32 = 0.25;
 /// of a cache of other classes, a model of a fixed batch, or an `out` that another program wrote; [`Error::Dataset`] where the images are gone or the
 /// labelled data set cannot be used; [`Error::Runtime`], [`Error::Io`] and [`Error::Interrupted`]. Nothing is written then.
 pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeReport> {
-    outputs::refuse_foreign_file(&options.out, OutputFile::Onnx, options.overwrite)?;
+    refuse_to_replace_the_model(options)?;
+    outputs::refuse_foreign_file(&options.out, OutputFile::QuantizedOnnx, options.overwrite)?;
+    // Before the work, so that a place that cannot be written to is told at once.
+    let mut file = new_file(&options.out)?;
     detector::runtime::init(options.ort_lib.as_deref())?;
     let options = &QuantizeOptions { jobs: pipeline::useful_jobs(options.jobs), ..options.clone() };
     let reader = open_finished(&options.cache)?;
@@ -89,10 +94,13 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let observed: HashMap<String, Observed> = tensors.into_iter().zip(observed).collect();
     let work = Work { options, settings: &settings, quantizable: &quantizable, placement, observed: &observed };
 
+    let observed_images = (to_observe.len() - failures.len()) as u64;
     let inputs = inputs(&to_compare, &detector, &mut failures);
     let compared_images = inputs.len() as u64;
     let references = references(&detector, &inputs, &session)?;
-    let comparison = Comparison { inputs: &inputs, references: &references, jobs: options.jobs, options: session };
+    let sessions = NonZeroUsize::new(pipeline::num_sessions(options.provider, options.jobs));
+    let jobs = sessions.unwrap_or(NonZeroUsize::MIN);
+    let comparison = Comparison { inputs: &inputs, references: &references, jobs, options: session };
     let (calibration, candidates) = work.choose_calibration(&comparison, run)?;
     let ranges = work.ranges(calibration);
     let multiply_adds = work.multiply_adds();
@@ -126,7 +134,8 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
         _ => Vec::new(),
     };
     run.go_on()?;
-    fsio::write_atomic(&options.out, &bytes)?;
+    file.write_all(&bytes).map_err(|e| Error::io(&options.out, "write to", e))?;
+    file.persist(&options.out)?;
 
     let layers = layers(&quantizable, &multiply_adds, divergences, &float);
     let stays = layers.iter().filter(|layer| layer.float_because.is_some());
@@ -148,7 +157,7 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
         out: options.out.clone(),
         out_sha256: to_hex(&quantized.sha256),
         cache: options.cache.clone(),
-        images: (to_observe.len() - failures.len().min(to_observe.len())) as u64,
+        images: observed_images,
         compared_images,
         failures,
         placement,
@@ -163,6 +172,25 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
         speed,
         notes,
     })
+}
+
+/// `out` under construction; its folder must exist.
+fn new_file(out: &Path) -> Result<TempFile> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    Ok(TempFile::create(folder, &name)?)
+}
+
+/// A model that was written by `export` would count as a file of this program.
+fn refuse_to_replace_the_model(options: &QuantizeOptions) -> Result<()> {
+    let [model, out] = [&options.model, &options.out].map(|path| path.canonicalize().ok());
+    if model.is_some() && model == out {
+        return Err(Error::Mismatch {
+            found: format!("{} is the model itself", options.out.display()),
+            remedy: "Give `out=` another name: the float32 file is needed later.".into(),
+        });
+    }
+    Ok(())
 }
 
 /// How the model's file is read: at the cache's size where it takes any.

@@ -11,7 +11,7 @@ use crate::{
     dataset::{Dataset, Sample},
     error::may_pass,
     pipeline::read_file,
-    types::{Failure, FailureStage},
+    types::FailureStage,
     words::counted,
 };
 use rayon::prelude::*;

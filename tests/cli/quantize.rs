@@ -183,6 +183,12 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         quantize(&[&model, &"--cache", &cache, &"--out", &out, &"--imgsz", &"160"]).expect(2).says(says);
         assert!(!out.exists());
     };
+    let own = dir.path().join("own.onnx");
+    fs::copy(TEACHER, &own).unwrap();
+    quantize(&[&own, &"--cache", &cache, &"--out", &own, &"--overwrite"]).expect(2).says(&["is the model itself"]);
+    assert_eq!(fs::read(&own).unwrap(), fs::read(TEACHER).unwrap());
+    let nowhere = dir.path().join("no/folder/out.onnx");
+    quantize(&[&TEACHER, &"--cache", &cache, &"--out", &nowhere]).expect(2).says(&["out.onnx", "cannot create"]);
     refused("absent.onnx", &cache, &["absent.onnx", "cannot open"]);
     refused(TEACHER, &dir.path().join("absent"), &["absent"]);
     // The images are gone.
@@ -202,4 +208,6 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         fs::write(image.unwrap().path(), "no picture").unwrap();
     }
     refused(TEACHER, &cache, &["there is no image to calibrate with", "000"]);
+    let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left.into_iter().all(|name| !name.starts_with(".tmp-")), "temporary files are left");
 }
