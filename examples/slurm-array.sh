@@ -22,6 +22,6 @@ case $status in
   # Finished, but some images failed. They are in the manifest.
   1) status=0 ;;
   # Another try may succeed.
-  75) if [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then scontrol requeue "$SLURM_JOB_ID"; fi ;;
+  75 | 130) if [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then scontrol requeue "$SLURM_JOB_ID"; fi ;;
 esac
 exit "$status"

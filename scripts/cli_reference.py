@@ -29,6 +29,7 @@ every command:
 | 0 | everything is done |
 | 1 | done, but some items failed; each is named, and the others are in the result |
 | 2 | not done: wrong usage, bad input, a damaged cache or a missing library |
+| 75 | not done now, the same command may succeed later; `build --shard` and `cache merge --shards` alone |
 | 130 | interrupted by Ctrl-C |
 
 What is printed with `--json` is described by the [JSON schemas](schemas.md). Which files a command

@@ -92,7 +92,10 @@ impl Comparison<'_> {
         let on_each = Mutex::new(on_each);
         let found: Mutex<Vec<(usize, Result<f64>)>> = Mutex::new(Vec::with_capacity(models));
         let work = || {
-            while let Some(i) = lock(&next).next() {
+            loop {
+                // In a `while let` the lock would be held while the model runs.
+                let taken = lock(&next).next();
+                let Some(i) = taken else { break };
                 let result = make(i).and_then(|model| self.divergence(&model)).and_then(|divergence| {
                     lock(&on_each)()?;
                     Ok(divergence)

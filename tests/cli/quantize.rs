@@ -1,12 +1,15 @@
 //! `logitcache quantize`: what it writes is a smaller detector that sees the same, whatever the family and the number of
 //! threads; what cannot be quantized is refused, and then nothing is written.
 
-use crate::support::{Run, build, logitcache, shapes};
+use crate::support::{Run, args, build, command, finished, logitcache, shapes};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Instant,
 };
 
 const TEACHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/teacher.onnx");
@@ -210,4 +213,37 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     refused(TEACHER, &cache, &["there is no image to calibrate with", "000"]);
     let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(left.into_iter().all(|name| !name.starts_with(".tmp-")), "temporary files are left");
+}
+
+#[test]
+fn an_interrupted_run_ends_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, cache) = cached(dir.path(), 40, &[("--teacher", TEACHER)]);
+    let words = |out: &Path| {
+        args(
+            ["quantize", TEACHER, "--sample", "4", "--latency-runs", "0", "--jobs", "2", "--keep-float", "0"],
+            &[("--cache", &cache), ("--out", out)],
+            &[],
+        )
+    };
+    let started = Instant::now();
+    finished(command(&words(&dir.path().join("whole.onnx"))).output().unwrap()).expect(0);
+    let duration = started.elapsed();
+    let mut interrupted = 0;
+    for moment in 1..8u32 {
+        let out = dir.path().join("out.onnx");
+        let child = command(&words(&out)).spawn().unwrap();
+        thread::sleep(duration * moment / 8);
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let run = finished(child.wait_with_output().unwrap());
+        // A signal that comes before or after the work finds the program without its own way to end.
+        if run.code == 130 {
+            interrupted += 1;
+            assert!(!out.exists() && run.stderr.contains("interrupted"), "{run:?}");
+            let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with(".tmp-")), "moment {moment}");
+        }
+        let _ = fs::remove_file(&out);
+    }
+    assert!(interrupted > 0, "no signal came during the work");
 }
