@@ -219,7 +219,6 @@ def main():
         "logitcache, layer inputs": [
             *ours, "--keep-float", 0, "--placement", "layer-inputs", "--out", args.work / "ours-inputs.onnx"],
         "onnxruntime, min-max": [*this, "--tool", "MinMax", "--out", args.work / "ort-min-max.onnx"],
-        "onnxruntime, entropy": [*this, "--tool", "Entropy", "--out", args.work / "ort-entropy.onnx"],
         "nncf": [*this, "--tool", "nncf", "--out", args.work / "nncf.xml"],
     }
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
