@@ -76,7 +76,7 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     // Spread over the others, so that both are of the same kind; of very few images all are used for both.
     let spacing = (samples.len() / COMPARED).max(2);
     let few = samples.len() < 2 * COMPARED;
-    let is_compared = |at: usize| few || (at % spacing == 0 && at / spacing < COMPARED);
+    let is_compared = |at: usize| few || (at.is_multiple_of(spacing) && at / spacing < COMPARED);
     let pick = |compared: bool| -> Vec<Sample> {
         let chosen = samples.iter().enumerate().filter(|(at, _)| few || is_compared(*at) == compared);
         chosen.map(|(_, sample)| sample.clone()).collect()

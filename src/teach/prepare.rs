@@ -44,7 +44,7 @@ pub(super) enum Ledger {
     /// In the manifest of a cache that this build has for itself.
     Whole(Lock),
     /// In the record of a shard.
-    Shard(ShardWork),
+    Shard(Box<ShardWork>),
 }
 
 impl Ledger {

@@ -100,7 +100,7 @@ pub(super) fn begin(out: &Path, shard: Shard, wanted: &Manifest, dataset: &Datas
             (manifest, done) = (begun, found);
         }
     }
-    let ledger = Ledger::Shard(ShardWork { cache, shard, recorded, absent });
+    let ledger = Ledger::Shard(Box::new(ShardWork { cache, shard, recorded, absent }));
     Ok(Standing { ledger, manifest, done, image_ids })
 }
 

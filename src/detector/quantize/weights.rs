@@ -26,7 +26,7 @@ pub(super) fn round(layer: &Layer, weights: &[f32], least_scales: &[f32]) -> Int
     for (channel, scale) in scales.iter_mut().enumerate() {
         let least = least_scales.get(channel).copied().unwrap_or(0.0);
         *scale = (*scale / SIDE_LEVELS).max(least);
-        if !(*scale >= f32::MIN_POSITIVE) {
+        if *scale < f32::MIN_POSITIVE {
             // Nothing but zeros.
             *scale = 1.0;
         }
