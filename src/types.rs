@@ -19,6 +19,12 @@ pub struct TruthBox {
 }
 
 impl TruthBox {
+    /// An object of which nothing but its box is known.
+    pub fn of_box(class_id: u32, box_xyxy_px: BoxXyxyPx) -> Self {
+        let BoxXyxyPx { x1, y1, x2, y2 } = box_xyxy_px;
+        Self { class_id, box_xyxy_px, area_px2: f64::from(x2 - x1) * f64::from(y2 - y1), is_crowd: false }
+    }
+
     /// The object without what only scoring asks for; `None` for a crowd region, which is no object.
     pub fn label(&self) -> Option<LabelBox> {
         (!self.is_crowd).then_some(LabelBox { class_id: self.class_id, box_xyxy_px: self.box_xyxy_px })

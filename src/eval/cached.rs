@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Result,
     cache::{CacheReader, ImageView, Teacher, decode_f32, decode_i32},
+    pipeline::image_ids,
     types::{Detection, TruthBox},
 };
 use schemars::JsonSchema;
@@ -96,12 +97,7 @@ impl TeacherSight {
     /// # Errors
     /// [`crate::Error::Cache`] for a damaged cache.
     pub fn of(reader: &CacheReader) -> Result<Option<Self>> {
-        let ids = reader.keys().filter_map(|key| match key {
-            Ok((id, 0)) => Some(Ok(id)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        });
-        let ids = evenly(ids.collect::<Result<Vec<i64>, _>>()?, MOST_IMAGES);
+        let ids = evenly(image_ids(reader)?, MOST_IMAGES);
         let mut best_scores = Vec::with_capacity(ids.len());
         let mut scored: Vec<ScoredImage> = Vec::new();
         let mut seen_with_objects = 0;
@@ -185,12 +181,7 @@ pub fn teacher_boxes(image: &ImageView<'_>, teacher: &Teacher, nms: &NmsOptions)
 /// The teacher's boxes on one image beside its labels; `None` for an unlabelled image.
 pub fn scored_image(image: &ImageView<'_>, teacher: &Teacher) -> Option<ScoredImage> {
     let labels = image.labels?;
-    let truth = labels.iter().map(|label| {
-        let b = label.box_xyxy_px;
-        let area_px2 = f64::from(b.x2 - b.x1) * f64::from(b.y2 - b.y1);
-        TruthBox { class_id: label.class_id, box_xyxy_px: b, area_px2, is_crowd: false }
-    });
-    let truth = truth.collect();
+    let truth = labels.iter().map(|label| TruthBox::of_box(label.class_id, label.box_xyxy_px)).collect();
     Some(ScoredImage { image_id: image.image_id, truth, detections: teacher_boxes(image, teacher, &SCORED) })
 }
 

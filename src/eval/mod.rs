@@ -28,6 +28,7 @@ pub use calibration::{Calibration, ScoreBin};
 pub use curves::PrecisionRecall;
 pub use inference::{DetectedImage, Inference, InferenceOptions};
 pub use latency::{Latency, latency};
+pub(crate) use latency::{TimedSession, WARM_UP_RUNS, thread_counts};
 pub use matches::Matches;
 pub use nms::{Candidate, NmsOptions, before_suppression, detect, kept_rows};
 pub use report::{EvalReport, EvalSettings, ModelReport};

@@ -7,17 +7,25 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// The ids of a cache's images, in order.
+/// The ids of a cache's images, in order; none of an empty cache.
 ///
 /// # Errors
-/// [`Error::Cache`] for a damaged cache, or one without images.
-pub(crate) fn cached_ids(reader: &CacheReader) -> Result<Vec<i64>> {
+/// [`Error::Cache`] for a damaged cache.
+pub(crate) fn image_ids(reader: &CacheReader) -> Result<Vec<i64>> {
     let ids = reader.keys().filter_map(|key| match key {
         Ok((id, 0)) => Some(Ok(id)),
         Ok(_) => None,
         Err(error) => Some(Err(error)),
     });
-    let ids = ids.collect::<Result<Vec<i64>, _>>()?;
+    Ok(ids.collect::<Result<Vec<i64>, _>>()?)
+}
+
+/// As [`image_ids`], of a cache that is to have some.
+///
+/// # Errors
+/// [`Error::Cache`] for a damaged cache, or one without images.
+pub(crate) fn cached_ids(reader: &CacheReader) -> Result<Vec<i64>> {
+    let ids = image_ids(reader)?;
     if ids.is_empty() {
         return Err(Error::Cache {
             path: reader.folder().to_owned(),

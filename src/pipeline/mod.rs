@@ -16,7 +16,7 @@ mod cached;
 mod sessions;
 mod source;
 
-pub(crate) use cached::{cached_ids, cached_samples};
+pub(crate) use cached::{cached_ids, cached_samples, image_ids};
 pub(crate) use sessions::{batch_size, num_sessions, start_sessions, useful_jobs};
 pub use source::{ImageSource, Prepared, Scratch, changed_since, mapped_truth, read_file};
 

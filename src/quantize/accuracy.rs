@@ -86,16 +86,11 @@ pub(super) fn against_model(
     let class_names = model.class_names.clone();
     let truth = detections(options, samples, model, run)?;
     let found = detections(options, samples, out, run)?;
-    let object = |found: &Detection| {
-        let b = found.box_xyxy_px;
-        let area_px2 = f64::from(b.x2 - b.x1) * f64::from(b.y2 - b.y1);
-        TruthBox { class_id: found.class_id, box_xyxy_px: b, area_px2, is_crowd: false }
-    };
     let both = truth.iter().zip(&found).enumerate();
     let images: Vec<ScoredImage> = both
         .filter_map(|(image_id, (truth, found))| {
             let seen = truth.as_ref()?.iter().filter(|found| found.score > OBJECT_SCORE);
-            let truth: Vec<TruthBox> = seen.map(object).collect();
+            let truth = seen.map(|found| TruthBox::of_box(found.class_id, found.box_xyxy_px)).collect::<Vec<_>>();
             Some(ScoredImage { image_id: image_id as i64, truth, detections: found.clone()? })
         })
         .collect();

@@ -12,6 +12,7 @@
 mod accuracy;
 mod divergence;
 mod histogram;
+mod images;
 mod observe;
 mod plan;
 mod range;

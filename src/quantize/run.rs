@@ -4,6 +4,7 @@ use super::{
     Calibration, Candidate, LayerChoice, QuantizeOptions, QuantizeReport,
     accuracy::{against_labels, against_model},
     divergence::{Comparison, references},
+    images::{calibration_ids, inputs, other_images, samples, source},
     observe::{Observed, observe},
     plan::float_layers,
     range::range,
@@ -11,19 +12,17 @@ use super::{
 };
 use crate::{
     Error, Result,
-    augment::Views,
-    cache::{CacheReader, MissingLabels, decode_f32, open_finished, to_hex},
-    dataset::{DataSource, Sample},
+    cache::{CacheReader, open_finished, to_hex},
+    dataset::Sample,
     detector::{
         self, ActivationRange, BatchSize, Detector, DetectorOptions, Placement, Provider, Quantizable, QuantizePlan,
         SessionOptions,
     },
-    eval::evenly,
     fsio::TempFile,
     outputs::{self, OutputFile},
-    pipeline::{self, ImageSource, cached_ids, cached_samples},
+    pipeline::{self, cached_samples},
     toolkit::Run,
-    types::{Failure, Store},
+    types::Store,
     words::counted,
 };
 use rayon::prelude::*;
@@ -40,15 +39,6 @@ const COMPARED: usize = 16;
 /// Images of these on which each layer alone is compared.
 const COMPARED_BY_LAYER: usize = 8;
 
-/// Images of the cache that both models are run on where there are no labels.
-const SCORED: usize = 200;
-
-/// Images of the cache that are looked at for those to use.
-const LOOKED_AT: usize = 20_000;
-
-/// Images on which the teacher sees something are better to calibrate with than others.
-const SEEN: f32 = 0.25;
-
 /// Writes a detector's file with 8-bit integers.
 ///
 /// # Errors
@@ -63,8 +53,7 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     detector::runtime::init(options.ort_lib.as_deref())?;
     let options = &QuantizeOptions { jobs: pipeline::useful_jobs(options.jobs), ..options.clone() };
     let reader = open_finished(&options.cache)?;
-    let settings = settings(options, &reader);
-    let detector = Detector::load(&options.model, &settings)?;
+    let (settings, detector) = load(options, &reader)?;
     let quantizable = Quantizable::of(&detector)?;
     refuse_what_does_not_fit(&detector, &reader)?;
     let placement = options.placement.unwrap_or_else(|| placement_for(options.provider));
@@ -92,7 +81,15 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
         failures.extend(failure);
     })?;
     let observed: HashMap<String, Observed> = tensors.into_iter().zip(observed).collect();
-    let work = Work { options, settings: &settings, quantizable: &quantizable, placement, observed: &observed };
+    let input_means = observed.iter().map(|(name, seen)| (name.clone(), seen.channel_means.clone())).collect();
+    let work = Work {
+        options,
+        settings: &settings,
+        quantizable: &quantizable,
+        placement,
+        observed: &observed,
+        input_means: &input_means,
+    };
 
     let observed_images = (to_observe.len() - failures.len()) as u64;
     let inputs = inputs(&to_compare, &detector, &mut failures);
@@ -101,8 +98,7 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let sessions = NonZeroUsize::new(pipeline::num_sessions(options.provider, options.jobs));
     let jobs = sessions.unwrap_or(NonZeroUsize::MIN);
     let comparison = Comparison { inputs: &inputs, references: &references, jobs, options: session };
-    let (calibration, candidates) = work.choose_calibration(&comparison, run)?;
-    let ranges = work.ranges(calibration);
+    let (calibration, ranges, candidates) = work.choose_calibration(&comparison, run)?;
     let multiply_adds = work.multiply_adds();
     let divergences = match options.keep_float > 0.0 {
         true => work.divergence_of_layers(&comparison, &ranges, run)?,
@@ -193,23 +189,23 @@ fn refuse_to_replace_the_model(options: &QuantizeOptions) -> Result<()> {
     Ok(())
 }
 
-/// How the model's file is read: at the cache's size where it takes any.
-fn settings(options: &QuantizeOptions, reader: &CacheReader) -> DetectorOptions {
-    let at = |imgsz| DetectorOptions {
-        imgsz,
+/// The model, and how its file is read: at the cache's size where it takes any.
+fn load(options: &QuantizeOptions, reader: &CacheReader) -> Result<(DetectorOptions, Detector)> {
+    let own = DetectorOptions {
+        imgsz: options.imgsz,
         store: Store::Cls,
         names: options.names.clone(),
         reading: options.reading.clone(),
         unnamed: false,
     };
-    match options.imgsz {
-        Some(imgsz) => at(Some(imgsz)),
-        // A model of a size of its own refuses another.
-        None => match Detector::load(&options.model, &at(None)) {
-            Ok(model) if model.is_of_fixed_size() => at(None),
-            _ => at(Some(reader.manifest().teacher.input().into())),
-        },
+    let detector = Detector::load(&options.model, &own);
+    // A model of a size of its own refuses another.
+    if options.imgsz.is_some() || detector.as_ref().is_ok_and(Detector::is_of_fixed_size) {
+        return Ok((own, detector?));
     }
+    let of_cache = DetectorOptions { imgsz: Some(reader.manifest().teacher.input().into()), ..own };
+    let detector = Detector::load(&options.model, &of_cache)?;
+    Ok((of_cache, detector))
 }
 
 fn refuse_what_does_not_fit(detector: &Detector, reader: &CacheReader) -> Result<()> {
@@ -243,70 +239,6 @@ fn placement_for(provider: Provider) -> Placement {
     }
 }
 
-/// Images of the cache, evenly spread over those on which the teacher sees something, then over the others.
-fn calibration_ids(reader: &CacheReader, most: usize) -> Result<Vec<i64>> {
-    let ids = evenly(cached_ids(reader)?, LOOKED_AT);
-    let mut seen = Vec::new();
-    let mut others = Vec::new();
-    for id in ids {
-        let Some(image) = reader.image(id, 0)? else { continue };
-        let best = decode_f32(image.predictions.scores).fold(0.0f32, f32::max);
-        if best > SEEN { seen.push(id) } else { others.push(id) }
-    }
-    let missing = most.saturating_sub(seen.len());
-    let mut ids = evenly(seen, most);
-    ids.extend(evenly(others, missing));
-    ids.sort_unstable();
-    Ok(ids)
-}
-
-/// Images that were not used yet; all where none is left.
-fn other_images(reader: &CacheReader, used: &[i64]) -> Result<Vec<i64>> {
-    let used: HashSet<i64> = used.iter().copied().collect();
-    let all = cached_ids(reader)?;
-    let others: Vec<i64> = all.iter().copied().filter(|id| !used.contains(id)).collect();
-    Ok(evenly(if others.is_empty() { all } else { others }, SCORED))
-}
-
-/// The pictures, where the cache says, or else in the data set that was named.
-fn samples(reader: &CacheReader, ids: &[i64], named: Option<&DataSource>) -> Result<Vec<Sample>> {
-    match (cached_samples(reader, ids, None), named) {
-        (Err(Error::Dataset { .. }), Some(source)) => {
-            let split = reader.manifest().dataset.split.clone();
-            cached_samples(reader, ids, Some(&DataSource { split, ..source.clone() }))
-        }
-        (samples, _) => samples,
-    }
-}
-
-fn source<'a>(samples: &'a [Sample], detector: &Detector) -> ImageSource<'a> {
-    ImageSource {
-        samples,
-        image_ids: None,
-        input: detector.input,
-        rule: detector.input_rule,
-        class_map: None,
-        missing_labels: MissingLabels::Unlabelled,
-        views: Views::default(),
-    }
-}
-
-/// `[3, H, W]` of each image that can be read.
-fn inputs(samples: &[Sample], detector: &Detector, failures: &mut Vec<Failure>) -> Vec<Vec<f32>> {
-    let source = source(samples, detector);
-    let mut scratch = source.scratch();
-    let mut inputs = Vec::with_capacity(samples.len());
-    for at in 0..samples.len() as i64 {
-        let mut pixels = vec![0.0; source.values_per_image()];
-        match source.prepare((at, 0), &mut scratch, &mut pixels) {
-            Ok(_) => inputs.push(pixels),
-            Err(failure) if failures.iter().any(|other| other.path == failure.path) => {}
-            Err(failure) => failures.push(failure),
-        }
-    }
-    inputs
-}
-
 /// What the steps share.
 struct Work<'a> {
     options: &'a QuantizeOptions,
@@ -314,10 +246,14 @@ struct Work<'a> {
     quantizable: &'a Quantizable,
     placement: Placement,
     observed: &'a HashMap<String, Observed>,
+    input_means: &'a HashMap<String, Vec<f64>>,
 }
 
+/// Of each tensor.
+type Ranges = HashMap<String, ActivationRange>;
+
 impl Work<'_> {
-    fn ranges(&self, calibration: Calibration) -> HashMap<String, ActivationRange> {
+    fn ranges(&self, calibration: Calibration) -> Ranges {
         let before_silu = self.quantizable.before_silu();
         let range = |(name, seen): (&String, &Observed)| {
             (name.clone(), range(&seen.histogram, calibration, before_silu.contains(name)))
@@ -333,9 +269,9 @@ impl Work<'_> {
         self.quantizable.layers().iter().map(of).collect()
     }
 
-    fn write(&self, ranges: &HashMap<String, ActivationRange>, float: &HashSet<String>) -> Result<Vec<u8>> {
-        let means = self.observed.iter().map(|(name, seen)| (name.clone(), seen.channel_means.clone())).collect();
-        let plan = QuantizePlan { placement: self.placement, ranges, input_means: &means, float_layers: float };
+    fn write(&self, ranges: &Ranges, float: &HashSet<String>) -> Result<Vec<u8>> {
+        let Self { placement, input_means, .. } = *self;
+        let plan = QuantizePlan { placement, ranges, input_means, float_layers: float };
         self.quantizable.write(&plan).map_err(|found| Error::Model {
             path: self.options.model.clone(),
             found,
@@ -348,25 +284,32 @@ impl Work<'_> {
         Detector::from_bytes(Path::new(&self.options.out), bytes, self.settings)
     }
 
-    /// The calibration with the least divergence, and all of them.
-    fn choose_calibration(&self, comparison: &Comparison<'_>, run: &Run<'_>) -> Result<(Calibration, Vec<Candidate>)> {
-        if self.options.calibration != Calibration::Divergence {
-            return Ok((self.options.calibration, Vec::new()));
+    /// The calibration that was asked for, or the one with the least divergence, its ranges, and what was compared.
+    fn choose_calibration(
+        &self,
+        comparison: &Comparison<'_>,
+        run: &Run<'_>,
+    ) -> Result<(Calibration, Ranges, Vec<Candidate>)> {
+        let wanted = self.options.calibration;
+        if wanted != Calibration::Divergence {
+            return Ok((wanted, self.ranges(wanted), Vec::new()));
         }
-        let make = |i: usize| self.read(self.write(&self.ranges(Calibration::SINGLE[i]), &HashSet::new())?);
-        let divergences = compare(comparison, Calibration::SINGLE.len(), make, run)?;
+        let mut ranges = Calibration::SINGLE.map(|calibration| self.ranges(calibration)).to_vec();
+        let make = |i: usize| self.read(self.write(&ranges[i], &HashSet::new())?);
+        let divergences = compare(comparison, ranges.len(), make, run)?;
         let pair = Calibration::SINGLE.into_iter().zip(divergences);
         let candidates: Vec<Candidate> =
             pair.map(|(calibration, divergence)| Candidate { calibration, divergence }).collect();
-        let best = candidates.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence));
-        Ok((best.map_or(Calibration::MinMax, |best| best.calibration), candidates))
+        let best = candidates.iter().enumerate().min_by(|(_, a), (_, b)| a.divergence.total_cmp(&b.divergence));
+        let best = best.map_or(0, |(at, _)| at);
+        Ok((Calibration::SINGLE[best], ranges.swap_remove(best), candidates))
     }
 
     /// The divergence of each layer alone; none for the last ones.
     fn divergence_of_layers(
         &self,
         comparison: &Comparison<'_>,
-        ranges: &HashMap<String, ActivationRange>,
+        ranges: &Ranges,
         run: &Run<'_>,
     ) -> Result<Vec<Option<f64>>> {
         let layers = self.quantizable.layers();

@@ -2,14 +2,12 @@
 
 use crate::{
     Error, Result,
-    detector::{Detector, DetectorSession, Provider, SessionOptions},
+    detector::{Detector, Provider},
+    eval::{TimedSession, WARM_UP_RUNS, thread_counts},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{collections::BTreeSet, num::NonZeroUsize, time::Instant};
-
-/// Runs before the first one that counts.
-const WARM_UP_RUNS: u32 = 3;
+use std::num::NonZeroUsize;
 
 /// A model is called faster where it was in this share of the pairs of runs.
 const SURE: f64 = 0.9;
@@ -48,7 +46,7 @@ pub enum Verdict {
 /// Times `model` and `out` with one thread and with all. `go_on` is asked before each pair.
 ///
 /// # Errors
-/// As [`DetectorSession::new`]; [`Error::Model`] where a run fails; the error of `go_on`.
+/// As [`crate::detector::DetectorSession::new`]; [`Error::Model`] where a run fails; the error of `go_on`.
 pub(super) fn speed(
     model: &Detector,
     out: &Detector,
@@ -58,25 +56,11 @@ pub(super) fn speed(
     runs: u32,
     go_on: &dyn Fn() -> Result<()>,
 ) -> Result<Vec<Speed>> {
-    let threads = match provider {
-        Provider::Cpu | Provider::Openvino => BTreeSet::from([1, all_threads.get()]),
-        Provider::Cuda | Provider::Tensorrt => BTreeSet::from([1]),
-    };
     let of_threads = |threads| {
-        let options = SessionOptions { provider, intra_threads: threads };
-        let mut sessions =
-            [(model, DetectorSession::new(model, &options)?), (out, DetectorSession::new(out, &options)?)];
+        let mut model = TimedSession::new(model, provider, threads)?;
+        let mut out = TimedSession::new(out, provider, threads)?;
         let mut pair = || {
-            let mut times_ms = [0.0; 2];
-            for ((model, session), time_ms) in sessions.iter_mut().zip(&mut times_ms) {
-                let started = Instant::now();
-                session.run(1, pixels).map_err(|error| Error::Model {
-                    path: model.path.clone(),
-                    found: format!("it cannot be run: {error}"),
-                    remedy: "Try `provider=cpu`, or export the model again.".into(),
-                })?;
-                *time_ms = started.elapsed().as_secs_f64() * 1e3;
-            }
+            let times_ms = [model.run_ms(pixels)?, out.run_ms(pixels)?];
             go_on()?;
             Ok::<_, Error>(times_ms)
         };
@@ -86,7 +70,7 @@ pub(super) fn speed(
         let pairs = (0..runs).map(|_| pair()).collect::<Result<Vec<_>>>()?;
         Ok(judge(threads, &pairs))
     };
-    threads.into_iter().map(of_threads).collect()
+    thread_counts(provider, all_threads).into_iter().map(of_threads).collect()
 }
 
 fn judge(threads: usize, pairs: &[[f64; 2]]) -> Speed {

@@ -4,7 +4,7 @@
 use crate::support::{Run, args, build, command, finished, logitcache, shapes};
 use serde_json::Value;
 use std::{
-    ffi::OsStr,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -15,9 +15,17 @@ use std::{
 const TEACHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/teacher.onnx");
 const FAMILIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/families");
 
-fn quantize(words: &[&dyn AsRef<OsStr>]) -> Run {
-    let words = words.iter().map(|word| word.as_ref());
-    logitcache(&[OsStr::new("quantize")].into_iter().chain(words).collect::<Vec<_>>())
+/// As little work as there can be: no sensitivity of layers, no latency.
+const QUICK: [&str; 6] = ["--sample", "4", "--latency-runs", "0", "--keep-float", "0"];
+
+fn words(model: &str, cache: &Path, out: &Path, more: &[&str]) -> Vec<OsString> {
+    let mut words = args(["quantize", model], &[("--cache", cache), ("--out", out)], &[]);
+    words.extend(more.iter().map(Into::into));
+    words
+}
+
+fn quantize(model: &str, cache: &Path, out: &Path, more: &[&str]) -> Run {
+    logitcache(&words(model, cache, out, more))
 }
 
 /// Drawn shapes and the cache of a teacher.
@@ -32,22 +40,8 @@ fn the_new_file_is_smaller_and_sees_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let (data, cache) = cached(dir.path(), 60, &[("--teacher", TEACHER)]);
     let out = dir.path().join("int8.onnx");
-    let report: Value = quantize(&[
-        &TEACHER,
-        &"--cache",
-        &cache,
-        &"--data",
-        &data,
-        &"--out",
-        &out,
-        &"--sample",
-        &"16",
-        &"--latency-runs",
-        &"2",
-        &"--json",
-    ])
-    .expect(0)
-    .json();
+    let more = ["--data", data.to_str().unwrap(), "--sample", "16", "--latency-runs", "2", "--json"];
+    let report: Value = quantize(TEACHER, &cache, &out, &more).expect(0).json();
     let number = |value: &Value| value.as_f64().unwrap();
     assert!(number(&report["out_bytes"]) < 0.45 * number(&report["model_bytes"]), "{report}");
     assert_eq!(report["out_bytes"], fs::metadata(&out).unwrap().len());
@@ -84,12 +78,13 @@ fn the_new_file_is_smaller_and_sees_the_same() {
     // It is a detector like any other, and is known as what it is.
     let shown = logitcache(&["inspect", out.to_str().unwrap()]).expect(0).stdout;
     assert!(shown.contains("int8"), "{shown}");
-    quantize(&[&out, &"--cache", &cache, &"--out", &dir.path().join("twice.onnx")]).expect(2).says(&[
+    let twice = dir.path().join("twice.onnx");
+    quantize(out.to_str().unwrap(), &cache, &twice, &[]).expect(2).says(&[
         "int8.onnx",
         "is quantized already (INT8, QDQ)",
         "Give the float32 file",
     ]);
-    assert!(!dir.path().join("twice.onnx").exists());
+    assert!(!twice.exists());
 }
 
 #[test]
@@ -97,22 +92,7 @@ fn the_bytes_do_not_depend_on_threads_and_a_file_of_another_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let (_, cache) = cached(dir.path(), 40, &[("--teacher", TEACHER)]);
     let run = |jobs: &str, out: &Path| {
-        let plain: [&dyn AsRef<OsStr>; 13] = [
-            &TEACHER,
-            &"--cache",
-            &cache,
-            &"--out",
-            &out,
-            &"--sample",
-            &"4",
-            &"--latency-runs",
-            &"0",
-            &"--calibration",
-            &"mse",
-            &"--jobs",
-            &jobs,
-        ];
-        quantize(&[&plain[..], &[&"--keep-float", &"0"]].concat())
+        quantize(TEACHER, &cache, out, &[&QUICK[..], &["--calibration", "mse", "--jobs", jobs]].concat())
     };
     let [one, two] = ["one.onnx", "two.onnx"].map(|name| dir.path().join(name));
     let shown = run("1", &one).expect(0).says(&["the cache has only 20 images that can be used"]).stdout;
@@ -140,28 +120,10 @@ fn every_family_can_be_quantized_in_both_placements() {
         let model = format!("{FAMILIES}/{family}.onnx");
         for placement in ["operators", "layer-inputs"] {
             let out = dir.path().join(format!("{family}-{placement}.onnx"));
-            let run = quantize(&[
-                &model,
-                &"--cache",
-                &cache,
-                &"--out",
-                &out,
-                &"--sample",
-                &"4",
-                &"--latency-runs",
-                &"0",
-                &"--calibration",
-                &"min-max",
-                &"--keep-float",
-                &"0",
-                &"--imgsz",
-                &"64",
-                &"--placement",
-                &placement,
-                &"--names",
-                &names,
-                &"--json",
-            ]);
+            let names = names.to_str().unwrap();
+            let more =
+                ["--calibration", "min-max", "--imgsz", "64", "--placement", placement, "--names", names, "--json"];
+            let run = quantize(&model, &cache, &out, &[&QUICK[..], &more].concat());
             if run.code != 0 {
                 failed.push(format!("{family}, {placement}: {}", run.stderr));
                 continue;
@@ -183,15 +145,15 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let (data, cache) = cached(dir.path(), 10, &[("--teacher", TEACHER)]);
     let out = dir.path().join("out.onnx");
     let refused = |model: &str, cache: &Path, says: &[&str]| {
-        quantize(&[&model, &"--cache", &cache, &"--out", &out, &"--imgsz", &"160"]).expect(2).says(says);
+        quantize(model, cache, &out, &["--imgsz", "160"]).expect(2).says(says);
         assert!(!out.exists());
     };
     let own = dir.path().join("own.onnx");
     fs::copy(TEACHER, &own).unwrap();
-    quantize(&[&own, &"--cache", &cache, &"--out", &own, &"--overwrite"]).expect(2).says(&["is the model itself"]);
+    quantize(own.to_str().unwrap(), &cache, &own, &["--overwrite"]).expect(2).says(&["is the model itself"]);
     assert_eq!(fs::read(&own).unwrap(), fs::read(TEACHER).unwrap());
     let nowhere = dir.path().join("no/folder/out.onnx");
-    quantize(&[&TEACHER, &"--cache", &cache, &"--out", &nowhere]).expect(2).says(&["out.onnx", "cannot create"]);
+    quantize(TEACHER, &cache, &nowhere, &[]).expect(2).says(&["out.onnx", "cannot create"]);
     refused("absent.onnx", &cache, &["absent.onnx", "cannot open"]);
     refused(TEACHER, &dir.path().join("absent"), &["absent"]);
     // The images are gone.
@@ -203,7 +165,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     // A cache of other classes.
     let names = dir.path().join("names.txt");
     fs::write(&names, "a\nb\nc\nd\ne\nf\n").unwrap();
-    quantize(&[&TEACHER, &"--cache", &cache, &"--out", &out, &"--names", &names])
+    quantize(TEACHER, &cache, &out, &["--names", names.to_str().unwrap()])
         .expect(2)
         .says(&["none of its classes", "Give a cache of images that the model is for"]);
     // No layer's input can be measured on an image that cannot be read.
@@ -219,13 +181,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
 fn an_interrupted_run_ends_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (_, cache) = cached(dir.path(), 40, &[("--teacher", TEACHER)]);
-    let words = |out: &Path| {
-        args(
-            ["quantize", TEACHER, "--sample", "4", "--latency-runs", "0", "--jobs", "2", "--keep-float", "0"],
-            &[("--cache", &cache), ("--out", out)],
-            &[],
-        )
-    };
+    let words = |out: &Path| words(TEACHER, &cache, out, &[&QUICK[..], &["--jobs", "2"]].concat());
     let started = Instant::now();
     finished(command(&words(&dir.path().join("whole.onnx"))).output().unwrap()).expect(0);
     let duration = started.elapsed();

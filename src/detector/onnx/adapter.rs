@@ -2,7 +2,7 @@
 //! boxes in any case.
 
 use super::{
-    graph::{cast_node, node_of},
+    graph::{cast_node, int_attribute, node_of},
     proto::{
         AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto::AttributeType, tensor_proto::DataType,
     },
@@ -74,13 +74,8 @@ impl Adapter {
 
     /// Tensors joined along an axis.
     pub fn joined(&mut self, tensors: &[String], axis: i64) -> String {
-        let axis = AttributeProto {
-            name: Some("axis".to_owned()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(axis),
-            ..Default::default()
-        };
-        self.push("Concat", &tensors.iter().map(String::as_str).collect::<Vec<_>>(), Some(axis))
+        let tensors: Vec<&str> = tensors.iter().map(String::as_str).collect();
+        self.push("Concat", &tensors, Some(int_attribute("axis", axis)))
     }
 
     /// Channels `from..to` of `[B, K, N]`.
@@ -135,13 +130,7 @@ impl Adapter {
         let (places, slots) = (places as i64, classes as i64 + 1);
         // One row of two dimensions: before opset 13 a softmax took all dimensions from its axis on together.
         let rows = self.reshaped(logits, &[-1, slots]);
-        let axis = AttributeProto {
-            name: Some("axis".to_owned()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(1),
-            ..Default::default()
-        };
-        let logs = self.push("LogSoftmax", &[&rows], Some(axis));
+        let logs = self.push("LogSoftmax", &[&rows], Some(int_attribute("axis", 1)));
         let probabilities = self.op("Exp", &[&logs]);
         let others = (0..=classes).flat_map(|slot| (0..classes).map(move |class| f32::from(slot != class))).collect();
         let others = self.floats(&[slots, slots - 1], others);

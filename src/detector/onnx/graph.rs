@@ -196,6 +196,16 @@ pub(in crate::detector) fn node_of(op: &str, inputs: &[&str], output: &str) -> N
     }
 }
 
+/// An integer attribute, to be given to a node.
+pub(in crate::detector) fn int_attribute(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..Default::default()
+    }
+}
+
 /// An attribute of a node by its name.
 pub(in crate::detector) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name() == name)
@@ -383,12 +393,7 @@ fn fix_input(value: &mut ValueInfoProto, (height, width): (i64, i64), cast: bool
 
 pub(in crate::detector) fn cast_node(from: &str, to: &str, data_type: DataType) -> NodeProto {
     let mut node = node_of("Cast", &[from], to);
-    node.attribute.push(AttributeProto {
-        name: Some("to".to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(data_type as i64),
-        ..Default::default()
-    });
+    node.attribute.push(int_attribute("to", data_type as i64));
     node
 }
 

@@ -15,11 +15,8 @@ use super::{
         model::Precision,
     },
     adapter::constant,
-    graph::{GraphIndex, cast_node, declared, node_of, tensors_of},
-    proto::{
-        AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, attribute_proto::AttributeType,
-        tensor_proto::DataType,
-    },
+    graph::{GraphIndex, cast_node, declared, int_attribute, node_of, tensors_of},
+    proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType},
 };
 
 /// How a file is quantized.
@@ -221,12 +218,7 @@ impl View<'_> {
         let inputs = [name, scale, zero_point];
         let given = if zero_point.is_empty() { &inputs[..2] } else { &inputs[..] };
         let mut dequantize = node_of("DequantizeLinear", given, &float);
-        dequantize.attribute.extend(axis.map(|axis| AttributeProto {
-            name: Some("axis".to_owned()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(axis),
-            ..Default::default()
-        }));
+        dequantize.attribute.extend(axis.map(|axis| int_attribute("axis", axis)));
         self.nodes.push(dequantize);
         float
     }

@@ -2,10 +2,8 @@
 
 use super::{
     super::onnx::{
-        graph::{GraphIndex, drop_unused, node_of},
-        proto::{
-            AttributeProto, ModelProto, NodeProto, TensorProto, attribute_proto::AttributeType, tensor_proto::DataType,
-        },
+        graph::{GraphIndex, drop_unused, int_attribute, node_of},
+        proto::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
         quantized::fresh_prefix,
     },
     layers::{Layer, LayerKind},
@@ -167,7 +165,7 @@ impl Writer {
         self.constants.push(floats(&scales, &[channels as i64], &rounded.scales));
         self.constants.push(integers(&zeros, &[channels as i64], vec![0; channels]));
         let mut dequantize = node_of("DequantizeLinear", &[&levels, &scales, &zeros], &restored);
-        dequantize.attribute.push(axis(layer.channel_axis));
+        dequantize.attribute.push(int_attribute("axis", layer.channel_axis as i64));
         self.nodes.push(dequantize);
         if let Some(input) = node.input.get_mut(1) {
             *input = restored;
@@ -202,7 +200,7 @@ impl Writer {
             ..Default::default()
         });
         let mut dequantize = node_of("DequantizeLinear", &[&values, &bias_scales, &bias_zeros], &restored);
-        dequantize.attribute.push(axis(0));
+        dequantize.attribute.push(int_attribute("axis", 0));
         self.nodes.push(dequantize);
         node.input[2] = restored;
         Ok(())
@@ -226,15 +224,6 @@ fn integers(name: &str, dims: &[i64], values: Vec<u8>) -> TensorProto {
         dims: dims.to_vec(),
         data_type: Some(DataType::Int8 as i32),
         raw_data: Some(values.into()),
-        ..Default::default()
-    }
-}
-
-fn axis(axis: usize) -> AttributeProto {
-    AttributeProto {
-        name: Some("axis".to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(axis as i64),
         ..Default::default()
     }
 }

@@ -17,10 +17,7 @@ use logitcache_train::student::{
     weights::{Description, save},
     yolov8,
 };
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 use tch::Device;
 
 const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
@@ -181,13 +178,7 @@ fn a_weights_file_is_exported_with_its_own_names_and_size() {
 
 #[test]
 fn python_checks_and_runs_the_export() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let python = std::env::var_os("LOGITCACHE_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
-    let works = Command::new(&python).args(["-c", "import onnx, onnxruntime, numpy"]).output();
-    if !works.is_ok_and(|output| output.status.success()) {
-        common::skip(&format!("{} lacks onnx, onnxruntime or numpy", python.display()));
-        return;
-    }
+    let Some(python) = common::python("onnx, onnxruntime, numpy") else { return };
     for model in ["yolov8n", "yolo26n"] {
         let folder = tempfile::tempdir().unwrap();
         let state = State::random(model.parse::<StudentModel>().unwrap().net(5), 11);
@@ -203,7 +194,7 @@ fn python_checks_and_runs_the_export() {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             std::fs::write(folder.path().join(format!("{name}.f32")), bytes).unwrap();
         }
-        let script = root.join("tests/python/check_export.py");
+        let script = common::root().join("tests/python/check_export.py");
         let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
     }

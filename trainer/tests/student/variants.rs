@@ -15,10 +15,7 @@ use logitcache_train::student::{
     onnx::{ExportOptions, NmsInside, OPSETS, export},
     weights::Description,
 };
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 use tch::Device;
 
 const SIZE: InputSize = InputSize { height: 96, width: 160 };
@@ -182,13 +179,7 @@ fn suppression_inside_gives_the_detections_of_predict() {
 /// Every opset, as the packages onnx and onnxruntime see it.
 #[test]
 fn python_checks_every_opset_and_variant() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let python = std::env::var_os("LOGITCACHE_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
-    let works = Command::new(&python).args(["-c", "import onnx, onnxruntime, numpy"]).output();
-    if !works.is_ok_and(|output| output.status.success()) {
-        common::skip(&format!("{} lacks onnx, onnxruntime or numpy", python.display()));
-        return;
-    }
+    let Some(python) = common::python("onnx, onnxruntime, numpy") else { return };
     let folder = tempfile::tempdir().unwrap();
     let state = State::random("yolo11n".parse::<StudentModel>().unwrap().net(3), 5);
     let nms = NmsInside { conf: 1e-5, iou: 0.7, max_det: 20 };
@@ -200,7 +191,7 @@ fn python_checks_every_opset_and_variant() {
             write(&folder.path().join(format!("{name}-{opset}.onnx")), &state, SIZE, &options);
         }
     }
-    let script = root.join("tests/python/check_export_variants.py");
+    let script = common::root().join("tests/python/check_export_variants.py");
     let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
