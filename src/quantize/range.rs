@@ -152,27 +152,41 @@ fn divergence(bins: &[(f64, u64)], range: ActivationRange) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::histogram::{Counted, Tables},
+        *,
+    };
 
     const REPEATED: u32 = 20;
 
+    fn add(histogram: &mut Histogram, values: &[f32]) {
+        let mut image = Counted::new(false);
+        image.count(values, &mut Tables::new()).unwrap();
+        histogram.add(&image);
+    }
+
+    fn of(values: &[f32]) -> Histogram {
+        let mut histogram = Histogram::new(false);
+        add(&mut histogram, values);
+        histogram
+    }
+
     /// Nearly all values within -0.3..1, and one far away.
     fn with_outlier() -> Histogram {
-        let mut histogram = Histogram::new();
         let values: Vec<f32> = (0..200_000).map(|i| (i as f32 * 0.618).fract() * 1.3 - 0.3).collect();
-        (0..REPEATED).for_each(|_| histogram.add(&values).unwrap());
-        histogram.add(&[40.0]).unwrap();
+        let mut histogram = of(&[40.0]);
+        (0..REPEATED).for_each(|_| add(&mut histogram, &values));
         histogram
     }
 
     #[test]
     fn an_outlier_is_cut_off_where_that_is_worth_it() {
         let histogram = with_outlier();
-        let of = |calibration| range(&histogram, calibration, false);
-        assert_eq!(of(Calibration::MinMax).high, 40.0);
-        assert!((of(Calibration::MinMax).low + 0.3).abs() < 1e-4);
+        let found = |calibration| range(&histogram, calibration, false);
+        assert_eq!(found(Calibration::MinMax).high, 40.0);
+        assert!((found(Calibration::MinMax).low + 0.3).abs() < 1e-4);
         for calibration in [Calibration::Percentile, Calibration::Entropy, Calibration::Mse] {
-            let found = of(calibration);
+            let found = found(calibration);
             assert!((0.9..8.0).contains(&found.high) && found.low <= -0.25, "{calibration:?}: {found:?}");
         }
     }
@@ -195,16 +209,14 @@ mod tests {
 
     #[test]
     fn before_a_silu_the_negative_side_may_be_cut_off() {
-        let mut histogram = Histogram::new();
-        histogram.add(&(0..10_000).map(|i| i as f32 * 0.003 - 24.0).collect::<Vec<_>>()).unwrap();
+        let histogram = of(&(0..10_000).map(|i| i as f32 * 0.003 - 24.0).collect::<Vec<_>>());
         let (plain, silu) = (range(&histogram, Calibration::Mse, false), range(&histogram, Calibration::Mse, true));
         assert!(plain.low < -20.0 && silu.low > -14.0 && silu.high > 5.0, "{plain:?}, {silu:?}");
     }
 
     #[test]
     fn zero_lies_within_and_is_a_level() {
-        let mut positive = Histogram::new();
-        positive.add(&[2.0, 3.0, 5.0]).unwrap();
+        let positive = of(&[2.0, 3.0, 5.0]);
         for calibration in Calibration::SINGLE {
             let found = range(&positive, calibration, false);
             assert_eq!((found.low, found.scale_and_zero_point().1), (0.0, 0), "{calibration:?}");
@@ -212,6 +224,6 @@ mod tests {
         let (scale, zero) = ActivationRange { low: -0.28, high: 3.0 }.scale_and_zero_point();
         assert_eq!(zero, 22);
         assert!((scale - 3.28 / 255.0).abs() < 1e-6);
-        assert_eq!(range(&Histogram::new(), Calibration::MinMax, false).scale_and_zero_point(), (1.0, 0));
+        assert_eq!(range(&Histogram::new(false), Calibration::MinMax, false).scale_and_zero_point(), (1.0, 0));
     }
 }
