@@ -27,7 +27,9 @@ pub use check::{Rounding, SelfCheck};
 pub use families::{LogitSource, family_names};
 pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
 pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision, Reading};
-pub use quantize::{ActivationRange, ActivationSession, Layer, LayerKind, Observer, Placement, Quantizable, QuantizePlan};
+pub use quantize::{
+    ActivationRange, ActivationSession, Layer, LayerKind, Observer, Placement, Quantizable, QuantizePlan,
+};
 pub use reduce::ScoreSums;
 pub use runtime::{
     provider::Provider,

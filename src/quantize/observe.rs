@@ -50,8 +50,7 @@ pub(super) fn observe(
     let sessions = pipeline::num_sessions(Provider::Cpu, jobs).min(source.samples.len().max(1));
     let nothing = Observed { histogram: Histogram::new(only_ends), channel_means: Vec::new(), shape: Vec::new() };
     let all = Mutex::new(vec![nothing; tensors.len()]);
-    let workers =
-        (0..sessions).map(|_| Images::new(detector, tensors, only_ends, &all)).collect::<Result<Vec<_>>>()?;
+    let workers = (0..sessions).map(|_| Images::new(detector, tensors, only_ends, &all)).collect::<Result<Vec<_>>>()?;
     let keys: Vec<_> = (0..source.samples.len() as i64).map(|image| (image, 0)).collect();
     let mut sums: Vec<Vec<f64>> = vec![Vec::new(); tensors.len()];
     let (mut images, mut first_reason) = (0u64, None);
@@ -115,12 +114,7 @@ struct OneImage {
 }
 
 impl<'a> Images<'a> {
-    fn new(
-        detector: &Detector,
-        tensors: &[Wanted],
-        only_ends: bool,
-        all: &'a Mutex<Vec<Observed>>,
-    ) -> Result<Self> {
+    fn new(detector: &Detector, tensors: &[Wanted], only_ends: bool, all: &'a Mutex<Vec<Observed>>) -> Result<Self> {
         let image = Arc::new(Mutex::new(OneImage {
             wanted: tensors.to_vec(),
             tensors: vec![Counted::new(only_ends); tensors.len()],

@@ -40,7 +40,7 @@ const COMPARED: usize = 16;
 const LOOKED_AT: usize = 4;
 
 /// Images of these on which each layer alone is compared.
-const COMPARED_BY_LAYER: usize = 8;
+const COMPARED_BY_LAYER: usize = 4;
 
 /// Writes a detector's file with 8-bit integers.
 ///
@@ -118,7 +118,8 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let bytes = work.write(&ranges, &float)?;
     let quantized = work.read(bytes.clone())?;
     let measured = candidates.iter().find(|candidate| float.is_empty() && candidate.calibration == calibration);
-    let divergence = measured.map_or_else(|| comparison.divergence(&quantized), |candidate| Ok(candidate.divergence))?;
+    let divergence =
+        measured.map_or_else(|| comparison.divergence(&quantized), |candidate| Ok(candidate.divergence))?;
     let model_bytes = std::fs::metadata(&options.model).map_err(|e| Error::io(&options.model, "open", e))?.len();
     let accuracy = match &options.source {
         Some(source) => {

@@ -19,7 +19,10 @@ use super::super::{
 use crate::Result;
 use ort::{
     operator::{BoxedKernel, ComputeContext, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput},
-    session::{Session, builder::GraphOptimizationLevel},
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
     value::{TensorElementType, TensorRef},
 };
 use prost::Message;
@@ -69,7 +72,9 @@ impl ActivationSession {
         let options = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
         let session = build_with(init(None)?, detector, &bytes, &options, GraphOptimizationLevel::All, |builder| {
             let domain = OperatorDomain::new(DOMAIN)?.add(Observe(shared.clone()))?;
-            builder.with_operators(domain).map_err(|error| ort::Error::new(error.message()))
+            let said = |error: ort::Error<SessionBuilder>| ort::Error::new(error.message());
+            // A plan of all memory for the next run would be made beside the memory of the first one: twice as much.
+            builder.with_operators(domain).map_err(said)?.with_memory_pattern(false).map_err(said)
         })?;
         let shape = [1, 3, detector.input.height as usize, detector.input.width as usize];
         Ok(Self { session, shape, images, shared })
@@ -97,11 +102,19 @@ impl ActivationSession {
 fn observed(mut model: ModelProto, numbers: &[usize]) -> ModelProto {
     let Some(graph) = model.graph.as_mut() else { return model };
     let prefix = fresh_prefix(graph);
-    let made: HashMap<&str, usize> =
-        graph.node.iter().enumerate().flat_map(|(at, node)| node.output.iter().map(move |name| (name.as_str(), at))).collect();
+    let made: HashMap<&str, usize> = graph
+        .node
+        .iter()
+        .enumerate()
+        .flat_map(|(at, node)| node.output.iter().map(move |name| (name.as_str(), at)))
+        .collect();
     let place = |name: &str| made.get(name).copied();
-    let mut seen: Vec<(Option<usize>, &str, usize)> =
-        graph.output.iter().zip(numbers).map(|(output, &number)| (place(output.name()), output.name(), number)).collect();
+    let mut seen: Vec<(Option<usize>, &str, usize)> = graph
+        .output
+        .iter()
+        .zip(numbers)
+        .map(|(output, &number)| (place(output.name()), output.name(), number))
+        .collect();
     // ONNX Runtime goes back from the ends of a graph, the last node first. With the readers of the first tensors last, each
     // tensor is read right after it was made.
     seen.sort_unstable_by(|a, b| b.cmp(a));
@@ -138,7 +151,8 @@ impl Operator for Observe {
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<Self::Kernel<'attr>> {
-        let tensor: i64 = context.get(TENSOR).ok_or_else(|| ort::Error::new("a reader without the number of its tensor"))?;
+        let tensor: i64 =
+            context.get(TENSOR).ok_or_else(|| ort::Error::new("a reader without the number of its tensor"))?;
         let (tensor, shared) = (usize::try_from(tensor).unwrap_or_default(), self.0.clone());
         Ok(Box::new(move |context: &ComputeContext| show(context, tensor, &shared)))
     }
