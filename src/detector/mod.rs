@@ -29,6 +29,7 @@ pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
 pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision, Reading};
 pub use quantize::{
     ActivationRange, ActivationSession, Layer, LayerKind, Observer, Placement, Quantizable, QuantizePlan,
+    RoundedTensors, RoundingPlan,
 };
 pub use reduce::ScoreSums;
 pub use runtime::{

@@ -176,6 +176,9 @@ pub struct RunConfig {
     pub model: String,
     /// What it started from: `random`, or a file's name and SHA-256.
     pub start: String,
+    /// SHA-256 of the quantized file whose rounding it is trained with; null: none.
+    #[serde(default)]
+    pub qat_sha256: Option<String>,
     /// Names of the classes in order of their ids.
     pub class_names: Vec<String>,
     /// Input size in pixels: the side of a square, or height and width.

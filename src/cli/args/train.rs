@@ -26,6 +26,12 @@ pub struct TrainArgs {
     /// weights, exports and resumed runs are those of the smaller one.
     #[arg(long, value_name = "SHARE", value_parser = bounds::pruned_share, allow_negative_numbers = true, help_heading = heading::NETWORK)]
     pub prune: Option<f64>,
+    /// Train with the rounding of this file, which `quantize` made of the export of --model; the run's best.onnx is such a file.
+    ///
+    /// For trained weights alone, and in fp32. Scales, zero points and the choice of layers stay those of the file; the weights
+    /// learn to live with them.
+    #[arg(long, value_name = "Q.onnx", conflicts_with = "prune", help_heading = heading::NETWORK)]
+    pub qat: Option<PathBuf>,
     /// The data set: for other labels, for validation, without a cache, or if it has moved since the build.
     #[arg(long, help_heading = heading::DATA)]
     pub data: Option<PathBuf>,

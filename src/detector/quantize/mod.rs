@@ -12,12 +12,14 @@
 mod activations;
 mod layers;
 mod opset;
+mod read_back;
 mod rounding;
 mod weights;
 mod write;
 
 pub use activations::{ActivationSession, Observer};
 pub use layers::{Layer, LayerKind};
+pub use read_back::{RoundedTensors, RoundingPlan};
 pub use rounding::{ActivationRange, Placement};
 pub use write::QuantizePlan;
 
@@ -53,7 +55,15 @@ impl Quantizable {
     pub fn of(detector: &Detector) -> Result<Self> {
         let path = detector.path.as_path();
         let bytes = fs::read(path).map_err(|source| Error::io(path, "read", source))?;
-        Self::find(detector, &bytes).map_err(|refusal| refused(path, refusal))
+        Self::of_bytes(detector, &bytes)
+    }
+
+    /// The same for a detector that was loaded from `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] as [`Quantizable::of`].
+    pub fn of_bytes(detector: &Detector, bytes: &[u8]) -> Result<Self> {
+        Self::find(detector, bytes).map_err(|refusal| refused(&detector.path, refusal))
     }
 
     fn find(detector: &Detector, bytes: &[u8]) -> std::result::Result<Self, Refusal> {

@@ -91,6 +91,12 @@ impl Rounded {
         })
     }
 
+    /// Whether the node whose first output is `node` reads the rounded `tensor` as rounded. A layer that stays float reads what
+    /// its producer gave, unless that was made of integers.
+    pub fn is_read_rounded(&self, node: &str, tensor: &str) -> bool {
+        self.integer.contains(node) || self.integer.contains(tensor)
+    }
+
     /// All of them.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Range)> {
         self.tensors.iter().map(|(name, range)| (name.as_str(), range))

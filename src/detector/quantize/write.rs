@@ -64,11 +64,10 @@ pub(super) fn write(
         }
     }
     for node in &original.node {
-        let computes_integers = node.output.first().is_some_and(|output| rounded.integer.contains(output));
+        let output = node.output.first().map_or("", String::as_str);
         let mut node = node.clone();
         for name in node.input.iter_mut().filter(|name| writer.ranges.contains_key(*name)) {
-            // A layer that stays float reads what its producer gave, unless that was made of integers.
-            if computes_integers || rounded.integer.contains(name) {
+            if rounded.is_read_rounded(output, name) {
                 *name = writer.restored(name);
             }
         }

@@ -5,7 +5,10 @@ use crate::{
     Error, Result,
     dataset::{DataSource, NameMap},
     student::{StudentModel, native},
-    train::{ClsLoss, Distill, EpochRow, Event, Run, Settings, Start, TrainOptions, TrainReport, default_precision},
+    train::{
+        ClsLoss, Distill, EpochRow, Event, Precision, Run, Settings, Start, TrainOptions, TrainReport,
+        default_precision,
+    },
     words::counted,
 };
 use logitcache::cli::{
@@ -103,7 +106,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         alpha: args.alpha.unwrap_or(DEFAULT_ALPHA),
         cls_loss: args.cls_loss.unwrap_or(ClsLoss::SoftmaxKl),
         distill,
-        precision: args.precision.unwrap_or_else(|| default_precision(device)),
+        precision: precision(args, device)?,
         seed: args.seed,
         augment: !args.no_augment,
         close_mosaic: args.close_mosaic,
@@ -116,6 +119,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
     Ok(TrainOptions {
         cache: args.cache.clone(),
         start: start(&args.model)?,
+        qat: args.qat.clone(),
         out: args.out.clone(),
         data,
         class_map: NameMap::new(args.map.iter().cloned())?,
@@ -157,6 +161,18 @@ fn refuse_what_would_be_ignored(args: &TrainArgs) -> Result<()> {
             found: format!("{option} was given, but {why}"),
             remedy: format!("Leave {option} out, or change the other option."),
         }),
+    }
+}
+
+/// With rounding to 8 bits float32: bfloat16 does not hold 256 levels.
+fn precision(args: &TrainArgs, device: Device) -> Result<Precision> {
+    match (&args.qat, args.precision) {
+        (Some(_), Some(Precision::Bf16)) => Err(Error::Mismatch {
+            found: "--qat was given with --precision bf16, which cannot hold the 256 levels of an activation".into(),
+            remedy: "Leave --precision out.".into(),
+        }),
+        (Some(_), None) => Ok(Precision::Fp32),
+        (_, precision) => Ok(precision.unwrap_or_else(|| default_precision(device))),
     }
 }
 

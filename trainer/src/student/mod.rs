@@ -5,6 +5,7 @@
 
 mod channels;
 mod families;
+mod names;
 #[cfg(feature = "libtorch")]
 pub mod native;
 mod net;
@@ -13,6 +14,9 @@ mod network;
 pub mod onnx;
 mod params;
 mod prune;
+mod qat;
+#[cfg(feature = "libtorch")]
+mod rounded;
 mod shortage;
 mod state;
 pub mod weights;
@@ -27,5 +31,6 @@ pub use net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Matching, Ops, StudentH
 pub use network::{HeadOutput, Network, Param, channels_last};
 pub use params::{ParamSpec, Role};
 pub use prune::{Pruned, prune};
+pub use qat::Qat;
 pub use shortage::or_shortage;
 pub use state::{State, Values};

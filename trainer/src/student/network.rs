@@ -1,12 +1,16 @@
 //! A student in libtorch: forward pass and parameters on one device.
 
+use std::sync::Arc;
+
 use tch::{Device, Kind, Tensor};
 
 use super::{
     net::{ConvId, ConvSpec, LevelOutput, NORM_EPS, Ops, StudentNet, Then},
     params::ParamSpec,
+    rounded::{Named, Rounded},
     state::{State, Values},
 };
+use crate::detector::RoundedTensors;
 
 /// Share of the newest batch in the running statistics.
 const NORM_MOMENTUM: f64 = 0.03;
@@ -41,6 +45,8 @@ pub struct Network {
     /// The first tensor of each convolution in `params`.
     first_param: Vec<usize>,
     device: Device,
+    /// What is rounded to 8 bits; `None`: nothing.
+    rounded: Option<Arc<RoundedTensors>>,
 }
 
 impl Network {
@@ -62,7 +68,12 @@ impl Network {
         };
         let net = state.net().clone();
         let first_param = net.first_param();
-        Self { params: state.iter().map(param).collect(), net, first_param, device }
+        Self { params: state.iter().map(param).collect(), net, first_param, device, rounded: None }
+    }
+
+    /// The same network, which rounds weights and activations to 8 bits; the statistics of its normalisations no longer change.
+    pub fn rounded(self, tensors: Option<RoundedTensors>) -> Self {
+        Self { rounded: tensors.map(Arc::new), ..self }
     }
 
     /// The present values, copied out of libtorch.
@@ -92,6 +103,7 @@ impl Network {
             params: self.params.iter().map(copy).collect(),
             first_param: self.first_param.clone(),
             device: self.device,
+            rounded: self.rounded.clone(),
         }
     }
 
@@ -139,12 +151,24 @@ impl Network {
     /// # Panics
     /// As [`Network::forward`].
     pub fn forward_all(&self, images: &Tensor) -> Vec<HeadOutput> {
-        let branches = self.net.run_all(&mut Torch { network: self, train: true }, channels_last(images));
-        branches.iter().map(|levels| HeadOutput::of_levels(levels)).collect()
+        let (torch, images) = (Torch { network: self, train: true }, channels_last(images));
+        match &self.rounded {
+            None => {
+                self.net.run_all(&mut { torch }, images).iter().map(|levels| HeadOutput::of_levels(levels)).collect()
+            }
+            Some(tensors) => {
+                let branches = self.net.run_all(&mut Rounded::new(torch, tensors), Named::image(images));
+                branches.into_iter().map(|levels| HeadOutput::of_levels(&unnamed(levels))).collect()
+            }
+        }
     }
 
     fn run(&self, images: &Tensor, train: bool) -> HeadOutput {
-        HeadOutput::of_levels(&self.net.run(&mut Torch { network: self, train }, channels_last(images)))
+        let (torch, images) = (Torch { network: self, train }, channels_last(images));
+        HeadOutput::of_levels(&match &self.rounded {
+            None => self.net.run(&mut { torch }, images),
+            Some(tensors) => unnamed(self.net.run(&mut Rounded::new(torch, tensors), Named::image(images))),
+        })
     }
 }
 
@@ -168,15 +192,45 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
     }
 }
 
-struct Torch<'n> {
+fn unnamed(levels: Vec<LevelOutput<Named>>) -> Vec<LevelOutput<Tensor>> {
+    let level = |LevelOutput { box_values, class_logits }: LevelOutput<Named>| LevelOutput {
+        box_values: box_values.tensor,
+        class_logits: class_logits.tensor,
+    };
+    levels.into_iter().map(level).collect()
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Torch<'n> {
     network: &'n Network,
     train: bool,
 }
 
-impl Torch<'_> {
+impl<'n> Torch<'n> {
     /// The tensor `offset` places after the first one of a convolution (order: [`StudentNet::params`]).
-    fn tensor(&self, id: ConvId, offset: usize) -> &Tensor {
+    fn tensor(&self, id: ConvId, offset: usize) -> &'n Tensor {
         &self.network.params[self.network.first_param[id] + offset].tensor
+    }
+
+    pub fn spec(&self, id: ConvId) -> &'n ConvSpec {
+        self.network.net.conv(id)
+    }
+
+    pub fn convolve(&self, id: ConvId, x: &Tensor, weights: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let &ConvSpec { kernel, stride, groups, .. } = self.spec(id);
+        x.conv2d(weights, bias, [stride as i64; 2], [kernel as i64 / 2; 2], [1, 1], groups as i64)
+    }
+
+    /// Weights and bias of a convolution with its normalisation, if it has one, in them.
+    pub fn folded(&self, id: ConvId) -> (Tensor, Tensor) {
+        let part = |offset| self.tensor(id, offset);
+        match self.spec(id).then {
+            Then::Bias => (part(0).shallow_clone(), part(1).shallow_clone()),
+            Then::NormSilu | Then::Norm => {
+                let factor = part(1) / (part(4) + NORM_EPS).sqrt();
+                (part(0) * factor.view([-1, 1, 1, 1]), part(2) - part(3) * factor)
+            }
+        }
     }
 }
 
@@ -184,9 +238,8 @@ impl Ops for Torch<'_> {
     type Map = Tensor;
 
     fn conv(&mut self, id: ConvId, x: &Tensor) -> Tensor {
-        let &ConvSpec { kernel, stride, groups, then, .. } = self.network.net.conv(id);
-        let (stride, padding) = ([stride as i64; 2], [kernel as i64 / 2; 2]);
-        let conv = |bias| x.conv2d(self.tensor(id, 0), bias, stride, padding, [1, 1], groups as i64);
+        let then = self.spec(id).then;
+        let conv = |bias| self.convolve(id, x, self.tensor(id, 0), bias);
         match then {
             Then::Bias => conv(Some(self.tensor(id, 1))),
             Then::NormSilu | Then::Norm => {
@@ -194,7 +247,7 @@ impl Ops for Torch<'_> {
                 if self.train {
                     let _ = self.tensor(id, 5).shallow_clone().g_add_scalar_(1);
                 }
-                let x = conv(None::<&Tensor>);
+                let x = conv(None);
                 let x = x.batch_norm(weight, bias, mean, var, self.train, NORM_MOMENTUM, NORM_EPS, true);
                 if then == Then::NormSilu { x.silu() } else { x }
             }

@@ -12,6 +12,8 @@ use tch::Device;
 /// Values that stay for the backward pass of one image, walking through the network.
 struct Kept<'a> {
     net: &'a StudentNet,
+    /// Whether maps are rounded: then each waits beside what it was before.
+    rounds: bool,
     values: u64,
 }
 
@@ -33,6 +35,7 @@ impl Ops for Kept<'_> {
         let stride = spec.stride as u64;
         // The convolution's output, its normalisation and its activation each wait for their gradients.
         let times = match spec.then {
+            Then::NormSilu if self.rounds => 4,
             Then::NormSilu => 3,
             Then::Norm => 2,
             Then::Bias => 1,
@@ -74,10 +77,11 @@ impl Ops for Kept<'_> {
     }
 }
 
-/// Bytes that a step needs at least: what waits for the backward pass, and the pictures themselves.
-pub fn step_bytes(net: &StudentNet, input: ImageSize, settings: &Settings) -> u64 {
+/// Bytes that a step needs at least: what waits for the backward pass, and the pictures themselves. `rounds`: whether maps are
+/// rounded to 8 bits.
+pub fn step_bytes(net: &StudentNet, input: ImageSize, settings: &Settings, rounds: bool) -> u64 {
     let image = (3, u64::from(input.height), u64::from(input.width));
-    let mut kept = Kept { net, values: 0 };
+    let mut kept = Kept { net, rounds, values: 0 };
     net.run_all(&mut kept, image);
     let of_value = if settings.is_bf16() { 2 } else { 4 };
     let pixels = image.0 * image.1 * image.2;
@@ -89,8 +93,14 @@ pub fn step_bytes(net: &StudentNet, input: ImageSize, settings: &Settings) -> u6
 ///
 /// # Errors
 /// [`Error::Mismatch`] with the figures.
-pub fn refuse_if_short(net: &StudentNet, input: ImageSize, settings: &Settings, device: Device) -> Result<()> {
-    let (needed, memory) = (step_bytes(net, input, settings), fsio::memory_bytes());
+pub fn refuse_if_short(
+    net: &StudentNet,
+    input: ImageSize,
+    settings: &Settings,
+    rounds: bool,
+    device: Device,
+) -> Result<()> {
+    let (needed, memory) = (step_bytes(net, input, settings, rounds), fsio::memory_bytes());
     if device != Device::Cpu || needed <= memory {
         return Ok(());
     }
@@ -140,16 +150,16 @@ mod tests {
         };
         let net = yolov8(Scale::N, 80);
         let input = |side| ImageSize { width: side, height: side };
-        let bytes = |side, precision, batch| step_bytes(&net, input(side), &settings(precision, batch));
+        let bytes = |side, precision, batch| step_bytes(&net, input(side), &settings(precision, batch), false);
         for (precision, peak) in [(Precision::Fp32, 4.5e9), (Precision::Bf16, 2.7e9)] {
             let share = bytes(640, precision, 16) as f64 / peak;
             assert!((0.5..1.0).contains(&share), "{precision:?}: {share} of the measured peak");
         }
         let one = bytes(64, Precision::Fp32, 1);
         assert_eq!((bytes(64, Precision::Fp32, 7), bytes(128, Precision::Fp32, 1)), (7 * one, 4 * one));
-        assert!(refuse_if_short(&net, input(64), &settings(Precision::Fp32, 1), Device::Cpu).is_ok());
-        let error = refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), Device::Cpu);
+        assert!(refuse_if_short(&net, input(64), &settings(Precision::Fp32, 1), false, Device::Cpu).is_ok());
+        let error = refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), false, Device::Cpu);
         assert!(error.unwrap_err().to_string().contains("`batch=`"));
-        assert!(refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), Device::Cuda(0)).is_ok());
+        assert!(refuse_if_short(&net, input(8192), &settings(Precision::Fp32, 1024), false, Device::Cuda(0)).is_ok());
     }
 }

@@ -25,6 +25,8 @@ pub struct TrainOptions {
     pub cache: Option<PathBuf>,
     /// What the student starts from.
     pub start: Start,
+    /// A quantized file of the student: it is trained with the same rounding.
+    pub qat: Option<PathBuf>,
     /// Folder of the run.
     pub out: PathBuf,
     /// The data set, where one is named; its `split` is the one to train on without a cache.

@@ -19,7 +19,7 @@ use crate::{
     Error, Result,
     cache::{self, CacheReader, LabelsState, to_hex, views_cannot_be_drawn},
     dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_foreign_names},
-    student::{self, Network, State, StudentHead, native, weights},
+    student::{self, Network, Qat, State, StudentHead, native, weights},
     types::{Failure, ImageSize, InputSize},
     words::counted,
 };
@@ -50,6 +50,8 @@ pub struct Run {
     pub(super) set: Arc<TrainSet>,
     pub(super) validator: Option<Validator>,
     pub(super) trainer: Trainer,
+    /// What the student is rounded by.
+    pub(super) qat: Option<Qat>,
     pub(super) progress: Progress,
     pub(super) failures: Vec<Failure>,
     /// Those of the plan and what is to be said later.
@@ -98,6 +100,7 @@ impl Run {
         let mut start_notes = Vec::new();
         let (state, model_start) = start(options, &sources.class_names, &mut start_notes)?;
         let state = pruned(state, options, &mut start_notes)?;
+        let qat = qat(&state, options, &sources, &mut start_notes)?;
         let head = state.net().head.clone();
         let distill = distill_options(&options.settings, &sources, &head, &mut notes)?;
         let objects = match &sources.cache {
@@ -116,11 +119,12 @@ impl Run {
             notes.extend(views_shown(cache)?);
         }
         notes.extend(start_notes);
-        memory::refuse_if_short(state.net(), sources.input, &options.settings, options.device)?;
+        memory::refuse_if_short(state.net(), sources.input, &options.settings, qat.is_some(), options.device)?;
         let config = RunConfig {
             producer: concat!("logitcache ", env!("CARGO_PKG_VERSION")).into(),
             model: state.net().model.to_string(),
             start: model_start,
+            qat_sha256: qat.as_ref().map(|qat| qat.sha256.clone()),
             class_names: sources.class_names.clone(),
             imgsz: sources.input.into(),
             images: sources.images.images.len(),
@@ -194,7 +198,8 @@ impl Run {
                 Some(Validator::new(set, truths, class_names, batch))
             }
         };
-        let mut trainer = Trainer::new(Network::from_state(&state, options.device), input, &options.settings, distill)
+        let network = Network::from_state(&state, options.device).rounded(qat.as_ref().map(|qat| qat.tensors.clone()));
+        let mut trainer = Trainer::new(network, input, &options.settings, distill)
             .with_taught_classes(shared.map(|shared| shared.student));
         let progress = match resumed {
             None => Progress::default(),
@@ -206,7 +211,7 @@ impl Run {
         config.save(folder.path())?;
         folder.keep();
         let plan = Plan::of(&config, &head, &set, validator.as_ref(), &progress, described, notes.clone());
-        Ok(Self { folder, config, set, validator, trainer, progress, failures, notes, plan })
+        Ok(Self { folder, config, set, validator, trainer, qat, progress, failures, notes, plan })
     }
 
     /// What [`Run::train`] will do.
@@ -593,6 +598,22 @@ fn pruned(state: State, options: &TrainOptions, notes: &mut Vec<String>) -> Resu
         HumanCount(before as u64)
     ));
     Ok(state)
+}
+
+/// How the student is rounded in training, where it is.
+fn qat(state: &State, options: &TrainOptions, sources: &Sources, notes: &mut Vec<String>) -> Result<Option<Qat>> {
+    let Some(file) = &options.qat else { return Ok(None) };
+    if matches!(options.start, Start::Random(_)) {
+        return Err(Error::Mismatch {
+            found: "random weights cannot be trained with the rounding of a file: its ranges are of trained weights"
+                .into(),
+            remedy: "Name the weights that the file was made of: `model=RUN`/weights/best.safetensors.".into(),
+        });
+    }
+    let description = weights::Description { class_names: sources.class_names.clone(), imgsz: sources.input.into() };
+    let qat = Qat::open(file, state, &description)?;
+    notes.push(qat.describe());
+    Ok(Some(qat))
 }
 
 /// The names of a head's class branches, in words.

@@ -379,7 +379,13 @@ impl Run {
             return Ok(None);
         }
         let model = self.folder.path().join(BEST_ONNX_NAME);
-        onnx::export_file(&weights, None, None, &model, &ExportOptions::default())?;
+        match &self.qat {
+            None => onnx::export_file(&weights, None, None, &model, &ExportOptions::default())?,
+            Some(qat) => {
+                let (state, description) = onnx::source(&weights, None, None)?;
+                qat.export(&model, &state, &description)?;
+            }
+        }
         Ok(Some(model))
     }
 

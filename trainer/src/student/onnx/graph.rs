@@ -11,6 +11,7 @@ use crate::{
         type_proto,
     },
     student::{
+        names::{self, Unnamed},
         net::{ConvId, ConvSpec, NORM_EPS, Ops, Then},
         state::State,
     },
@@ -40,8 +41,7 @@ pub(super) struct Graph<'s> {
     first_param: Vec<usize>,
     options: &'s ExportOptions,
     proto: GraphProto,
-    /// Operations without a name of their own are numbered.
-    unnamed: usize,
+    unnamed: Unnamed,
     /// The first constant with a value that float16 does not hold.
     too_large: Option<String>,
 }
@@ -49,13 +49,20 @@ pub(super) struct Graph<'s> {
 impl<'s> Graph<'s> {
     pub fn new(state: &'s State, options: &'s ExportOptions) -> Self {
         let proto = GraphProto { name: Some("main_graph".to_owned()), ..Default::default() };
-        Self { state, first_param: state.net().first_param(), options, proto, unnamed: 0, too_large: None }
+        Self {
+            state,
+            first_param: state.net().first_param(),
+            options,
+            proto,
+            unnamed: Unnamed::default(),
+            too_large: None,
+        }
     }
 
     /// The images, `[batch, 3, height, width]`, as the convolutions take them.
     pub fn images(&mut self, shape: &[Dim]) -> Operand {
-        self.proto.input.push(declaration("images", shape));
-        let images = Operand { name: "images".to_owned(), channels: 3 };
+        self.proto.input.push(declaration(names::IMAGES, shape));
+        let images = Operand { name: names::IMAGES.to_owned(), channels: 3 };
         match self.options.half {
             true => self.cast("images_half", &images, DataType::Float16),
             false => images,
@@ -108,11 +115,6 @@ impl<'s> Graph<'s> {
     ) -> Operand {
         self.node(op, name, inputs, &[name], attribute);
         Operand { name: name.to_owned(), channels }
-    }
-
-    fn number(&mut self, op: &str) -> String {
-        self.unnamed += 1;
-        format!("{op}_{}", self.unnamed)
     }
 
     pub(super) fn constant(&mut self, name: &str, shape: &[usize], data_type: DataType, raw: Vec<u8>) {
@@ -204,7 +206,7 @@ impl<'s> Graph<'s> {
     pub fn split_at(&mut self, name: &str, x: &Operand, first: usize) -> [Operand; 2] {
         let parts = [first, x.channels - first];
         let sizes = self.ints(&parts.map(|part| part as i64));
-        let names = [format!("{name}_first_half"), format!("{name}_second_half")];
+        let names = names::halves(name);
         let outputs = names.each_ref().map(String::as_str);
         self.node("Split", &format!("{name}_split"), &[&x.name, &sizes], &outputs, vec![int_attribute("axis", 1)]);
         let [a, b] = names;
@@ -249,10 +251,7 @@ impl Ops for Graph<'_> {
     fn conv(&mut self, id: ConvId, x: &Operand) -> Operand {
         let spec = self.state.net().conv(id).clone();
         let (weight, bias) = self.fused(id, &spec);
-        let inner = match spec.then {
-            Then::NormSilu | Then::Norm => format!("{}.conv", spec.name),
-            Then::Bias => spec.name.clone(),
-        };
+        let inner = spec.output_name();
         let (kernel, stride, pad) = (spec.kernel, spec.stride as i64, spec.kernel as i64 / 2);
         let shape = [spec.c_out, spec.c_in / spec.groups, kernel, kernel];
         let weight = self.weights(&format!("{inner}.weight"), &shape, weight);
@@ -268,37 +267,38 @@ impl Ops for Graph<'_> {
         match spec.then {
             Then::Bias | Then::Norm => y,
             Then::NormSilu => {
-                let sigmoid = self.unary("Sigmoid", &format!("{}.sigmoid", spec.name), &y);
-                self.binary("Mul", &format!("{}.silu", spec.name), &y, &sigmoid)
+                let sigmoid = self.unary("Sigmoid", &spec.sigmoid_name(), &y);
+                self.binary("Mul", &spec.silu_name(), &y, &sigmoid)
             }
         }
     }
 
     fn split(&mut self, x: &Operand, first: usize) -> [Operand; 2] {
-        let name = self.number("split");
+        let name = self.unnamed.next("split");
         self.split_at(&name, x, first)
     }
 
     fn concat(&mut self, maps: &[&Operand]) -> Operand {
-        let name = self.number("concat");
+        let name = self.unnamed.next("concat");
         self.join(&name, maps, 1)
     }
 
     fn add(&mut self, a: &Operand, b: &Operand) -> Operand {
-        let name = self.number("add");
+        let name = self.unnamed.next("add");
         self.binary("Add", &name, a, b)
     }
 
     fn attention(&mut self, qkv: &Operand, heads: usize) -> [Operand; 2] {
-        let name = self.number("attention");
+        let name = self.unnamed.next("attention");
         let part = |part: &str| format!("{name}_{part}");
+        let [by_head, attended_as_map, values_as_map] = names::attention(&name);
         let (values, keys) = (qkv.channels / 2, qkv.channels / (4 * heads));
         // For the way back.
         let size = self.map_size(&part("size"), qkv);
         let first = self.ints(&[self.batch_dim(), values as i64]);
         let back = self.one("Concat", &part("back"), &[&first, &size.name], vec![int_attribute("axis", 0)], 0);
 
-        let by_head = self.reshape(&part("by_head"), qkv, &[self.batch_dim(), heads as i64, 4 * keys as i64, -1]);
+        let by_head = self.reshape(&by_head, qkv, &[self.batch_dim(), heads as i64, 4 * keys as i64, -1]);
         let sizes = self.ints(&[keys as i64, keys as i64, 2 * keys as i64]);
         let names = ["queries", "keys", "values"].map(part);
         let outputs = names.each_ref().map(String::as_str);
@@ -311,12 +311,12 @@ impl Ops for Graph<'_> {
         let weights = self.softmax(&part("weights"), &weights);
         let weights = self.transpose(&part("weights_last"), &weights, &[0, 1, 3, 2]);
         let attended = self.binary("MatMul", &part("attended_by_head"), &v, &weights);
-        [("attended", attended), ("values_as_map", v)]
-            .map(|(name, x)| self.one("Reshape", &part(name), &[&x.name, &back.name], vec![], values))
+        [(attended_as_map, attended), (values_as_map, v)]
+            .map(|(name, x)| self.one("Reshape", &name, &[&x.name, &back.name], vec![], values))
     }
 
     fn max_pool_5(&mut self, x: &Operand) -> Operand {
-        let name = self.number("max_pool");
+        let name = self.unnamed.next("max_pool");
         let attributes = vec![
             ints_attribute("kernel_shape", &[5, 5]),
             ints_attribute("pads", &[2; 4]),
@@ -326,7 +326,7 @@ impl Ops for Graph<'_> {
     }
 
     fn upsample_2(&mut self, x: &Operand) -> Operand {
-        let name = self.number("upsample");
+        let name = self.unnamed.next("upsample");
         let scales = self.floats("upsample_scales", &[4], vec![1.0, 1.0, 2.0, 2.0]);
         let attributes = vec![
             text_attribute("coordinate_transformation_mode", "asymmetric"),
