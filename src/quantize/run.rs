@@ -104,7 +104,8 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let inputs = inputs(&to_compare, &detector, &mut failures);
     let compared_images = inputs.len() as u64;
     let sessions = NonZeroUsize::new(pipeline::num_sessions(options.provider, options.jobs));
-    let jobs = sessions.unwrap_or(NonZeroUsize::MIN);
+    // Where a few images are looked at and no more, a second session costs more memory than it saves time.
+    let jobs = sessions.filter(|_| chooses).unwrap_or(NonZeroUsize::MIN);
     let references = references(&detector, &inputs, jobs, &session)?;
     let comparison = Comparison { inputs: &inputs, references: &references, jobs, options: session };
     let (calibration, ranges, candidates) = work.choose_calibration(&comparison, run)?;
