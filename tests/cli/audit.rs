@@ -349,7 +349,7 @@ fn a_quantized_teacher_is_judged_where_that_is_asked_for() {
     let mut words = args(["quantize"], &[("--cache", &cache), ("--out", &quantized)], &values);
     words.push(teacher().into());
     logitcache(&words).expect(0);
-    let mut words = build_args(&shapes(dir.path(), 24), &other, SETTINGS);
+    let mut words = build_args(&dir.path().join("shapes/data.yaml"), &other, SETTINGS);
     let teachers_place = words.iter().position(|word| word == "--teacher").unwrap() + 1;
     words[teachers_place] = quantized.into();
     logitcache(&words).expect(0);

@@ -80,7 +80,7 @@ fn a_student_is_trained_with_the_rounding_of_its_file() {
     // The run's file computes with integers and is a detector like any other; its weights are a float student's.
     let model = whole.join("best.onnx");
     let inspected = logitcache(&["inspect".into(), model.clone().into_os_string()]).expect(0);
-    assert!(inspected.stdout.contains("INT8"), "{}", inspected.stdout);
+    assert!(inspected.stdout.contains("parameters, int8"), "{}", inspected.stdout);
     let eval = args(["eval", "--latency-runs", "0"], &[("--model", &model), ("--data", &setup.data)], &[]);
     logitcache(&eval).expect(0);
     let float = setup.path("float.onnx");
