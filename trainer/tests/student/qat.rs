@@ -50,7 +50,7 @@ impl Float {
         let observe = move |tensor: usize, _: &[usize], values: &[f32]| {
             let ends = values.iter().fold((0.0f32, 0.0f32), |(low, high), value| (low.min(*value), high.max(*value)));
             seen.lock().unwrap().insert(names[tensor].clone(), ActivationRange::around(ends.0, ends.1));
-            Ok(())
+            Ok::<(), String>(())
         };
         let mut session = ActivationSession::new(&detector, &tensors, Box::new(observe)).unwrap();
         session.run(&flat(&images_of(1, SIZE.0, SIZE.1))).unwrap();
