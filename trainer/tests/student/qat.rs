@@ -10,7 +10,13 @@ use logitcache_train::student::{
     onnx::{self, ExportOptions},
     weights::Description,
 };
-use std::{collections::HashMap, fs, ops::Range, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 use tch::{Device, Kind, Tensor};
 
 const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
@@ -41,12 +47,12 @@ impl Float {
         let tensors = quantizable.to_observe(Placement::Operators);
         let ranges = Arc::new(Mutex::new(HashMap::new()));
         let (seen, names) = (ranges.clone(), tensors.clone());
-        let observer = move |tensor: usize, _: &[usize], values: &[f32]| {
+        let observe = move |tensor: usize, _: &[usize], values: &[f32]| {
             let ends = values.iter().fold((0.0f32, 0.0f32), |(low, high), value| (low.min(*value), high.max(*value)));
             seen.lock().unwrap().insert(names[tensor].clone(), ActivationRange::around(ends.0, ends.1));
-            Ok(())
+            Ok::<(), String>(())
         };
-        let mut session = ActivationSession::new(&detector, &tensors, Box::new(observer)).unwrap();
+        let mut session = ActivationSession::new(&detector, &tensors, Box::new(observe)).unwrap();
         session.run(&flat(&images_of(1, SIZE.0, SIZE.1))).unwrap();
         let ranges = ranges.lock().unwrap().clone();
         Self { quantizable, ranges }
