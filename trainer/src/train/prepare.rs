@@ -91,6 +91,7 @@ impl Run {
         on_decoded: &(dyn Fn(u64) + Sync),
         stop: &AtomicBool,
     ) -> Result<Self> {
+        options.refuse_to_remove_inputs()?;
         native::init()?;
         native::use_device(options.device)?;
         let threads = options.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
@@ -605,12 +606,12 @@ fn qat(state: &State, options: &TrainOptions, sources: &Sources, notes: &mut Vec
     let Some(file) = &options.qat else { return Ok(None) };
     if matches!(options.start, Start::Random(_)) {
         return Err(Error::Mismatch {
-            found: "random weights cannot be trained with the rounding of a file: its ranges are of trained weights".into(),
+            found: "random weights cannot be trained with the rounding of a file: its ranges are of trained weights"
+                .into(),
             remedy: "Name the weights that the file was made of: `model=RUN`/weights/best.safetensors.".into(),
         });
     }
-    let description =
-        weights::Description { class_names: sources.class_names.clone(), imgsz: sources.input.into() };
+    let description = weights::Description { class_names: sources.class_names.clone(), imgsz: sources.input.into() };
     let qat = Qat::open(file, state, &description)?;
     notes.push(qat.describe());
     Ok(Some(qat))
