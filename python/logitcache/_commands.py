@@ -140,6 +140,7 @@ def audit(
     cache: StrPath,
     teacher: StrPath,
     *,
+    substitute: bool = False,
     data: StrPath | None = None,
     images: StrPath | None = None,
     student: StrPath | None = None,
@@ -160,6 +161,9 @@ def audit(
         Folder of the cache.
     teacher : str or os.PathLike
         The teacher that it was built with.
+    substitute : bool, optional
+        Accept that it was built with a substitute for the teacher, such as its quantized file, and judge
+        that by its gradients.
     data : str or os.PathLike, optional
         The data set, if it has moved since the build.
     images : str or os.PathLike, optional

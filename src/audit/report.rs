@@ -19,6 +19,8 @@ pub struct AuditReport {
     pub cache: String,
     /// The teacher's file.
     pub teacher: String,
+    /// The file that the cache was built with in the teacher's place; null: the teacher itself.
+    pub substitute: Option<String>,
     /// Whose logits the gradients are taken at: a file, or `untrained` for YOLOv8's first ones.
     pub student: String,
     /// T of `softmax-kl` and `dfl`.

@@ -25,6 +25,8 @@ pub struct AuditOptions {
     pub cache: PathBuf,
     /// The teacher's ONNX file.
     pub teacher: PathBuf,
+    /// Whether the cache was built with a substitute for `teacher`, such as its quantized file: it is judged by its gradients alone.
+    pub substitute: bool,
     /// The family that the user says the teacher belongs to.
     pub family: Option<String>,
     /// A student's ONNX export at whose outputs the gradients are taken; `None`: an untrained YOLOv8.
@@ -77,7 +79,7 @@ impl Audit {
         let input_rule = StatedInputRule::whole(cached.input_rule);
         let model =
             load(manifest, &options.teacher, "teacher", Reading { family: options.family.clone(), input_rule })?;
-        let findings = teacher_findings(manifest, &model);
+        let findings = teacher_findings(manifest, &model, options.substitute);
         let batch = pipeline::batch_size(&model, options.provider, None)?;
         pipeline::refuse_if_memory_is_short(options.provider, options.jobs, batch, model.input)?;
         let (samples, image_ids) = samples(&reader, &options)?;
@@ -133,7 +135,7 @@ impl Audit {
         let views = settings.views();
         let cached_by = programs(&settings.runtime, &settings.provider, &settings.decoder);
         // Another teacher's values are expected to differ: one finding says so, not one per image.
-        let same_programs = cached_by == audited_by && findings.is_empty();
+        let same_programs = cached_by == audited_by && findings.is_empty() && !options.substitute;
         let workers = sessions.into_iter().zip(students).map(|(teacher, student)| AuditWorker {
             teacher,
             student,
@@ -185,6 +187,7 @@ impl Audit {
         Ok(AuditReport {
             cache: paths::to_column(&options.cache),
             teacher: paths::to_column(&options.teacher),
+            substitute: options.substitute.then(|| reader.manifest().teacher.file_name.clone()),
             student: options.student.as_deref().map_or_else(|| "untrained".to_owned(), paths::to_column),
             temperature: options.temperature,
             images: (samples.len() - gathered.failed_images()) as u64,
@@ -237,11 +240,11 @@ fn load(manifest: &Manifest, path: &std::path::Path, role: &str, reading: Readin
 }
 
 /// What says that the cache is of another teacher.
-fn teacher_findings(manifest: &Manifest, model: &Detector) -> Vec<String> {
+fn teacher_findings(manifest: &Manifest, model: &Detector, substitute: bool) -> Vec<String> {
     let cached = &manifest.teacher;
     let mut findings = Vec::new();
     let digest = to_hex(&model.sha256);
-    if digest != cached.sha256 {
+    if digest != cached.sha256 && !substitute {
         findings.push(format!(
             "this is another teacher: {} has sha256 {digest}, the cache is of {} with {}",
             model.path.display(),

@@ -50,6 +50,7 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
     Ok(AuditOptions {
         cache: args.cache.clone(),
         teacher: args.teacher.clone(),
+        substitute: args.substitute,
         family: args.family.clone(),
         student: args.student.clone(),
         sample: NonZeroUsize::new(args.sample),
@@ -65,12 +66,13 @@ fn options(args: &AuditArgs) -> Result<AuditOptions> {
 fn show(report: &AuditReport, settings: &Settings) -> String {
     let mut lines = vec![
         format!(
-            "{} of {} of {}{} against the live teacher {}; student: {}; T {}",
+            "{} of {} of {}{} against the live teacher {}{}; student: {}; T {}",
             HumanCount(report.images),
             counted(report.images_in_cache, "image"),
             report.cache,
             with_views(report.views),
             report.teacher,
+            report.substitute.as_ref().map_or_else(String::new, |file| format!(", built with {file} in its place")),
             report.student,
             report.temperature
         ),
@@ -147,7 +149,14 @@ fn advice(term: &TermFidelity, report: &AuditReport, settings: &Settings) -> Vec
     let causes = [
         (lost.dropped_anchors, "anchors that were dropped", more_anchors(report, settings, lost.dropped_anchors)),
         (lost.missing_class_logits, "class logits missing in kept anchors", "build with --class-coverage 1".to_owned()),
-        (lost.rounding, "rounding", finer_logits(&term.term, settings)),
+        match &report.substitute {
+            None => (lost.rounding, "rounding", finer_logits(&term.term, settings)),
+            Some(file) => (
+                lost.rounding,
+                "the substitute's own outputs, and rounding",
+                format!("quantize with a higher --keep-float than {file}, or build with the teacher itself"),
+            ),
+        },
     ];
     // What would fail by itself or nearly so, and in any case the largest.
     let largest = causes.iter().map(|(lost, ..)| *lost).fold(f64::NEG_INFINITY, f64::max);

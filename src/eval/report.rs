@@ -75,6 +75,12 @@ pub struct ModelReport {
     pub precision: String,
     /// Times of the bare session; empty with `--latency-runs 0`.
     pub latency: Vec<Latency>,
+    /// Memory that loading and running a session with one thread takes at most, in bytes; none where the system does not tell it or
+    /// with `--latency-runs 0`.
+    pub memory_bytes: Option<u64>,
+    /// The name of a model of this report that is at least as accurate, fast, small and sparing of memory, and better in one of
+    /// these; none of a model on the frontier.
+    pub beaten_by: Option<String>,
     /// Images per second from file to detections, all threads.
     pub images_per_s: f64,
     /// What it is worth.

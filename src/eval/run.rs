@@ -2,8 +2,9 @@
 
 use super::{
     bootstrap::{self, COVERAGE, NUM_DRAWS},
+    frontier::{FrontierPoint, beaten_by},
     inference::{DetectedImage, Inference, InferenceOptions},
-    latency::{Latency, latency},
+    latency::{Latency, latency, memory_of_session},
     matches::Matches,
     report::{EvalReport, EvalSettings, ModelReport},
     score::{ScoredImage, score_and_matches},
@@ -63,6 +64,7 @@ struct LoadedModel {
 struct ModelRun {
     images: Vec<Option<ScoredImage>>,
     latency: Vec<Latency>,
+    memory_bytes: Option<u64>,
     images_per_s: f64,
 }
 
@@ -203,11 +205,14 @@ impl Eval {
                 input_height: input.height,
                 precision: precision.as_str().to_owned(),
                 latency: run.latency,
+                memory_bytes: run.memory_bytes,
+                beaten_by: None,
                 images_per_s: run.images_per_s,
                 scores,
                 against_first,
             });
         }
+        tell_who_is_beaten(&mut models);
         let InferenceOptions { nms, provider, .. } = self.options.detector;
         let found_late = self.dataset.boxes_without_area();
         let report = EvalReport {
@@ -242,11 +247,13 @@ impl Eval {
     ) -> Result<ModelRun> {
         let Self { options, dataset, .. } = self;
         let detector = Inference::start(loaded.model.clone(), options.detector.clone())?;
-        let latency = match detector.first_input(&dataset.samples) {
+        let (provider, jobs) = (options.detector.provider, options.detector.jobs);
+        let (latency, memory_bytes) = match detector.first_input(&dataset.samples) {
             Some(pixels) if options.latency_runs > 0 => {
-                latency(&loaded.model, options.detector.provider, &pixels, options.detector.jobs, options.latency_runs)?
+                let memory_bytes = memory_of_session(&loaded.model, provider, &pixels)?;
+                (latency(&loaded.model, provider, &pixels, jobs, options.latency_runs)?, memory_bytes)
             }
-            _ => Vec::new(),
+            _ => (Vec::new(), None),
         };
         let name = self.name_of(&loaded.model.path);
         let mut images = Vec::with_capacity(dataset.samples.len());
@@ -263,7 +270,12 @@ impl Eval {
         if handed_over < dataset.samples.len() {
             return Err(Error::Interrupted { remedy: "nothing was written; run the same command again".into() });
         }
-        Ok(ModelRun { images, latency, images_per_s: handed_over as f64 / started.elapsed().as_secs_f64() })
+        Ok(ModelRun {
+            images,
+            latency,
+            memory_bytes,
+            images_per_s: handed_over as f64 / started.elapsed().as_secs_f64(),
+        })
     }
 
     /// The file's name, or its path where another model's file has the same name.
@@ -304,6 +316,14 @@ impl LoadedModel {
         });
         Some(ScoredImage { image_id: image.image_id, truth: image.truth?, detections })
     }
+}
+
+/// Where each has a score.
+fn tell_who_is_beaten(models: &mut [ModelReport]) {
+    let points: Option<Vec<FrontierPoint>> = models.iter().map(FrontierPoint::of).collect();
+    let beaten = points.map(|points| beaten_by(&points)).unwrap_or_default();
+    let names: Vec<Option<String>> = beaten.into_iter().map(|by| Some(models[by?].name.clone())).collect();
+    models.iter_mut().zip(names).for_each(|(model, by)| model.beaten_by = by);
 }
 
 fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {

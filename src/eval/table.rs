@@ -94,6 +94,10 @@ fn measures(report: &EvalReport) -> Vec<Measure> {
         measures.push(Measure::new(&name("p50"), &column("p50"), Kind::Milliseconds, p50));
         measures.push(Measure::new(&name("p90"), &column("p90"), Kind::Milliseconds, p90));
     }
+    if !timed.is_empty() {
+        let memory = |m: &ModelReport| m.memory_bytes.map(|bytes| bytes as f64);
+        measures.push(Measure::new("memory", "memory_bytes", Kind::Bytes, memory));
+    }
     measures
 }
 
@@ -117,7 +121,16 @@ impl EvalReport {
             }
             cells
         };
-        (head, measures(self).iter().map(row).collect())
+        let mut rows: Vec<Vec<String>> = measures(self).iter().map(row).collect();
+        if self.models.iter().any(|model| model.beaten_by.is_some()) {
+            let mut cells = vec!["beaten by".to_owned()];
+            for (i, model) in self.models.iter().enumerate() {
+                cells.push(model.beaten_by.clone().unwrap_or_else(|| "-".into()));
+                cells.extend((i > 0).then(String::new));
+            }
+            rows.push(cells);
+        }
+        (head, rows)
     }
 
     /// What the table's numbers are of, and how its changes are to be read.
@@ -145,6 +158,13 @@ impl EvalReport {
                 100.0 * self.settings.bootstrap_coverage,
                 HumanCount(self.settings.bootstrap_draws)
             ));
+        }
+        if self.models.iter().any(|model| model.beaten_by.is_some()) {
+            captions.push(
+                "beaten by: a model that is at least as accurate (mAP@0.5:0.95), fast (one thread), small and sparing of \
+                 memory, and better in one of these"
+                    .to_owned(),
+            );
         }
         captions
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! RUN folders ─ config.json, results.csv ─ Comparison, curves ───────────┐
 //!     best.onnx ─ Eval (eval's own scorer) ─ precision over recall, APs ─┤
+//! EVAL folders ─ accuracy over latency, size and memory ─────────────────┤
 //! CACHE folders ─ labels and kept anchors ─ the teacher's calibration ───┼─ page (HTML, SVG, JPEG in it)
 //!     images of most disagreement ─ pictures, class distributions ───────┘
 //! ```
@@ -11,6 +12,7 @@
 
 mod cache_folder;
 mod comparison;
+mod eval_folder;
 mod html;
 mod pictures;
 mod plot;
@@ -25,6 +27,7 @@ use crate::{
 };
 use cache_folder::CacheFolder;
 use comparison::Comparison;
+use eval_folder::EvalFolder;
 use pictures::{Candidates, DrawnModel, Pictures};
 use run_folder::RunFolder;
 use std::{
@@ -45,7 +48,7 @@ const DEFAULT_SPLIT: &str = "val";
 /// What a report is made of.
 #[derive(Debug, Clone)]
 pub struct ReportOptions {
-    /// Folders of runs and of caches.
+    /// Folders of runs, of caches and of `eval`.
     pub folders: Vec<PathBuf>,
     /// The student before distillation, an ONNX file.
     pub before: Option<PathBuf>,
@@ -68,6 +71,7 @@ pub struct Report {
     options: ReportOptions,
     runs: Vec<RunFolder>,
     caches: Vec<CacheFolder>,
+    evals: Vec<EvalFolder>,
     scoring: Option<Scoring>,
     /// Models that are drawn: the student before, the student after.
     drawn: Vec<DrawnModel>,
@@ -121,10 +125,18 @@ impl Report {
     /// does not fit; [`Error::Runtime`] without a usable library where models are to be run.
     pub fn prepare(options: ReportOptions) -> Result<Self> {
         let mut notes = Vec::new();
-        let (runs, caches) = open_folders(&options.folders, &mut notes)?;
+        let (runs, caches, evals) = open_folders(&options.folders, &mut notes)?;
         let before = options.before.as_ref().map(|path| DrawnModel { title: TITLE_BEFORE.into(), path: path.clone() });
-        let mut report =
-            Self { options, runs, caches, scoring: None, drawn: Vec::new(), candidates: Candidates::default(), notes };
+        let mut report = Self {
+            options,
+            runs,
+            caches,
+            evals,
+            scoring: None,
+            drawn: Vec::new(),
+            candidates: Candidates::default(),
+            notes,
+        };
         if report.runs.is_empty() && report.options.data.is_some() {
             report.notes.push("no run was given, so no model is scored and `data=` is not used".into());
         }
@@ -177,6 +189,7 @@ impl Report {
             html::page(&html::Content {
                 runs: &self.runs,
                 caches: &self.caches,
+                evals: &self.evals,
                 comparison: &comparison,
                 scored: scored.as_ref(),
                 pictures,
@@ -347,8 +360,11 @@ fn student_after(run: &RunFolder) -> String {
 }
 
 /// Tells runs from caches; those caches that the runs name are opened too.
-fn open_folders(folders: &[PathBuf], notes: &mut Vec<String>) -> Result<(Vec<RunFolder>, Vec<CacheFolder>)> {
-    let (mut runs, mut caches) = (Vec::new(), Vec::new());
+fn open_folders(
+    folders: &[PathBuf],
+    notes: &mut Vec<String>,
+) -> Result<(Vec<RunFolder>, Vec<CacheFolder>, Vec<EvalFolder>)> {
+    let (mut runs, mut caches, mut evals) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen: Vec<PathBuf> = Vec::new();
     let names = names(folders);
     for (folder, name) in folders.iter().zip(names) {
@@ -362,6 +378,8 @@ fn open_folders(folders: &[PathBuf], notes: &mut Vec<String>) -> Result<(Vec<Run
             caches.push(CacheFolder::open(folder, name)?);
         } else if RunFolder::is_one(folder) {
             runs.push(RunFolder::open(folder, name, notes)?);
+        } else if EvalFolder::is_one(folder) {
+            evals.push(EvalFolder::open(folder, name)?);
         } else {
             return Err(neither(folder));
         }
@@ -377,18 +395,20 @@ fn open_folders(folders: &[PathBuf], notes: &mut Vec<String>) -> Result<(Vec<Run
         }
         seen.push(place);
     }
-    Ok((runs, caches))
+    Ok((runs, caches, evals))
 }
 
 fn neither(folder: &Path) -> Error {
     let found = match folder.is_dir() {
-        true => "this folder is neither a training run (config.json, results.csv) nor a cache (manifest.json)",
+        true => {
+            "this folder is neither a training run (config.json, results.csv) nor a cache (manifest.json) nor one of `eval` (eval.json)"
+        }
         false => "there is no such folder",
     };
     Error::Run {
         path: folder.to_owned(),
         found: found.into(),
-        remedy: "Give folders that `train()` or `build()` made.".into(),
+        remedy: "Give folders that `train()`, `build()` or `eval()` made.".into(),
     }
 }
 

@@ -339,6 +339,36 @@ fn another_teacher_is_told() {
     audit(&cache, &fixture("models/yolo11-wide.onnx"), &[]).refused(&["yolo11-wide.onnx", "yolov8-dynamic.onnx"]);
 }
 
+/// A cache of the quantized teacher is judged by its gradients, against the teacher itself.
+#[test]
+fn a_quantized_teacher_is_judged_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = built(dir.path(), &[]);
+    let (quantized, other) = (dir.path().join("quantized.onnx"), dir.path().join("other"));
+    let values = [("--calibration", "min-max"), ("--keep-float", "0"), ("--latency-runs", "0")];
+    let mut words = args(["quantize"], &[("--cache", &cache), ("--out", &quantized)], &values);
+    words.push(teacher().into());
+    logitcache(&words).expect(0);
+    let mut words = build_args(&dir.path().join("shapes/data.yaml"), &other, SETTINGS);
+    let teachers_place = words.iter().position(|word| word == "--teacher").unwrap() + 1;
+    words[teachers_place] = quantized.into();
+    logitcache(&words).expect(0);
+
+    let run = audit(&other, &teacher(), &[]).expect(1);
+    assert!(run.stdout.contains("this is another teacher"), "{}", run.stdout);
+    let judged = |min_cosine: &str| {
+        let mut words = args(["audit", "--substitute"], &[("--teacher", &teacher())], &[("--min-cosine", min_cosine)]);
+        words.push(other.clone().into());
+        logitcache(&words)
+    };
+    let run = judged("0.5").expect(0);
+    assert!(run.stdout.contains("built with quantized.onnx in its place"), "{}", run.stdout);
+    let run = judged("1").expect(1);
+    assert!(run.stdout.contains("quantize with a higher --keep-float"), "{}", run.stdout);
+    // It changes nothing where the teacher is the cache's own.
+    audit(&cache, &teacher(), &[("--min-cosine", "0.99999")]).expect(0);
+}
+
 #[test]
 fn a_changed_letterbox_is_told() {
     let dir = tempfile::tempdir().unwrap();

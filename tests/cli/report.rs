@@ -389,3 +389,35 @@ fn coco128_under_the_real_teacher() {
         .collect();
     assert!(values.chunks(2).all(|pair| (pair[0] - pair[1]).abs() <= 0.002), "{values:?}");
 }
+
+/// What `eval` measured, drawn and in a table: the same model twice, once under another name and in a larger file.
+#[test]
+fn accuracy_and_cost_of_an_evaluation_are_shown() {
+    let setup = Setup::new(8);
+    let larger = setup.path("larger.onnx");
+    // A field that readers skip.
+    let mut bytes = fs::read(teacher()).unwrap();
+    bytes.extend([0x32, 0x04, b'n', b'o', b't', b'e']);
+    fs::write(&larger, bytes).unwrap();
+    let out = setup.path("scores");
+    let models = [("--model", teacher()), ("--model", larger)];
+    let models: Vec<(&str, &Path)> = models.iter().map(|(flag, path)| (*flag, path.as_path())).collect();
+    let folders: [(&str, &Path); 3] = [("--data", &setup.data), ("--out", &out), ("--names", &setup.names)];
+    let values = [("--imgsz", "160"), ("--latency-runs", "2"), ("--jobs", "1")];
+    let run = logitcache(&args(["eval", "--json"], &[&models[..], &folders].concat(), &values)).expect(0);
+    let report = run.json();
+    let measured = &report["models"][0];
+    assert_eq!(measured["memory_bytes"].as_u64().is_some(), cfg!(target_os = "linux"), "{measured}");
+    if let Some(bytes) = measured["memory_bytes"].as_u64() {
+        assert!((1 << 20..1 << 32).contains(&bytes), "{bytes} bytes for a small model");
+    }
+
+    setup.report(&[&out], &[]).expect(0);
+    let page = setup.page();
+    well_formed(&page);
+    for text in ["Accuracy and cost", "Accuracy over latency", "data-model=\"larger.onnx\"", "fp32", "160 x 160"] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+    fs::write(out.join("eval.json"), "{}").unwrap();
+    setup.report(&[&out], &[]).refused(&["eval.json", "not a report of `eval`"]);
+}

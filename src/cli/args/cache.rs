@@ -109,6 +109,9 @@ pub struct AuditArgs {
     /// The teacher that the cache was built with.
     #[arg(long, value_name = "T.onnx", help_heading = heading::DATA)]
     pub teacher: PathBuf,
+    /// Accept that the cache was built with a substitute for the teacher, such as its quantized file, and judge that by its gradients.
+    #[arg(long, help_heading = heading::DATA)]
+    pub substitute: bool,
     /// Family of the teacher [default: found in its graph].
     #[arg(long, value_name = "NAME", value_parser = choices::family(), help_heading = heading::DATA)]
     pub family: Option<String>,

@@ -210,8 +210,8 @@ pub struct QuantizeArgs {
 /// `logitcache report`
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Folders that `train` or `build` made; the first run is the reference.
-    #[arg(required = true, value_name = "RUN|CACHE")]
+    /// Folders that `train`, `build` or `eval --out` made; the first run is the reference.
+    #[arg(required = true, value_name = "RUN|CACHE|EVAL")]
     pub folders: Vec<PathBuf>,
     /// The data set to score the runs' models on [default: the validation data of the first run].
     #[arg(long, help_heading = heading::DATA)]

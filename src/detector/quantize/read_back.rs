@@ -96,7 +96,13 @@ impl Quantizable {
         RoundedTensors {
             scales: rounded.tensors().filter_map(scale).collect(),
             reads: reads(graph, &rounded),
-            layers: self.layers.iter().map(|layer| &layer.output).filter(|o| rounded.integer.contains(*o)).cloned().collect(),
+            layers: self
+                .layers
+                .iter()
+                .map(|layer| &layer.output)
+                .filter(|o| rounded.integer.contains(*o))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -120,9 +126,8 @@ fn reads(graph: &GraphProto, rounded: &Rounded) -> HashSet<(String, String)> {
     let names: HashSet<&str> = rounded.tensors().map(|(name, _)| name).collect();
     let of_node = graph.node.iter().filter_map(|node| Some((node.output.first()?, &node.input)));
     let pairs = of_node.flat_map(|(output, inputs)| inputs.iter().map(move |input| (output, input)));
-    let is_read = |(output, input): &(&String, &String)| {
-        names.contains(input.as_str()) && rounded.is_read_rounded(output, input)
-    };
+    let is_read =
+        |(output, input): &(&String, &String)| names.contains(input.as_str()) && rounded.is_read_rounded(output, input);
     pairs.filter(is_read).map(|(output, input)| (output.clone(), input.clone())).collect()
 }
 

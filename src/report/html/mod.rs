@@ -3,12 +3,14 @@
 mod caches;
 mod config;
 mod curves;
+mod frontier;
 mod overview;
 mod pictures;
 mod scores;
 
 use super::{
-    Scored, cache_folder::CacheFolder, comparison::Comparison, pictures::Pictures, plot::theme, run_folder::RunFolder,
+    Scored, cache_folder::CacheFolder, comparison::Comparison, eval_folder::EvalFolder, pictures::Pictures,
+    plot::theme, run_folder::RunFolder,
 };
 use crate::{Result, outputs};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -24,6 +26,8 @@ pub struct Content<'a> {
     pub runs: &'a [RunFolder],
     /// The caches.
     pub caches: &'a [CacheFolder],
+    /// Folders of `eval`.
+    pub evals: &'a [EvalFolder],
     /// The runs side by side.
     pub comparison: &'a Comparison,
     /// The models on the same images; `None` where none was run.
@@ -51,7 +55,7 @@ pub fn bytes_of_picture(jpeg_bytes: usize) -> usize {
 /// # Errors
 /// Where a diagram cannot be drawn.
 pub fn page(content: &Content<'_>) -> Result<String> {
-    let sections = [
+    let mut sections = vec![
         ("comparison", "Comparison", overview::comparison(content)),
         ("curves", "Loss and metrics over the epochs", curves::curves(content)?),
         ("scores", "Scores on the same images", scores::scores(content)?),
@@ -59,6 +63,9 @@ pub fn page(content: &Content<'_>) -> Result<String> {
         ("pictures", "Where they disagree", pictures::pictures(content)),
         ("configuration", "Configuration", config::configuration(content)),
     ];
+    if !content.evals.is_empty() {
+        sections.insert(1, ("frontier", "Accuracy and cost", frontier::frontier(content)?));
+    }
     let markup = html! {
         (DOCTYPE)
         html lang="en" {

@@ -4,11 +4,13 @@
 mod bars;
 mod lines;
 mod reliability;
+mod scatter;
 pub mod theme;
 
 pub use bars::{Bars, bars};
 pub use lines::{Line, LineChart, line_chart};
 pub use reliability::reliability;
+pub use scatter::{Mark, scatter};
 
 use crate::{Error, Result};
 use plotters::{coord::Shift, prelude::*};

@@ -15,7 +15,7 @@ use logitcache::{
         output, print, read_names,
     },
     detector::runtime,
-    run::{BEST_WEIGHTS, CONFIG_NAME, LAST_WEIGHTS},
+    run::{BEST_WEIGHTS, CONFIG_NAME, LAST_WEIGHTS, RunConfig},
     words::counted,
 };
 use std::path::{Path, PathBuf};
@@ -121,6 +121,12 @@ fn weights_of(source: &Path) -> Result<PathBuf> {
     }
     if !source.is_dir() {
         return Ok(source.to_owned());
+    }
+    if RunConfig::load(source)?.is_some_and(|config| config.qat_sha256.is_some()) {
+        return refuse(
+            "this run was trained for 8-bit integers, and the file that computes with them is its best.onnx",
+            "Use best.onnx. For a float32 file of its weights name them: weights/best.safetensors.",
+        );
     }
     let weights = [BEST_WEIGHTS, LAST_WEIGHTS].map(|name| source.join(name)).into_iter().find(|path| path.is_file());
     match weights {

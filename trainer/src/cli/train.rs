@@ -5,7 +5,10 @@ use crate::{
     Error, Result,
     dataset::{DataSource, NameMap},
     student::{StudentModel, native},
-    train::{ClsLoss, Distill, EpochRow, Event, Precision, Run, Settings, Start, TrainOptions, TrainReport, default_precision},
+    train::{
+        ClsLoss, Distill, EpochRow, Event, Precision, Run, Settings, Start, TrainOptions, TrainReport,
+        default_precision,
+    },
     words::counted,
 };
 use logitcache::cli::{

@@ -153,7 +153,9 @@ impl Network {
     pub fn forward_all(&self, images: &Tensor) -> Vec<HeadOutput> {
         let (torch, images) = (Torch { network: self, train: true }, channels_last(images));
         match &self.rounded {
-            None => self.net.run_all(&mut { torch }, images).iter().map(|levels| HeadOutput::of_levels(levels)).collect(),
+            None => {
+                self.net.run_all(&mut { torch }, images).iter().map(|levels| HeadOutput::of_levels(levels)).collect()
+            }
             Some(tensors) => {
                 let branches = self.net.run_all(&mut Rounded::new(torch, tensors), Named::image(images));
                 branches.into_iter().map(|levels| HeadOutput::of_levels(&unnamed(levels))).collect()

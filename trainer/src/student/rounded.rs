@@ -52,8 +52,7 @@ impl<'n> Rounded<'n> {
     /// The map as the node whose first output is `node` reads it.
     fn read(&self, node: &str, x: &Named) -> Tensor {
         let Some((scale, zero_point)) = self.tensors.read_by(node, &x.name) else { return x.tensor.shallow_clone() };
-        let round =
-            || x.tensor.fake_quantize_per_tensor_affine(f64::from(scale), i64::from(zero_point), 0, LAST_LEVEL);
+        let round = || x.tensor.fake_quantize_per_tensor_affine(f64::from(scale), i64::from(zero_point), 0, LAST_LEVEL);
         x.rounded.get_or_init(round).shallow_clone()
     }
 }

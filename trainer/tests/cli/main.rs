@@ -10,6 +10,7 @@ mod exports;
 mod field_files;
 mod objects;
 mod prune;
+mod qat;
 mod sizes;
 mod starts;
 #[path = "../../../tests/cli/support.rs"]

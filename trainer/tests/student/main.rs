@@ -8,6 +8,7 @@ mod common;
 mod export;
 mod golden;
 mod pruning;
+mod qat;
 mod refusals;
 mod support;
 mod variants;

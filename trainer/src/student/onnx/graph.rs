@@ -49,7 +49,14 @@ pub(super) struct Graph<'s> {
 impl<'s> Graph<'s> {
     pub fn new(state: &'s State, options: &'s ExportOptions) -> Self {
         let proto = GraphProto { name: Some("main_graph".to_owned()), ..Default::default() };
-        Self { state, first_param: state.net().first_param(), options, proto, unnamed: Unnamed::default(), too_large: None }
+        Self {
+            state,
+            first_param: state.net().first_param(),
+            options,
+            proto,
+            unnamed: Unnamed::default(),
+            too_large: None,
+        }
     }
 
     /// The images, `[batch, 3, height, width]`, as the convolutions take them.
