@@ -1,7 +1,8 @@
 """`logitcache quantize` beside ONNX Runtime's own `quantize_static` and NNCF: accuracy, time, memory, speed.
 
 Every tool gets the same float32 file, the same number of calibration images, the same images for scoring
-(`logitcache eval`), and the same processors. Each runs alone in a process of its own.
+(`logitcache eval`), and the same processors. Each runs alone in a process of its own, the tools in turns. The work is equal in
+the runs that are called "equal work": lowest and highest values, all layers but the last ones. The others choose more.
 
     python3 -m venv /tmp/quantizers
     /tmp/quantizers/bin/pip install onnxruntime onnx nncf openvino opencv-python-headless
@@ -139,7 +140,7 @@ def with_nncf(model, out, images):
 
 
 def run_alone(*words):
-    """(wall seconds, peak resident MB, output) of a process."""
+    """(wall seconds, processor seconds, peak resident MB, output) of a process."""
     read, write = os.pipe()
     started = time.perf_counter()
     child = subprocess.Popen([str(word) for word in words], stdout=write, stderr=subprocess.DEVNULL)
@@ -148,12 +149,12 @@ def run_alone(*words):
     _, status, usage = os.wait4(child.pid, 0)
     if status not in (0, 256):
         sys.exit(f"failed: {' '.join(map(str, words))}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024, text
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text
 
 
 def score(files, data, split):
     words = [word for file in files for word in ("--model", file)]
-    _, _, text = run_alone(PROGRAM, "eval", *words, "--data", data, "--split", split, "--latency-runs", 0, "--json", "--quiet")
+    *_, text = run_alone(PROGRAM, "eval", *words, "--data", data, "--split", split, "--latency-runs", 0, "--json", "--quiet")
     report = json.loads(text)
     return {model["path"]: model["scores"]["coco"]["ap"] for model in report["models"]}
 
@@ -199,6 +200,7 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--sample", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each tool; medians are shown")
     parser.add_argument("--tool", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -211,11 +213,13 @@ def main():
     args.work.mkdir(parents=True, exist_ok=True)
     ours = [PROGRAM, "quantize", args.model, "--cache", args.cache, "--sample", args.sample, "--latency-runs", 0, "--quiet"]
     this = [sys.executable, __file__, args.model, "--cache", args.cache, "--sample", args.sample, "--work", args.work]
+    min_max = ["--keep-float", 0, "--calibration", "min-max"]
     runs = {
+        "logitcache, equal work": [*ours, *min_max, "--out", args.work / "ours-min-max.onnx"],
+        "logitcache, equal, layer inputs": [
+            *ours, *min_max, "--placement", "layer-inputs", "--out", args.work / "ours-min-max-inputs.onnx"],
+        "logitcache, ranges chosen": [*ours, "--keep-float", 0, "--out", args.work / "ours-plain.onnx"],
         "logitcache, whole": [*ours, "--out", args.work / "ours-whole.onnx"],
-        "logitcache, calibration alone": [*ours, "--keep-float", 0, "--out", args.work / "ours-plain.onnx"],
-        "logitcache, min-max alone": [
-            *ours, "--keep-float", 0, "--calibration", "min-max", "--out", args.work / "ours-min-max.onnx"],
         "logitcache, layer inputs": [
             *ours, "--keep-float", 0, "--placement", "layer-inputs", "--out", args.work / "ours-inputs.onnx"],
         "onnxruntime, min-max": [*this, "--tool", "MinMax", "--out", args.work / "ort-min-max.onnx"],
@@ -225,13 +229,16 @@ def main():
     flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
     has = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if flag in flags.split()]
     print(f"{cpu}, {os.cpu_count()} processors, {', '.join(has)}; {args.sample} calibration images\n")
-    print(f"{'tool':32} {'seconds':>8} {'peak MB':>8}  sha256")
-    files = {}
-    for name, words in runs.items():
-        file = words[words.index("--out") + 1]
-        seconds, memory, _ = run_alone(*words)
-        files[name] = file
-        print(f"{name:32} {seconds:8.1f} {memory:8.0f}  {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}", flush=True)
+    print(f"{'tool':32} {'seconds':>8} {'CPU s':>8} {'peak MB':>8}  sha256", flush=True)
+    files = {name: words[words.index("--out") + 1] for name, words in runs.items()}
+    measured = {name: [] for name in runs}
+    for _ in range(args.repeat):
+        for name, words in runs.items():
+            measured[name].append(run_alone(*words)[:3])
+    for name, file in files.items():
+        seconds, processor, memory = (statistics.median(values) for values in zip(*measured[name]))
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        print(f"{name:32} {seconds:8.1f} {processor:8.1f} {memory:8.0f}  {digest}", flush=True)
 
     if args.data:
         onnx_files = [file for file in files.values() if file.suffix == ".onnx"]

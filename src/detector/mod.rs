@@ -28,8 +28,8 @@ pub use families::{LogitSource, family_names};
 pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
 pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision, Reading};
 pub use quantize::{
-    ActivationRange, ActivationSession, Layer, LayerKind, Placement, Quantizable, QuantizePlan, RoundedTensors,
-    RoundingPlan,
+    ActivationRange, ActivationSession, Layer, LayerKind, Observer, Placement, Quantizable, QuantizePlan,
+    RoundedTensors, RoundingPlan,
 };
 pub use reduce::ScoreSums;
 pub use runtime::{

@@ -24,14 +24,62 @@ pub(super) struct Reference {
 ///
 /// # Errors
 /// As [`DetectorSession::new`]; [`Error::Model`] where a run fails.
-pub(super) fn references(detector: &Detector, inputs: &[Vec<f32>], options: &SessionOptions) -> Result<Vec<Reference>> {
-    let mut session = DetectorSession::new(detector, options)?;
-    let reference = |pixels: &Vec<f32>| {
-        run(detector, &mut session, pixels, |head| {
-            Ok(Reference { class_logits: head.class_logits().to_vec(), box_values: head.box_values().to_vec() })
-        })
+pub(super) fn references(
+    detector: &Detector,
+    inputs: &[Vec<f32>],
+    jobs: NonZeroUsize,
+    options: &SessionOptions,
+) -> Result<Vec<Reference>> {
+    on_each(detector, inputs, jobs, options, |_, head| {
+        Ok(Reference { class_logits: head.class_logits().to_vec(), box_values: head.box_values().to_vec() })
+    })
+}
+
+/// What `read` makes of the outputs of `detector` for each input (its number is given), on `jobs` threads.
+fn on_each<T: Send>(
+    detector: &Detector,
+    inputs: &[Vec<f32>],
+    jobs: NonZeroUsize,
+    options: &SessionOptions,
+    read: impl Fn(usize, HeadView<'_>) -> std::result::Result<T, String> + Sync,
+) -> Result<Vec<T>> {
+    let session = |_| DetectorSession::new(detector, options);
+    let sessions: Vec<_> = (0..jobs.get().min(inputs.len())).map(session).collect::<Result<_>>()?;
+    side_by_side(inputs.len(), sessions, |session, i| run(detector, session, &inputs[i], |head| read(i, head)))
+}
+
+/// `work` of each of `0..count`, in this order, each of `workers` in a thread of its own.
+///
+/// # Errors
+/// The first error, in the order of the numbers.
+fn side_by_side<W: Send, T: Send>(
+    count: usize,
+    workers: Vec<W>,
+    work: impl Fn(&mut W, usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = Mutex::new(0..count);
+    let found: Mutex<Vec<(usize, Result<T>)>> = Mutex::new(Vec::with_capacity(count));
+    let on_thread = |mut worker: W| {
+        loop {
+            // In a `while let` the lock would be held while the model runs.
+            let taken = lock(&next).next();
+            let Some(i) = taken else { break };
+            let result = work(&mut worker, i);
+            if result.is_err() {
+                // The others end after what they have in hand.
+                lock(&next).by_ref().for_each(drop);
+            }
+            lock(&found).push((i, result));
+        }
     };
-    inputs.iter().map(reference).collect()
+    thread::scope(|threads| {
+        for worker in workers {
+            threads.spawn(|| on_thread(worker));
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    found.sort_by_key(|(i, _)| *i);
+    found.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The images that models are compared on, ready to run, with what the model itself gives.
@@ -65,13 +113,14 @@ impl Comparison<'_> {
     /// # Errors
     /// As [`references`].
     pub fn divergence(&self, rounded: &Detector) -> Result<f64> {
-        let mut session = DetectorSession::new(rounded, &self.options)?;
+        let found = on_each(rounded, self.inputs, self.jobs, &self.options, |i, head| {
+            let reference = &self.references[i];
+            let own = HeadView::new(head.spec(), &reference.class_logits, &reference.box_values)?;
+            Ok(compare(&own, &head))
+        })?;
+        // In the order of the images, whatever the number of threads.
         let (mut changed, mut scores) = (0.0, 0.0);
-        for (pixels, reference) in self.inputs.iter().zip(self.references) {
-            let (more, score) = run(rounded, &mut session, pixels, |head| {
-                let own = HeadView::new(head.spec(), &reference.class_logits, &reference.box_values)?;
-                Ok(compare(&own, &head))
-            })?;
+        for (more, score) in found {
             changed += more;
             scores += score;
         }
@@ -88,35 +137,13 @@ impl Comparison<'_> {
         make: impl Fn(usize) -> Result<Detector> + Sync,
         on_each: &mut (dyn FnMut() -> Result<()> + Send),
     ) -> Result<Vec<f64>> {
-        let next = Mutex::new(0..models);
         let on_each = Mutex::new(on_each);
-        let found: Mutex<Vec<(usize, Result<f64>)>> = Mutex::new(Vec::with_capacity(models));
-        let work = || {
-            loop {
-                // In a `while let` the lock would be held while the model runs.
-                let taken = lock(&next).next();
-                let Some(i) = taken else { break };
-                let result = make(i).and_then(|model| self.divergence(&model)).and_then(|divergence| {
-                    lock(&on_each)()?;
-                    Ok(divergence)
-                });
-                let failed = result.is_err();
-                lock(&found).push((i, result));
-                if failed {
-                    // The others end after what they have in hand.
-                    lock(&next).by_ref().for_each(drop);
-                }
-            }
-        };
-        thread::scope(|threads| {
-            for _ in 1..self.jobs.get().min(models.max(1)) {
-                threads.spawn(work);
-            }
-            work();
-        });
-        let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        found.sort_by_key(|(i, _)| *i);
-        found.into_iter().map(|(_, result)| result).collect()
+        let alone = Comparison { jobs: NonZeroUsize::MIN, ..*self };
+        side_by_side(models, vec![(); self.jobs.get().min(models)], |(), i| {
+            let divergence = alone.divergence(&make(i)?)?;
+            lock(&on_each)()?;
+            Ok(divergence)
+        })
     }
 }
 

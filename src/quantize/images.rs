@@ -13,7 +13,7 @@ use crate::{
 use std::collections::HashSet;
 
 /// Images of the cache that both models are run on where there are no labels.
-const SCORED: usize = 200;
+const SCORED: usize = 64;
 
 /// Images of the cache that are looked at for those to use.
 const LOOKED_AT: usize = 20_000;

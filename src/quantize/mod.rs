@@ -14,6 +14,7 @@ mod divergence;
 mod histogram;
 mod images;
 mod observe;
+mod passes;
 mod plan;
 mod range;
 mod run;
@@ -90,7 +91,7 @@ pub struct QuantizeReport {
     pub imgsz: InputSize,
     /// Images that the ranges were measured on.
     pub images: u64,
-    /// Other images, on which models were compared.
+    /// Other images, on which models were compared; fewer where nothing had to be chosen by the outputs.
     pub compared_images: u64,
     /// Images that could not be used.
     pub failures: Vec<Failure>,
@@ -110,7 +111,7 @@ pub struct QuantizeReport {
     pub model_bytes: u64,
     /// Size of the new file.
     pub out_bytes: u64,
-    /// Both models on the same images.
+    /// Both models on the same images; none without labels where nothing had to be chosen by the outputs.
     pub accuracy: Option<Accuracy>,
     /// Both models in turns, with one thread and with all.
     pub speed: Vec<Speed>,

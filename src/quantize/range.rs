@@ -50,6 +50,9 @@ const STEPS: i32 = 32;
 /// Levels of uint8.
 const LEVELS: usize = 256;
 
+/// Bins between two looks at whether a range can still be the best.
+const AT_ONCE: usize = 64;
+
 /// The range of a tensor. [`Calibration::Divergence`] is no rule for one tensor: the lowest and highest value.
 ///
 /// `before_silu`: what the values are used for is `x * sigmoid(x)`, so the error of that is what counts.
@@ -58,9 +61,12 @@ pub(super) fn range(histogram: &Histogram, calibration: Calibration, before_silu
     match calibration {
         Calibration::MinMax | Calibration::Divergence => whole,
         Calibration::Percentile => percentile(histogram, whole),
-        Calibration::Entropy => best(histogram, whole, divergence),
-        Calibration::Mse if before_silu => best(histogram, whole, |bins, range| squared_error(bins, range, silu)),
-        Calibration::Mse => best(histogram, whole, |bins, range| squared_error(bins, range, |x| x)),
+        Calibration::Entropy => {
+            let bins = histogram.bins();
+            best(whole, |range, _| divergence(&bins, range))
+        }
+        Calibration::Mse if before_silu => least_squares(&histogram.bins(), whole, silu),
+        Calibration::Mse => least_squares(&histogram.bins(), whole, |x| x),
     }
 }
 
@@ -79,23 +85,19 @@ fn percentile(histogram: &Histogram, whole: ActivationRange) -> ActivationRange 
     ActivationRange::around(low.max(whole.low), high.min(whole.high))
 }
 
-/// The range with the least `cost`, of all that cut a share of each side off.
-fn best(
-    histogram: &Histogram,
-    whole: ActivationRange,
-    cost: impl Fn(&[(f64, u64)], ActivationRange) -> f64,
-) -> ActivationRange {
-    let bins = histogram.bins();
+/// The range with the least `cost`, of all that cut a share of each side off. `cost` is given the least one so far, too: where it
+/// finds that it will not be lower it may give what it has.
+fn best(whole: ActivationRange, cost: impl Fn(ActivationRange, f64) -> f64) -> ActivationRange {
     let cut = |end: f32| {
         // Nothing to cut off where a side has no values.
         let steps = if end == 0.0 { 1 } else { STEPS };
         (0..steps).map(move |step| end * STEP.powi(step))
     };
-    let mut best = (cost(&bins, whole), whole);
+    let mut best = (cost(whole, f64::INFINITY), whole);
     for low in cut(whole.low) {
         for high in cut(whole.high) {
             let range = ActivationRange { low, high };
-            let cost = cost(&bins, range);
+            let cost = cost(range, best.0);
             if cost < best.0 {
                 best = (cost, range);
             }
@@ -104,75 +106,99 @@ fn best(
     best.1
 }
 
-fn silu(x: f64) -> f64 {
-    x / (1.0 + (-x).exp())
-}
-
-/// The sum of squared differences of `used` of the bins' centres from `used` of the levels that they are rounded to.
-fn squared_error(bins: &[(f64, u64)], range: ActivationRange, used: impl Fn(f64) -> f64) -> f64 {
-    let (scale, zero_point) = range.scale_and_zero_point();
-    let (scale, zero_point) = (f64::from(scale), f64::from(zero_point));
-    let levels: Vec<f64> = (0..LEVELS).map(|level| used((level as f64 - zero_point) * scale)).collect();
-    let error = |(value, count): &(f64, u64)| {
-        let level = (value / scale + zero_point).round().clamp(0.0, 255.0);
-        let off = used(*value) - levels[level as usize];
-        off * off * *count as f64
-    };
-    bins.iter().map(error).sum()
+/// The range with the least sum of squared differences of `used` of the bins' centres from `used` of the levels that they are
+/// rounded to.
+fn least_squares(bins: &[(f64, u64)], whole: ActivationRange, used: impl Fn(f64) -> f64) -> ActivationRange {
+    let bins: Vec<[f64; 3]> = bins.iter().map(|(value, count)| [*value, used(*value), *count as f64]).collect();
+    best(whole, |range, least| {
+        let (scale, zero_point) = range.scale_and_zero_point();
+        let (scale, zero_point) = (f64::from(scale), f64::from(zero_point));
+        let levels: [f64; LEVELS] = std::array::from_fn(|level| used((level as f64 - zero_point) * scale));
+        let mut sum = 0.0;
+        for bins in bins.chunks(AT_ONCE) {
+            for [value, used, count] in bins {
+                let level = (value / scale + zero_point).round().clamp(0.0, 255.0);
+                let off = used - levels[level as usize];
+                sum += off * off * count;
+            }
+            // It can only grow.
+            if sum >= least {
+                break;
+            }
+        }
+        sum
+    })
 }
 
 /// The divergence of the rounded distribution from the clipped one: each level's share is spread evenly over its bins that
-/// hold anything; what lies outside counts to the outermost bin inside.
+/// hold anything; what lies outside counts to the outermost bin inside. `bins`: in the order of their values.
 fn divergence(bins: &[(f64, u64)], range: ActivationRange) -> f64 {
     let (low, high) = (f64::from(range.low), f64::from(range.high));
-    let inside: Vec<&(f64, u64)> = bins.iter().filter(|(value, _)| (low..=high).contains(value)).collect();
-    let (Some(first), Some(last)) = (inside.first(), inside.last()) else { return f64::INFINITY };
-    let below: u64 = bins.iter().filter(|(value, _)| *value < first.0).map(|(_, count)| count).sum();
-    let above: u64 = bins.iter().filter(|(value, _)| *value > last.0).map(|(_, count)| count).sum();
-    let total: u64 = bins.iter().map(|(_, count)| count).sum();
+    let first = bins.partition_point(|(value, _)| *value < low);
+    let end = bins.partition_point(|(value, _)| *value <= high);
+    let Some(inside) = bins.get(first..end).filter(|inside| !inside.is_empty()) else { return f64::INFINITY };
+    let sum = |bins: &[(f64, u64)]| bins.iter().map(|(_, count)| count).sum::<u64>();
+    let (below, above, kept) = (sum(&bins[..first]), sum(&bins[end..]), sum(inside));
     let width = (high - low) / LEVELS as f64;
     let level = |value: f64| (((value - low) / width) as usize).min(LEVELS - 1);
     // Of the rounded distribution: the share of each level, which does not know what was clipped.
     let (mut shares, mut filled) = ([0u64; LEVELS], [0u64; LEVELS]);
-    for (value, count) in &inside {
+    for (value, count) in inside {
         shares[level(*value)] += count;
         filled[level(*value)] += 1;
     }
-    let kept: u64 = inside.iter().map(|(_, count)| count).sum();
-    let (total, kept) = (total as f64, kept as f64);
+    let (total, kept) = ((below + above + kept) as f64, kept as f64);
+    let shares: [f64; LEVELS] = std::array::from_fn(|level| shares[level] as f64 / filled[level] as f64 / kept);
     let last = inside.len() - 1;
-    let term = |(i, (value, count)): (usize, &&(f64, u64))| {
+    let term = |(i, (value, count)): (usize, &(f64, u64))| {
         let clipped = count + if i == 0 { below } else { 0 } + if i == last { above } else { 0 };
         let p = clipped as f64 / total;
-        let q = shares[level(*value)] as f64 / filled[level(*value)] as f64 / kept;
-        p * (p / q).ln()
+        p * (p / shares[level(*value)]).ln()
     };
     inside.iter().enumerate().map(term).sum()
 }
 
+fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::histogram::{Counted, Tables},
+        *,
+    };
 
     const REPEATED: u32 = 20;
 
+    fn add(histogram: &mut Histogram, values: &[f32]) {
+        let mut image = Counted::new(false);
+        image.count(values, &mut Tables::new()).unwrap();
+        histogram.add(&image);
+    }
+
+    fn of(values: &[f32]) -> Histogram {
+        let mut histogram = Histogram::new(false);
+        add(&mut histogram, values);
+        histogram
+    }
+
     /// Nearly all values within -0.3..1, and one far away.
     fn with_outlier() -> Histogram {
-        let mut histogram = Histogram::new();
         let values: Vec<f32> = (0..200_000).map(|i| (i as f32 * 0.618).fract() * 1.3 - 0.3).collect();
-        (0..REPEATED).for_each(|_| histogram.add(&values).unwrap());
-        histogram.add(&[40.0]).unwrap();
+        let mut histogram = of(&[40.0]);
+        (0..REPEATED).for_each(|_| add(&mut histogram, &values));
         histogram
     }
 
     #[test]
     fn an_outlier_is_cut_off_where_that_is_worth_it() {
         let histogram = with_outlier();
-        let of = |calibration| range(&histogram, calibration, false);
-        assert_eq!(of(Calibration::MinMax).high, 40.0);
-        assert!((of(Calibration::MinMax).low + 0.3).abs() < 1e-4);
+        let found = |calibration| range(&histogram, calibration, false);
+        assert_eq!(found(Calibration::MinMax).high, 40.0);
+        assert!((found(Calibration::MinMax).low + 0.3).abs() < 1e-4);
         for calibration in [Calibration::Percentile, Calibration::Entropy, Calibration::Mse] {
-            let found = of(calibration);
+            let found = found(calibration);
             assert!((0.9..8.0).contains(&found.high) && found.low <= -0.25, "{calibration:?}: {found:?}");
         }
     }
@@ -194,17 +220,31 @@ mod tests {
     }
 
     #[test]
+    fn no_range_is_given_up_too_early() {
+        let bins = with_outlier().bins();
+        let whole = ActivationRange { low: -0.3, high: 40.0 };
+        for used in [silu, |x| x] {
+            let error = |range: ActivationRange, _| {
+                let (scale, zero) = range.scale_and_zero_point();
+                let (scale, zero) = (f64::from(scale), f64::from(zero));
+                let rounded = |value: f64| ((value / scale + zero).round().clamp(0.0, 255.0) - zero) * scale;
+                let off = |value: f64| used(value) - used(rounded(value));
+                bins.iter().map(|(value, count)| off(*value) * off(*value) * *count as f64).sum()
+            };
+            assert_eq!(least_squares(&bins, whole, used), best(whole, error));
+        }
+    }
+
+    #[test]
     fn before_a_silu_the_negative_side_may_be_cut_off() {
-        let mut histogram = Histogram::new();
-        histogram.add(&(0..10_000).map(|i| i as f32 * 0.003 - 24.0).collect::<Vec<_>>()).unwrap();
+        let histogram = of(&(0..10_000).map(|i| i as f32 * 0.003 - 24.0).collect::<Vec<_>>());
         let (plain, silu) = (range(&histogram, Calibration::Mse, false), range(&histogram, Calibration::Mse, true));
         assert!(plain.low < -20.0 && silu.low > -14.0 && silu.high > 5.0, "{plain:?}, {silu:?}");
     }
 
     #[test]
     fn zero_lies_within_and_is_a_level() {
-        let mut positive = Histogram::new();
-        positive.add(&[2.0, 3.0, 5.0]).unwrap();
+        let positive = of(&[2.0, 3.0, 5.0]);
         for calibration in Calibration::SINGLE {
             let found = range(&positive, calibration, false);
             assert_eq!((found.low, found.scale_and_zero_point().1), (0.0, 0), "{calibration:?}");
@@ -212,6 +252,6 @@ mod tests {
         let (scale, zero) = ActivationRange { low: -0.28, high: 3.0 }.scale_and_zero_point();
         assert_eq!(zero, 22);
         assert!((scale - 3.28 / 255.0).abs() < 1e-6);
-        assert_eq!(range(&Histogram::new(), Calibration::MinMax, false).scale_and_zero_point(), (1.0, 0));
+        assert_eq!(range(&Histogram::new(false), Calibration::MinMax, false).scale_and_zero_point(), (1.0, 0));
     }
 }

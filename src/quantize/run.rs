@@ -5,7 +5,7 @@ use super::{
     accuracy::{Accuracy, against_labels, against_model},
     divergence::{Comparison, references},
     images::{calibration_ids, divided, inputs, other_images, samples, source},
-    observe::{Observed, observe},
+    observe::{Observed, Wanted, observe},
     plan::float_layers,
     range::range,
     speed::speed,
@@ -36,8 +36,11 @@ use std::{
 /// Images that models are compared on.
 const COMPARED: usize = 16;
 
+/// Images of these on which the file is looked at where nothing is chosen by them.
+const LOOKED_AT: usize = 4;
+
 /// Images of these on which each layer alone is compared.
-const COMPARED_BY_LAYER: usize = 8;
+const COMPARED_BY_LAYER: usize = 4;
 
 /// Writes a detector's file with 8-bit integers.
 ///
@@ -59,22 +62,28 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     refuse_what_does_not_fit(&detector, &reader)?;
     let placement = options.placement.unwrap_or_else(|| placement_for(options.provider));
     let session = SessionOptions { provider: options.provider, intra_threads: 1 };
-    detector.self_check(&session)?;
+    detector.self_check(&SessionOptions { intra_threads: options.jobs.get(), ..session })?;
+    let chooses = options.calibration == Calibration::Divergence || options.keep_float > 0.0;
 
     let (ids, any_seen) = calibration_ids(&reader, options.images.get() + COMPARED)?;
     let samples = samples(&reader, &ids, options.source.as_ref())?;
-    let (to_observe, to_compare, apart) = divided(&samples, options.images.get(), COMPARED);
+    let (to_observe, mut to_compare, apart) = divided(&samples, options.images.get(), COMPARED);
+    to_compare.truncate(if chooses { COMPARED } else { LOOKED_AT });
 
     let mut failures = Vec::new();
-    let tensors = quantizable.to_observe(placement);
+    let layer_inputs: HashSet<&String> = quantizable.layers().iter().map(|layer| &layer.input).collect();
+    let wanted = |name: String| Wanted { means: layer_inputs.contains(&name), name };
+    let tensors: Vec<Wanted> = quantizable.to_observe(placement).into_iter().map(wanted).collect();
+    let only_ends = options.calibration == Calibration::MinMax;
     (run.total)(to_observe.len() as u64);
     let source = source(&to_observe, &detector);
-    let observed = observe(&detector, &tensors, &source, options.jobs, session, run.stop, &mut |failure| {
+    let observed = observe(&detector, &tensors, only_ends, &source, options.jobs, run.stop, &mut |failure| {
         (run.done)(failure.is_some());
         failures.extend(failure);
     })?;
-    let observed: HashMap<String, Observed> = tensors.into_iter().zip(observed).collect();
-    let input_means = observed.iter().map(|(name, seen)| (name.clone(), seen.channel_means.clone())).collect();
+    let observed: HashMap<String, Observed> = tensors.into_iter().map(|tensor| tensor.name).zip(observed).collect();
+    let with_means = observed.iter().filter(|(_, seen)| !seen.channel_means.is_empty());
+    let input_means = with_means.map(|(name, seen)| (name.clone(), seen.channel_means.clone())).collect();
     let work = Work {
         options,
         settings: &settings,
@@ -87,9 +96,10 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let observed_images = (to_observe.len() - failures.len()) as u64;
     let inputs = inputs(&to_compare, &detector, &mut failures);
     let compared_images = inputs.len() as u64;
-    let references = references(&detector, &inputs, &session)?;
     let sessions = NonZeroUsize::new(pipeline::num_sessions(options.provider, options.jobs));
-    let jobs = sessions.unwrap_or(NonZeroUsize::MIN);
+    // Where a few images are looked at and no more, a second session costs more memory than it saves time.
+    let jobs = sessions.filter(|_| chooses).unwrap_or(NonZeroUsize::MIN);
+    let references = references(&detector, &inputs, jobs, &session)?;
     let comparison = Comparison { inputs: &inputs, references: &references, jobs, options: session };
     let (calibration, ranges, candidates) = work.choose_calibration(&comparison, run)?;
     let multiply_adds = work.multiply_adds();
@@ -101,14 +111,16 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
 
     let bytes = work.write(&ranges, &float)?;
     let quantized = work.read(bytes.clone())?;
-    quantized.self_check(&session)?;
-    let divergence = comparison.divergence(&quantized)?;
+    let measured = candidates.iter().find(|candidate| float.is_empty() && candidate.calibration == calibration);
+    let divergence =
+        measured.map_or_else(|| comparison.divergence(&quantized), |candidate| Ok(candidate.divergence))?;
     let model_bytes = std::fs::metadata(&options.model).map_err(|e| Error::io(&options.model, "open", e))?.len();
     let accuracy = match &options.source {
         Some(source) => {
             let models = [(detector.clone(), model_bytes), (quantized.clone(), bytes.len() as u64)];
             Some(against_labels(options, source, models, &samples, run)?)
         }
+        None if !chooses => None,
         None => {
             let others = cached_samples(&reader, &other_images(&reader, &ids)?, None)?;
             let models = || [detector.clone(), quantized.clone()];
@@ -148,6 +160,8 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
         ));
     }
     match &accuracy {
+        None if options.source.is_none() && !chooses => notes
+            .push("no accuracy was measured: give labelled images with `data=` to have both models scored".into()),
         None => notes.push(
             "the model detects nothing on those images of the cache that it was run on, so there is no measure of accuracy"
                 .into(),

@@ -166,7 +166,7 @@ pub struct QuantizeArgs {
     pub cache: PathBuf,
     /// Labelled data set to score on [default: no labels; the model's own detections on other images of the cache].
     ///
-    /// If the images of the cache have moved since the build, they are looked for in this data set.
+    /// Without it, nothing is scored where nothing is chosen by the outputs either (one --calibration, --keep-float 0). If the images of the cache have moved since the build, they are looked for in this data set.
     #[arg(long, help_heading = heading::DATA)]
     pub data: Option<PathBuf>,
     /// Folder of its images (COCO and VOC, if they are not beside the labels).

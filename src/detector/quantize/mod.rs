@@ -9,6 +9,7 @@
 //! The tensors that a head gives, and the layers that compute them, are never rounded: scores and boxes of one scale lose
 //! both. Weights are int8, symmetric, with a scale for each output channel; activations are uint8 with a zero point.
 
+mod activations;
 mod layers;
 mod opset;
 mod read_back;
@@ -16,6 +17,7 @@ mod rounding;
 mod weights;
 mod write;
 
+pub use activations::{ActivationSession, Observer};
 pub use layers::{Layer, LayerKind};
 pub use read_back::{RoundedTensors, RoundingPlan};
 pub use rounding::{ActivationRange, Placement};
@@ -23,22 +25,11 @@ pub use write::QuantizePlan;
 
 use super::{
     model::Detector,
-    onnx::{
-        graph::{GraphIndex, with_outputs},
-        proto::ModelProto,
-    },
+    onnx::{graph::GraphIndex, proto::ModelProto},
     read::refused,
     refuse::Refusal,
-    runtime::{
-        init,
-        session::{SessionOptions, build},
-    },
 };
 use crate::{Error, Result};
-use ort::{
-    session::{Session, builder::GraphOptimizationLevel},
-    value::TensorRef,
-};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::{collections::HashSet, fs};
@@ -153,55 +144,5 @@ impl Quantizable {
         graph.map_or_else(Default::default, |graph| {
             rounding::rounded(&GraphIndex::new(graph), graph, &self.layers, &self.inner, placement, float_layers)
         })
-    }
-}
-
-/// A session that gives tensors from inside a detector. Belongs to one thread at a time.
-pub struct ActivationSession {
-    session: Session,
-    shape: [usize; 4],
-    /// Which of the tensors come out of the session; the others are the image itself.
-    computed: Vec<usize>,
-    images: Vec<usize>,
-}
-
-impl ActivationSession {
-    /// A session of `detector` that computes `tensors`, of one image.
-    ///
-    /// # Errors
-    /// As [`super::DetectorSession::new`].
-    pub fn new(detector: &Detector, tensors: &[String], options: &SessionOptions) -> Result<Self> {
-        let (images, computed): (Vec<usize>, Vec<usize>) =
-            (0..tensors.len()).partition(|&i| tensors[i] == detector.ends.input);
-        let names: Vec<&str> = computed.iter().map(|&i| tensors[i].as_str()).collect();
-        let edited = with_outputs(&detector.original, &names, &detector.ends);
-        let bytes = edited.map(|model| model.encode_to_vec()).unwrap_or_default();
-        let session = build(init(None)?, detector, &bytes, options, GraphOptimizationLevel::All)?;
-        let shape = [1, 3, detector.input.height as usize, detector.input.width as usize];
-        Ok(Self { session, shape, computed, images })
-    }
-
-    /// Runs one image, `[3, H, W]` as the detector takes it, and hands `(number of the tensor, shape, values)` of each tensor to
-    /// `observe`.
-    ///
-    /// # Errors
-    /// What ONNX Runtime says, or the first error of `observe`.
-    pub fn run(
-        &mut self,
-        pixels: &[f32],
-        mut observe: impl FnMut(usize, &[usize], &[f32]) -> std::result::Result<(), String>,
-    ) -> std::result::Result<(), String> {
-        let said = |error: ort::Error| format!("ONNX Runtime: {}", error.message());
-        let input = TensorRef::from_array_view((self.shape, pixels)).map_err(said)?;
-        let outputs = self.session.run(ort::inputs![input]).map_err(said)?;
-        for &tensor in &self.images {
-            observe(tensor, &self.shape, pixels)?;
-        }
-        for (i, &tensor) in self.computed.iter().enumerate().take(outputs.len()) {
-            let (shape, values) = outputs[i].try_extract_tensor::<f32>().map_err(said)?;
-            let shape: Vec<usize> = shape.iter().map(|dim| usize::try_from(*dim).unwrap_or_default()).collect();
-            observe(tensor, &shape, values)?;
-        }
-        Ok(())
     }
 }

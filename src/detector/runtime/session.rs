@@ -154,6 +154,18 @@ pub(in crate::detector) fn build(
     options: &SessionOptions,
     optimize: GraphOptimizationLevel,
 ) -> Result<Session> {
+    build_with(runtime, model, bytes, options, optimize, Ok)
+}
+
+/// [`build`] with what `more` sets.
+pub(in crate::detector) fn build_with(
+    runtime: &Runtime,
+    model: &Detector,
+    bytes: &[u8],
+    options: &SessionOptions,
+    optimize: GraphOptimizationLevel,
+    more: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
+) -> Result<Session> {
     let provider = options.provider;
     if !provider.is_in_library().unwrap_or(false) {
         return Err(Error::Runtime {
@@ -169,7 +181,9 @@ pub(in crate::detector) fn build(
             ),
         });
     }
-    let mut builder = configure(runtime, options, optimize).map_err(|why| Error::Runtime {
+    let configured = configure(runtime, options, optimize);
+    let configured = configured.and_then(|builder| more(builder).map_err(|error| error.message().to_owned()));
+    let mut builder = configured.map_err(|why| Error::Runtime {
         found: format!("the {} provider of {} cannot be used: {why}.", provider.as_str(), runtime.path.display()),
         remedy: format!(
             "Install what it needs (pip install {}, its drivers and libraries), or use `provider=cpu`.",
