@@ -4,6 +4,7 @@ use crate::{
     Error,
     augment::{DrawViews as _, VIEW_RULE},
     fsio::Lock,
+    outputs::real_path,
     preprocess::DECODER,
     words,
 };
@@ -18,7 +19,7 @@ pub use logitcache_format::{
 };
 use logitcache_format::{Result, ViewRule, paths};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// As this program draws views.
 const RULE: ViewRule =
@@ -129,13 +130,6 @@ pub(crate) fn seen_from(dataset: &DatasetInfo, cache: &Path, other: &Path) -> cr
         images_dir: dataset.images_dir.as_deref().map(place).transpose()?,
         ..dataset.clone()
     })
-}
-
-/// The path without links, whether or not its last folders are there yet.
-pub(crate) fn real_path(path: &Path) -> PathBuf {
-    let path = paths::absolute(path);
-    let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
-    there.map_or_else(|| path.clone(), |(there, rest)| there.join(rest))
 }
 
 /// Why this program cannot draw the pictures of a cache's views, in words; `None` where it can. They are of use only as the

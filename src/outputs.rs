@@ -5,15 +5,17 @@
 //! - What took long to make (a cache, a run, a data set) is not replaced without `--overwrite` either; the commands say so
 //!   themselves.
 //! - In a folder nothing is ever removed but what a command of this program puts there, `--overwrite` or not.
+//! - What a command reads, and what belongs to a cache or a run, is never replaced by a single file, `--overwrite` or not.
 
 use crate::{
     Error, Result,
     fsio::{Lock, TEMP_PREFIX},
 };
+use logitcache_format::{MANIFEST_NAME, SHARDS_FOLDER, columns::Table, paths};
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// What stands in pictures that this program draws (PNG: `Software`, JPEG: a comment).
@@ -22,6 +24,10 @@ pub const PICTURE_MARK: &str = "logitcache";
 pub const ONNX_PRODUCER: &str = "logitcache-train";
 /// The same of `quantize`.
 pub const ONNX_PRODUCER_QUANTIZE: &str = "logitcache-quantize";
+/// The settings of a run, in its folder.
+pub const RUN_CONFIG_NAME: &str = "config.json";
+/// The folder of a run's weights, in its folder.
+pub const RUN_WEIGHTS_FOLDER: &str = "weights";
 /// Who makes pages (`<meta name="generator">`).
 pub const PAGE_GENERATOR: &str = "logitcache";
 
@@ -69,12 +75,94 @@ impl OutputFile {
     }
 }
 
-/// Refuses to write over a file that this program did not write. To be asked before the work, so that it is not in vain.
+/// The path without links, whether or not its last folders are there yet.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    let path = paths::absolute(path);
+    let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
+    there.map_or_else(|| path.clone(), |(there, rest)| there.join(rest))
+}
+
+/// Refuses to write the file `out` over one of the `inputs` of the same command, whatever the user insists on.
+///
+/// # Errors
+/// [`Error::Mismatch`] naming it.
+pub fn refuse_input<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let target = real_path(out);
+    match inputs.into_iter().find(|input| real_path(input) == target) {
+        None => Ok(()),
+        Some(input) => Err(Error::Mismatch {
+            found: format!("{} is {} itself, which this command reads", out.display(), input.display()),
+            remedy: "Give `out=` another name.".to_owned(),
+        }),
+    }
+}
+
+/// Refuses to remove what is in `folder` where one of the `inputs` of the same command lies there.
+///
+/// # Errors
+/// [`Error::Mismatch`] naming it.
+pub fn refuse_inputs_inside<'a>(folder: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let target = real_path(folder);
+    match inputs.into_iter().find(|input| real_path(input).starts_with(&target)) {
+        None => Ok(()),
+        Some(input) => Err(Error::Mismatch {
+            found: format!(
+                "{} is needed, and `overwrite=true` would remove it with what is in {}",
+                input.display(),
+                folder.display()
+            ),
+            remedy: "Choose another `out=`.".to_owned(),
+        }),
+    }
+}
+
+/// Refuses a file in the folder of a cache or a run: it would take the place of what belongs there, or be taken for somebody else's
+/// when the build or the run goes on.
+fn refuse_inside_results(out: &Path) -> Result<()> {
+    let is_cache = |folder: &Path| {
+        folder.join(Table::Predictions.folder()).is_dir()
+            && (folder.join(MANIFEST_NAME).is_file() || folder.join(SHARDS_FOLDER).is_dir())
+    };
+    let is_run = |folder: &Path| folder.join(RUN_CONFIG_NAME).is_file() && folder.join(RUN_WEIGHTS_FOLDER).is_dir();
+    for folder in real_path(out).ancestors().skip(1) {
+        let what = match (is_cache(folder), is_run(folder)) {
+            (true, _) => "cache",
+            (_, true) => "training run",
+            _ => continue,
+        };
+        return Err(Error::Mismatch {
+            found: format!("{} is in {}, the folder of a {what}", out.display(), folder.display()),
+            remedy: "Choose an `out=` outside of it.".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses the name of an OpenVINO file for an ONNX file.
+fn refuse_openvino_name(path: &Path, kind: OutputFile) -> Result<()> {
+    let other = match kind {
+        OutputFile::Onnx => ", or write an OpenVINO file: `format=openvino`",
+        OutputFile::QuantizedOnnx => "",
+        _ => return Ok(()),
+    };
+    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("xml")) {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        found: format!("{} is the name of an OpenVINO file, and an ONNX file would be written", path.display()),
+        remedy: format!("Give a name that ends with .onnx{other}."),
+    })
+}
+
+/// Refuses to write over a file that this program did not write, and into the folder of a cache or a run. To be asked before the
+/// work, so that it is not in vain.
 ///
 /// # Errors
 /// [`Error::Mismatch`] where there is another file and the user does not insist, or where there is something that is no file;
-/// [`Error::Io`] where the place cannot be looked at.
+/// where `path` lies in a cache or a run, or has a name of another format; [`Error::Io`] where the place cannot be looked at.
 pub fn refuse_foreign_file(path: &Path, kind: OutputFile, overwrite: bool) -> Result<()> {
+    refuse_openvino_name(path, kind)?;
+    refuse_inside_results(path)?;
     let refused = |found: &str, remedy: &str| {
         Err(Error::Mismatch { found: format!("{} {found}", path.display()), remedy: remedy.to_owned() })
     };
@@ -176,5 +264,48 @@ mod tests {
         fs::write(dir.path().join("thesis.tex"), "").unwrap();
         let error = refuse_foreign_entries(dir.path(), "cache", own).unwrap_err().to_string();
         assert!(error.contains("holds thesis.tex, which does not belong to a cache"), "{error}");
+    }
+
+    #[test]
+    fn inputs_and_what_belongs_to_caches_and_runs_stay_whatever_the_user_insists_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        for folder in
+            ["cache/predictions", "cache/images", "shards/shards", "shards/predictions", "run/weights", "data"]
+        {
+            fs::create_dir_all(place(folder)).unwrap();
+        }
+        for file in ["cache/manifest.json", "run/config.json", "data/manifest.json", "data/config.json", "model"] {
+            fs::write(place(file), "").unwrap();
+        }
+        std::os::unix::fs::symlink(place("cache"), place("link")).unwrap();
+        let refused = |name: &str| {
+            let found = refuse_foreign_file(&place(name), OutputFile::Onnx, true);
+            found.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for inside in ["cache/manifest.json", "cache/new", "cache/images/new", "link/new", "shards/new", "cache/no/new"]
+        {
+            assert!(refused(inside).contains("the folder of a cache"), "{inside}: {}", refused(inside));
+        }
+        for inside in ["run/config.json", "run/new", "run/weights/new"] {
+            assert!(refused(inside).contains("the folder of a training run"), "{inside}: {}", refused(inside));
+        }
+        for outside in ["new", "data/new", "data/config.json"] {
+            assert_eq!(refused(outside), "");
+        }
+        assert!(refused("new.XML").contains("`format=openvino`"));
+
+        let (model, link) = (place("model"), place("other"));
+        std::os::unix::fs::symlink(&model, &link).unwrap();
+        for out in [&model, &link] {
+            let error = refuse_input(out, [place("run").as_path(), &model]).unwrap_err().to_string();
+            assert!(error.contains("which this command reads"), "{error}");
+        }
+        refuse_input(&place("new"), [model.as_path(), &place("absent")]).unwrap();
+        for inside in ["cache", "cache/images", "link/manifest.json"] {
+            let error = refuse_inputs_inside(&place("cache"), [model.as_path(), &place(inside)]).unwrap_err();
+            assert!(error.to_string().contains("would remove it"), "{error}");
+        }
+        refuse_inputs_inside(&place("cache"), [model.as_path(), &place("cache2")]).unwrap();
     }
 }

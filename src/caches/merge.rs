@@ -4,8 +4,9 @@
 use super::{CacheWritten, checked, ensemble, open, refuse_views, write::NewCache};
 use crate::{
     Error, Result,
-    cache::{CacheReader, DatasetInfo, Manifest, Samples, real_path, seen_from},
+    cache::{CacheReader, DatasetInfo, Manifest, Samples, seen_from},
     dataset::paths,
+    outputs::real_path,
     toolkit::{Run, folder::NewFolder},
 };
 use sha2::{Digest, Sha256};

@@ -20,12 +20,13 @@ use indicatif::{HumanBytes, HumanCount};
 use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::Ordering};
 
 pub fn run(args: &BuildArgs, quiet: bool) -> Result<Status> {
+    // First of all: a signal that comes while the build is prepared is no other than one that comes later.
+    let stop = super::stop_on_ctrl_c();
     let build = Build::prepare(options(args)?).map_err(|error| with_other_ways(error, args))?;
     if !quiet {
         output::note(&build.plan().to_string());
     }
     build.plan().warning.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
-    let stop = super::stop_on_ctrl_c();
     let per_image = u64::from(build.plan().views) + 1;
     let unit = if per_image == 1 { Unit::Images } else { Unit::Views };
     let mut progress = Progress::new(build.plan().pending * per_image, unit, quiet);
@@ -187,6 +188,14 @@ fn summary(report: &BuildReport) -> String {
 fn shard_in_words(shard: &ShardReport) -> String {
     let state = match shard {
         ShardReport { published: true, .. } => "finished; all shards are there, and the cache is published".to_owned(),
+        ShardReport { recorded: true, damaged: Some(damaged), .. } => format!(
+            "finished; the cache is not published yet, because shard {} is damaged ({}: {}): build it again with --shard {}/{}",
+            HumanCount(damaged.number.into()),
+            damaged.path.display(),
+            damaged.found,
+            damaged.number,
+            shard.count
+        ),
         ShardReport { recorded: true, missing_shards, .. } => format!(
             "finished; {} {} missing, the last one publishes the cache",
             counted(*missing_shards, "other shard"),

@@ -15,7 +15,10 @@ use crate::{
     outputs::{self, OutputFile},
     words::counted,
 };
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// What `--out` puts into its folder.
 const FILES: [(&str, OutputFile); 3] =
@@ -26,7 +29,11 @@ const CLASSES_SHOWN: usize = 20;
 
 pub fn run(args: &EvalArgs, quiet: bool) -> Result<Status> {
     if let Some(out) = &args.out {
-        let refuse = |(name, kind)| outputs::refuse_foreign_file(&out.join(name), kind, args.overwrite);
+        let inputs = || args.model.iter().chain([&args.data]).chain(&args.detector.names).map(PathBuf::as_path);
+        let refuse = |(name, kind)| {
+            outputs::refuse_input(&out.join(name), inputs())?;
+            outputs::refuse_foreign_file(&out.join(name), kind, args.overwrite)
+        };
         FILES.into_iter().try_for_each(refuse)?;
     }
     let eval = Eval::prepare(options(args)?)?;

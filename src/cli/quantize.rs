@@ -10,7 +10,8 @@ use crate::{
     Result,
     dataset::DataSource,
     eval::NmsOptions,
-    quantize::{self, Accuracy, LayerChoice, QuantizeOptions, QuantizeReport, Speed, Verdict},
+    outputs,
+    quantize::{self, Accuracy, LEAST_PAIRS, LayerChoice, QuantizeOptions, QuantizeReport, Speed, Verdict},
     words::counted,
 };
 use indicatif::HumanBytes;
@@ -19,6 +20,7 @@ use indicatif::HumanBytes;
 const LAYERS_SHOWN: usize = 12;
 
 pub fn run(args: &QuantizeArgs, quiet: bool) -> Result<Status> {
+    outputs::refuse_input(&args.out, args.detector.names.as_deref())?;
     let options = options(args)?;
     let report = with_progress(quiet, |run| quantize::quantize(&options, run))?;
     notes(quiet, &report.notes);
@@ -54,9 +56,10 @@ fn options(args: &QuantizeArgs) -> Result<QuantizeOptions> {
 
 fn shown(report: &QuantizeReport) -> Vec<String> {
     let mut lines = vec![format!(
-        "calibrated on {}, compared on {}; ranges: {}; rounded: {}",
+        "calibrated on {}, compared on {}; input: {}; ranges: {}; rounded: {}",
         counted(report.images, "image"),
         counted(report.compared_images, "image"),
+        report.imgsz.in_words(),
         report.calibration.as_str(),
         report.placement.as_str()
     )];
@@ -142,14 +145,18 @@ fn speed(speed: &Speed) -> String {
     let verdict = match speed.verdict {
         Verdict::Faster => "faster".to_owned(),
         Verdict::Slower => "slower".to_owned(),
+        Verdict::NotShown if speed.runs < LEAST_PAIRS => {
+            format!("not shown to be faster (fewer than {LEAST_PAIRS} pairs of runs)")
+        }
         Verdict::NotShown => {
             format!("not shown to be faster ({:.0} % of the pairs of runs)", 100.0 * speed.faster_share)
         }
     };
     format!(
-        "latency    {:.2} -> {:.2} ms, ratio {:.2}, {}: {verdict} here",
+        "latency    {:.2} -> {:.2} ms, median ratio of {} {:.2}, {}: {verdict} here",
         speed.model_p50_ms,
         speed.out_p50_ms,
+        counted(speed.runs, "pair"),
         speed.speed_up,
         counted(speed.threads, "thread")
     )

@@ -6,10 +6,11 @@ use crate::{
     cache::{
         self, Folder, Manifest, PartEntry, Storage,
         columns::{self, RowBytes},
-        real_path, seen_from,
+        seen_from,
     },
     dataset::paths,
     fsio::{self, Lock},
+    outputs::real_path,
     teach::{refuse_foreign_files, refuse_unfinished_shards},
     types::Profile,
 };

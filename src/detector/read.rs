@@ -111,12 +111,25 @@ fn parse(bytes: Bytes) -> Result<ModelProto, Refusal> {
     if bytes.starts_with(b"PK\x03\x04") {
         return Err(not_onnx("it is a zip archive, as PyTorch checkpoints (.pt) are"));
     }
+    if is_openvino(&bytes) {
+        return Err(Refusal::new(
+            "this is an OpenVINO file.",
+            "Give the ONNX export that it was made from: it runs with `provider=openvino` too.",
+        ));
+    }
     let model =
         ModelProto::decode(bytes).map_err(|error| not_onnx(&format!("its protobuf cannot be read ({error})")))?;
     match &model.graph {
         Some(graph) if !graph.node.is_empty() && model.ir_version.is_some() => Ok(model),
         _ => Err(not_onnx("it holds no graph")),
     }
+}
+
+/// Whether it begins as the .xml of OpenVINO's intermediate representation does.
+fn is_openvino(bytes: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(bytes.get(..1024).unwrap_or(bytes));
+    let head = head.trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']);
+    head.starts_with("<net ") || (head.starts_with("<?xml") && head.contains("<net "))
 }
 
 fn not_onnx(why: &str) -> Refusal {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error, Result,
     cache::{self, MissingLabels},
-    dataset::{ClassMap, DataSource, Dataset, NameMap, refuse_meaning_without_label_files},
+    dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, refuse_meaning_without_label_files},
     detector::{self, Detector},
     types::{Failure, FailureStage},
     words::{self, counted},
@@ -124,6 +124,11 @@ impl Eval {
     /// Images to run, all models together.
     pub fn num_images(&self) -> u64 {
         (self.dataset.samples.len() * self.models.len()) as u64
+    }
+
+    /// Those of the data set.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.dataset.samples
     }
 
     /// What a user should know of the data set.

@@ -72,6 +72,30 @@ impl<'a> Files<'a> {
     }
 }
 
+/// The classes of a data set as those of a cache's teacher, with notes for the user.
+///
+/// # Errors
+/// [`Error::Classes`] of classes that the teacher lacks.
+pub(crate) fn class_map(dataset: &Dataset, reader: &CacheReader) -> Result<(ClassMap, Vec<String>)> {
+    let manifest = reader.manifest();
+    let found = ClassMap::of(dataset, &manifest.teacher.class_names, &manifest.dataset.class_map);
+    found.map_err(|error| match error {
+        // Only a build can map classes; its cache keeps how.
+        Error::Classes { found, .. } => Error::Classes {
+            found,
+            remedy:
+                "Give a data set with the class names of the cache, or build the cache again with `map=` for these \
+                     classes."
+                    .into(),
+        },
+        other => other,
+    })
+}
+
+/// What helps where images without labels are taken for labelled ones.
+pub(crate) const UNLABELLED: &str = "An image without a label file counts as labelled, without objects; if it is one that nobody has \
+     labelled yet, build the cache with `missing_labels=unlabelled`.";
+
 impl<'a> Labels<'a> {
     /// Those of `dataset`, or of the cache where there is none; with notes for the user.
     ///
@@ -87,7 +111,7 @@ impl<'a> Labels<'a> {
                 remedy: "Leave out `data=` for the labels of the cache, or give a labelled data set.".into(),
             });
         }
-        let (map, notes) = ClassMap::of(dataset, &manifest.teacher.class_names, &manifest.dataset.class_map)?;
+        let (map, notes) = class_map(dataset, reader)?;
         let samples = dataset.samples.iter().map(|sample| (sample.relative.as_str(), sample)).collect();
         let source = Source::Now { samples, map, missing: manifest.settings.missing_labels };
         Ok((Self { source, only: None }, notes))

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Error, Result,
     cache::{CacheReader, open_finished},
-    dataset::{ClassMap, Dataset, Sample},
+    dataset::{Dataset, Sample},
     issues::{
         calibrate::{Point, points},
         census::Census,
@@ -96,6 +96,16 @@ pub fn label(options: &LabelOptions, run: &Run<'_>) -> Result<LabelReport> {
             super::TABLE
         ));
     }
+    if tally.pseudo_labelled_images == 0 {
+        notes.push(format!("every image has labels already, so the teacher labelled none. {}", labels::UNLABELLED));
+    }
+    if tally.empty_images > 0 {
+        notes.push(format!(
+            "the teacher found nothing that is sure enough on {} without labels: a model that is trained on these files \
+             learns that they show no objects",
+            counted(tally.empty_images, "image")
+        ));
+    }
     let (total, classes) = report(&rule, &tally, measured.as_deref(), &to_data, names);
     let (precision, conf) = match options.threshold {
         Threshold::Precision(precision) => (Some(precision), None),
@@ -139,7 +149,7 @@ fn classes(dataset: &Dataset, reader: &CacheReader) -> Result<(Vec<Option<u32>>,
     let own = &manifest.teacher.class_names;
     match &dataset.class_names {
         Some(names) => {
-            let (map, _) = ClassMap::of(dataset, own, &manifest.dataset.class_map)?;
+            let (map, _) = labels::class_map(dataset, reader)?;
             Ok((map.inverse(own.len()), names.clone()))
         }
         None => Ok(((0..).take(own.len()).map(Some).collect(), own.clone())),

@@ -2,7 +2,7 @@
 
 use super::QuantizeOptions;
 use crate::{
-    Result,
+    Error, Result,
     cache::MissingLabels,
     dataset::{DataSource, NameMap, Sample},
     detector::Detector,
@@ -15,7 +15,10 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 /// From this score on a detection of the float32 model is taken for an object, where there are no labels.
 const OBJECT_SCORE: f32 = 0.25;
@@ -29,6 +32,8 @@ pub struct Accuracy {
     pub split: Option<String>,
     /// Images scored.
     pub images: u64,
+    /// Of these, images that the calibration used.
+    pub calibration_images: u64,
     /// mAP@0.5 of the float32 model; none against itself.
     pub model_map_50: Option<f64>,
     /// mAP@0.5:0.95 of the float32 model; none against itself.
@@ -41,11 +46,16 @@ pub struct Accuracy {
     pub difference: Option<Difference>,
 }
 
-/// Scores both models on labelled images.
+/// What helps where classes differ: this command has no way to map them.
+const OTHER_CLASSES: &str = "Give a data set with the model's class names; or, where the model's own names are wrong, the right \
+    ones with `names=FILE`. Without `data=`, the model's own detections are taken for labels.";
+
+/// Scores both models on labelled images; `used` are those of the calibration.
 pub(super) fn against_labels(
     options: &QuantizeOptions,
     source: &DataSource,
     models: [(Detector, u64); 2],
+    used: &[Sample],
     run: &Run<'_>,
 ) -> Result<Accuracy> {
     let eval = Eval::of_models(
@@ -58,7 +68,12 @@ pub(super) fn against_labels(
             latency_runs: 0,
         },
         models.into(),
-    )?;
+    )
+    .map_err(|error| match error {
+        Error::Classes { found, .. } => Error::Classes { found, remedy: OTHER_CLASSES.into() },
+        other => other,
+    })?;
+    let calibration_images = among(used, eval.samples());
     (run.total)(eval.num_images());
     let report = eval.run(run.stop, |failed| (run.done)(failed))?;
     let of = |model: usize| report.models.get(model).map(|model| &model.scores.coco);
@@ -67,6 +82,7 @@ pub(super) fn against_labels(
         data: Some(source.data.clone()),
         split: Some(source.split.clone()),
         images: report.images,
+        calibration_images,
         model_map_50: of(0).and_then(|scores| scores.ap_50),
         model_map_50_95: of(0).and_then(|scores| scores.ap),
         out_map_50: of(1).and_then(|scores| scores.ap_50),
@@ -75,13 +91,23 @@ pub(super) fn against_labels(
     })
 }
 
-/// Scores the new model on what the float32 model detects; `None` where that is nothing.
+/// How many of `samples` are among the `used` ones.
+fn among(used: &[Sample], samples: &[Sample]) -> u64 {
+    let used: HashSet<&Path> = used.iter().map(|sample| sample.path.as_path()).collect();
+    samples.iter().filter(|sample| used.contains(sample.path.as_path())).count() as u64
+}
+
+/// Scores the new model on what the float32 model detects; `None` where that is nothing. `used` are the images of the calibration.
 pub(super) fn against_model(
     options: &QuantizeOptions,
     samples: &[Sample],
     [model, out]: [Detector; 2],
+    used: &[Sample],
     run: &Run<'_>,
 ) -> Result<Option<Accuracy>> {
+    if samples.is_empty() {
+        return Ok(None);
+    }
     (run.total)(2 * samples.len() as u64);
     let class_names = model.class_names.clone();
     let truth = detections(options, samples, model, run)?;
@@ -102,6 +128,7 @@ pub(super) fn against_model(
         data: None,
         split: None,
         images: images.len() as u64,
+        calibration_images: among(used, samples),
         model_map_50: None,
         model_map_50_95: None,
         out_map_50: coco.ap_50,

@@ -21,8 +21,9 @@ const LOOKED_AT: usize = 20_000;
 /// Images on which the teacher sees something are better to calibrate with than others.
 const SEEN: f32 = 0.25;
 
-/// Images of the cache, evenly spread over those on which the teacher sees something, then over the others.
-pub(super) fn calibration_ids(reader: &CacheReader, most: usize) -> Result<Vec<i64>> {
+/// Images of the cache, evenly spread over those on which the teacher sees something, then over the others. And whether it sees
+/// something on any.
+pub(super) fn calibration_ids(reader: &CacheReader, most: usize) -> Result<(Vec<i64>, bool)> {
     let ids = evenly(cached_ids(reader)?, LOOKED_AT);
     let mut seen = Vec::new();
     let mut others = Vec::new();
@@ -32,18 +33,37 @@ pub(super) fn calibration_ids(reader: &CacheReader, most: usize) -> Result<Vec<i
         if best > SEEN { seen.push(id) } else { others.push(id) }
     }
     let missing = most.saturating_sub(seen.len());
+    let any_seen = !seen.is_empty();
     let mut ids = evenly(seen, most);
     ids.extend(evenly(others, missing));
     ids.sort_unstable();
-    Ok(ids)
+    Ok((ids, any_seen))
 }
 
-/// Images that were not used yet; all where none is left.
+/// Divides images into those to measure ranges on, `wanted` or as many as there are, and those to compare models on. These are
+/// others, evenly spread, so that both are of the same kind. If there are no more than `wanted`, `compared` are kept back for
+/// that; of fewer than twice as many, all are used for both, and the last value is false.
+pub(super) fn divided(samples: &[Sample], wanted: usize, compared: usize) -> (Vec<Sample>, Vec<Sample>, bool) {
+    let total = samples.len();
+    let others = match total.saturating_sub(wanted) {
+        0 if total >= 2 * compared => compared,
+        more => more.min(compared),
+    };
+    if others == 0 {
+        return (samples.to_vec(), samples.to_vec(), false);
+    }
+    let pick = |compared: bool| -> Vec<Sample> {
+        let chosen = samples.iter().enumerate().filter(|(at, _)| (at * others % total < others) == compared);
+        chosen.map(|(_, sample)| sample.clone()).collect()
+    };
+    (pick(false), pick(true), true)
+}
+
+/// Images that were not used yet.
 pub(super) fn other_images(reader: &CacheReader, used: &[i64]) -> Result<Vec<i64>> {
     let used: HashSet<i64> = used.iter().copied().collect();
     let all = cached_ids(reader)?;
-    let others: Vec<i64> = all.iter().copied().filter(|id| !used.contains(id)).collect();
-    Ok(evenly(if others.is_empty() { all } else { others }, SCORED))
+    Ok(evenly(all.into_iter().filter(|id| !used.contains(id)).collect(), SCORED))
 }
 
 /// The pictures, where the cache says, or else in the data set that was named.
@@ -83,4 +103,30 @@ pub(super) fn inputs(samples: &[Sample], detector: &Detector, failures: &mut Vec
         }
     }
     inputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_number_that_was_asked_for_is_calibrated_on_and_others_are_compared() {
+        let counts = |total: usize, wanted: usize| {
+            let sample = |at: usize| Sample::of_picture(Path::new("/"), &format!("{at}.png")).unwrap();
+            let samples: Vec<Sample> = (0..total).map(sample).collect();
+            let (observe, compare, apart) = divided(&samples, wanted, 16);
+            let observed: HashSet<_> = observe.iter().map(|sample| &sample.path).collect();
+            assert_eq!(compare.iter().all(|sample| !observed.contains(&sample.path)), apart);
+            (observe.len(), compare.len(), apart)
+        };
+        assert_eq!(counts(144, 128), (128, 16, true));
+        assert_eq!(counts(20, 4), (4, 16, true));
+        assert_eq!(counts(17, 1), (1, 16, true));
+        assert_eq!(counts(10, 4), (4, 6, true));
+        assert_eq!(counts(129, 128), (128, 1, true));
+        assert_eq!(counts(100, 128), (84, 16, true));
+        assert_eq!(counts(31, 128), (31, 31, false));
+        assert_eq!(counts(1, 1), (1, 1, false));
+    }
 }

@@ -24,7 +24,7 @@ pub use accuracy::Accuracy;
 pub use plan::LayerChoice;
 pub use range::Calibration;
 pub use run::quantize;
-pub use speed::{Speed, Verdict};
+pub use speed::{LEAST_PAIRS, Speed, Verdict};
 
 use crate::{
     dataset::DataSource,
@@ -87,6 +87,8 @@ pub struct QuantizeReport {
     pub out_sha256: String,
     /// Folder of the cache.
     pub cache: PathBuf,
+    /// Input size at which the ranges were measured and the models compared.
+    pub imgsz: InputSize,
     /// Images that the ranges were measured on.
     pub images: u64,
     /// Other images, on which models were compared; fewer where nothing had to be chosen by the outputs.

@@ -2,9 +2,9 @@
 
 use super::{
     Calibration, Candidate, LayerChoice, QuantizeOptions, QuantizeReport,
-    accuracy::{against_labels, against_model},
+    accuracy::{Accuracy, against_labels, against_model},
     divergence::{Comparison, references},
-    images::{calibration_ids, inputs, other_images, samples, source},
+    images::{calibration_ids, divided, inputs, other_images, samples, source},
     observe::{Observed, Wanted, observe},
     plan::float_layers,
     range::range,
@@ -13,7 +13,6 @@ use super::{
 use crate::{
     Error, Result,
     cache::{CacheReader, open_finished, to_hex},
-    dataset::Sample,
     detector::{
         self, ActivationRange, BatchSize, Detector, DetectorOptions, Placement, Provider, Quantizable, QuantizePlan,
         SessionOptions,
@@ -25,6 +24,7 @@ use crate::{
     types::Store,
     words::counted,
 };
+use indicatif::HumanCount;
 use rayon::prelude::*;
 use std::{
     collections::{HashMap, HashSet},
@@ -49,7 +49,8 @@ const COMPARED_BY_LAYER: usize = 8;
 /// of a cache of other classes, a model of a fixed batch, or an `out` that another program wrote; [`Error::Dataset`] where the images are gone or the
 /// labelled data set cannot be used; [`Error::Runtime`], [`Error::Io`] and [`Error::Interrupted`]. Nothing is written then.
 pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeReport> {
-    refuse_to_replace_the_model(options)?;
+    let data = options.source.as_ref().map(|source| source.data.as_path());
+    outputs::refuse_input(&options.out, data.into_iter().chain([options.model.as_path()]))?;
     outputs::refuse_foreign_file(&options.out, OutputFile::QuantizedOnnx, options.overwrite)?;
     // Before the work, so that a place that cannot be written to is told at once.
     let mut file = new_file(&options.out)?;
@@ -64,17 +65,9 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     detector.self_check(&SessionOptions { intra_threads: options.jobs.get(), ..session })?;
     let chooses = options.calibration == Calibration::Divergence || options.keep_float > 0.0;
 
-    let ids = calibration_ids(&reader, options.images.get() + COMPARED)?;
+    let (ids, any_seen) = calibration_ids(&reader, options.images.get() + COMPARED)?;
     let samples = samples(&reader, &ids, options.source.as_ref())?;
-    // Spread over the others, so that both are of the same kind; of very few images all are used for both.
-    let spacing = (samples.len() / COMPARED).max(2);
-    let few = samples.len() < 2 * COMPARED;
-    let is_compared = |at: usize| few || (at.is_multiple_of(spacing) && at / spacing < COMPARED);
-    let pick = |compared: bool| -> Vec<Sample> {
-        let chosen = samples.iter().enumerate().filter(|(at, _)| few || is_compared(*at) == compared);
-        chosen.map(|(_, sample)| sample.clone()).collect()
-    };
-    let (mut to_compare, to_observe) = (pick(true), pick(false));
+    let (to_observe, mut to_compare, apart) = divided(&samples, options.images.get(), COMPARED);
     to_compare.truncate(if chooses { COMPARED } else { LOOKED_AT });
 
     let mut failures = Vec::new();
@@ -125,13 +118,17 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let accuracy = match &options.source {
         Some(source) => {
             let models = [(detector.clone(), model_bytes), (quantized.clone(), bytes.len() as u64)];
-            Some(against_labels(options, source, models, run)?)
+            Some(against_labels(options, source, models, &samples, run)?)
         }
         None if !chooses => None,
         None => {
-            let others = other_images(&reader, &ids)?;
-            let samples = cached_samples(&reader, &others, None)?;
-            against_model(options, &samples, [detector.clone(), quantized.clone()], run)?
+            let others = cached_samples(&reader, &other_images(&reader, &ids)?, None)?;
+            let models = || [detector.clone(), quantized.clone()];
+            match against_model(options, &others, models(), &[], run)? {
+                // It may be that all images with objects are among those that were used.
+                None => against_model(options, &samples, models(), &samples, run)?,
+                found => found,
+            }
         }
     };
     let speed = match inputs.first() {
@@ -149,16 +146,32 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
     let stays = layers.iter().filter(|layer| layer.float_because.is_some());
     let float_adds: u64 = stays.map(|layer| layer.multiply_adds).sum();
     let mut notes: Vec<String> = quantized.warning().into_iter().collect();
-    if few {
+    if !any_seen {
+        notes.push(
+            "on no image of the cache does the teacher see an object: ranges that are measured on such images may cut off \
+             what objects give"
+                .into(),
+        );
+    }
+    if !apart {
         notes.push(format!(
             "the cache has only {} that can be used: models were compared on the images that the ranges were measured on",
             counted(samples.len(), "image")
         ));
     }
-    if accuracy.is_none() && !chooses {
-        notes.push("no accuracy was measured: give labelled images with `data=` to have both models scored".into());
-    } else if accuracy.is_none() {
-        notes.push("the model detects nothing on the images of the cache, so there is no measure of accuracy".into());
+    match &accuracy {
+        None if options.source.is_none() && !chooses => notes
+            .push("no accuracy was measured: give labelled images with `data=` to have both models scored".into()),
+        None => notes.push(
+            "the model detects nothing on those images of the cache that it was run on, so there is no measure of accuracy"
+                .into(),
+        ),
+        Some(Accuracy { calibration_images: 0, .. }) => {}
+        Some(accuracy) => notes.push(format!(
+            "{} of the {} that accuracy was measured on served to calibrate as well: on others it may be lower",
+            HumanCount(accuracy.calibration_images),
+            counted(accuracy.images, "image")
+        )),
     }
     Ok(QuantizeReport {
         written_by: format!("logitcache {}", env!("CARGO_PKG_VERSION")),
@@ -167,6 +180,7 @@ pub fn quantize(options: &QuantizeOptions, run: &Run<'_>) -> Result<QuantizeRepo
         out: options.out.clone(),
         out_sha256: to_hex(&quantized.sha256),
         cache: options.cache.clone(),
+        imgsz: detector.input.into(),
         images: observed_images,
         compared_images,
         failures,
@@ -189,18 +203,6 @@ fn new_file(out: &Path) -> Result<TempFile> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     Ok(TempFile::create(folder, &name)?)
-}
-
-/// A model that was written by `export` would count as a file of this program.
-fn refuse_to_replace_the_model(options: &QuantizeOptions) -> Result<()> {
-    let [model, out] = [&options.model, &options.out].map(|path| path.canonicalize().ok());
-    if model.is_some() && model == out {
-        return Err(Error::Mismatch {
-            found: format!("{} is the model itself", options.out.display()),
-            remedy: "Give `out=` another name: the float32 file is needed later.".into(),
-        });
-    }
-    Ok(())
 }
 
 /// The model, and how its file is read: at the cache's size where it takes any.

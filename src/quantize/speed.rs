@@ -11,6 +11,8 @@ use std::num::NonZeroUsize;
 
 /// A model is called faster where it was in this share of the pairs of runs.
 const SURE: f64 = 0.9;
+/// Of fewer pairs nothing is said.
+pub const LEAST_PAIRS: u32 = 10;
 
 /// Two models in turns on the same image: what disturbs one run disturbs its neighbour too.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
@@ -35,7 +37,7 @@ pub struct Speed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The new model was faster in at least 90 % of the pairs.
+    /// The new model was faster in at least 90 % of the pairs, of which there are at least 10.
     Faster,
     /// It was slower in at least 90 % of them.
     Slower,
@@ -89,7 +91,9 @@ fn judge(threads: usize, pairs: &[[f64; 2]]) -> Speed {
         out_p50_ms: of(1),
         speed_up: median(pairs.iter().map(|[model, out]| model / out).collect()),
         faster_share: faster,
-        verdict: if faster >= SURE {
+        verdict: if pairs.len() < LEAST_PAIRS as usize {
+            Verdict::NotShown
+        } else if faster >= SURE {
             Verdict::Faster
         } else if slower >= SURE {
             Verdict::Slower
@@ -112,6 +116,8 @@ mod tests {
         assert_eq!(verdict(18, 2), Verdict::Faster);
         assert_eq!(verdict(17, 3), Verdict::NotShown);
         assert_eq!(verdict(2, 18), Verdict::Slower);
+        assert_eq!((verdict(9, 0), verdict(0, 9)), (Verdict::NotShown, Verdict::NotShown));
+        assert_eq!((verdict(10, 0), verdict(0, 10)), (Verdict::Faster, Verdict::Slower));
         assert_eq!(judge(1, &[[1.0, 1.0]; 20]).verdict, Verdict::NotShown);
         let one = judge(2, &[[3.0, 1.0], [3.0, 1.5], [30.0, 2.0]]);
         assert_eq!((one.threads, one.model_p50_ms, one.out_p50_ms, one.speed_up), (2, 3.0, 1.5, 3.0));

@@ -293,8 +293,9 @@ impl Report {
                 self.scoring = Some(Scoring { eval, models });
                 Ok(Some(dataset))
             }
-            Err(error) if self.options.data.is_some() => Err(error),
+            Err(error) if self.options.data.is_some() => Err(with_the_students_classes(error)),
             Err(error) => {
+                let error = with_the_students_classes(error);
                 let error = error.to_string().replace("\n  ", ". ");
                 self.notes.push(format!(
                     "the models are not scored: {error} (looked for the split {} of {}; choose another with `data=` \
@@ -421,4 +422,15 @@ fn names(folders: &[PathBuf]) -> Vec<String> {
 fn name_of(folder: &Path) -> String {
     let place = paths::absolute(folder);
     place.file_name().map_or_else(|| place.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// A report maps classes as its runs and caches do, and has no other way.
+fn with_the_students_classes(error: Error) -> Error {
+    match error {
+        Error::Classes { found, .. } => Error::Classes {
+            found,
+            remedy: "Give a data set with the class names of the students with `data=`.".into(),
+        },
+        other => other,
+    }
 }

@@ -9,7 +9,7 @@ pub use data::RunData;
 pub use results::{EpochRow, Results};
 
 /// How the run was made: [`RunConfig`].
-pub const CONFIG_NAME: &str = "config.json";
+pub const CONFIG_NAME: &str = crate::outputs::RUN_CONFIG_NAME;
 /// A row per epoch: [`results`].
 pub const RESULTS_NAME: &str = "results.csv";
 /// Losses and metrics over the epochs.

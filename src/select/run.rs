@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Error, Result,
     cache::{CacheReader, open_finished},
-    issues::census::for_each_chunk,
+    issues::{census::for_each_chunk, labels::UNLABELLED},
     toolkit::{List, Run, folder::NewFolder},
     words::counted,
 };
@@ -40,9 +40,9 @@ pub fn select(options: &SelectOptions, run: &Run<'_>) -> Result<SelectReport> {
     if candidates == 0 {
         return Err(Error::Mismatch {
             found: format!("each of the {} has labels", counted(all.len(), "image")),
-            remedy: "Build the cache over images without labels too, or name the images that have labels with \
-                     `labelled=`; all others can then be chosen."
-                .into(),
+            remedy: format!(
+                "{UNLABELLED} Or name the images that have labels with `labelled=`; all others can then be chosen."
+            ),
         });
     }
     let num_classes = manifest.teacher.num_classes as usize;

@@ -1,5 +1,6 @@
 //! `cache merge --shards`: publishing a cache whose shards are finished.
 
+use super::shard::DamagedShard;
 use crate::{
     Error, Result,
     cache::{self, Publication, Shard, ShardedCache},
@@ -48,6 +49,7 @@ pub fn merge_shards(folder: &Path) -> Result<ShardsMerged> {
         let cache = ShardedCache::open(cache::share(folder)?)?;
         match cache.publish()? {
             Publication::Missing(shards) => Err(missing(folder, &shards, cache.job().shards)),
+            Publication::Damaged(shard, error) => Err(damaged(DamagedShard::new(shard, *error), cache.job().shards)),
             Publication::Published(manifest) => Ok(ShardsMerged {
                 cache: folder.to_owned(),
                 shards: cache.job().shards,
@@ -71,6 +73,14 @@ fn missing(folder: &Path, shards: &[Shard], count: u32) -> Error {
         found: format!("{} of {count} {have} no record yet: {}", counted(numbers.len(), "shard"), in_ranges(&numbers)),
         remedy: format!("Build what is missing, for example with `shard={}/{count}`.", numbers.first().unwrap_or(&1)),
     }))
+}
+
+fn damaged(shard: DamagedShard, count: u32) -> Error {
+    Error::Cache {
+        path: shard.path,
+        found: format!("shard {} of {count} is damaged: {}", shard.number, shard.found),
+        remedy: format!("Build it again with `shard={}/{count}`, which makes it anew.", shard.number),
+    }
 }
 
 /// Increasing numbers as "1, 3 to 5"; of very many ranges the first.

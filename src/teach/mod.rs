@@ -17,7 +17,7 @@ pub use plan::Plan;
 pub use prepare::Build;
 pub(crate) use prepare::teacher;
 pub use select::{Selected, Selection, Selector};
-pub use shard::ShardReport;
+pub use shard::{DamagedShard, ShardReport};
 
 use crate::{
     augment::Views,

@@ -12,8 +12,8 @@ use crate::{
     Error, Result,
     augment::VIEW_RULE,
     cache::{
-        self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Samples, Settings, Storage, Teacher,
-        columns,
+        self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Samples, Settings, Shard, Storage,
+        Teacher, columns,
     },
     dataset::{ClassMap, Dataset, paths, refuse_foreign_names, refuse_meaning_without_label_files},
     detector::{self, Detector, DetectorOptions, DetectorSession, HeadSpec, SelfCheck},
@@ -147,6 +147,7 @@ impl Build {
                 .chain(model.quantization_note(&check))
                 .chain(model.replaced_names.clone())
                 .chain(better_rule)
+                .chain(options.shard.and_then(|shard| empty_shards(shard, dataset.samples.len())))
                 .collect(),
         };
         plan.refuse_if_it_cannot_fit().map_err(|error| match options.shard {
@@ -161,6 +162,15 @@ impl Build {
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
+}
+
+/// That some shards have nothing to do: mostly a mistake in the number of shards.
+fn empty_shards(shard: Shard, images: usize) -> Option<String> {
+    let shards = shard.count() as usize;
+    (shards > images).then(|| {
+        let (shards, empty) = (counted(shards, "shard"), counted(shards - images, "shard"));
+        format!("there are {shards} for {}: {empty} have none", counted(images, "image"))
+    })
 }
 
 /// Where a build stands when it begins.

@@ -22,7 +22,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read},
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
@@ -56,6 +56,30 @@ pub struct ShardReport {
     pub missing_shards: u64,
     /// Whether the cache has its manifest.
     pub published: bool,
+    /// Another shard that is damaged and has to be built again before the cache can be published, if one is known.
+    pub damaged: Option<DamagedShard>,
+}
+
+/// A finished shard that cannot be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DamagedShard {
+    /// Which shard, from 1 on.
+    pub number: u32,
+    /// The file at fault.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub found: String,
+}
+
+impl DamagedShard {
+    pub(super) fn new(shard: Shard, error: logitcache_format::Error) -> Self {
+        let (path, found) = match error {
+            logitcache_format::Error::Cache { path, found, .. } => (path, found),
+            logitcache_format::Error::Io { path, action, source } => (path, format!("cannot {action}: {source}")),
+            other => (PathBuf::new(), other.to_string()),
+        };
+        Self { number: shard.number(), path, found }
+    }
 }
 
 /// A data set that other workers could open may be missing here for a while.
@@ -86,14 +110,14 @@ pub(super) fn begin(out: &Path, shard: Shard, wanted: &Manifest, dataset: &Datas
     let job = ShardJob::new(wanted, shard.count(), files_sha256);
     let cache = ShardedCache::join(lock, &job).map_err(|error| refused(error.into(), absent_anywhere))?;
     let mut manifest = cache.job().manifest();
-    let record = cache.record(shard)?;
+    let record = cache.sound_record(shard)?;
     let recorded = record.is_some();
     let mut done = ImageIds::default();
     if let Some(ShardRecord { parts, failures, .. }) = record {
         (manifest.parts, manifest.failures) = (parts, failures);
         // Images that failed are tried again once the cache is published, by a build of the whole.
         done = ImageIds::of(vec![image_ids.clone()]);
-    } else if let Some(ShardRecord { parts, failures, .. }) = cache.progress(shard)? {
+    } else if let Some(ShardRecord { parts, failures, .. }) = cache.sound_progress(shard)? {
         let begun = Manifest { parts, failures, ..manifest.clone() };
         // What cannot be read is made again.
         if let Ok(found) = folder::image_ids(out, &begun) {
@@ -131,13 +155,15 @@ impl ShardWork {
             self.cache.finish(self.shard, &self.cache.record_of(self.shard, manifest))?;
             self.recorded = true;
         }
-        let (missing_shards, published) = if self.recorded {
+        let (missing_shards, published, damaged) = if self.recorded {
             match self.cache.publish()? {
-                Publication::Published(manifest) => (0, Some(*manifest)),
-                Publication::Missing(shards) => (shards.len() as u64, None),
+                Publication::Published(manifest) => (0, Some(*manifest), None),
+                Publication::Missing(shards) => (shards.len() as u64, None, None),
+                // What this worker was to do is done; the shard at fault is another's work.
+                Publication::Damaged(shard, error) => (0, None, Some(DamagedShard::new(shard, *error))),
             }
         } else {
-            (self.cache.missing()?.len() as u64, None)
+            (self.cache.missing()?.len() as u64, None, None)
         };
         let ids = self.shard.image_ids(self.cache.job().dataset.samples);
         let report = ShardReport {
@@ -148,6 +174,7 @@ impl ShardWork {
             recorded: self.recorded,
             missing_shards,
             published: published.is_some(),
+            damaged,
         };
         Ok((report, published))
     }

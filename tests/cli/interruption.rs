@@ -196,3 +196,25 @@ fn a_full_disk_is_a_clear_error_and_the_build_goes_on_once_there_is_room() {
     build(&data, &whole, &[("--profile", "dense")]).expect(0);
     assert_eq!(content(&copy), content(&whole));
 }
+
+/// The names come through a pipe, so that the signal comes for sure before the first image.
+#[test]
+fn a_signal_while_a_build_is_prepared_ends_it_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 10);
+    let (cache, pipe) = (dir.path().join("cache"), dir.path().join("names.txt"));
+    if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+        crate::support::skipped("there is no mkfifo");
+        return;
+    }
+    let child = command(&build_args(&data, &cache, &[("--names", pipe.to_str().unwrap())])).spawn().unwrap();
+    // Opens as soon as the other side reads.
+    let mut names = fs::File::options().write(true).open(&pipe).unwrap();
+    assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    // The handler runs in a thread of its own; whatever is written before it has run, is read after it.
+    thread::sleep(std::time::Duration::from_millis(200));
+    std::io::Write::write_all(&mut names, b"circle\nsquare\ntriangle\nstar\ncross\nring\n").unwrap();
+    drop(names);
+    finished(child.wait_with_output().unwrap()).expect(130).says(&["run the same command to go on"]);
+    build(&data, &cache, &[]).expect(0);
+}

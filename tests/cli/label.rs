@@ -170,6 +170,15 @@ fn wrong_wishes_are_refused_and_nothing_is_written() {
     refused(&[&"--list", &wrong], &["nowhere.jpg", "no image of the cache"]);
     label(&[&dir.path().join("absent"), &"--to", &"yolo", &"--out", &out]).refused(&["not a cache"]);
 
+    // Nothing is left to the teacher, or nothing is sure enough: that is told.
+    let told = |name: &str, more: &[&dyn AsRef<OsStr>], says: &[&str]| {
+        let out = dir.path().join(name);
+        let words: [&dyn AsRef<OsStr>; 7] = [&cache, &"--conf", &"1", &"--to", &"yolo", &"--out", &out];
+        label(&[&words[..], more].concat()).expect(0).says(says);
+    };
+    told("all", &[], &["every image has labels already", "--missing-labels unlabelled"]);
+    told("unsure", &[&"--labelled", &list], &["nothing that is sure enough on 8 images without labels"]);
+
     // An image that is another one than the teacher saw is named and left out.
     let folder = data.with_file_name("images/train");
     let all = names(&folder);

@@ -85,6 +85,33 @@ fn files_of_others_stay() {
 }
 
 #[test]
+fn nothing_is_written_into_a_cache_or_over_what_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cache) = setup(dir.path());
+    let (model, own) = (teacher(), dir.path().join("own.onnx"));
+    fs::copy(&model, &own).unwrap();
+    let manifest = fs::read(cache.join("manifest.json")).unwrap();
+    let is_refused = |command: &[&dyn AsRef<OsStr>], says: &str| {
+        run(&[command, &[&"--overwrite"]].concat()).refused(&[says, "--out"]);
+        assert!(fs::read(cache.join("manifest.json")).unwrap() == manifest);
+        assert!(fs::read(&own).unwrap() == fs::read(&model).unwrap());
+        assert_eq!(crate::support::names(&cache), ["images", "manifest.json", "predictions"]);
+    };
+    let inside = "the folder of a cache";
+    let place = |name: &str| cache.join(name);
+    is_refused(&[&"quantize", &own, &"--cache", &cache, &"--out", &place("manifest.json")], inside);
+    is_refused(&[&"quantize", &own, &"--cache", &cache, &"--out", &own], "which this command reads");
+    is_refused(&[&"inspect", &cache, &"--image", &"0", &"--out", &place("a.png")], inside);
+    is_refused(&[&"report", &cache, &"--no-models", &"--out", &place("images/a.html")], inside);
+    is_refused(&[&"eval", &"--model", &own, &"--data", &data, &"--out", &cache], inside);
+    is_refused(&[&"man", &"--out", &cache], inside);
+    let labels = dir.path().join("eval.json");
+    fs::write(&labels, "{}").unwrap();
+    is_refused(&[&"eval", &"--model", &own, &"--data", &labels, &"--out", &dir.path()], "which this command reads");
+    assert_eq!(fs::read_to_string(labels).unwrap(), "{}");
+}
+
+#[test]
 fn folders_of_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let data = shapes(dir.path(), 6);

@@ -96,15 +96,16 @@ fn the_bytes_do_not_depend_on_threads_and_a_file_of_another_is_not_replaced() {
     };
     let [one, two] = ["one.onnx", "two.onnx"].map(|name| dir.path().join(name));
     // Nothing is chosen by the outputs, so nothing is scored.
-    let says = ["the cache has only 20 images that can be used", "no accuracy was measured", "--data"];
-    let shown = run("1", &one).expect(0).says(&says).stdout;
-    assert!(shown.contains("compared on 4 images") && !shown.contains("mAP"), "{shown}");
+    let shown = run("1", &one).expect(0).says(&["no accuracy was measured", "--data"]).stdout;
+    assert!(shown.contains("calibrated on 4 images, compared on 4 images; input: 160 x 160"), "{shown}");
+    assert!(!shown.contains("mAP"), "{shown}");
     run("2", &two).expect(0);
     assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
     // Where the calibration is chosen, the model's own detections stand for labels; the bytes are as stable.
     let chosen = |jobs: &str, out: &Path| quantize(TEACHER, &cache, out, &[&QUICK[..], &["--jobs", jobs]].concat());
     let [three, four] = ["three.onnx", "four.onnx"].map(|name| dir.path().join(name));
     let shown = chosen("1", &three).expect(0).stdout;
+    assert!(shown.contains("calibrated on 4 images, compared on 16 images"), "{shown}");
     assert!(shown.contains("with the float32 model's detections as labels"), "{shown}");
     assert_eq!(shown.replace("three", "four"), chosen("2", &four).expect(0).stdout);
     assert_eq!(fs::read(&three).unwrap(), fs::read(&four).unwrap());
@@ -159,7 +160,9 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     };
     let own = dir.path().join("own.onnx");
     fs::copy(TEACHER, &own).unwrap();
-    quantize(own.to_str().unwrap(), &cache, &own, &["--overwrite"]).expect(2).says(&["is the model itself"]);
+    quantize(own.to_str().unwrap(), &cache, &own, &["--overwrite"])
+        .expect(2)
+        .says(&["own.onnx itself, which this command reads"]);
     assert_eq!(fs::read(&own).unwrap(), fs::read(TEACHER).unwrap());
     let nowhere = dir.path().join("no/folder/out.onnx");
     quantize(TEACHER, &cache, &nowhere, &[]).expect(2).says(&["out.onnx", "cannot create"]);
@@ -184,6 +187,57 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     refused(TEACHER, &cache, &["there is no image to calibrate with", "000"]);
     let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(left.into_iter().all(|name| !name.starts_with(".tmp-")), "temporary files are left");
+}
+
+#[test]
+fn notes_say_what_the_figures_are_worth() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cache) = cached(dir.path(), 10, &[("--teacher", TEACHER)]);
+    let out = dir.path().join("out.onnx");
+    // Eight images are all that there are: they serve for everything.
+    let quick = ["--latency-runs", "2", "--keep-float", "0", "--json"];
+    let run = quantize(TEACHER, &cache, &out, &quick).expect(0);
+    let run = run.says(&["the cache has only 8 images", "8 of the 8 images that accuracy was measured on"]);
+    let report = run.json();
+    assert_eq!((&report["images"], &report["compared_images"], &report["imgsz"]), (&8.into(), &8.into(), &160.into()));
+    assert_eq!(report["accuracy"]["calibration_images"], 8);
+    // Two pairs of runs say nothing of the speed.
+    assert!(report["speed"].as_array().unwrap().iter().all(|speed| speed["verdict"] == "not-shown"), "{report}");
+
+    // The split that is scored on is the one of the cache, or is not.
+    let scored = |split: &str| {
+        let more = ["--calibration", "min-max", "--data", data.to_str().unwrap(), "--split", split, "--json"];
+        quantize(TEACHER, &cache, &out, &[&QUICK[..], &more].concat()).expect(0)
+    };
+    scored("train").says(&["8 of the 8 images that accuracy was measured on served to calibrate"]);
+    let other = scored("val");
+    assert!(!other.stderr.contains("served to calibrate"), "{other:?}");
+    assert_eq!(other.json()["accuracy"]["calibration_images"], 0);
+
+    // Other classes: there is no way to map them here, so none is recommended.
+    let text = fs::read_to_string(&data).unwrap();
+    let renamed = data.with_file_name("renamed.yaml");
+    fs::write(&renamed, text.replace("star", "sun")).unwrap();
+    let more = ["--calibration", "min-max", "--data", renamed.to_str().unwrap(), "--split", "val", "--overwrite"];
+    let run = quantize(TEACHER, &cache, &out, &[&QUICK[..], &more].concat()).refused(&["\"sun\"", "--names", "--data"]);
+    assert!(!run.stderr.contains("--map"), "{run:?}");
+    // An OpenVINO file is no ONNX file.
+    let xml = dir.path().join("model.xml");
+    fs::write(&xml, "<?xml version=\"1.0\"?>\n<net name=\"model\" version=\"11\">\n").unwrap();
+    quantize(xml.to_str().unwrap(), &cache, &out, &[]).refused(&["this is an OpenVINO file", "Give the ONNX export"]);
+}
+
+#[test]
+fn a_cache_without_objects_is_no_cache_to_calibrate_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 10);
+    for image in fs::read_dir(data.with_file_name("images/train")).unwrap() {
+        image::RgbImage::from_pixel(160, 160, image::Rgb([128; 3])).save(image.unwrap().path()).unwrap();
+    }
+    let cache = dir.path().join("cache");
+    build(&data, &cache, &[("--teacher", TEACHER), ("--ignore-labels", "")]).expect(0);
+    let run = quantize(TEACHER, &cache, &dir.path().join("out.onnx"), &QUICK).expect(0);
+    run.says(&["on no image of the cache does the teacher see an object", "the model detects nothing"]);
 }
 
 #[test]

@@ -119,7 +119,11 @@ fn the_chosen_images_are_a_data_set_without_labels() {
 fn wrong_wishes_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (_, cache, list) = drawn(dir.path(), "0");
-    select(&[&cache, &"--budget", &"5"]).refused(&["each of the 32 images has labels", "--labelled"]);
+    select(&[&cache, &"--budget", &"5"]).refused(&[
+        "each of the 32 images has labels",
+        "--labelled",
+        "--missing-labels unlabelled",
+    ]);
     select(&[&cache, &"--budget", &"0"]).refused(&["--budget"]);
     select(&[&cache]).refused(&["--budget"]);
     let views: [&dyn AsRef<OsStr>; 7] = [&cache, &"--budget", &"5", &"--labelled", &list, &"--method", &"disagreement"];

@@ -290,6 +290,67 @@ fn missing_shards_are_named_and_the_last_one_can_be_stood_in_for() {
 }
 
 #[test]
+fn a_damaged_shard_is_made_anew_and_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 30);
+    let (whole, cache) = (dir.path().join("whole"), dir.path().join("cache"));
+    build(&data, &whole, &[]).expect(0);
+    let expected = content(&whole);
+    let part = |folder: &str, at: usize| {
+        let folder = cache.join(folder);
+        let parts: Vec<String> = names(&folder).into_iter().filter(|name| name.ends_with(".parquet")).collect();
+        folder.join(&parts[at])
+    };
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let redo = |number: &str| shard(&data, &cache, number, &[PARTS_OF_1]).expect(0);
+    redo("1/3");
+    flip(&part("predictions", 0));
+    fs::remove_file(part("images", 1)).unwrap();
+    redo("2/3");
+    // Its own work is done, and it says whose is not.
+    let last = redo("3/3");
+    assert!(last.stdout.contains("shard 1 is damaged") && last.stdout.contains("--shard 1/3"), "{last:?}");
+    assert!(!cache.join("manifest.json").exists());
+    let run = merge(&cache).refused(&["shard 1 of 3 is damaged", "--shard 1/3"]);
+    assert!(!run.stderr.contains("verify"), "{run:?}");
+    let run = shard(&data, &cache, "3/3", &[PARTS_OF_1, ("--json", "")]).expect(0).json();
+    assert_eq!((&run["shard"]["damaged"]["number"], &run["shard"]["published"]), (&1.into(), &false.into()));
+    assert!(redo("1/3").stdout.contains("published"));
+    is_sound(&cache, &expected);
+
+    // A damaged record; one that names too little; a damaged part of a shard that is not finished.
+    let record = cache.join("shards/000002-of-000003.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let mut short: serde_json::Value = serde_json::from_str(&text).unwrap();
+    short["parts"].as_array_mut().unwrap().pop();
+    for damaged in ["{", &short.to_string()] {
+        fs::write(&record, damaged).unwrap();
+        fs::remove_file(cache.join("manifest.json")).unwrap();
+        merge(&cache).refused(&["shard 2 of 3 is damaged", "--shard 2/3"]);
+        assert!(redo("2/3").stdout.contains("published"));
+        is_sound(&cache, &expected);
+    }
+    fs::remove_file(cache.join("manifest.json")).unwrap();
+    fs::rename(&record, cache.join("shards/000002-of-000003.progress.json")).unwrap();
+    flip(&part("images", 12));
+    redo("2/3").says(&["8 of 8 images"]);
+    is_sound(&cache, &expected);
+}
+
+#[test]
+fn more_shards_than_images_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = shapes(dir.path(), 10);
+    let run = shard(&data, &dir.path().join("cache"), "1/1000", &[]).expect(0);
+    run.says(&["there are 1,000 shards for 8 images: 992 shards have none"]);
+}
+
+#[test]
 fn shards_of_other_settings_images_or_numbers_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let data = shapes(dir.path(), 30);
@@ -475,6 +536,36 @@ fn a_full_disk_may_pass() {
     is_sound(&copy, &content(&whole));
 }
 
+/// What the example for Kubernetes runs in each pod.
+fn script_of_a_pod() -> String {
+    let yaml = fs::read_to_string(crate::common::root().join("examples/kubernetes-job.yaml")).unwrap();
+    let (_, script) = yaml.split_once("            - |\n").unwrap();
+    script.lines().map_while(|line| line.strip_prefix("              ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_signal_that_ends_a_pod_reaches_the_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, ready) = (dir.path().join("logitcache"), dir.path().join("ready"));
+    let worker = format!(
+        "#!/bin/sh\ntrap 'echo told; exit 130' TERM\n: > '{}'\nwhile :; do sleep 0.05; done\n",
+        ready.display()
+    );
+    fs::write(&program, worker).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script_of_a_pod()]).env("PATH", path).stdout(std::process::Stdio::piped());
+    let names = [("TEACHER", "t"), ("DATA", "d"), ("CACHE", "c"), ("SHARDS", "1"), ("JOB_COMPLETION_INDEX", "0")];
+    let mut shell = shell.envs(names).spawn().unwrap();
+    while !ready.exists() && shell.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    signal(&shell, "-TERM");
+    let run = finished(shell.wait_with_output().unwrap()).expect(130);
+    assert_eq!(run.stdout, "told\n");
+}
+
 /// The examples for schedulers, whose commands are run here without one.
 #[test]
 fn the_examples_for_schedulers_build_a_cache() {
@@ -513,10 +604,7 @@ fn the_examples_for_schedulers_build_a_cache() {
     assert!(run.stdout.contains("scontrol requeue 815"), "{run:?}");
     drop(lock);
 
-    let yaml = fs::read_to_string(example("kubernetes-job.yaml")).unwrap();
-    let (_, script) = yaml.split_once("            - |\n").unwrap();
-    let script: String =
-        script.lines().map_while(|line| line.strip_prefix("              ")).map(|line| format!("{line}\n")).collect();
+    let script = script_of_a_pod();
     let pods = dir.path().join("pods");
     for number in ["2", "0", "1"] {
         task(Command::new("sh").args(["-c", &script]), &pods, number).expect(0);

@@ -9,10 +9,12 @@ use crate::{
     manifest::{Manifest, PartEntry},
     manifest_file::manifest_path,
     storage::{Folder, Storage},
+    verify::files::check_bytes,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::HashSet,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -120,6 +122,73 @@ impl ShardedCache {
     /// As [`ShardedCache::record`].
     pub fn progress(&self, shard: Shard) -> Result<Option<ShardRecord>> {
         self.read(&shard.progress_name(), shard)
+    }
+
+    /// As [`ShardedCache::record`], byte by byte: of an unpublished cache, a record that is damaged or names a file that is damaged
+    /// or gone counts no more. It is removed, and damaged files are set aside, so that the shard can be built again.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] of a damaged record of a published cache, [`Error::Io`].
+    pub fn sound_record(&self, shard: Shard) -> Result<Option<ShardRecord>> {
+        if manifest_path(self.folder()).exists() {
+            return self.record(shard);
+        }
+        self.sound(self.record(shard), &shard.record_name(), true)
+    }
+
+    /// As [`ShardedCache::progress`], byte by byte, as [`ShardedCache::sound_record`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sound_progress(&self, shard: Shard) -> Result<Option<ShardRecord>> {
+        self.sound(self.progress(shard), &shard.progress_name(), false)
+    }
+
+    fn sound(&self, found: Result<Option<ShardRecord>>, name: &str, is_whole: bool) -> Result<Option<ShardRecord>> {
+        match found {
+            Ok(Some(record)) if !self.are_sound(&record.parts)? || (is_whole && self.shortage(&record).is_some()) => {}
+            Err(Error::Cache { .. }) => {}
+            other => return other,
+        }
+        remove_file(&self.folder().join(name))?;
+        Ok(None)
+    }
+
+    /// Whether the files of these parts are what they are said to be; those that are not are set aside.
+    fn are_sound(&self, parts: &[PartEntry]) -> Result<bool> {
+        let mut all = true;
+        for (_, path, entry, _) in parts.iter().flat_map(|part| part.files(self.folder())) {
+            if check_bytes(&path, entry, &|_| {}).is_err() {
+                set_aside(&path)?;
+                all = false;
+            }
+        }
+        Ok(all)
+    }
+
+    /// What a record lacks of its shard's images, in words.
+    pub(super) fn shortage(&self, record: &ShardRecord) -> Option<String> {
+        let views = self.job.settings.views().per_image() as u64;
+        let images = record.parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.images));
+        let expected = (record.end_image_id - record.first_image_id) as u64;
+        let found = (images / views).saturating_add(record.failures.len() as u64);
+        (images % views != 0 || found != expected)
+            .then(|| format!("it accounts for {found} of the {expected} images of the shard"))
+    }
+
+    /// The shard that an error is about, by the file that it names: its record, or one of its parts.
+    pub(super) fn shard_at_fault(&self, error: &Error) -> Option<Shard> {
+        let path = match error {
+            Error::Cache { path, .. } => path,
+            Error::Io { path, source, .. } if source.kind() == ErrorKind::NotFound => path,
+            _ => return None,
+        };
+        let names = |shard: &Shard| {
+            let of_part = |part: &PartEntry| part.files(self.folder()).iter().any(|(_, file, ..)| file == path);
+            self.folder().join(shard.record_name()) == *path
+                || matches!(self.record(*shard), Ok(Some(record)) if record.parts.iter().any(of_part))
+        };
+        self.job.each_shard().find(names)
     }
 
     /// Says how far a shard is: whoever does the rest of it starts from there. The parts must be there already.

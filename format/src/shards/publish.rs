@@ -18,6 +18,8 @@ pub enum Publication {
     Published(Box<Manifest>),
     /// These shards have no record yet.
     Missing(Vec<Shard>),
+    /// This shard, maybe among others, has to be built again: its record or one of its parts is damaged or gone.
+    Damaged(Shard, Box<Error>),
 }
 
 impl ShardedCache {
@@ -25,7 +27,7 @@ impl ShardedCache {
     /// files that no process writes are removed, parts that the manifest does not name are set aside.
     ///
     /// # Errors
-    /// [`Error::Cache`] naming a record or part that is damaged or missing, [`Error::Io`].
+    /// [`Error::Cache`] of damage that is of no one shard, [`Error::Io`].
     pub fn publish(&self) -> Result<Publication> {
         let manifest = match Manifest::load_if_present(self.folder())? {
             Some(published) => published,
@@ -35,7 +37,15 @@ impl ShardedCache {
                     return Ok(Publication::Missing(missing));
                 }
                 let storage = Folder::new(self.folder());
-                let mut manifest = self.united()?;
+                let mut manifest = match self.united() {
+                    Ok(manifest) => manifest,
+                    Err(error) => {
+                        return match self.shard_at_fault(&error) {
+                            Some(shard) => Ok(Publication::Damaged(shard, Box::new(error))),
+                            None => Err(error),
+                        };
+                    }
+                };
                 if manifest.publish(&storage)? { manifest } else { Manifest::load(self.folder())? }
             }
         };
@@ -46,14 +56,9 @@ impl ShardedCache {
     /// The manifest of all records.
     fn united(&self) -> Result<Manifest> {
         let mut manifest = self.job().manifest();
-        let views = manifest.settings.views().per_image() as u64;
         for shard in self.job().each_shard() {
             let record = self.record(shard)?.ok_or_else(|| self.incomplete(shard, "it is gone"))?;
-            let images = record.parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.images));
-            let expected = (record.end_image_id - record.first_image_id) as u64;
-            let found = (images / views).saturating_add(record.failures.len() as u64);
-            if images % views != 0 || found != expected {
-                let found = format!("it accounts for {found} of the {expected} images of the shard");
+            if let Some(found) = self.shortage(&record) {
                 return Err(self.incomplete(shard, &found));
             }
             let ShardRecord { parts, failures, .. } = record;

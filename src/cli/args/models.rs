@@ -67,7 +67,7 @@ pub struct DetectorArgs {
     /// What the user says of the file.
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the model's own, 640 for a dynamic one].
+    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the model's own; for a dynamic one 640, in `quantize` the cache's].
     #[arg(long, value_parser = bounds::input_size, help_heading = heading::RUNTIME)]
     pub imgsz: Option<InputSize>,
     /// Where it runs.

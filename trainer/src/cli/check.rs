@@ -20,7 +20,7 @@ use logitcache::{
     types::{BoxXyxyPx, Detection},
 };
 use ort::{session::Session, value::TensorRef};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::{Device, Tensor};
 
 /// How far a file may be from the student: a probability, and pixels of a box whose probability is at
@@ -62,7 +62,7 @@ impl Differences {
     }
 }
 
-/// Runs both over the images at `place`.
+/// Runs both over `pictures`.
 ///
 /// # Errors
 /// No image that can be read; [`Error::Runtime`]; [`Error::Model`] where ONNX Runtime refuses the file.
@@ -71,7 +71,7 @@ pub fn run(
     state: &State,
     size: InputSize,
     options: &ExportOptions,
-    place: &Path,
+    pictures: &Dataset,
     ort_lib: Option<&Path>,
 ) -> Result<Differences> {
     let model = |error: ort::Error| Error::Model {
@@ -82,10 +82,9 @@ pub fn run(
     let runtime = runtime::init(ort_lib)?;
     let mut session =
         Session::builder(&runtime.environment).and_then(|mut b| b.commit_from_file(file)).map_err(model)?;
-    let dataset = Dataset::of_pictures(&[PathBuf::from(place)])?;
     let (rule, input) = (InputRule::default(), size.into());
     let source = ImageSource {
-        samples: &dataset.samples,
+        samples: &pictures.samples,
         image_ids: None,
         input,
         rule,
@@ -98,7 +97,7 @@ pub fn run(
     let (mut scratch, mut pixels) = (source.scratch(), vec![0.0; source.values_per_image()]);
     let mut all = Differences::default();
     let mut failure = None;
-    for id in 0..dataset.samples.len() as i64 {
+    for id in 0..pictures.samples.len() as i64 {
         if let Err(why) = source.prepare((id, 0), &mut scratch, &mut pixels) {
             failure = failure.or(Some(why.reason));
             continue;
@@ -127,7 +126,7 @@ pub fn run(
         all.images += 1;
     }
     match failure {
-        Some(why) if all.images == 0 => Err(broken(place, format!("no image could be read: {why}"))),
+        Some(why) if all.images == 0 => Err(broken(&pictures.root, format!("no image could be read: {why}"))),
         _ => Ok(all),
     }
 }

@@ -3,6 +3,7 @@
 use super::{check, openvino};
 use crate::{
     Error, Result,
+    dataset::Dataset,
     outputs::{self, OutputFile},
     student::onnx::{self, ExportOptions, NmsInside},
 };
@@ -21,11 +22,19 @@ use std::path::{Path, PathBuf};
 
 pub fn run(args: &ExportArgs, quiet: bool) -> Result<Status> {
     refuse_output(args)?;
-    if args.check.is_some() {
-        // Nothing is written where it could not be checked.
-        runtime::init(args.ort_lib.as_deref())?;
-    }
     let source = weights_of(&args.source)?;
+    let inputs = [Some(&args.source), Some(&source), args.names.as_ref(), args.check.as_ref()];
+    for out in [&args.out, &args.out.with_extension("bin")] {
+        outputs::refuse_input(out, inputs.into_iter().flatten().map(PathBuf::as_path))?;
+    }
+    // Nothing is written where it could not be checked.
+    let pictures = match &args.check {
+        Some(place) => {
+            runtime::init(args.ort_lib.as_deref())?;
+            Some(Dataset::of_pictures(std::slice::from_ref(place))?)
+        }
+        None => None,
+    };
     if !quiet && source.ends_with(LAST_WEIGHTS) && args.source.is_dir() {
         output::note("note: no epoch of this run was validated yet: these are its last weights");
     }
@@ -41,8 +50,8 @@ pub fn run(args: &ExportArgs, quiet: bool) -> Result<Status> {
         }
     }
     print(&format!("{} from {}", args.out.display(), source.display()))?;
-    let Some(place) = &args.check else { return Ok(Status::Done) };
-    let found = check::run(&args.out, &state, description.imgsz, &options, place, args.ort_lib.as_deref())?;
+    let Some(pictures) = pictures else { return Ok(Status::Done) };
+    let found = check::run(&args.out, &state, description.imgsz, &options, &pictures, args.ort_lib.as_deref())?;
     let alone = match options.nms {
         Some(_) => format!(", {} that only one of the two has", counted(found.alone, "detection")),
         None => String::new(),

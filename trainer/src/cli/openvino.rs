@@ -13,10 +13,7 @@ const PYTHON: &str = "python3";
 /// The ONNX file comes in, the .xml and the .bin go out, each after its length: what writes files is Rust.
 const PROGRAM: &str = r#"
 import io, pathlib, sys, tempfile
-try:
-    import openvino
-except ImportError:
-    sys.exit(3)
+import openvino
 half, name = sys.argv[1] == "half", sys.argv[2]
 model = openvino.convert_model(io.BytesIO(sys.stdin.buffer.read()))
 model.set_friendly_name(name)
@@ -27,8 +24,8 @@ with tempfile.TemporaryDirectory() as folder:
         sys.stdout.buffer.write(len(part).to_bytes(8, "little") + part)
 "#;
 
-/// What the program ends with where the package is not there.
-const NO_PACKAGE: i32 = 3;
+/// What Python says last where the package is not there.
+const NO_PACKAGE: &str = "ModuleNotFoundError: No module named 'openvino'";
 
 /// Writes `onnx`, the bytes of a model, as `out` (.xml) and the .bin beside it; with `half` its weights are float16.
 ///
@@ -48,15 +45,15 @@ pub fn write(onnx: &[u8], half: bool, out: &Path) -> Result<()> {
     // Everything is read before anything is written, so neither waits for the other. A program that ended early says why below.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(onnx));
     let output = child.wait_with_output().map_err(|error| Error::io(PYTHON, "run", error))?;
-    if output.status.code() == Some(NO_PACKAGE) {
+    let words = String::from_utf8_lossy(&output.stderr);
+    let last = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no files").trim();
+    if !output.status.success() && last == NO_PACKAGE {
         return Err(refuse(format!("{PYTHON} has no package openvino, which makes OpenVINO files"), install));
     }
     let [xml, bin] = parts(&output.stdout).filter(|_| output.status.success()).ok_or_else(|| {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let last = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no files");
         refuse(
-            format!("the package openvino failed: {last}"),
-            "Try a newer openvino, or write ONNX: leave `format=` out.",
+            format!("{PYTHON} with the package openvino failed: {last}"),
+            "Check that this Python runs, try a newer openvino, or write ONNX: leave `format=` out.",
         )
     })?;
     fsio::write_atomic(&out.with_extension("bin"), bin)?;

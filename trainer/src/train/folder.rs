@@ -16,7 +16,7 @@ use std::{
 const PIXELS: &str = "pixels";
 
 const FILES: [&str; 5] = [CONFIG_NAME, RESULTS_NAME, CURVES_NAME, BEST_ONNX_NAME, STATE_NAME];
-const FOLDERS: [&str; 2] = ["weights", PIXELS];
+const FOLDERS: [&str; 2] = [outputs::RUN_WEIGHTS_FOLDER, PIXELS];
 
 /// Their being there says that something would be lost; settings and decoded pictures alone are of a start that came to nothing.
 const RESULTS: [&str; 6] = [RESULTS_NAME, CURVES_NAME, BEST_ONNX_NAME, STATE_NAME, LAST_WEIGHTS, BEST_WEIGHTS];

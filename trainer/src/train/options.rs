@@ -1,7 +1,9 @@
 //! What a run is asked for.
 
 use crate::{
+    Result,
     dataset::{DataSource, NameMap},
+    outputs,
     student::StudentModel,
     types::InputSize,
 };
@@ -51,6 +53,26 @@ pub struct TrainOptions {
     pub overwrite: bool,
     /// What decides the weights.
     pub settings: Settings,
+}
+
+impl TrainOptions {
+    /// Refuses to remove what the run itself needs: weights of the run that is there, most of all.
+    ///
+    /// # Errors
+    /// [`crate::Error::Mismatch`] naming it.
+    pub(super) fn refuse_to_remove_inputs(&self) -> Result<()> {
+        if !self.overwrite {
+            return Ok(());
+        }
+        let weights = match &self.start {
+            Start::File(path) => Some(path),
+            Start::Random(_) => None,
+        };
+        let data = self.data.as_ref();
+        let images = data.and_then(|source| source.images_dir.as_ref());
+        let inputs = [weights, self.cache.as_ref(), self.qat.as_ref(), data.map(|source| &source.data), images];
+        outputs::refuse_inputs_inside(&self.out, inputs.into_iter().flatten().map(PathBuf::as_path))
+    }
 }
 
 /// bfloat16 where the device computes in it.

@@ -91,6 +91,7 @@ impl Run {
         on_decoded: &(dyn Fn(u64) + Sync),
         stop: &AtomicBool,
     ) -> Result<Self> {
+        options.refuse_to_remove_inputs()?;
         native::init()?;
         native::use_device(options.device)?;
         let threads = options.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);

@@ -66,7 +66,10 @@ fn variants_are_checked_beside_the_student() {
 
     setup.export(&half, &["--conf", "0.3"]).expect(2).says(&["--nms"]);
     setup.export(&half, &["--opset", "14"]).expect(2).says(&["15 to 22"]);
-    setup.export(&half, &["--check", "nowhere"]).expect(2).says(&["nowhere", "no such file or folder"]);
+    let new = setup.path("new.onnx");
+    setup.export(&new, &["--check", "nowhere"]).refused(&["nowhere", "no such file or folder"]);
+    assert!(!new.exists(), "nothing is written that cannot be checked");
+    setup.export(&setup.path("new.xml"), &[]).refused(&["new.xml", "--format openvino"]);
 }
 
 /// With a package of the same name that writes the bytes it gets: the way there and back is tested, not OpenVINO.
@@ -80,8 +83,20 @@ fn openvino_files_are_made_by_the_users_package() {
         let mut command = command(&setup.words(out, &[&["--format", "openvino"], more].concat()));
         finished(command.env("PYTHONPATH", &modules).output().unwrap())
     };
-    fs::write(modules.join("openvino.py"), "raise ImportError\n").unwrap();
+    let absent = "raise ModuleNotFoundError(\"No module named 'openvino'\")\n";
+    fs::write(modules.join("openvino.py"), absent).unwrap();
     openvino(&xml, &[]).refused(&["no package openvino", "pip install openvino", "--format"]);
+    // What is there and does not work says so itself, and so does a Python that does not.
+    fs::write(modules.join("openvino.py"), "raise ImportError('libtbb.so is missing')\n").unwrap();
+    openvino(&xml, &[]).refused(&["openvino failed: ImportError: libtbb.so is missing"]);
+    let python = setup.path("bin/python3");
+    fs::create_dir(python.parent().unwrap()).unwrap();
+    fs::write(&python, "#!/bin/sh\necho 'no Python for this architecture' >&2\nexit 3\n").unwrap();
+    fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", python.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let words = setup.words(&xml, &["--format", "openvino"]);
+    let run = finished(command(&words).env("PATH", path).output().unwrap());
+    run.refused(&["python3 with the package openvino failed: no Python for this architecture"]);
     fs::write(modules.join("openvino.py"), "raise ValueError('too old')\n").unwrap();
     openvino(&xml, &[]).refused(&["openvino failed: ValueError: too old"]);
     assert!(!xml.exists() && !bin.exists());
@@ -110,4 +125,33 @@ def save_model(model, path, compress_to_fp16):
     openvino(&xml, &[]).refused(&["student.bin", "did not write it", "--overwrite"]);
     openvino(&setup.path("student.onnx"), &[]).refused(&["student.onnx", ".xml"]);
     openvino(&xml, &["--check", "x"]).refused(&["does not read OpenVINO", "--check"]);
+}
+
+#[test]
+fn what_a_run_is_made_of_is_not_written_over() {
+    let setup = Setup::new();
+    let (run, weights) = (&setup.run, setup.run.join("weights/best.safetensors"));
+    let (bytes, config) = (fs::read(&weights).unwrap(), fs::read(run.join("config.json")).unwrap());
+    let is_whole = || {
+        assert!(fs::read(&weights).unwrap() == bytes && fs::read(run.join("config.json")).unwrap() == config);
+    };
+    for inside in ["weights/best.safetensors", "config.json", "student.onnx"] {
+        setup.export(&run.join(inside), &["--overwrite"]).refused(&[inside, "--out"]);
+        is_whole();
+    }
+    // Weights alone, in no run's folder.
+    let alone = setup.path("alone.safetensors");
+    fs::copy(&weights, &alone).unwrap();
+    let words = args(["export", "--overwrite"], &[("--out", &alone)], &[]).into_iter().chain([alone.clone().into()]);
+    logitcache(&words.collect::<Vec<_>>()).refused(&["alone.safetensors itself, which this command reads"]);
+    assert!(fs::read(&alone).unwrap() == bytes);
+    // A run that starts from its own weights would remove them.
+    let data = setup.images.with_file_name("data.yaml");
+    let words = args(
+        ["train", "--distill", "none", "--overwrite"],
+        &[("--model", &weights), ("--data", &data), ("--out", run)],
+        &[("--epochs", "1"), ("--threads", "1")],
+    );
+    logitcache(&words).refused(&["best.safetensors is needed", "--overwrite would remove it", "--out"]);
+    is_whole();
 }
