@@ -548,7 +548,7 @@ fn the_signal_that_ends_a_pod_reaches_the_worker() {
     let dir = tempfile::tempdir().unwrap();
     let (program, ready) = (dir.path().join("logitcache"), dir.path().join("ready"));
     let worker = format!(
-        "#!/bin/sh\ntrap 'echo told; exit 130' TERM\n: > '{}'\nwhile :; do sleep 0.05; done\n",
+        "#!/bin/sh\ntrap 'trap \"\" TERM; echo told; exit 130' TERM\n: > '{}'\nwhile :; do sleep 0.05; done\n",
         ready.display()
     );
     fs::write(&program, worker).unwrap();
