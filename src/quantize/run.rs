@@ -40,7 +40,7 @@ const COMPARED: usize = 16;
 const LOOKED_AT: usize = 4;
 
 /// Images of these on which each layer alone is compared.
-const COMPARED_BY_LAYER: usize = 4;
+const COMPARED_BY_LAYER: usize = 8;
 
 /// Writes a detector's file with 8-bit integers.
 ///

@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -93,16 +94,33 @@ pub fn teacher() -> PathBuf {
     fixture("models/yolov8-dynamic.onnx")
 }
 
-/// Draws a data set under `dir`; gives its data.yaml.
+/// A drawn data set under `dir`; gives its data.yaml.
 pub fn shapes(dir: &Path, images: u32) -> PathBuf {
     let out = dir.join("shapes");
-    logitcache(&args(
-        ["synth", "--imgsz", "160", "--seed", "3"],
-        &[("--out", &out)],
-        &[("--images", &images.to_string())],
-    ))
-    .expect(0);
+    copy_folder(&drawn(images), &out);
     out.join("data.yaml")
+}
+
+/// Most tests need a data set, and drawing takes much longer than copying: it is drawn once for each number of images.
+fn drawn(images: u32) -> PathBuf {
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shapes-{images}"));
+    let modified = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    if modified(&folder.join("data.yaml")) <= modified(&program()) {
+        let values = [("--imgsz", "160"), ("--seed", "3"), ("--images", &images.to_string())];
+        logitcache(&args(["synth", "--overwrite"], &[("--out", &folder)], &values)).expect(0);
+    }
+    folder
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { copy_folder(&from, &to) } else { drop(fs::copy(&from, &to).unwrap()) }
+    }
 }
 
 /// Plain words, then flags with paths, then flags with other values.

@@ -10,7 +10,13 @@ use logitcache_train::student::{
     onnx::{self, ExportOptions},
     weights::Description,
 };
-use std::{collections::HashMap, fs, ops::Range, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 use tch::{Device, Kind, Tensor};
 
 const OPTIONS: SessionOptions = SessionOptions { provider: Provider::Cpu, intra_threads: 1 };
@@ -39,14 +45,16 @@ impl Float {
         let detector = Detector::from_bytes("student.onnx", bytes.clone(), &DetectorOptions::default()).unwrap();
         let quantizable = Quantizable::of_bytes(&detector, &bytes).unwrap();
         let tensors = quantizable.to_observe(Placement::Operators);
-        let mut ranges = HashMap::new();
-        let mut session = ActivationSession::new(&detector, &tensors, &OPTIONS).unwrap();
-        let mut observe = |tensor: usize, _: &[usize], values: &[f32]| {
+        let ranges = Arc::new(Mutex::new(HashMap::new()));
+        let (seen, names) = (ranges.clone(), tensors.clone());
+        let observe = move |tensor: usize, _: &[usize], values: &[f32]| {
             let ends = values.iter().fold((0.0f32, 0.0f32), |(low, high), value| (low.min(*value), high.max(*value)));
-            ranges.insert(tensors[tensor].clone(), ActivationRange::around(ends.0, ends.1));
-            Ok(())
+            seen.lock().unwrap().insert(names[tensor].clone(), ActivationRange::around(ends.0, ends.1));
+            Ok::<(), String>(())
         };
-        session.run(&flat(&images_of(1, SIZE.0, SIZE.1)), &mut observe).unwrap();
+        let mut session = ActivationSession::new(&detector, &tensors, Box::new(observe)).unwrap();
+        session.run(&flat(&images_of(1, SIZE.0, SIZE.1))).unwrap();
+        let ranges = ranges.lock().unwrap().clone();
         Self { quantizable, ranges }
     }
 
