@@ -7,7 +7,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fs, num::NonZeroUsize, time::Instant};
+use std::{collections::BTreeSet, num::NonZeroUsize, time::Instant};
 
 /// Runs before the first one that counts: memory is taken and code is read in by then.
 pub(crate) const WARM_UP_RUNS: u32 = 3;
@@ -48,28 +48,6 @@ pub fn latency(
         Ok(Latency { threads, runs, p50_ms: at(0.5), p90_ms: at(0.9) })
     };
     thread_counts(provider, all_threads).into_iter().map(of_threads).collect()
-}
-
-/// Memory that the process takes for loading and running a session with one thread, at most, in bytes; `None` where the system
-/// does not tell it (Linux does). Nothing else should run in the process.
-///
-/// # Errors
-/// As [`latency`].
-pub fn memory_of_session(model: &Detector, provider: Provider, pixels: &[f32]) -> Result<Option<u64>> {
-    // From now on the peak counts anew (proc(5), clear_refs).
-    let before = fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| status_bytes("VmRSS:"));
-    let mut session = TimedSession::new(model, provider, 1)?;
-    for _ in 0..WARM_UP_RUNS {
-        session.run_ms(pixels)?;
-    }
-    Ok(before.zip(status_bytes("VmHWM:")).map(|(before, peak)| peak.saturating_sub(before)))
-}
-
-/// A line of `/proc/self/status`, in bytes.
-fn status_bytes(name: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// The numbers of threads that a session is timed with: one and all. A GPU has no threads to choose.

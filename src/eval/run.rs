@@ -4,8 +4,9 @@ use super::{
     bootstrap::{self, COVERAGE, NUM_DRAWS},
     frontier::{FrontierPoint, beaten_by},
     inference::{DetectedImage, Inference, InferenceOptions},
-    latency::{Latency, latency, memory_of_session},
+    latency::{Latency, latency},
     matches::Matches,
+    memory::memory_of_session,
     report::{EvalReport, EvalSettings, ModelReport},
     score::{ScoredImage, score_and_matches},
 };

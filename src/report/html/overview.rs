@@ -6,7 +6,11 @@ use indicatif::HumanCount;
 use maud::{Markup, html};
 
 pub(super) fn subtitle(content: &Content<'_>) -> String {
-    format!("{} and {}", counted(content.runs.len(), "run"), counted(content.caches.len(), "cache"))
+    let evals = match content.evals.len() {
+        0 => String::new(),
+        evals => format!(", {}", counted(evals, "evaluation")),
+    };
+    format!("{} and {}{evals}", counted(content.runs.len(), "run"), counted(content.caches.len(), "cache"))
 }
 
 /// Which colour is whose, everywhere on the page.
@@ -39,7 +43,7 @@ pub(super) fn notes(content: &Content<'_>) -> Markup {
 pub(super) fn comparison(content: &Content<'_>) -> Markup {
     let comparison = content.comparison;
     let Some(first) = comparison.runs.first() else {
-        return nothing("No run was given: this report shows only caches.");
+        return nothing("No run was given.");
     };
     html! {
         div.scroll {

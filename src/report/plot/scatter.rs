@@ -25,7 +25,8 @@ pub struct Mark<'a> {
 /// As [`svg`].
 pub fn scatter(title: &str, x_label: &str, y_label: &str, marks: &[Mark<'_>]) -> Result<String> {
     let (x, y) = (range(marks.iter().map(|mark| mark.at.0)), range(marks.iter().map(|mark| mark.at.1)));
-    let step = (y.end - y.start) / 60.0;
+    // Names stand beside their marks, at half the height of a letter.
+    let (aside, up) = ((x.end - x.start) / 70.0, (y.end - y.start) / 60.0);
     svg(SIZE, title, |area| {
         let mut context = ChartBuilder::on(area)
             .caption(title, ("sans-serif", LETTERS * 1.1).into_font().color(&theme::INK))
@@ -57,8 +58,8 @@ pub fn scatter(title: &str, x_label: &str, y_label: &str, marks: &[Mark<'_>]) ->
             let colour = theme::series_colour(mark.series);
             let style = if mark.on_frontier { colour.filled() } else { colour.stroke_width(3) };
             context.draw_series([Circle::new(mark.at, 9, style)]).map_err(words)?;
-            let beside = (mark.at.0, mark.at.1 + step);
-            context.draw_series([Text::new(format!("  {}", mark.name), beside, small_letters())]).map_err(words)?;
+            let beside = (mark.at.0 + aside, mark.at.1 + up);
+            context.draw_series([Text::new(mark.name.to_owned(), beside, small_letters())]).map_err(words)?;
         }
         Ok(())
     })
