@@ -28,7 +28,6 @@ pub use bootstrap::{COVERAGE, Comparison, Difference, NUM_DRAWS, compare};
 pub use cached::{Quantiles, TeacherSight, entropy_bits, evenly, row_detections, scored_image, teacher_boxes};
 pub use calibration::{Calibration, ScoreBin};
 pub use curves::PrecisionRecall;
-pub use frontier::{FrontierPoint, SavedReport, beaten_by};
 pub use inference::{DetectedImage, Inference, InferenceOptions};
 pub use latency::{Latency, latency};
 pub(crate) use latency::{TimedSession, WARM_UP_RUNS, thread_counts};

@@ -75,8 +75,8 @@ pub struct ModelReport {
     pub precision: String,
     /// Times of the bare session; empty with `--latency-runs 0`.
     pub latency: Vec<Latency>,
-    /// Memory that loading and running a session with one thread takes at most, in bytes; none where the system does not tell it (Linux with glibc does) or
-    /// with `--latency-runs 0`.
+    /// Memory that loading and running a session with one thread takes at most, in bytes; none where the system does not tell it
+    /// (Linux with glibc does) or with `--latency-runs 0`.
     pub memory_bytes: Option<u64>,
     /// The name of a model of this report that is at least as accurate, fast, small and sparing of memory, and better in one of
     /// these; none of a model on the frontier.

@@ -2,7 +2,7 @@
 
 use super::{
     bootstrap::{self, COVERAGE, NUM_DRAWS},
-    frontier::{FrontierPoint, beaten_by},
+    frontier::tell_who_is_beaten,
     inference::{DetectedImage, Inference, InferenceOptions},
     latency::{Latency, latency},
     matches::Matches,
@@ -317,14 +317,6 @@ impl LoadedModel {
         });
         Some(ScoredImage { image_id: image.image_id, truth: image.truth?, detections })
     }
-}
-
-/// Where each has a score.
-fn tell_who_is_beaten(models: &mut [ModelReport]) {
-    let points: Option<Vec<FrontierPoint>> = models.iter().map(FrontierPoint::of).collect();
-    let beaten = points.map(|points| beaten_by(&points)).unwrap_or_default();
-    let names: Vec<Option<String>> = beaten.into_iter().map(|by| Some(models[by?].name.clone())).collect();
-    models.iter_mut().zip(names).for_each(|(model, by)| model.beaten_by = by);
 }
 
 fn no_labels(options: &EvalOptions, dataset: &Dataset, found: String) -> Error {

@@ -1,5 +1,6 @@
 //! How far a rounded model's outputs are from those of the model itself, without labels.
 
+use super::lock;
 use crate::{
     Error, Result,
     cache::Places,
@@ -145,10 +146,6 @@ impl Comparison<'_> {
             Ok(divergence)
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn run<T>(

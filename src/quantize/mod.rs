@@ -33,7 +33,16 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// The lock of what threads share, also after a panic of one of them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What to quantize, and how.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use super::{
     histogram::{Counted, Histogram, Tables},
-    passes,
+    lock, passes,
 };
 use crate::{
     Error, Result,
@@ -12,7 +12,7 @@ use crate::{
 };
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 /// A tensor to observe.
@@ -173,10 +173,6 @@ impl Worker for Images<'_> {
         };
         images.into_iter().map(|image| observe(image?)).collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn channel_means(shape: &[usize], values: &[f32]) -> Vec<f64> {

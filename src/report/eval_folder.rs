@@ -1,9 +1,7 @@
 //! A folder that `eval` wrote: what its models cost.
 
-use crate::{
-    Error, Result,
-    eval::{FrontierPoint, SavedReport},
-};
+use crate::{Error, Result, eval::Latency, words::counted};
+use serde::Deserialize;
 use std::{fs, path::Path};
 
 /// The report of `eval` in its folder.
@@ -16,8 +14,48 @@ pub struct EvalFolder {
     pub name: String,
     /// Of what the scores are, in words.
     pub scored_on: String,
-    /// Its models.
-    pub points: Vec<FrontierPoint>,
+    /// Its models, each with its mAP@0.5:0.95; those without one are left out.
+    pub models: Vec<(SavedModel, f64)>,
+}
+
+/// What the page shows of [`crate::eval::EvalReport`].
+#[derive(Debug, Clone, Deserialize)]
+struct SavedReport {
+    data: String,
+    split: String,
+    images: u64,
+    models: Vec<SavedModel>,
+}
+
+/// What the page shows of [`crate::eval::ModelReport`], whose fields these are.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SavedModel {
+    pub name: String,
+    pub precision: String,
+    pub input_width: u32,
+    pub input_height: u32,
+    pub file_bytes: u64,
+    pub memory_bytes: Option<u64>,
+    pub beaten_by: Option<String>,
+    latency: Vec<Latency>,
+    scores: SavedScores,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct SavedScores {
+    coco: SavedAverages,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct SavedAverages {
+    ap: Option<f64>,
+}
+
+impl SavedModel {
+    /// Median with one thread; `None` where it was not measured.
+    pub fn latency_p50_ms(&self) -> Option<f64> {
+        self.latency.first().map(|latency| latency.p50_ms)
+    }
 }
 
 impl EvalFolder {
@@ -38,8 +76,8 @@ impl EvalFolder {
             found: format!("this is not a report of `eval`: {error}"),
             remedy: "Run `eval` again with the same `out=`.".into(),
         })?;
-        let images = crate::words::counted(report.images, "image");
-        let scored_on = format!("{} ({}), {images}", report.data, report.split);
-        Ok(Self { name, scored_on, points: report.points() })
+        let scored_on = format!("{} ({}), {}", report.data, report.split, counted(report.images, "image"));
+        let scored = report.models.into_iter().filter_map(|model| model.scores.coco.ap.map(|ap| (model, ap)));
+        Ok(Self { name, scored_on, models: scored.collect() })
     }
 }

@@ -3,9 +3,8 @@
 use super::{Content, figure, number, swatch};
 use crate::{
     Result,
-    eval::{FrontierPoint, beaten_by},
     report::{
-        eval_folder::EvalFolder,
+        eval_folder::{EvalFolder, SavedModel},
         plot::{Mark, scatter},
     },
 };
@@ -19,12 +18,11 @@ pub(super) fn frontier(content: &Content<'_>) -> Result<Markup> {
 }
 
 fn part(folder: &EvalFolder) -> Result<Markup> {
-    let beaten = beaten_by(&folder.points);
-    let timed = folder.points.iter().zip(&beaten).enumerate();
+    let timed = folder.models.iter().enumerate();
     let marks: Vec<Mark<'_>> = timed
-        .filter_map(|(series, (point, beaten))| {
-            let at = (point.latency_p50_ms?, point.map_50_95);
-            Some(Mark { name: &point.name, series, at, on_frontier: beaten.is_none() })
+        .filter_map(|(series, (model, map_50_95))| {
+            let at = (model.latency_p50_ms()?, *map_50_95);
+            Some(Mark { name: &model.name, series, at, on_frontier: model.beaten_by.is_none() })
         })
         .collect();
     let chart = match marks.is_empty() {
@@ -39,14 +37,14 @@ fn part(folder: &EvalFolder) -> Result<Markup> {
                 "Filled: on the frontier. Hollow: beaten by a model that is at least as accurate, fast, small and sparing of memory."
             }))
         }
-        div.scroll { (table(&folder.points, &beaten)) }
+        div.scroll { (table(&folder.models)) }
         p.caption {
             "Times are of the machine and the moment of the evaluation: ONNX Runtime's session alone, one thread. Memory is what loading and running it took at most."
         }
     })
 }
 
-fn table(points: &[FrontierPoint], beaten: &[Option<usize>]) -> Markup {
+fn table(models: &[(SavedModel, f64)]) -> Markup {
     html! {
         table {
             thead {
@@ -62,16 +60,16 @@ fn table(points: &[FrontierPoint], beaten: &[Option<usize>]) -> Markup {
                 }
             }
             tbody {
-                @for (series, (point, beaten)) in points.iter().zip(beaten).enumerate() {
-                    tr data-model=(point.name) {
-                        th scope="row" { (swatch(series)) (point.name) }
-                        td { (point.precision) }
-                        td.n { (point.input_px[0]) " x " (point.input_px[1]) }
-                        td.n { (number(Some(point.map_50_95), 4)) }
-                        td.n { (number(point.latency_p50_ms, 2)) }
-                        td.n { (HumanBytes(point.file_bytes)) }
-                        td.n { @match point.memory_bytes { Some(bytes) => (HumanBytes(bytes)), None => span.muted { "–" } } }
-                        td { @match beaten.and_then(|by| points.get(by)) { Some(by) => (by.name), None => span.muted { "–" } } }
+                @for (series, (model, map_50_95)) in models.iter().enumerate() {
+                    tr data-model=(model.name) {
+                        th scope="row" { (swatch(series)) (model.name) }
+                        td { (model.precision) }
+                        td.n { (model.input_width) " x " (model.input_height) }
+                        td.n { (number(Some(*map_50_95), 4)) }
+                        td.n { (number(model.latency_p50_ms(), 2)) }
+                        td.n { (HumanBytes(model.file_bytes)) }
+                        td.n { @match model.memory_bytes { Some(bytes) => (HumanBytes(bytes)), None => span.muted { "–" } } }
+                        td { @match &model.beaten_by { Some(by) => (by), None => span.muted { "–" } } }
                     }
                 }
             }

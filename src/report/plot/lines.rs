@@ -1,6 +1,6 @@
 //! Lines over one axis: losses and metrics over epochs, precision over recall.
 
-use super::{LETTERS, letters, short, small_letters, svg, theme, words};
+use super::{LETTERS, axes, svg, theme, words};
 use crate::Result;
 use plotters::prelude::*;
 use std::ops::Range;
@@ -53,21 +53,7 @@ pub fn line_chart(chart: &LineChart<'_>) -> Result<String> {
             .y_label_area_size(if chart.y_label.is_empty() { 84 } else { 110 })
             .build_cartesian_2d(x_range, y_range)
             .map_err(words)?;
-        context
-            .configure_mesh()
-            .x_desc(chart.x_label)
-            .y_desc(chart.y_label)
-            .x_labels(x_labels)
-            .y_labels(6)
-            .x_label_formatter(&|v| short(*v))
-            .y_label_formatter(&|v| short(*v))
-            .label_style(small_letters())
-            .axis_desc_style(letters())
-            .axis_style(theme::MUTED)
-            .bold_line_style(theme::GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()
-            .map_err(words)?;
+        axes(&mut context, (chart.x_label, x_labels), (chart.y_label, 6))?;
         let most = MAX_POINTS.min(MAX_POINTS_OF_ALL / chart.lines.len().max(1)).max(2);
         for line in &chart.lines {
             let colour = theme::series_colour(line.series);

@@ -13,12 +13,18 @@ pub use reliability::reliability;
 pub use scatter::{Mark, scatter};
 
 use crate::{Error, Result};
-use plotters::{coord::Shift, prelude::*};
+use plotters::{
+    coord::{Shift, types::RangedCoordf64},
+    prelude::*,
+};
 use std::fmt::Display;
-use theme::{INK, MUTED};
+use theme::{GRID, INK, MUTED};
 
 /// A diagram under construction.
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// A diagram with two axes of numbers.
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// Height of letters in pixels of the drawing.
 const LETTERS: f64 = 30.0;
@@ -38,6 +44,29 @@ fn svg((width, height): (u32, u32), label: &str, draw: impl FnOnce(&Area<'_>) ->
     let label = maud::html! { (label) }.into_string();
     let opening = format!("<svg width=\"{width}\" height=\"{height}\" ");
     Ok(text.replacen(&opening, &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1))
+}
+
+/// Draws two axes of numbers with the grid behind the data. Of each axis: its name (empty for none), and how many numbers stand
+/// at it, about.
+fn axes(context: &mut Chart<'_, '_>, x: (&str, usize), y: (&str, usize)) -> Result<(), String> {
+    let mut mesh = context.configure_mesh();
+    if !x.0.is_empty() {
+        mesh.x_desc(x.0);
+    }
+    if !y.0.is_empty() {
+        mesh.y_desc(y.0);
+    }
+    mesh.x_labels(x.1)
+        .y_labels(y.1)
+        .x_label_formatter(&|v| short(*v))
+        .y_label_formatter(&|v| short(*v))
+        .label_style(small_letters())
+        .axis_desc_style(letters())
+        .axis_style(MUTED)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .draw()
+        .map_err(words)
 }
 
 fn words(error: impl Display) -> String {

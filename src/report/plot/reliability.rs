@@ -1,6 +1,6 @@
 //! A reliability diagram: the share of right detections over their score, and how many detections there are of each score.
 
-use super::{LETTERS, letters, short, small_letters, svg, theme, words};
+use super::{LETTERS, axes, svg, theme, words};
 use crate::{Result, eval::Calibration};
 use plotters::{
     prelude::*,
@@ -29,20 +29,7 @@ pub fn reliability(calibration: &Calibration, series: usize) -> Result<String> {
             .y_label_area_size(120)
             .build_cartesian_2d(0.0..1.0, 0.0..1.0)
             .map_err(words)?;
-        context
-            .configure_mesh()
-            .y_desc("fraction correct")
-            .x_labels(6)
-            .y_labels(6)
-            .x_label_formatter(&|v| short(*v))
-            .y_label_formatter(&|v| short(*v))
-            .label_style(small_letters())
-            .axis_desc_style(letters())
-            .axis_style(theme::MUTED)
-            .bold_line_style(theme::GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()
-            .map_err(words)?;
+        axes(&mut context, ("", 6), ("fraction correct", 6))?;
         let bars = calibration.bins.iter().filter_map(|bin| {
             let corners = [(bin.from + MARGIN, 0.0), (bin.to - MARGIN, bin.precision()?)];
             Some(Rectangle::new(corners, colour.mix(0.45).filled()))
@@ -62,21 +49,7 @@ pub fn reliability(calibration: &Calibration, series: usize) -> Result<String> {
             .y_label_area_size(120)
             .build_cartesian_2d(0.0..1.0, 0.0..most * 1.15)
             .map_err(words)?;
-        context
-            .configure_mesh()
-            .x_desc("score")
-            .y_desc("detections")
-            .x_labels(6)
-            .y_labels(4)
-            .x_label_formatter(&|v| short(*v))
-            .y_label_formatter(&|v| short(*v))
-            .label_style(small_letters())
-            .axis_desc_style(letters())
-            .axis_style(theme::MUTED)
-            .bold_line_style(theme::GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()
-            .map_err(words)?;
+        axes(&mut context, ("score", 6), ("detections", 4))?;
         for bin in &calibration.bins {
             let height = bin.detections as f64;
             let bar = Rectangle::new([(bin.from + MARGIN, 0.0), (bin.to - MARGIN, height)], colour.mix(0.45).filled());

@@ -1,6 +1,6 @@
 //! Models as points: accuracy over latency.
 
-use super::{LETTERS, letters, short, small_letters, svg, theme, words};
+use super::{LETTERS, axes, small_letters, svg, theme, words};
 use crate::Result;
 use plotters::prelude::*;
 
@@ -36,21 +36,7 @@ pub fn scatter(title: &str, x_label: &str, y_label: &str, marks: &[Mark<'_>]) ->
             .y_label_area_size(120)
             .build_cartesian_2d(x, y)
             .map_err(words)?;
-        context
-            .configure_mesh()
-            .x_desc(x_label)
-            .y_desc(y_label)
-            .x_labels(8)
-            .y_labels(6)
-            .x_label_formatter(&|v| short(*v))
-            .y_label_formatter(&|v| short(*v))
-            .label_style(small_letters())
-            .axis_desc_style(letters())
-            .axis_style(theme::MUTED)
-            .bold_line_style(theme::GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()
-            .map_err(words)?;
+        axes(&mut context, (x_label, 8), (y_label, 6))?;
         let mut frontier: Vec<(f64, f64)> = marks.iter().filter(|mark| mark.on_frontier).map(|mark| mark.at).collect();
         frontier.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         context.draw_series(LineSeries::new(frontier, theme::MUTED.stroke_width(2))).map_err(words)?;

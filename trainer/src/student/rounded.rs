@@ -78,7 +78,8 @@ impl Ops for Rounded<'_> {
             return y;
         }
         let (sigmoid, silu) = (spec.sigmoid_name(), spec.silu_name());
-        let gate = Named::new(sigmoid, self.read(&spec.sigmoid_name(), &y).sigmoid());
+        let gate = self.read(&sigmoid, &y).sigmoid();
+        let gate = Named::new(sigmoid, gate);
         let product = self.read(&silu, &y) * self.read(&silu, &gate);
         Named::new(silu, product)
     }

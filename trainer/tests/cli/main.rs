@@ -17,3 +17,13 @@ mod starts;
 mod support;
 mod train;
 mod views;
+
+use std::{path::Path, process::Child, thread, time::Duration};
+
+/// Waits until a run that goes on has written this file.
+fn wait_for_file(child: &mut Child, file: &Path) {
+    while !file.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

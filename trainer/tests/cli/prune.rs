@@ -5,8 +5,6 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 fn train_args(cache: &Path, model: &str, out: &Path, more: &[(&str, &str)]) -> Vec<OsString> {
@@ -42,10 +40,7 @@ fn a_pruned_student_is_trained_resumed_and_used() {
 
     // The same to the last bit after a kill.
     let mut child = command(&train_args(&cache, weights, &killed, &prune)).spawn().unwrap();
-    while !killed.join("results.csv").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        thread::sleep(Duration::from_millis(5));
-    }
+    crate::wait_for_file(&mut child, &killed.join("results.csv"));
     child.kill().unwrap();
     child.wait().unwrap();
     train(weights, &killed, &[("--prune", "0.3"), ("--resume", "")])

@@ -4,8 +4,6 @@ use crate::support::{Run, args, build, command, finished, logitcache, shapes};
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 struct Setup {
@@ -62,10 +60,7 @@ fn a_student_is_trained_with_the_rounding_of_its_file() {
 
     let words = setup.words(&killed, &[("--model", &setup.weights)]);
     let mut child = command(&words).spawn().unwrap();
-    while !killed.join("results.csv").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        thread::sleep(Duration::from_millis(5));
-    }
+    crate::wait_for_file(&mut child, &killed.join("results.csv"));
     child.kill().unwrap();
     child.wait().unwrap();
     setup.train(&killed, &[("--resume", "")]).expect(0);

@@ -341,10 +341,7 @@ fn a_second_signal_ends_it_with_130() {
     let words = plain_args(&data, &out, &[("--epochs", "1000"), ("--threads", "2"), ("--batch", "4")]);
     let mut child = command(&words).stderr(Stdio::null()).spawn().unwrap();
     // The first epoch's file is there: it trains.
-    while !out.join("results.csv").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        thread::sleep(Duration::from_millis(10));
-    }
+    crate::wait_for_file(&mut child, &out.join("results.csv"));
     for _ in 0..2 {
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
         thread::sleep(Duration::from_millis(30));
