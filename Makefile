@@ -11,7 +11,7 @@ help: ## this list
 
 setup: .venv/.runtime .venv/.train ## .venv with the ONNX Runtime library and libtorch, where the program finds them by itself
 
-test-env: setup .venv/.test .venv/.browser chromium ## .venv with what the Python oracles need as well
+test-env: setup .venv/.test .venv/.browser .venv/.object-stores chromium ## .venv with what the Python oracles need as well
 
 oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, for generators of goldens and for benchmarks
 
@@ -32,6 +32,10 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 	touch $@
 
 .venv/.browser: requirements/browser.txt .venv/.test
+	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	touch $@
+
+.venv/.object-stores: requirements/object-stores.txt .venv/.test
 	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
 	touch $@
 
@@ -75,6 +79,7 @@ test: test-env ## Rust tests, then the Python oracles against the built program
 lint: ## formatting and clippy, warnings as errors
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p logitcache -- -D warnings
 
 bench: setup ## benchmarks; the comparison with Python programs needs `make oracle-env` and ../shared
 	cargo build --release

@@ -37,7 +37,7 @@ fn base(samples: u64) -> Manifest {
 fn join(folder: &Path, manifest: &Manifest, shards: u32) -> ShardedCache {
     create_folder(folder).unwrap();
     let job = ShardJob::new(manifest, shards, "0".repeat(64));
-    ShardedCache::join(Lock::share(folder).unwrap(), &job).unwrap()
+    ShardedCache::join(Box::new(Folder::new(folder)), Lock::share(folder).unwrap(), &job).unwrap()
 }
 
 fn publish(folder: &Path, shards: u32, images: u64) {

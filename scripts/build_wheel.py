@@ -32,7 +32,7 @@ def tool(name):
 
 
 def add_trainer():
-    run("cargo", "build", "--release", "-p", "logitcache-train")
+    run("cargo", "build", "--release", "-p", "logitcache-train", "--features", "logitcache/object-store")
     TRAINER.parent.mkdir(exist_ok=True)
     shutil.copy(ROOT / "target" / "release" / TRAINER.name, TRAINER)
     run("strip", TRAINER)

@@ -6,7 +6,7 @@ use crate::{
     fsio::Lock,
     outputs::real_path,
     preprocess::DECODER,
-    words,
+    remote, words,
 };
 pub use logitcache_format::{
     ARCHIVE_FEATURE, CacheReader, Cell, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME,
@@ -46,6 +46,8 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
 /// # Errors
 /// [`Error::Cache`] of an unfinished one and of one whose images all failed; as [`CacheReader::open`].
 pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
+    let folder = &remote::local(folder)?;
+    remote::pull_cache(folder, false)?;
     let cache = CacheReader::open(folder)?;
     let failures = &cache.manifest().failures;
     if cache.is_empty() && !failures.is_empty() {

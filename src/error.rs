@@ -184,8 +184,11 @@ pub(crate) fn may_pass(error: &io::Error) -> bool {
         Errno::TIMEDOUT,
         Errno::TXTBSY,
     ];
-    Errno::from_io_error(error).is_some_and(|code| PASSING.contains(&code))
+    Errno::from_io_error(error).map_or(error.kind() == PASSING_KIND, |code| PASSING.contains(&code))
 }
+
+/// The kind of an error that is not the operating system's and may be gone at the next try.
+pub(crate) const PASSING_KIND: io::ErrorKind = io::ErrorKind::TimedOut;
 
 #[cfg(test)]
 mod tests {

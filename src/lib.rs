@@ -3,7 +3,7 @@
 //! Data flows one way; a module never imports one to its right:
 //!
 //! ```text
-//! types, error, words, install, fsio, outputs, text -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
+//! types, error, words, install, fsio, outputs, text -> remote -> dataset -> preprocess -> augment -> draw, cache -> detector -> run
 //!     -> pipeline -> eval -> targets -> training, teach, audit -> inspect, predict, convert -> report -> issues
 //!     -> caches, label, quantize, select -> serve -> cli
 //!     (toolkit: beside augment, on preprocess and dataset alone); and in the package `trainer`: student (libtorch) -> train -> its cli
@@ -36,6 +36,7 @@ pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
 pub mod quantize;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod select;

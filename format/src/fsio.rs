@@ -3,14 +3,14 @@
 //! A file appears whole or not at all: it is written as a sibling named `.tmp-*`, flushed to the disk, renamed over its
 //! final name, and the folder is flushed as well, so that the name survives a power cut too.
 
-use crate::{Error, Result};
+use crate::{Error, Result, storage::Publish};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// How often, and how long apart, a lock that is to be shared is asked for.
@@ -182,6 +182,28 @@ pub fn remove_abandoned(path: &Path) -> Result<bool> {
     remove_file(path).map(|()| true)
 }
 
+/// Makes `path` a symbolic link with this text, in one step, whatever is there.
+///
+/// # Errors
+/// [`Error::Io`] naming the link.
+pub fn write_link(path: &Path, text: &Path) -> Result<()> {
+    let fault = |e| Error::io(path, "make a link", e);
+    let new = path.with_file_name(format!("{TEMP_PREFIX}link-{}", std::process::id()));
+    // A killed process of the same id left it.
+    remove_file(&new)?;
+    std::os::unix::fs::symlink(text, &new).map_err(fault)?;
+    fs::rename(&new, path).map_err(fault)
+}
+
+/// Sets the time of a file's last change.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn set_modified(path: &Path, time: SystemTime) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path);
+    file.and_then(|file| file.set_modified(time)).map_err(|e| Error::io(path, "set the time of", e))
+}
+
 /// What is appended to the name of a file that was set aside.
 pub const STALE_SUFFIX: &str = ".stale";
 
@@ -283,6 +305,7 @@ pub struct Lock {
     path: PathBuf,
     file: File,
     shared: bool,
+    publisher: Option<Box<dyn Publish>>,
 }
 
 impl Lock {
@@ -337,13 +360,24 @@ impl Lock {
                 continue;
             }
             write_process_id(&mut file).map_err(|e| Error::io(&path, "write to", e))?;
-            return Ok(Self { folder: folder.to_path_buf(), path, file, shared });
+            return Ok(Self { folder: folder.to_path_buf(), path, file, shared, publisher: None });
         }
     }
 
     /// The folder that is locked.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The same lock on a folder that is the copy of another place: what is written goes there as well.
+    pub fn with_publisher(mut self, publisher: Box<dyn Publish>) -> Self {
+        self.publisher = Some(publisher);
+        self
+    }
+
+    /// What takes a manifest to the place of which the folder is a copy.
+    pub(crate) fn publisher(&self) -> Option<&dyn Publish> {
+        self.publisher.as_deref()
     }
 
     fn held_elsewhere(path: PathBuf, file: &mut File) -> Error {

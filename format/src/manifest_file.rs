@@ -99,7 +99,15 @@ impl Manifest {
     /// As [`Manifest::load`].
     pub fn load_from(storage: &dyn Storage) -> Result<Option<Self>> {
         let bytes = storage.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)?;
-        bytes.map(|bytes| parse(&manifest_path(storage.folder()), &bytes)).transpose()
+        bytes.map(|bytes| Self::parse(&manifest_path(storage.folder()), &bytes)).transpose()
+    }
+
+    /// Checks the bytes of a manifest; `path` is where they lie, for messages.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        parse(path, bytes)
     }
 
     /// As [`Manifest::load_if_present`], for a program that will add to the cache: its writer features must be known too.
@@ -130,7 +138,9 @@ impl Manifest {
     pub fn save(&mut self, lock: &Lock) -> Result<()> {
         self.check()?;
         let path = manifest_path(lock.folder());
-        write_atomic(&path, self.render(&path)?.as_bytes())
+        let text = self.render(&path)?;
+        lock.publisher().map_or(Ok(()), |publisher| publisher.publish(self, text.as_bytes()))?;
+        write_atomic(&path, text.as_bytes())
     }
 
     /// Makes it the manifest of a cache that has none, in one step, whoever else tries the same; returns whether it is. The
@@ -179,6 +189,14 @@ impl PartEntry {
     /// The name of one of its files in a [`Storage`].
     pub fn file_name(&self, table: Table) -> String {
         format!("{}/{}.parquet", table.folder(), self.name)
+    }
+
+    /// What the manifest says of the bytes of one of its files.
+    pub fn file(&self, table: Table) -> &FileEntry {
+        match table {
+            Table::Images => &self.images_file,
+            Table::Predictions => &self.predictions_file,
+        }
     }
 
     /// Both files, the images first: table, place, what the manifest says of the bytes, rows.

@@ -21,10 +21,11 @@ pub struct MappedTable {
 
 impl MappedTable {
     fn open(storage: &dyn Storage, part: &PartEntry, table: Table, manifest: &Manifest) -> Result<Self> {
-        let (entry, rows) = match table {
-            Table::Images => (&part.images_file, part.images),
-            Table::Predictions => (&part.predictions_file, part.rows),
+        let rows = match table {
+            Table::Images => part.images,
+            Table::Predictions => part.rows,
         };
+        let entry = part.file(table);
         let name = part.file_name(table);
         let path = storage.folder().join(&name);
         let bytes = storage.bytes(&name, entry.bytes)?;

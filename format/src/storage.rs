@@ -3,7 +3,9 @@
 
 use crate::{
     Error, Result,
-    fsio::{Lock, write_new},
+    fsio::{Lock, remove_file, set_aside, write_atomic, write_new},
+    leftovers::list,
+    manifest::{Manifest, PartEntry},
     map::Map,
 };
 use std::{
@@ -13,6 +15,15 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
 };
+
+/// Takes what is written to a cache in a locked folder to another place, before it counts in the folder.
+pub trait Publish: Debug + Send + Sync {
+    /// Takes the text of a manifest there, after the files of the parts that it names, which lie in the folder.
+    ///
+    /// # Errors
+    /// Where that cannot be done, or somebody else wrote the cache there; the folder's manifest then stays as it was.
+    fn publish(&self, manifest: &Manifest, text: &[u8]) -> Result<()>;
+}
 
 /// A place that holds the files of a cache under the names that `docs/format.md` gives: `manifest.json`,
 /// `images/part-*.parquet`, `predictions/part-*.parquet`.
@@ -37,6 +48,42 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     fn create(&self, name: &str, bytes: &[u8]) -> Result<bool>;
+
+    /// Puts a small file, whole and in one step, whatever is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Removes a file; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn remove(&self, name: &str) -> Result<()>;
+
+    /// Sets a file aside under its name with [`crate::fsio::STALE_SUFFIX`]; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn set_aside(&self, name: &str) -> Result<()>;
+
+    /// The names of the files in one of the cache's folders, without the folder; none where there is no such folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn names_in(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// Makes the files of finished parts that lie in [`Storage::folder`] visible to whoever uses the same storage.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn hand_out(&self, parts: &[PartEntry]) -> Result<()>;
+
+    /// Makes the files of parts readable in [`Storage::folder`].
+    ///
+    /// # Errors
+    /// [`Error::Cache`] of a file that is not what its entry says, [`Error::Io`].
+    fn bring(&self, parts: &[PartEntry]) -> Result<()>;
 
     /// The right to change the cache, without waiting.
     ///
@@ -107,6 +154,31 @@ impl Storage for Folder {
         write_new(&self.0.join(name), bytes)
     }
 
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_atomic(&self.0.join(name), bytes)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        remove_file(&self.0.join(name))
+    }
+
+    fn set_aside(&self, name: &str) -> Result<()> {
+        set_aside(&self.0.join(name))
+    }
+
+    fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+        let files = list(&self.0.join(folder), |_| true)?;
+        Ok(files.iter().filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn hand_out(&self, _parts: &[PartEntry]) -> Result<()> {
+        Ok(())
+    }
+
+    fn bring(&self, _parts: &[PartEntry]) -> Result<()> {
+        Ok(())
+    }
+
     fn lock(&self) -> Result<Lock> {
         Lock::acquire(&self.0)
     }
@@ -142,6 +214,30 @@ mod tests {
 
         fn create(&self, _name: &str, _bytes: &[u8]) -> Result<bool> {
             unreachable!("nothing is written here")
+        }
+
+        fn put(&self, _name: &str, _bytes: &[u8]) -> Result<()> {
+            unreachable!("nothing is written here")
+        }
+
+        fn remove(&self, _name: &str) -> Result<()> {
+            unreachable!("nothing is removed here")
+        }
+
+        fn set_aside(&self, _name: &str) -> Result<()> {
+            unreachable!("nothing is removed here")
+        }
+
+        fn names_in(&self, _folder: &str) -> Result<Vec<String>> {
+            unreachable!("readers ask for names that they know")
+        }
+
+        fn hand_out(&self, _parts: &[PartEntry]) -> Result<()> {
+            unreachable!("nothing is written here")
+        }
+
+        fn bring(&self, _parts: &[PartEntry]) -> Result<()> {
+            unreachable!("readers ask for bytes")
         }
 
         fn lock(&self) -> Result<Lock> {

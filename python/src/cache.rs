@@ -11,6 +11,7 @@ use logitcache::{
     cache::{CacheReader, columns, open_finished},
     eval::{NmsOptions, teacher_boxes},
     inspect,
+    remote::is_url,
 };
 use pyo3::{
     exceptions::{PyIndexError, PyTypeError, PyValueError},
@@ -155,7 +156,7 @@ const _: () = assert!(NmsOptions::PREDICTING.conf == 0.25 && NmsOptions::PREDICT
 impl Cache {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let path = absolute(&path).unwrap_or(path);
+        let path = if is_url(&path) { path } else { absolute(&path).unwrap_or(path) };
         let mapped = py.detach(|| Mapped::open(&path)).map_err(|e| raised(py, e))?;
         Ok(Self { path, mapped: RwLock::new(Some(Arc::new(mapped))) })
     }

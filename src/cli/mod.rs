@@ -19,6 +19,7 @@ mod issues;
 mod label;
 mod manual;
 pub mod output;
+mod places;
 mod predict;
 pub mod progress;
 mod quantize;
@@ -32,7 +33,7 @@ mod version;
 pub use build::read_names;
 pub use call::{Called, Event, NotCalled, Setting, call, found_and_remedy, settings};
 
-use crate::{Error, Result};
+use crate::{Error, Result, remote};
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::{
@@ -94,8 +95,23 @@ fn status_after(result: Result<Status>) -> u8 {
     }
 }
 
+/// Makes local copies of what the arguments name in object stores, and puts their paths there.
+///
+/// # Errors
+/// Where a place cannot be had, or the command cannot use one in a store.
+pub fn fetch_places(cli: &mut Cli, words: &[OsString]) -> Result<()> {
+    if let Some(folder) = &cli.cache_dir {
+        remote::keep_copies_in(folder);
+    }
+    places::fetch(&mut cli.command, words)
+}
+
 /// Runs a command; `words` are what `cli` was parsed from, without the program's name.
-fn run(cli: Cli, words: &[OsString]) -> Result<Status> {
+fn run(mut cli: Cli, words: &[OsString]) -> Result<Status> {
+    // The trainer fetches what it needs itself.
+    if !matches!(cli.command, Command::Train(_) | Command::Export(_)) {
+        fetch_places(&mut cli, words)?;
+    }
     match cli.command {
         Command::Train(_) | Command::Export(_) => handover::to_trainer(words),
         Command::Audit(args) => audit::run(&args, cli.quiet),

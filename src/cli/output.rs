@@ -2,6 +2,7 @@
 
 use super::{call, flags::as_flags};
 use crate::{
+    remote::with_urls,
     types::{Failure, PassedOver},
     words,
 };
@@ -37,7 +38,7 @@ pub fn note(text: &str) {
     if call::note(text) {
         return;
     }
-    let _ = writeln!(io::stderr(), "{}", printable(&as_flags(text)));
+    let _ = writeln!(io::stderr(), "{}", printable(&as_flags(&with_urls(text))));
 }
 
 /// Names of files and classes come from anywhere: what would command the terminal (escape sequences) is shown as `\u{1b}`.

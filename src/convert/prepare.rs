@@ -4,13 +4,14 @@ use super::{ConvertOptions, Target};
 use crate::{
     Error, Result,
     cache::{
-        self, Folder, Manifest, PartEntry, Storage,
+        self, Manifest, PartEntry,
         columns::{self, RowBytes},
         seen_from,
     },
     dataset::paths,
     fsio::{self, Lock},
     outputs::real_path,
+    remote,
     teach::{refuse_foreign_files, refuse_unfinished_shards},
     types::Profile,
 };
@@ -55,7 +56,7 @@ impl Conversion {
         wanted.parts.clear();
 
         fsio::create_folder(out)?;
-        let lock = Folder::new(out).lock()?;
+        let lock = remote::storage(out)?.lock()?;
         if *overwrite {
             cache::clear(&lock)?;
         }

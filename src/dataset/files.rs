@@ -2,7 +2,7 @@
 //! cap.
 
 use super::{notes::Note, paths};
-use crate::{Error, Result};
+use crate::{Error, Result, remote};
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
@@ -180,6 +180,14 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
             Err(error) => match error.path() {
                 Some(path) if error.loop_ancestor().is_some() => loops.add(path.display()),
                 Some(path) if is_named_as_image(path) => found.images.push(path.to_path_buf()),
+                Some(path) if remote::is_link(path) => match kind(path) {
+                    Kind::Text => found.texts.push(path.to_path_buf()),
+                    Kind::UnreadableImage => {
+                        unsupported.add(path.display());
+                        found.passed_over.push((path.to_path_buf(), not_decoded(path)));
+                    }
+                    _ => {}
+                },
                 Some(path) => unreadable.add(format_args!("{} ({})", path.display(), io_words(&error))),
                 None => unreadable.add(&error),
             },
@@ -205,7 +213,10 @@ fn io_words(error: &walkdir::Error) -> String {
 /// What is wrong, as words that follow the file's name.
 pub(super) fn read_capped(path: &Path, cap_bytes: u64) -> io::Result<Vec<u8>> {
     // Asked before the file is opened: opening a named pipe would wait for a writer.
-    let metadata = std::fs::metadata(path)?;
+    let metadata = match std::fs::metadata(path) {
+        Err(error) => return remote::read(path).unwrap_or(Err(error)),
+        Ok(metadata) => metadata,
+    };
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -231,6 +242,11 @@ pub(super) fn folder_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> PathBu
 /// Whether `path` is a folder, links followed.
 pub(super) fn is_dir(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_dir())
+}
+
+/// Whether `path` is a file, here or in an object store.
+pub(super) fn is_file(path: &Path) -> bool {
+    path.is_file() || remote::is_link(path)
 }
 
 /// The path that a file names below `base`. Windows writes `\`, which a name may hold elsewhere: what is there as written is

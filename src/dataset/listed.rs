@@ -152,7 +152,7 @@ fn picture(root: &Path, given: bool, image: &ListedImage) -> PathBuf {
     folders.push(root.to_path_buf());
     let places = || image.names.iter().flat_map(|name| folders.iter().map(move |folder| files::named(folder, name)));
     let missed = || places().next().unwrap_or_else(|| root.to_path_buf());
-    places().find(|place| place.is_file()).unwrap_or_else(missed)
+    places().find(|place| files::is_file(place)).unwrap_or_else(missed)
 }
 
 /// The subset that `split` names; all of a file without subsets.

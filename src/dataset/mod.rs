@@ -40,7 +40,7 @@ pub use splits::UNSPLIT;
 pub use truth::Truth;
 
 use crate::{
-    Error, Result,
+    Error, Result, remote,
     types::{ImageSize, PassedOver, PassedOverFile, TruthBox},
 };
 use files::{Found, Skipped};
@@ -144,7 +144,9 @@ impl Dataset {
     /// formats, no such split, a list that cannot be parsed, no pictures. What is wrong with one image is told by
     /// [`Sample::labels`] or when it is decoded.
     pub fn open(source: &DataSource) -> Result<Self> {
-        let data = paths::absolute(&source.data);
+        let data = paths::absolute(&remote::local(&source.data)?);
+        remote::pull_listing(&data)?;
+        source.images_dir.as_deref().map_or(Ok(()), remote::pull_listing)?;
         let metadata = std::fs::metadata(&data).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => fault(&source.data, "there is no such file or folder", FORMS),
             _ => Error::io(&source.data, "open", e),

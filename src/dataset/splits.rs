@@ -6,7 +6,7 @@ use super::{
     paths,
     yolo::{self, description::Description},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, remote};
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -29,7 +29,8 @@ impl Dataset {
     /// As [`Dataset::open`].
     pub fn open_all(data: &Path, images_dir: Option<&Path>) -> Result<Vec<(String, Self)>> {
         let given = data;
-        let data = paths::absolute(data);
+        let data = paths::absolute(&remote::local(data)?);
+        remote::pull_listing(&data)?;
         let source = |data: &Path, split: &str| DataSource {
             data: data.to_path_buf(),
             images_dir: images_dir.map(Path::to_path_buf),

@@ -244,7 +244,9 @@ impl Pictures {
                 }
             }
             let mut below = folders.iter().filter(|_| Path::new(written).is_relative());
-            if let Some(place) = below.find_map(|folder| Some(files::named(folder, written)).filter(|p| p.is_file())) {
+            if let Some(place) =
+                below.find_map(|folder| Some(files::named(folder, written)).filter(|p| files::is_file(p)))
+            {
                 return place;
             }
         }

@@ -12,6 +12,7 @@ use crate::{
     outputs::{self, OutputFile},
     pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
+    remote,
     types::{BoxXyxyPx, Detection, LabelBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
@@ -85,6 +86,7 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
 /// Where the image should be.
 pub(crate) fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
     let root = reader.place(&reader.manifest().dataset.root)?;
+    remote::pull_listing(&root)?;
     let sample = Sample::of_picture(&root, image.path).map_err(|found| Error::Cache {
         path: reader.folder().to_owned(),
         found,

@@ -4,6 +4,7 @@ use crate::{
     Error, Result,
     cache::CacheReader,
     dataset::{DataSource, Dataset, Sample, refuse_if_moved},
+    remote,
 };
 use std::collections::HashMap;
 
@@ -45,6 +46,9 @@ pub(crate) fn cached_samples(reader: &CacheReader, ids: &[i64], source: Option<&
     let by_path: Option<HashMap<&str, &Sample>> =
         dataset.as_ref().map(|d| d.samples.iter().map(|s| (s.relative.as_str(), s)).collect());
     let root = reader.place(&reader.manifest().dataset.root)?;
+    if dataset.is_none() {
+        remote::pull_listing(&root)?;
+    }
     let sample = |&id: &i64| {
         let missing = |found: String| Error::Mismatch {
             found,

@@ -155,6 +155,9 @@ pub(crate) fn run<W: Worker>(
     })
 }
 
+/// So many images are on their way from an object store before they are decoded.
+const READ_AHEAD: usize = 64;
+
 /// Spawns one decoding task per chunk as buffers and window allow; ends when a channel's other side is gone.
 #[allow(clippy::too_many_arguments)]
 fn feed(
@@ -169,7 +172,14 @@ fn feed(
 ) {
     let values = source.values_per_image();
     pool.in_place_scope(|tasks| {
+        let mut coming = keys.iter();
+        let mut begun = 0;
         for (index, keys) in keys.chunks(batch).enumerate() {
+            let ahead = (index + 1) * batch + READ_AHEAD;
+            for (image_id, _) in coming.by_ref().take(ahead - begun).filter(|(_, view)| *view == 0) {
+                source.read_ahead(*image_id);
+            }
+            begun = ahead;
             if stop.load(Ordering::Relaxed) || tokens.recv().is_err() {
                 return;
             }

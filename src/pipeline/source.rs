@@ -5,6 +5,7 @@ use crate::{
     cache::{ImageKey, MissingLabels, Sha256Bytes, to_hex},
     dataset::{ClassMap, Sample, Truth},
     preprocess::{self, DecodeLimits, InputRule, LetterboxPlan, Preprocessor, RgbImage},
+    remote,
     types::{BoxXyxyPx, Failure, FailureStage, ImageSize, TruthBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
@@ -97,6 +98,15 @@ impl ImageSource<'_> {
     /// Memory for [`ImageSource::prepare`].
     pub fn scratch(&self) -> Scratch {
         Scratch::new(&self.rule)
+    }
+
+    /// Begins to fetch an image that lies in an object store, and its labels.
+    pub(super) fn read_ahead(&self, image_id: i64) {
+        let Some(sample) = usize::try_from(image_id).ok().and_then(|i| self.samples.get(i)) else { return };
+        remote::read_ahead(&sample.path);
+        if let Some(labels) = sample.label_file().filter(|_| self.class_map.is_some()) {
+            remote::read_ahead(labels);
+        }
     }
 
     /// Reads, decodes and letterboxes one image, makes the view of it, in `pixels` (`[3, H, W]`, as the rule says), and reads
@@ -225,7 +235,10 @@ pub fn changed_since(cached: &Sha256Bytes, found: &Sha256Bytes) -> Option<String
 /// What is wrong, in words that name the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    let meta = fs::metadata(path).map_err(words)?;
+    let meta = match fs::metadata(path) {
+        Err(error) => return remote::read(path).unwrap_or(Err(error)).map_err(words),
+        Ok(meta) => meta,
+    };
     if !meta.is_file() {
         return Err(format!("{} is not a regular file", path.display()));
     }

@@ -4,6 +4,7 @@ use super::shard::DamagedShard;
 use crate::{
     Error, Result,
     cache::{self, Publication, Shard, ShardedCache},
+    remote,
     types::Failure,
     words::counted,
 };
@@ -38,15 +39,9 @@ pub struct ShardsMerged {
 /// [`Error::Later`] naming the shards that are not finished, or where a build has the cache for itself; [`Error::Cache`] of a folder in
 /// which no shards were built, and of a damaged or missing file; [`Error::Io`].
 pub fn merge_shards(folder: &Path) -> Result<ShardsMerged> {
-    if !ShardedCache::is_begun(folder) {
-        return Err(Error::Cache {
-            path: folder.to_owned(),
-            found: "no shards were built here".into(),
-            remedy: "Give the folder that `shard=` builds into.".into(),
-        });
-    }
+    let storage = remote::storage(folder)?;
     let publish = || -> Result<ShardsMerged> {
-        let cache = ShardedCache::open(cache::share(folder)?)?;
+        let cache = ShardedCache::open(storage, cache::share(folder)?)?;
         match cache.publish()? {
             Publication::Missing(shards) => Err(missing(folder, &shards, cache.job().shards)),
             Publication::Damaged(shard, error) => Err(damaged(DamagedShard::new(shard, *error), cache.job().shards)),

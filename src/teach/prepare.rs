@@ -12,13 +12,12 @@ use crate::{
     Error, Result,
     augment::VIEW_RULE,
     cache::{
-        self, DatasetInfo, Folder, LabelsState, Manifest, MissingLabels, Places, Samples, Settings, Shard, Storage,
-        Teacher, columns,
+        self, DatasetInfo, LabelsState, Manifest, MissingLabels, Places, Samples, Settings, Shard, Teacher, columns,
     },
     dataset::{ClassMap, Dataset, paths, refuse_foreign_names, refuse_meaning_without_label_files},
     detector::{self, Detector, DetectorOptions, DetectorSession, HeadSpec, SelfCheck},
     fsio::{self, Lock},
-    pipeline, preprocess,
+    pipeline, preprocess, remote,
     types::{InputSize, LogitType, Profile, Store},
     words::counted,
 };
@@ -186,7 +185,7 @@ pub(super) struct Standing {
 
 /// A build that has the cache for itself.
 fn whole(options: &BuildOptions, wanted: Manifest, dataset: &Dataset) -> Result<Standing> {
-    let lock = Folder::new(&options.out).lock()?;
+    let lock = remote::storage(&options.out)?.lock()?;
     folder::refuse_foreign_files(&options.out)?;
     if options.overwrite {
         cache::clear(&lock)?;

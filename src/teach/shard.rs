@@ -11,6 +11,7 @@ use crate::{
     dataset::{Dataset, Sample},
     error::may_pass,
     pipeline::read_file,
+    remote::{self, Link},
     types::FailureStage,
     words::counted,
 };
@@ -108,7 +109,8 @@ pub(super) fn begin(out: &Path, shard: Shard, wanted: &Manifest, dataset: &Datas
     folder::refuse_foreign_files(out)?;
     let (files_sha256, absent_anywhere) = files_digest(&dataset.samples);
     let job = ShardJob::new(wanted, shard.count(), files_sha256);
-    let cache = ShardedCache::join(lock, &job).map_err(|error| refused(error.into(), absent_anywhere))?;
+    let cache = ShardedCache::join(remote::storage(out)?, lock, &job)
+        .map_err(|error| refused(error.into(), absent_anywhere))?;
     let mut manifest = cache.job().manifest();
     let record = cache.sound_record(shard)?;
     let recorded = record.is_some();
@@ -214,7 +216,7 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 fn is_absent(path: &Path) -> bool {
-    fs::metadata(path).is_err_and(|error| is_absence(&error))
+    fs::metadata(path).is_err_and(|error| is_absence(&error)) && !remote::is_link(path)
 }
 
 /// Refuses a shard of which no image is there: a place that is not mounted, and not damage of so many images.
@@ -229,6 +231,9 @@ fn refuse_absent_images(shard: Shard, samples: &[Sample]) -> Result<()> {
 
 /// Whether the first byte can be had.
 fn first_byte(path: &Path) -> io::Result<()> {
+    if let Some(read) = remote::read(path) {
+        return read.map(drop);
+    }
     // A pipe would block for ever.
     if !fs::metadata(path)?.is_file() {
         return Ok(());
@@ -240,6 +245,11 @@ fn first_byte(path: &Path) -> io::Result<()> {
 type FileState = Option<(u64, u128)>;
 
 fn state_of(path: &Path) -> FileState {
+    // The version of an object, wherever it was listed.
+    if let Some(Link { bytes, etag, .. }) = Link::at(path) {
+        let digest = Sha256::digest(etag.as_bytes());
+        return Some((bytes, digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))));
+    }
     let metadata = fs::metadata(path).ok()?;
     let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Some((metadata.len(), changed.map_or(0, |since| since.as_nanos())))

@@ -7,6 +7,7 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
+    remote,
     types::{Failure, FailureStage, ImageSize, InputSize, LabelBox, TruthBox},
     words::{self, counted},
 };
@@ -122,6 +123,7 @@ pub fn from_cache(
     match dataset {
         None => {
             let root = cache.place(&manifest.dataset.root)?;
+            remote::pull_listing(&root)?;
             for view in &views {
                 let relative = paths::from_column(view.path).map_err(|found| damaged(cache, found))?;
                 let labels = stored_labels(view, classes).map_err(|found| damaged(cache, found))?;

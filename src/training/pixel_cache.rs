@@ -15,6 +15,7 @@ use crate::{
     cache::{Map, to_hex},
     fsio::{self, Lock, TEMP_PREFIX, TempFile},
     preprocess::{DECODER, LETTERBOX_RULE},
+    remote::Link,
     types::{FailureStage, ImageSize},
 };
 use rayon::prelude::*;
@@ -138,6 +139,10 @@ fn list_digest(images: &[TrainImage], input: ImageSize) -> String {
     for image in images {
         text(image.path.as_os_str().as_encoded_bytes());
         text(image.expected_sha256.as_ref().map_or(&[][..], |digest| &digest[..]));
+        // Of an image in an object store, the version that the link names.
+        if let Some(link) = Link::at(&image.path) {
+            text(link.text().as_os_str().as_encoded_bytes());
+        }
         let state = fs::metadata(&image.path).ok().map(|file| {
             let changed = file.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             (file.len(), changed.map_or(0, |since| since.as_nanos()))

@@ -1,24 +1,20 @@
 //! The files of a cache in shards: the job, the records, how far shards are.
 
-use super::{PROGRESS_SUFFIX, SHARDS_FOLDER, Shard, ShardJob, ShardRecord};
+use super::{SHARDS_FOLDER, Shard, ShardJob, ShardRecord};
 use crate::{
     Error, Result,
+    columns::Table,
     digest::{sha256, to_hex},
-    fsio::{Lock, create_folder, remove_file, set_aside, write_atomic},
-    leftovers::list,
+    fsio::{Lock, create_folder},
     manifest::{Manifest, PartEntry},
-    manifest_file::manifest_path,
-    storage::{Folder, Storage},
+    storage::Storage,
     verify::files::check_bytes,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{
-    collections::HashSet,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, io::ErrorKind, path::Path};
 
-const JOB_NAME: &str = "shards/job.json";
+/// What all shards have in common, in the folder of the cache.
+pub const JOB_NAME: &str = "shards/job.json";
 /// A longer record is refused before memory is taken for it.
 const MAX_RECORD_BYTES: u64 = 1 << 30;
 const REMEDY_RECORD: &str = "Remove it and build that shard again.";
@@ -27,6 +23,7 @@ const REMEDY_RECORD: &str = "Remove it and build that shard again.";
 #[derive(Debug)]
 pub struct ShardedCache {
     lock: Lock,
+    storage: Box<dyn Storage>,
     job: ShardJob,
     job_sha256: String,
 }
@@ -37,16 +34,16 @@ impl ShardedCache {
         folder.join(JOB_NAME).exists()
     }
 
-    /// Begins the job, or joins the one that was begun if it is the same. `lock` is shared with the other workers.
+    /// Begins the job in `storage`, or joins the one that was begun if it is the same. `lock` is on the storage's folder, shared
+    /// with the other workers of this machine.
     ///
     /// # Errors
     /// [`Error::Mismatch`] naming what is different in the job that was begun; [`Error::Cache`] where the folder holds a cache that
     /// was not built in shards, or `job.json` is damaged; [`Error::Io`].
-    pub fn join(lock: Lock, wanted: &ShardJob) -> Result<Self> {
+    pub fn join(storage: Box<dyn Storage>, lock: Lock, wanted: &ShardJob) -> Result<Self> {
         let folder = lock.folder();
-        let storage = Folder::new(folder);
-        if !Self::is_begun(folder) {
-            if manifest_path(folder).exists() {
+        if storage.read(JOB_NAME, MAX_RECORD_BYTES)?.is_none() {
+            if Manifest::load_from(storage.as_ref())?.is_some() {
                 return Err(Error::Cache {
                     path: folder.to_owned(),
                     found: "there is a cache already, and it was not built in shards".into(),
@@ -57,7 +54,7 @@ impl ShardedCache {
             // Another worker may be faster; then its job counts.
             storage.create(JOB_NAME, &json(wanted, &folder.join(JOB_NAME))?)?;
         }
-        let cache = Self::open(lock)?;
+        let cache = Self::open(storage, lock)?;
         cache.refuse_other(wanted)?;
         Ok(cache)
     }
@@ -66,9 +63,9 @@ impl ShardedCache {
     ///
     /// # Errors
     /// [`Error::Cache`] where there is none or `job.json` is damaged, [`Error::Io`].
-    pub fn open(lock: Lock) -> Result<Self> {
+    pub fn open(storage: Box<dyn Storage>, lock: Lock) -> Result<Self> {
         let path = lock.folder().join(JOB_NAME);
-        let bytes = Folder::new(lock.folder()).read(JOB_NAME, MAX_RECORD_BYTES)?.ok_or_else(|| Error::Cache {
+        let bytes = storage.read(JOB_NAME, MAX_RECORD_BYTES)?.ok_or_else(|| Error::Cache {
             path: path.clone(),
             found: "there is no such file, so this cache is not built in shards".into(),
             remedy: "Check the path: give the folder that `shard=` builds into.".into(),
@@ -81,7 +78,12 @@ impl ShardedCache {
                 remedy: "Use the version of logitcache that wrote it.".into(),
             });
         }
-        Ok(Self { lock, job, job_sha256: to_hex(&sha256(&bytes)) })
+        Ok(Self { lock, storage, job, job_sha256: to_hex(&sha256(&bytes)) })
+    }
+
+    /// Where its files lie.
+    pub(super) fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
     }
 
     /// What all shards have in common.
@@ -130,7 +132,7 @@ impl ShardedCache {
     /// # Errors
     /// [`Error::Cache`] of a damaged record of a published cache, [`Error::Io`].
     pub fn sound_record(&self, shard: Shard) -> Result<Option<ShardRecord>> {
-        if manifest_path(self.folder()).exists() {
+        if Manifest::load_from(self.storage())?.is_some() {
             return self.record(shard);
         }
         self.sound(self.record(shard), &shard.record_name(), true)
@@ -150,17 +152,24 @@ impl ShardedCache {
             Err(Error::Cache { .. }) => {}
             other => return other,
         }
-        remove_file(&self.folder().join(name))?;
+        self.storage.remove(name)?;
         Ok(None)
     }
 
     /// Whether the files of these parts are what they are said to be; those that are not are set aside.
     fn are_sound(&self, parts: &[PartEntry]) -> Result<bool> {
         let mut all = true;
-        for (_, path, entry, _) in parts.iter().flat_map(|part| part.files(self.folder())) {
-            if check_bytes(&path, entry, &|_| {}).is_err() {
-                set_aside(&path)?;
-                all = false;
+        for part in parts {
+            // What cannot be fetched for another reason than damage is no verdict.
+            match self.storage.bring(std::slice::from_ref(part)) {
+                Err(Error::Cache { .. }) => all = false,
+                brought => brought?,
+            }
+            for (table, path, entry, _) in part.files(self.folder()) {
+                if check_bytes(&path, entry, &|_| {}).is_err() {
+                    self.storage.set_aside(&part.file_name(table))?;
+                    all = false;
+                }
             }
         }
         Ok(all)
@@ -196,8 +205,9 @@ impl ShardedCache {
     /// # Errors
     /// [`Error::Io`].
     pub fn save_progress(&self, shard: Shard, progress: &ShardRecord) -> Result<()> {
-        let path = self.folder().join(shard.progress_name());
-        write_atomic(&path, &json(progress, &path)?)
+        let name = shard.progress_name();
+        self.storage.hand_out(&progress.parts)?;
+        self.storage.put(&name, &json(progress, &self.folder().join(&name))?)
     }
 
     /// Records a finished shard, unless another worker has; the parts that the record does not name are set aside then. Returns
@@ -208,11 +218,12 @@ impl ShardedCache {
     pub fn finish(&self, shard: Shard, record: &ShardRecord) -> Result<bool> {
         let name = shard.record_name();
         let path = self.folder().join(&name);
-        let counts = Folder::new(self.folder()).create(&name, &json(record, &path)?)?;
+        self.storage.hand_out(&record.parts)?;
+        let counts = self.storage.create(&name, &json(record, &path)?)?;
         if !counts && let Some(other) = self.record(shard)? {
             self.set_aside(&record.parts, &other.parts)?;
         }
-        remove_file(&self.folder().join(shard.progress_name()))?;
+        self.storage.remove(&shard.progress_name())?;
         Ok(counts)
     }
 
@@ -220,7 +231,8 @@ impl ShardedCache {
     fn set_aside(&self, parts: &[PartEntry], named: &[PartEntry]) -> Result<()> {
         let named: HashSet<&str> = named.iter().map(|part| part.name.as_str()).collect();
         let superseded = parts.iter().filter(|part| !named.contains(part.name.as_str()));
-        superseded.flat_map(|part| part.files(self.folder())).try_for_each(|(_, path, ..)| set_aside(&path))
+        let files = superseded.flat_map(|part| [Table::Images, Table::Predictions].map(|table| part.file_name(table)));
+        files.into_iter().try_for_each(|name| self.storage.set_aside(&name))
     }
 
     /// The shards that have no record.
@@ -229,9 +241,10 @@ impl ShardedCache {
     /// [`Error::Io`].
     pub fn missing(&self) -> Result<Vec<Shard>> {
         // One look at the folder, however many there are.
-        let is_record = |name: &str| name.ends_with(".json") && !name.ends_with(PROGRESS_SUFFIX);
-        let there: HashSet<PathBuf> = list(&self.folder().join(SHARDS_FOLDER), is_record)?.into_iter().collect();
-        let has = |shard: &Shard| there.contains(&self.folder().join(shard.record_name()));
+        let there: HashSet<String> = self.storage.names_in(SHARDS_FOLDER)?.into_iter().collect();
+        let has = |shard: &Shard| {
+            shard.record_name().strip_prefix(&format!("{SHARDS_FOLDER}/")).is_some_and(|name| there.contains(name))
+        };
         Ok(self.job.each_shard().filter(|shard| !has(shard)).collect())
     }
 
@@ -265,7 +278,7 @@ impl ShardedCache {
 
     fn read(&self, name: &str, shard: Shard) -> Result<Option<ShardRecord>> {
         let path = self.folder().join(name);
-        let Some(bytes) = Folder::new(self.folder()).read(name, MAX_RECORD_BYTES)? else { return Ok(None) };
+        let Some(bytes) = self.storage.read(name, MAX_RECORD_BYTES)? else { return Ok(None) };
         let record: ShardRecord = parse(&path, &bytes, REMEDY_RECORD)?;
         self.check(&record, shard).map_err(|found| Error::Cache { path, found, remedy: REMEDY_RECORD.into() })?;
         Ok(Some(record))

@@ -6,7 +6,7 @@
 mod cache;
 mod publish;
 
-pub use cache::ShardedCache;
+pub use cache::{JOB_NAME, ShardedCache};
 pub use publish::Publication;
 
 use crate::{

@@ -7,7 +7,7 @@ use crate::{
     fsio::{remove_abandoned, remove_file, set_aside},
     leftovers::{is_part, is_temporary, list},
     manifest::Manifest,
-    storage::Folder,
+    manifest_file::MANIFEST_NAME,
 };
 use std::{collections::HashSet, path::PathBuf};
 
@@ -29,14 +29,13 @@ impl ShardedCache {
     /// # Errors
     /// [`Error::Cache`] of damage that is of no one shard, [`Error::Io`].
     pub fn publish(&self) -> Result<Publication> {
-        let manifest = match Manifest::load_if_present(self.folder())? {
+        let manifest = match Manifest::load_from(self.storage())? {
             Some(published) => published,
             None => {
                 let missing = self.missing()?;
                 if !missing.is_empty() {
                     return Ok(Publication::Missing(missing));
                 }
-                let storage = Folder::new(self.folder());
                 let mut manifest = match self.united() {
                     Ok(manifest) => manifest,
                     Err(error) => {
@@ -46,11 +45,17 @@ impl ShardedCache {
                         };
                     }
                 };
-                if manifest.publish(&storage)? { manifest } else { Manifest::load(self.folder())? }
+                if manifest.publish(self.storage())? { manifest } else { self.published()? }
             }
         };
         self.tidy(&manifest)?;
         Ok(Publication::Published(Box::new(manifest)))
+    }
+
+    /// The manifest that another worker published a moment ago.
+    fn published(&self) -> Result<Manifest> {
+        let gone = || self.incomplete_at(MANIFEST_NAME, "it is gone");
+        Manifest::load_from(self.storage())?.ok_or_else(gone)
     }
 
     /// The manifest of all records.
@@ -68,7 +73,8 @@ impl ShardedCache {
         // Shards follow each other, so parts and failures are in order.
         manifest.complete = manifest.images() > 0;
         if manifest.complete {
-            let cache = CacheReader::with_manifest(&Folder::new(self.folder()), manifest)?;
+            self.storage().bring(&manifest.parts)?;
+            let cache = CacheReader::with_manifest(self.storage(), manifest)?;
             let digests = cache.content_digests()?;
             manifest = cache.manifest().clone();
             manifest.digests = Some(digests);
@@ -77,8 +83,12 @@ impl ShardedCache {
     }
 
     fn incomplete(&self, shard: Shard, found: &str) -> Error {
+        self.incomplete_at(&shard.record_name(), found)
+    }
+
+    fn incomplete_at(&self, name: &str, found: &str) -> Error {
         Error::Cache {
-            path: self.folder().join(shard.record_name()),
+            path: self.folder().join(name),
             found: found.to_owned(),
             remedy: "Remove it and build that shard again.".into(),
         }

@@ -59,6 +59,9 @@ pub struct Cli {
     /// Do not show progress on stderr.
     #[arg(long, global = true)]
     pub quiet: bool,
+    /// Folder for local copies of what lies in object stores [default: ~/.cache/logitcache].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
     /// The command.
     #[command(subcommand)]
     pub command: Command,

@@ -82,7 +82,7 @@ fn images_dir(json: &Path, source: &DataSource, images: &[Image]) -> Result<Path
             .iter()
             .map(|place| paths::absolute(&here.join(place)))
             .collect();
-    if let Some(dir) = tried.iter().find(|dir| files::named(dir, &first.file_name).is_file()) {
+    if let Some(dir) = tried.iter().find(|dir| files::is_file(&files::named(dir, &first.file_name))) {
         return Ok(dir.clone());
     }
     let tried: Vec<String> = tried.iter().map(|dir| dir.display().to_string()).collect();

@@ -159,7 +159,7 @@ impl Pictures {
         for line in text::lines(&text) {
             let entry = Path::new(OsStr::from_bytes(line));
             let is_fixed = line.starts_with(b"./") || line.starts_with(b".\\") || entry.is_absolute();
-            let is_below = |folder: &Path| files::named(folder, entry).exists();
+            let is_below = |folder: &Path| files::named(folder, entry).symlink_metadata().is_ok();
             let only_here = || !is_below(root) && is_below(here);
             let path = if files::is_named_as_image(entry) {
                 let first_base = || if only_here() { here } else { root };

@@ -1,0 +1,359 @@
+//! A bucket: reads, lists, writes, and writes that hold only where nobody else wrote.
+
+use super::{ObjectUrl, credentials};
+use crate::error::PASSING_KIND;
+use futures_util::{StreamExt, TryStreamExt};
+use logitcache_format::{Error, Result};
+use object_store::{
+    BackoffConfig, ClientOptions, Error as StoreError, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, RetryConfig, UpdateVersion, WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, path::Path as Key,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    future::Future,
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+use tokio::runtime::Runtime;
+
+/// A larger file goes in pieces of so many bytes.
+const PIECE_BYTES: usize = 16 << 20;
+/// Pieces of a file on the way at once.
+const PIECES_AT_ONCE: usize = 4;
+/// How often a conditional write is tried whose answer did not come.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(200);
+/// What S3 says of a bucket that is not there.
+const NO_BUCKET: &str = "NoSuchBucket";
+
+/// A bucket of an object store.
+#[derive(Debug)]
+pub(super) struct Bucket(Arc<dyn ObjectStore>);
+
+/// What became of a conditional write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It holds; the object's version.
+    Done(UpdateVersion),
+    /// Somebody else wrote before.
+    Refused,
+}
+
+/// The threads on which requests wait.
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let made = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("store").build();
+    let made = made.map_err(|e| Error::io("<network>", "start threads for", e))?;
+    Ok(RUNTIME.get_or_init(|| made))
+}
+
+/// Waits for a request.
+pub(super) fn wait<T>(request: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime()?.block_on(request)
+}
+
+/// Begins a request that somebody waits for later.
+pub(super) fn begin<T: Send + 'static>(
+    request: impl Future<Output = T> + Send + 'static,
+) -> Result<tokio::task::JoinHandle<T>> {
+    Ok(runtime()?.spawn(request))
+}
+
+impl Bucket {
+    /// The bucket of a URL; credentials and settings come from the environment.
+    pub(super) fn of(url: &ObjectUrl) -> Result<Arc<Self>> {
+        /// By scheme and name.
+        type Open = HashMap<(&'static str, String), Arc<Bucket>>;
+        static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (url.scheme, url.bucket.clone());
+        if let Some(bucket) = open.get(&name) {
+            return Ok(bucket.clone());
+        }
+        if !credentials::may_be_there(url.scheme) {
+            return Err(Error::Cache {
+                path: url.to_string().into(),
+                found: "there are no credentials for this object store".into(),
+                remedy: credentials::remedy(url.scheme),
+            });
+        }
+        let store = connect(url).map_err(|e| fault(url, "open", &e))?;
+        Ok(open.entry(name).or_insert(Arc::new(Self(store))).clone())
+    }
+
+    /// An object as a whole; `None` where there is none.
+    pub(super) async fn get(&self, url: &ObjectUrl) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
+        let found = match self.0.get(&key(url)?).await {
+            Err(error @ StoreError::NotFound { .. }) if !all_words(&error).contains(NO_BUCKET) => return Ok(None),
+            found => found.map_err(|e| fault(url, "read", &e))?,
+        };
+        let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+        let bytes = found.bytes().await.map_err(|e| fault(url, "read", &e))?;
+        Ok(Some((bytes.to_vec(), version)))
+    }
+
+    /// An object that is still of this version; every version where it is empty.
+    pub(super) async fn get_version(&self, url: &ObjectUrl, etag: &str) -> io::Result<Vec<u8>> {
+        let if_match = (!etag.is_empty()).then(|| etag.to_owned());
+        let found = match self.0.get_opts(&key_io(url)?, GetOptions { if_match, ..GetOptions::default() }).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(StoreError::NotFound { .. }) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{url} is gone"))),
+            Err(StoreError::Precondition { .. }) => {
+                Err(io::Error::other(format!("{url} was changed since the data set was listed")))
+            }
+            Err(error) => Err(in_words(url, &error)),
+        }
+    }
+
+    /// Writes an object into `file`; gives its length and SHA-256.
+    pub(super) async fn download(&self, url: &ObjectUrl, file: &mut impl Write) -> Result<(u64, [u8; 32])> {
+        let found = self.0.get(&key(url)?).await.map_err(|e| fault(url, "read", &e))?;
+        let (mut hash, mut length) = (Sha256::new(), 0);
+        let mut pieces = found.into_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|e| fault(url, "read", &e))?;
+            hash.update(&piece);
+            length += piece.len() as u64;
+            file.write_all(&piece).map_err(|e| Error::io(PathBuf::from(url.to_string()), "keep a copy of", e))?;
+        }
+        Ok((length, hash.finalize().into()))
+    }
+
+    /// Whether there is such an object.
+    pub(super) async fn has(&self, url: &ObjectUrl) -> Result<bool> {
+        match self.0.head(&key(url)?).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(fault(url, "look for", &error)),
+        }
+    }
+
+    /// Hands every object below a folder to `each`.
+    pub(super) async fn list(&self, url: &ObjectUrl, mut each: impl FnMut(ObjectMeta) -> Result<()>) -> Result<()> {
+        let prefix = key(url)?;
+        let mut found = self.0.list((!url.key.is_empty()).then_some(&prefix));
+        while let Some(object) = found.next().await {
+            each(object.map_err(|e| fault(url, "list", &e))?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes an object, whatever was there.
+    pub(super) async fn put(&self, url: &ObjectUrl, bytes: Vec<u8>) -> Result<()> {
+        let at = key(url)?;
+        let result = if bytes.len() <= PIECE_BYTES {
+            self.0.put(&at, bytes.into()).await.map(drop)
+        } else {
+            self.put_in_pieces(&at, bytes.into()).await
+        };
+        result.map_err(|e| fault(url, "write", &e))
+    }
+
+    async fn put_in_pieces(&self, at: &Key, bytes: bytes::Bytes) -> object_store::Result<()> {
+        let mut upload = WriteMultipart::new_with_chunk_size(self.0.put_multipart(at).await?, PIECE_BYTES);
+        for start in (0..bytes.len()).step_by(PIECE_BYTES) {
+            upload.wait_for_capacity(PIECES_AT_ONCE).await?;
+            upload.put(bytes.slice(start..bytes.len().min(start + PIECE_BYTES)));
+        }
+        upload.finish().await.map(drop)
+    }
+
+    /// Writes a small object only where the one that is there is of the version `expected`, or there is none.
+    ///
+    /// An answer that did not come says nothing about the write. So the object itself is asked: if it has these bytes, they
+    /// are ours, or another's who did the very same.
+    pub(super) async fn put_if(&self, url: &ObjectUrl, bytes: &[u8], expected: Option<&UpdateVersion>) -> Result<Put> {
+        let at = key(url)?;
+        let mode = || expected.map_or(PutMode::Create, |version| PutMode::Update(version.clone()));
+        let mut tries = 0;
+        loop {
+            let options = PutOptions { mode: mode(), ..PutOptions::default() };
+            let error = match self.0.put_opts(&at, bytes.to_vec().into(), options).await {
+                Ok(done) => return Ok(Put::Done(done.into())),
+                Err(error @ (StoreError::NotImplemented { .. } | StoreError::NotSupported { .. })) => {
+                    return Err(no_conditions(url, &error.to_string()));
+                }
+                Err(error) => error,
+            };
+            let found = self.get(url).await?;
+            match found {
+                Some((there, version)) if there == bytes => return Ok(Put::Done(version)),
+                found if found.as_ref().map(|(_, version)| &version.e_tag) != expected.map(|v| &v.e_tag) => {
+                    return Ok(Put::Refused);
+                }
+                _ => {}
+            }
+            tries += 1;
+            if tries == TRIES {
+                return Err(fault(url, "write", &error));
+            }
+            tokio::time::sleep(PAUSE * tries).await;
+        }
+    }
+
+    /// Gives an object another name; one that is gone already is no error.
+    pub(super) async fn rename(&self, from: &ObjectUrl, to: &ObjectUrl) -> Result<()> {
+        match self.0.rename(&key(from)?, &key(to)?).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(fault(from, "set aside", &error)),
+        }
+    }
+
+    /// Removes objects; those that are gone already are no error.
+    pub(super) async fn remove(&self, urls: Vec<ObjectUrl>) -> Result<()> {
+        for url in urls {
+            match self.0.delete(&key(&url)?).await {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(fault(&url, "remove", &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a store that takes no notice of the conditions of a write: two jobs could both take a cache for theirs.
+    pub(super) async fn refuse_without_conditions(&self, folder: &ObjectUrl) -> Result<()> {
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let probe = folder.join(&format!(".probe-{}-{since}", std::process::id()));
+        let first = self.put_if(&probe, b"1", None).await?;
+        let second = self.put_if(&probe, b"2", None).await?;
+        let stale = UpdateVersion { e_tag: Some("\"0\"".into()), version: Some("0".into()) };
+        let third = match second {
+            Put::Refused => self.put_if(&probe, b"3", Some(&stale)).await?,
+            held => held,
+        };
+        self.remove(vec![probe]).await?;
+        match (first, third) {
+            (Put::Done(_), Put::Refused) => Ok(()),
+            _ => Err(no_conditions(folder, "it wrote an object that was to be written only where there is none")),
+        }
+    }
+
+    /// Runs requests for many items, some at once; the first error ends it.
+    pub(super) async fn each<T, F>(items: Vec<T>, at_once: usize, request: impl Fn(T) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        futures_util::stream::iter(items)
+            .map(|item| Ok(request(item)))
+            .try_buffer_unordered(at_once)
+            .try_collect()
+            .await
+    }
+}
+
+fn connect(url: &ObjectUrl) -> object_store::Result<Arc<dyn ObjectStore>> {
+    // Which of the libraries for TLS is used; a second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let retry = RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+            base: 3.0,
+        },
+        // The time ends it.
+        max_retries: 1000,
+        retry_timeout: Duration::from_secs(120),
+    };
+    let allow_http = ["AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|value| value.eq_ignore_ascii_case("true")));
+    let client = ClientOptions::new()
+        .with_allow_http(allow_http)
+        .with_connect_timeout(Duration::from_secs(10))
+        .with_timeout(Duration::from_secs(60));
+    let place = format!("{}://{}", url.scheme, url.bucket);
+    Ok(match url.scheme {
+        "s3" => {
+            Arc::new(AmazonS3Builder::from_env().with_url(place).with_retry(retry).with_client_options(client).build()?)
+        }
+        "gs" => Arc::new(
+            GoogleCloudStorageBuilder::from_env()
+                .with_url(place)
+                .with_retry(retry)
+                .with_client_options(client)
+                .build()?,
+        ),
+        _ => Arc::new(
+            MicrosoftAzureBuilder::from_env().with_url(place).with_retry(retry).with_client_options(client).build()?,
+        ),
+    })
+}
+
+fn key(url: &ObjectUrl) -> Result<Key> {
+    Key::parse(&url.key).map_err(|e| fault(url, "use the name of", &e.into()))
+}
+
+fn key_io(url: &ObjectUrl) -> io::Result<Key> {
+    Key::parse(&url.key).map_err(io::Error::other)
+}
+
+fn no_conditions(url: &ObjectUrl, found: &str) -> Error {
+    Error::Cache {
+        path: url.to_string().into(),
+        found: format!("this object store has no conditional writes: {found}"),
+        remedy: "They keep two jobs from writing one cache. Write to a local `out=` and copy the folder, or use a store that has \
+                 them (Amazon S3, Google Cloud Storage, Azure, Cloudflare R2, MinIO since 2024)."
+            .into(),
+    }
+}
+
+/// What a store answered, with what to do about it.
+fn fault(url: &ObjectUrl, action: &'static str, error: &StoreError) -> Error {
+    let (text, path) = (all_words(error), PathBuf::from(url.to_string()));
+    let permanent = |found: &str, remedy: &str| Error::Cache {
+        path: path.clone(),
+        found: format!("cannot {action} it: {found}"),
+        remedy: remedy.to_owned(),
+    };
+    if text.contains("RequestTimeTooSkewed") {
+        return permanent("the clock of this machine is not the store's", "Set the clock of this machine.");
+    }
+    if text.contains(NO_BUCKET) || text.contains("ContainerNotFound") {
+        return permanent(
+            &format!("there is no bucket {:?}", url.bucket),
+            "Check the name, and the region or endpoint.",
+        );
+    }
+    match error {
+        StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => permanent(
+            &format!("the store refuses it ({})", first_line(&text)),
+            &format!("These credentials may not do that. {}", credentials::remedy(url.scheme)),
+        ),
+        StoreError::NotFound { .. } => permanent("there is no such object", "Check the name."),
+        _ => Error::io(path, action, in_words(url, error)),
+    }
+}
+
+/// What may be gone at the next try.
+fn in_words(url: &ObjectUrl, error: &StoreError) -> io::Error {
+    io::Error::new(PASSING_KIND, format!("{url}: {}", first_line(&all_words(error))))
+}
+
+/// An error with its causes.
+fn all_words(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text += &format!(": {words}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

@@ -1,0 +1,291 @@
+"""Data sets and caches in an object store: a real S3 server, with the faults that stores and networks have."""
+
+import itertools
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("moto", reason="requirements/object-stores.txt is not installed")
+
+import object_store
+from conftest import ROOT, find_binary
+
+BUCKET = object_store.BUCKET
+TEACHER = ROOT / "assets" / "teacher.onnx"
+
+
+@pytest.fixture(scope="module")
+def store():
+    with object_store.running() as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def data(logitcache, store, tmp_path_factory):
+    """A drawn data set, here and in the bucket."""
+    folder = tmp_path_factory.mktemp("shapes") / "shapes"
+    logitcache("synth", "--out", folder, "--images", 24, "--seed", 3)
+    store.upload(folder, "shapes")
+    return folder
+
+
+@pytest.fixture
+def run(store, tmp_path):
+    """Runs the program with the store; each test has its own folder of local copies, as another machine has."""
+
+    def run(*arguments, expect=0, copies=tmp_path / "copies", **environment):
+        command = [str(find_binary()), *map(str, arguments)]
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        env |= {**store.environment, "LOGITCACHE_CACHE_DIR": str(copies), **environment}
+        env = {name: value for name, value in env.items() if value is not None}
+        done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        assert done.returncode == expect, f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def local(logitcache, data, tmp_path_factory):
+    """The cache of the data set, built without a store: its folder and digest."""
+    out = tmp_path_factory.mktemp("local") / "cache"
+    logitcache(*build_of(data / "data.yaml", out))
+    return out, digest(json.loads(logitcache("inspect", out, "--json").stdout))
+
+
+def build_of(data, out, *more):
+    return ["build", "--teacher", TEACHER, "--data", data, "--out", out, "--images-per-part", 5, *more]
+
+
+def digest(summary):
+    return summary["content_sha256"]
+
+
+def url(key):
+    return f"s3://{BUCKET}/{key}"
+
+
+def test_a_build_in_a_store_is_that_of_a_folder_and_any_machine_reads_it(run, store, data, local, tmp_path):
+    run(*build_of(url("shapes/data.yaml"), url("caches/plain")))
+    names = store.names("caches/plain/")
+    assert "caches/plain/manifest.json" in names and not any(".tmp" in name or "probe" in name for name in names)
+    other = tmp_path / "other machine"
+    summary = json.loads(run("inspect", url("caches/plain"), "--json", copies=other).stdout)
+    assert digest(summary) == local[1]
+    assert json.loads(run("verify", url("caches/plain"), "--json", copies=other).stdout)["problems"] == []
+    # The data set is found from the cache's manifest, in the store as well.
+    audit = json.loads(run("audit", url("caches/plain"), "--teacher", TEACHER, "--sample", 4, "--json", copies=other).stdout)
+    assert audit["images"] == 4
+    # Images were streamed: of the copy of the data set only descriptions are files.
+    copies = [path for path in (other / "s3" / BUCKET / "shapes").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert copies and all(path.suffix in (".yaml", ".json", ".txt") for path in copies)
+    assert not any(path.parent.name in ("labels", "train") and path.suffix == ".txt" for path in copies)
+
+
+def test_faults_of_network_and_store_change_nothing(run, store, data, local):
+    puts = itertools.cycle(["lost", None, "busy", "cut", None, "lost", "lost", None])
+    gets = itertools.cycle([None, None, "half", None, "busy", None, None])
+
+    def rule(method, path, _):
+        return next(puts) if method == "PUT" else next(gets) if method == "GET" else None
+
+    with store.rule(rule):
+        run(*build_of(url("shapes/data.yaml"), url("caches/faults")))
+    manifest = json.loads(store.read("caches/faults/manifest.json"))
+    named = {f"caches/faults/{table}/{part['name']}.parquet" for part in manifest["parts"] for table in ("images", "predictions")}
+    assert named | {"caches/faults/manifest.json"} == set(store.names("caches/faults/"))
+    assert digest(json.loads(run("inspect", url("caches/faults"), "--json").stdout)) == local[1]
+
+
+def test_a_build_that_was_killed_goes_on_from_the_store(run, store, data, local, tmp_path):
+    manifests = []
+
+    def rule(method, path, _):
+        if method == "PUT" and path.endswith("manifest.json"):
+            manifests.append(path)
+            return "skewed" if len(manifests) > 2 else None
+
+    with store.rule(rule):
+        failed = run(*build_of(url("shapes/data.yaml"), url("caches/killed")), expect=2)
+    assert "clock of this machine" in failed.stderr and url("caches/killed/manifest.json") in failed.stderr
+    # Another machine goes on with what two manifests named.
+    done = run(*build_of(url("shapes/data.yaml"), url("caches/killed"), "--json"), copies=tmp_path / "other")
+    report = json.loads(done.stdout)
+    assert report["complete"] and report["images"] == 19 and "to do     9 of 19 images" in done.stderr
+    assert digest(json.loads(run("inspect", url("caches/killed"), "--json").stdout)) == local[1]
+
+
+def test_two_jobs_cannot_write_one_cache(run, store, data, local):
+    other = (local[0] / "manifest.json").read_bytes()
+    written = []
+
+    def rule(method, path, _):
+        # Another job publishes between two writes of this one.
+        if method == "PUT" and path.endswith("two/manifest.json"):
+            written.append(path)
+            if len(written) == 2:
+                store.write("caches/two/manifest.json", other)
+
+    with store.rule(rule):
+        failed = run(*build_of(url("shapes/data.yaml"), url("caches/two")), expect=2)
+    assert "another job wrote this cache" in failed.stderr
+    assert store.read("caches/two/manifest.json") == other
+
+
+def test_what_is_replaced_goes_once_the_new_cache_is_whole(run, store, data):
+    run(*build_of(url("shapes/data.yaml"), url("caches/again"), "--ignore-labels"))
+    before = set(store.names("caches/again/"))
+    run(*build_of(url("shapes/data.yaml"), url("caches/again"), "--overwrite"))
+    after = set(store.names("caches/again/"))
+    assert before & after == {"caches/again/manifest.json"} and len(after) == len(before)
+    run("verify", url("caches/again"))
+
+
+def test_caches_are_converted_within_a_store(run, store, data, local):
+    run(*build_of(url("shapes/data.yaml"), url("caches/whole")))
+    run("convert", url("caches/whole"), "--profile", "archive", "--out", url("caches/archive"))
+    run("convert", url("caches/archive"), "--profile", "mapped", "--out", url("caches/back"))
+    assert digest(json.loads(run("inspect", url("caches/back"), "--json").stdout)) == local[1]
+
+
+def test_training_from_a_store_is_training_from_a_folder(run, store, data, local, tmp_path):
+    options = ["--model", "yolov8f", "--epochs", 1, "--batch", 8]
+    run(*build_of(url("shapes/data.yaml"), url("caches/train")))
+    run("train", "--cache", url("caches/train"), "--out", tmp_path / "a", *options)
+    run("train", "--cache", local[0], "--out", tmp_path / "b", *options)
+    losses = [[row.split(",")[:6] for row in (tmp_path / name / "results.csv").read_text().splitlines()] for name in "ab"]
+    assert len(losses[0]) == 2 and [row[0] for row in losses[0]] == [row[0] for row in losses[1]]
+
+
+def test_images_that_changed_or_went_are_seen(run, store, logitcache, tmp_path):
+    folder = tmp_path / "own"
+    logitcache("synth", "--out", folder, "--images", 6, "--seed", 5)
+    store.upload(folder, "own")
+    images = [name for name in store.names("own/") if name.endswith((".jpg", ".png"))]
+    first = json.loads(run(*build_of(url("own/data.yaml"), url("caches/own"), "--json")).stdout)
+    store.write(images[0], b"no picture")
+    store.s3.delete_object(Bucket=BUCKET, Key=images[1])
+    second = run(*build_of(url("own/data.yaml"), url("caches/own2"), "--json"), expect=1)
+    report = json.loads(second.stdout)
+    assert report["samples"] == first["samples"] - 1 and len(report["failures"]) == 1
+
+
+def test_damage_in_the_store_is_named(run, store, data, tmp_path):
+    run(*build_of(url("shapes/data.yaml"), url("caches/damaged")))
+    part = next(name for name in store.names("caches/damaged/") if "predictions" in name)
+    store.write(part, store.read(part)[:-1] + b"x")
+    failed = run("inspect", url("caches/damaged"), expect=2, copies=tmp_path / "other")
+    assert url(part) in failed.stderr and "SHA-256" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["inspect", "s3://nobody/cache"], "no bucket"),
+        (["inspect", url("nothing")], "not a cache"),
+        (["build", "--teacher", TEACHER, "--data", url("nothing"), "--out", url("x")], "nothing of this name"),
+        (["build", "--teacher", TEACHER, "--data", "s3://", "--out", "x"], "s3://bucket/folder"),
+        (["data", "stats", url("shapes/data.yaml")], "cannot use it there"),
+        (["export", "--run", url("run"), "--out", "x.onnx"], "error"),
+    ],
+)
+def test_what_is_not_there_or_not_possible_is_said(run, data, arguments, words):
+    failed = run(*arguments, expect=2)
+    assert words in failed.stderr, failed.stderr
+
+
+def test_missing_credentials_are_said(run, data):
+    # No such service here; a machine in a cloud has one that hands out credentials.
+    none = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9"}
+    failed = run("inspect", url("caches/plain"), expect=2, **none)
+    assert "no credentials" in failed.stderr and "AWS_ACCESS_KEY_ID" in failed.stderr
+
+
+def test_a_store_without_conditional_writes_is_refused(run, store, data):
+    with store.rule(dropped=("if-none-match", "if-match")):
+        failed = run(*build_of(url("shapes/data.yaml"), url("caches/unconditional")), expect=2)
+    assert "no conditional writes" in failed.stderr
+    assert store.names("caches/unconditional/") == []
+
+
+def shard(run, out, number, count, copies, **options):
+    command = build_of(url("shapes/data.yaml"), out, "--shard", f"{number}/{count}", "--json")
+    return json.loads(run(*command, copies=copies, **options).stdout)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_shards_in_a_store_are_the_cache_of_one_machine(run, store, data, local, tmp_path, count):
+    out = url(f"caches/shards-{count}")
+    order = list(range(1, count + 1))
+    random.Random(count).shuffle(order)
+    answers = itertools.cycle(["lost", None, None, "busy", None, "cut", None])
+    with store.rule(lambda method, path, _: next(answers) if method == "PUT" else None):
+        for number in order:
+            # Each on a machine of its own, every second one twice.
+            for turn in range(2 - number % 2):
+                report = shard(run, out, number, count, tmp_path / f"{number}-{turn}")["shard"]
+                assert report["recorded"]
+    assert report["published"] and report["missing_shards"] == 0
+    assert digest(json.loads(run("inspect", out, "--json").stdout)) == local[1]
+    named = json.loads(store.read(f"caches/shards-{count}/manifest.json"))["parts"]
+    parts = [name for name in store.names(f"caches/shards-{count}/") if name.endswith(".parquet")]
+    assert len(parts) == 2 * len(named), "each part once, and nothing that is not named"
+    merged = json.loads(run("cache", "merge", "--shards", out, "--json", copies=tmp_path / "merge").stdout)
+    assert merged["content_sha256"] == local[1]
+
+
+def test_workers_that_are_killed_at_any_request_leave_a_cache_that_others_finish(run, store, data, local, tmp_path):
+    """The worker is killed when its n-th write reaches the store, before or after it counts."""
+    out, place = url("caches/killed-shards"), "caches/killed-shards"
+    kills = 0
+    for turn, number in enumerate([1, 2, 3] * 5):
+        env = {**os.environ, **store.environment, "LOGITCACHE_CACHE_DIR": str(tmp_path / f"machine {turn}")}
+        command = [str(find_binary()), *map(str, build_of(url("shapes/data.yaml"), out, "--shard", f"{number}/3"))]
+        process, reached = None, threading.Event()
+
+        def rule(method, path, count, last=turn + 1):
+            if method == "PUT" and place in path and count >= last:
+                reached.set()
+                time.sleep(0.3)
+                return "lost" if last % 2 else "busy"
+
+        with store.rule(rule):
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not reached.wait(0.02):
+                pass
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+            process.wait()
+    assert kills >= 8
+    for number in (1, 2, 3):
+        shard(run, out, number, 3, tmp_path / f"last {number}")
+    assert digest(json.loads(run("inspect", out, "--json", copies=tmp_path / "reader").stdout)) == local[1]
+    run("verify", out, copies=tmp_path / "reader")
+
+
+def test_a_shard_with_a_lost_part_is_made_anew(run, store, data, local, tmp_path):
+    out = url("caches/lost")
+    shard(run, out, 1, 2, tmp_path / "a")
+    part = next(name for name in store.names("caches/lost/images/"))
+    store.s3.delete_object(Bucket=BUCKET, Key=part)
+    shard(run, out, 2, 2, tmp_path / "b")
+    assert "caches/lost/manifest.json" not in store.names("caches/lost/")
+    report = shard(run, out, 1, 2, tmp_path / "c")
+    assert report["shard"]["published"]
+    assert digest(json.loads(run("inspect", out, "--json").stdout)) == local[1]
+
+
+def test_a_shard_of_other_settings_and_an_unfinished_cache_are_refused(run, store, data, tmp_path):
+    out = url("caches/settings")
+    shard(run, out, 1, 2, tmp_path / "a")
+    other = run(*build_of(url("shapes/data.yaml"), out, "--shard", "2/2", "--views", 1), expect=2)
+    assert "other settings" in other.stderr
+    whole = run(*build_of(url("shapes/data.yaml"), out), expect=2)
+    assert "built in shards" in whole.stderr
+    run("cache", "merge", "--shards", out, expect=75)
