@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: help setup test-env chromium oracle-env wheel test-wheel test-torch demo test lint bench
+.PHONY: help setup test-env chromium oracle-env wheel test-wheel test-torch test-clusters demo test lint bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ oracle-env: .venv-oracle/.oracle ## .venv-oracle with PyTorch and Ultralytics, f
 .venv/.train: requirements/train.txt .venv/.runtime
 	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
 	ln -sfn "$$(.venv/bin/python -c 'import os, sysconfig; print(os.path.relpath(sysconfig.get_path("purelib"), ".venv"))')/torch" .venv/torch
+	touch $@
+
+.venv/.demo: requirements/demo.txt .venv/.runtime
+	.venv/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
 	touch $@
 
 .venv/.test: requirements/test.txt .venv/.runtime
@@ -57,6 +61,11 @@ chromium:
 	.venv-wheel/bin/python -m pip install $(PIP_FLAGS) $(foreach file,$^,-r $(file))
 	touch $@
 
+.venv-clusters/.clusters: requirements/clusters.txt requirements/test.txt requirements/runtime.txt
+	[ -x .venv-clusters/bin/python ] || $(PYTHON) -m venv .venv-clusters
+	.venv-clusters/bin/python -m pip install $(PIP_FLAGS) $(foreach file,$^,-r $(file))
+	touch $@
+
 wheel: setup .venv-wheel/.wheel ## wheelhouse/: wheel and source distribution of the Python package
 	.venv-wheel/bin/python scripts/build_wheel.py
 
@@ -69,7 +78,11 @@ test-torch: oracle-env ## tests of logitcache.torch, logitcache.ultralytics and 
 	.venv-oracle/bin/python -m pytest python/tests/test_torch.py python/tests/test_ultralytics.py -q -rs -p no:cacheprovider
 	.venv-oracle/bin/python -m pytest tests/python/test_students.py -q -rs -p no:cacheprovider
 
-demo: setup .venv/.test ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
+test-clusters: setup .venv-clusters/.clusters ## builds on Ray and on Spark with the real engines; Spark needs a Java runtime
+	cargo build --workspace
+	ORT_DYLIB_PATH= .venv-clusters/bin/python -m pytest python/tests/test_clusters.py -q -rs -p no:cacheprovider
+
+demo: setup .venv/.demo ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
 	cargo build --release
 	scripts/demo.sh
 

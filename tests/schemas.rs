@@ -95,7 +95,7 @@ fn between(from: &str, to: &str) -> String {
 #[test]
 fn numbers_of_the_document_are_those_of_the_code() {
     assert_eq!(between("A row group ends after ", " images"), ROW_GROUP_IMAGES.to_string());
-    let bytes = between("images or once its values reach ", " MiB");
+    let bytes = between("images or once its values reach ", " MiB, logits of any type counted as float16;");
     assert_eq!(bytes.parse::<usize>().unwrap() << 20, ROW_GROUP_BYTES);
     assert_eq!(between("**Row groups end at ", " MiB"), bytes);
     // The head's table.
@@ -108,7 +108,7 @@ fn numbers_of_the_document_are_those_of_the_code() {
     let columns = Shape::default().columns(Table::Images);
     let not_hashed: Vec<&str> = columns.into_iter().filter(|c| !c.hashed).map(|c| c.name).collect();
     assert_eq!(left_out.split(", ").collect::<Vec<_>>(), not_hashed);
-    // Anchors of a stride, and the values of a record's digest, are computed by tests/python/check_cache.py from the document.
+    // Anchors and digests: tests/python/check_cache.py computes them again, as the document says.
     let limits = between("## Limits ", "1 GiB of manifest");
     assert!(limits.starts_with(&format!("1,000 views per image, {} values per list", group(MAX_LIST_LEN))), "{limits}");
     assert!(limits.contains(&format!("{MAX_STRIDES} strides")) && Views::MOST == 1000, "{limits}");

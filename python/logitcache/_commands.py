@@ -335,7 +335,7 @@ def label(
     list : str or os.PathLike, optional
         Text file of the only images to write.
     precision : float, optional
-        Share of right labels, from which the lowest score of each class follows.
+        Wanted precision of the labels; the score threshold of each class follows from it.
     conf : float, optional
         One lowest score for all classes instead.
     uncertain : float, optional

@@ -18,16 +18,24 @@ class Error(Exception):
         The file or folder at fault.
     report : dict or None
         Of a command that ended with an error after its work: its report.
+    may_pass : bool
+        Whether the same call may succeed later: exit status 75 of the program, for builds in shards alone.
     """
 
     def __init__(
-        self, found: str, remedy: str = "", path: str | None = None, report: dict[str, Any] | None = None
+        self,
+        found: str,
+        remedy: str = "",
+        path: str | None = None,
+        report: dict[str, Any] | None = None,
+        may_pass: bool = False,
     ) -> None:
-        super().__init__(found, remedy, path, report)
+        super().__init__(found, remedy, path, report, may_pass)
         self.found = found
         self.remedy = remedy
         self.path = path
         self.report = report
+        self.may_pass = may_pass
 
     def __str__(self) -> str:
         text = self.found if self.path is None else f"{self.path}: {self.found}"

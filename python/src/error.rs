@@ -1,29 +1,31 @@
 //! Errors as `logitcache.Error`.
 
-use logitcache::{Error, cli::found_and_remedy};
+use logitcache::{Error, cli::found_and_remedy, remote::with_urls};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use std::path::{Path, PathBuf};
 
 /// The error as an exception.
 pub fn raised(py: Python<'_>, error: impl Into<Error>) -> PyErr {
-    let (path, found, remedy) = found_and_remedy(&error.into());
-    new(py, "Error", path, &found, &remedy)
+    let error = error.into();
+    let (path, found, remedy) = found_and_remedy(&error);
+    new(py, "Error", path, &found, &remedy, matches!(error, Error::Later(_)))
 }
 
 /// That no image of a cache is meant, as the exception that is a `KeyError` as well.
 pub fn missing_image(py: Python<'_>, error: Error) -> PyErr {
     let (path, found, remedy) = found_and_remedy(&error);
-    new(py, "MissingImage", path, &found, &remedy)
+    new(py, "MissingImage", path, &found, &remedy, false)
 }
 
 /// An exception of this package.
 pub fn refused(py: Python<'_>, path: Option<&Path>, found: &str, remedy: &str) -> PyErr {
-    new(py, "Error", path.map(Path::to_owned), found, remedy)
+    new(py, "Error", path.map(Path::to_owned), found, remedy, false)
 }
 
-fn new(py: Python<'_>, class: &str, path: Option<PathBuf>, found: &str, remedy: &str) -> PyErr {
-    let path = path.map(|path| path.display().to_string());
-    let made = py.import("logitcache._error").and_then(|module| module.getattr(class)?.call1((found, remedy, path)));
+fn new(py: Python<'_>, class: &str, path: Option<PathBuf>, found: &str, remedy: &str, may_pass: bool) -> PyErr {
+    let path = path.map(|path| with_urls(&path.display().to_string()));
+    let arguments = (with_urls(found), remedy, path, py.None(), may_pass);
+    let made = py.import("logitcache._error").and_then(|module| module.getattr(class)?.call1(arguments));
     // Only without the package around this module.
     made.map_or_else(|_| PyRuntimeError::new_err(format!("{found}\n  {remedy}")), PyErr::from_value)
 }

@@ -107,7 +107,7 @@ fn show(report: &AuditReport, settings: &Settings) -> String {
     let drift = &report.drift;
     lines.push(format!("rounding  changes a logit by {:.4} at most", drift.max_rounding_error));
     lines.push(format!(
-        "drift     {:.4} % of {} kept logits equal; at most {:.4} (logit), {:.5} (score), {:.3} px (box)",
+        "drift     {:.4} % of {} kept logits unchanged; largest difference {:.4} (logit), {:.5} (score), {:.3} px (box)",
         100.0 * drift.equal,
         HumanCount(drift.logits),
         drift.max_logit,

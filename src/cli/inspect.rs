@@ -71,7 +71,7 @@ fn show_model(m: &ModelSummary) -> String {
             format!("{} (strides {strides})", counted(m.predictions, "anchor"))
         }
     };
-    let nms = if m.needs_nms { "doubles to be suppressed (NMS)" } else { "no NMS needed" };
+    let nms = if m.needs_nms { "NMS needed" } else { "no NMS needed" };
     let mut names = m.class_names.iter().take(ROWS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if m.class_names.len() > ROWS_SHOWN {
         names += ", ...";

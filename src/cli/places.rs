@@ -49,9 +49,7 @@ pub fn fetch(command: &mut Command, words: &[OsString]) -> Result<()> {
     let url = words.iter().filter_map(url_in).next_back().unwrap_or_default();
     Err(Error::Mismatch {
         found: format!("{} is in an object store, and this command cannot use it there", url.display()),
-        remedy: "Caches (not to be written by all commands), and the data sets of `build()`, `audit()`, `eval()`, `train()` and \
-                 others that read one, can lie there (docs/how-to/object-stores.md). Give a local path."
-            .into(),
+        remedy: "Give a local path. docs/how-to/object-stores.md says which commands take URLs.".into(),
     })
 }
 

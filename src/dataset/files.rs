@@ -214,7 +214,7 @@ fn io_words(error: &walkdir::Error) -> String {
 pub(super) fn read_capped(path: &Path, cap_bytes: u64) -> io::Result<Vec<u8>> {
     // Asked before the file is opened: opening a named pipe would wait for a writer.
     let metadata = match std::fs::metadata(path) {
-        Err(error) => return remote::read(path).unwrap_or(Err(error)),
+        Err(error) => return remote::read(path, cap_bytes).unwrap_or(Err(error)),
         Ok(metadata) => metadata,
     };
     if !metadata.is_file() {

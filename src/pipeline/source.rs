@@ -236,7 +236,7 @@ pub fn changed_since(cached: &Sha256Bytes, found: &Sha256Bytes) -> Option<String
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let meta = match fs::metadata(path) {
-        Err(error) => return remote::read(path).unwrap_or(Err(error)).map_err(words),
+        Err(error) => return remote::read(path, MAX_FILE_BYTES).unwrap_or(Err(error)).map_err(words),
         Ok(meta) => meta,
     };
     if !meta.is_file() {

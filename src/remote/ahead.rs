@@ -49,9 +49,13 @@ pub(crate) fn read_ahead(path: &Path) {
     }
 }
 
-/// What a link to an object means; `None` of what is no such link.
-pub(crate) fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
+/// What a link to an object of at most so many bytes means; `None` of what is no such link.
+pub(crate) fn read(path: &Path, most_bytes: u64) -> Option<io::Result<Vec<u8>>> {
     let link = Link::at(path)?;
+    if link.bytes > most_bytes {
+        let found = format!("{} has {} bytes, more than the limit of {most_bytes}", link.url, link.bytes);
+        return Some(Err(io::Error::other(found)));
+    }
     let coming = {
         let mut ahead = ahead();
         let coming = ahead.coming.remove(path);

@@ -7,7 +7,7 @@ use super::{
 use logitcache_format::{
     Bytes, Error, Folder, JOB_NAME, MANIFEST_NAME, Manifest, PartEntry, Publish, Result, SHARDS_FOLDER, Storage,
     columns::Table,
-    fsio::{Lock, STALE_SUFFIX, TempFile, create_folder, remove_file, write_atomic},
+    fsio::{Lock, STALE_SUFFIX, TempFile, create_folder, free_space_bytes, remove_file, write_atomic},
     manifest_path, to_hex,
 };
 use object_store::UpdateVersion;
@@ -74,9 +74,21 @@ fn bring(bucket: &Bucket, url: &ObjectUrl, folder: &Path, parts: &[PartEntry], a
         create_folder(&folder.join(table.folder()))?;
     }
     let is_here = |path: &Path, bytes: u64| !again && fs::metadata(path).is_ok_and(|file| file.len() == bytes);
-    let wanted = parts.iter().flat_map(|part| [(part, Table::Images), (part, Table::Predictions)]);
-    let wanted = wanted.filter(|(part, table)| !is_here(&folder.join(part.file_name(*table)), part.file(*table).bytes));
-    wait(Bucket::each(wanted.collect(), AT_ONCE, |(part, table)| fetch(bucket, url, folder, part, table)))
+    let both = parts.iter().flat_map(|part| [(part, Table::Images), (part, Table::Predictions)]);
+    let wanted: Vec<(&PartEntry, Table)> =
+        both.filter(|(part, table)| !is_here(&folder.join(part.file_name(*table)), part.file(*table).bytes)).collect();
+    let needed = wanted.iter().fold(0, |sum: u64, (part, table)| sum.saturating_add(part.file(*table).bytes));
+    let free = free_space_bytes(folder)?;
+    if needed > free {
+        return Err(Error::Mismatch {
+            found: format!(
+                "the local copy of {url} needs {needed} bytes more, and {} has {free} free",
+                folder.display()
+            ),
+            remedy: "Free some space, or name another folder for local copies with LOGITCACHE_CACHE_DIR.".into(),
+        });
+    }
+    wait(Bucket::each(wanted, AT_ONCE, |(part, table)| fetch(bucket, url, folder, part, table)))
 }
 
 async fn fetch(bucket: &Bucket, url: &ObjectUrl, folder: &Path, part: &PartEntry, table: Table) -> Result<()> {

@@ -140,7 +140,7 @@ fn copies() -> Result<&'static Path> {
         .or_else(|| named("HOME").map(|folder| folder.join(".cache/logitcache")));
     let place = place.ok_or_else(|| Error::Mismatch {
         found: "there is no place for local copies of what lies in an object store".into(),
-        remedy: "Say where with `cache_dir=`.".into(),
+        remedy: "Say where with LOGITCACHE_CACHE_DIR.".into(),
     })?;
     Ok(COPIES.get_or_init(|| paths::absolute(&place)))
 }

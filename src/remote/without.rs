@@ -31,7 +31,7 @@ pub fn pull_listing(data: &Path) -> Result<()> {
 }
 
 /// What a link to an object means: that it cannot be read. `None` of what is no such link.
-pub(crate) fn read(path: &Path) -> Option<io::Result<Vec<u8>>> {
+pub(crate) fn read(path: &Path, _most_bytes: u64) -> Option<io::Result<Vec<u8>>> {
     Link::at(path).map(|link| Err(io::Error::other(refused(&link.url).to_string())))
 }
 

@@ -4,11 +4,12 @@ use super::{answer::Fault, recent::Recent};
 use crate::{
     cache::{CacheReader, ImageView},
     inspect::{image_file, read_same_image},
-    pipeline::read_file,
+    pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits, RgbImage},
 };
 use axum::http::StatusCode;
 use image::{ExtendedColorType, ImageBuffer, Rgb, codecs::jpeg::JpegEncoder, imageops};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -29,6 +30,9 @@ pub(super) type Picture = (&'static str, Vec<u8>);
 pub(super) fn whole(reader: &CacheReader, image: &ImageView<'_>) -> Result<Picture, Fault> {
     let path = image_file(reader, image).map_err(|e| Fault::of(&e))?;
     let bytes = read_file(&path).map_err(|reason| missing(&reason))?;
+    if let Some(found) = changed_since(&image.file_sha256, &Sha256::digest(&bytes).into()) {
+        return Err(missing(&found));
+    }
     let kind = match bytes.as_slice() {
         [0xff, 0xd8, ..] => "image/jpeg",
         [0x89, b'P', b'N', b'G', ..] => "image/png",

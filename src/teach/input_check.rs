@@ -69,14 +69,11 @@ pub(super) fn better_rule(
     let found = match times {
         Some(times) => format!("it gives {times:.1} times the squared scores on {} of them with", own.len()),
         None => {
-            format!(
-                "by it the teacher sees nothing, or is certain of far too much, on {} of them, and sees some with",
-                own.len()
-            )
+            format!("on {} of them it then detects nothing, or far too much; it detects some with", own.len())
         }
     };
     Some(format!(
-        "warning: the teacher takes images by the rule {}, but {found} `input_rule={word}`. Check how it was trained.",
+        "warning: images are prepared for the teacher by the rule {}, but {found} `input_rule={word}`. Check how it was trained.",
         model.input_rule
     ))
 }

@@ -231,7 +231,7 @@ fn refuse_absent_images(shard: Shard, samples: &[Sample]) -> Result<()> {
 
 /// Whether the first byte can be had.
 fn first_byte(path: &Path) -> io::Result<()> {
-    if let Some(read) = remote::read(path) {
+    if let Some(read) = remote::read(path, u64::MAX) {
         return read.map(drop);
     }
     // A pipe would block for ever.

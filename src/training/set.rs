@@ -412,7 +412,7 @@ impl CachedTeacher {
         let refuse = |found| {
             Error::Mismatch {
             found,
-            remedy: "Train at the cache's size, or build a cache at the student's. A teacher of other places teaches by its objects."
+            remedy: "Train at the cache's size, or build a cache at the student's. If the teacher's anchors are others, the student learns from its detected boxes."
                 .into(),
         }
         };

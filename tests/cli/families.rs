@@ -173,10 +173,10 @@ fn a_wrong_rule_is_flagged_by_what_it_costs() {
         setup.run(["build"], &paths, &[("--jobs", "1"), ("--input-rule", rule)]).expect(0)
     };
     build("range", "0-255").says(&[
-        "warning: the teacher takes images by the rule letterbox,rgb,0-255",
+        "warning: images are prepared for the teacher by the rule letterbox,rgb,0-255",
         "certain of far too much",
         "with --input-rule",
     ]);
     let right = build("right", "rgb").stderr;
-    assert!(!right.contains("takes images by the rule"), "{right}");
+    assert!(!right.contains("prepared for the teacher by the rule"), "{right}");
 }

@@ -60,7 +60,7 @@ pub struct LabelArgs {
     /// Write only the images that this text file lists [default: all].
     #[arg(long, value_name = "FILE", help_heading = heading::DATA)]
     pub list: Option<PathBuf>,
-    /// Share of right labels, from which the lowest score of each class follows.
+    /// Wanted precision of the labels; the score threshold of each class follows from it.
     #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = bounds::fraction, allow_negative_numbers = true)]
     pub precision: f64,
     /// One lowest score for all classes instead; needs no labels.

@@ -98,15 +98,15 @@ pub enum Command {
     ///
     /// Data sets are never changed: what is written goes into a new folder, with a manifest.json of what was done.
     Data(Box<DataArgs>),
-    /// Find label errors with what the cache knows of the teacher: missing, misplaced, swapped, spurious, doubled boxes.
+    /// Find label errors from the cached predictions: missing, misplaced, wrong class, spurious, duplicate boxes.
     ///
     /// No model is run. Only view 0 of each labelled image is looked at.
     Issues(IssuesArgs),
-    /// Choose the images to label next with what the cache knows of the teacher: uncertain, rare, unlike the others.
+    /// Choose the images to label next from the cached predictions: uncertain, rare, unlike the others.
     ///
     /// No model is run.
     Select(SelectArgs),
-    /// Write a data set with pseudo-labels: the teacher's boxes from a score on that is right often enough.
+    /// Write a data set with pseudo-labels: the teacher's boxes above a score that gives the wanted precision.
     ///
     /// Labels of people stay as they are. No model is run; only view 0 of each image is looked at.
     Label(LabelArgs),

@@ -38,7 +38,7 @@ pub struct ReadingArgs {
     /// Family of the model [default: found in its graph].
     #[arg(long, value_name = "NAME", value_parser = choices::family(), help_heading = heading::DATA)]
     pub family: Option<String>,
-    /// How the model takes images, as far as it differs from its family: parts joined by commas.
+    /// How images are prepared for the model, where that differs from its family: parts joined by commas.
     ///
     /// `letterbox` (centred), `top-left` or `stretch`; `rgb` or `bgr`; `0-1`, `0-255` or `imagenet` (0 to 1, minus the mean,
     /// divided by the standard deviation). For example `--input-rule stretch,bgr`.
@@ -67,7 +67,7 @@ pub struct DetectorArgs {
     /// What the user says of the file.
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the model's own; for a dynamic one 640, in `quantize` the cache's].
+    /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the model's size; if it is dynamic, 640, or for `quantize` that of the cache].
     #[arg(long, value_parser = bounds::input_size, help_heading = heading::RUNTIME)]
     pub imgsz: Option<InputSize>,
     /// Where it runs.
