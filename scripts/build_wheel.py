@@ -18,6 +18,7 @@ TRAINER = ROOT / "python" / "logitcache" / "bin" / "logitcache-train"
 # From logitcache/bin/ to torch/lib/, both in site-packages.
 LIBTORCH = "$ORIGIN/../../torch/lib"
 MOST_BYTES = 20_000_000
+PROFILE = "dist"
 
 
 def run(*command):
@@ -32,10 +33,9 @@ def tool(name):
 
 
 def add_trainer():
-    run("cargo", "build", "--release", "-p", "logitcache-train", "--features", "logitcache/object-store")
+    run("cargo", "build", "--profile", PROFILE, "-p", "logitcache-train", "--features", "logitcache/object-store")
     TRAINER.parent.mkdir(exist_ok=True)
-    shutil.copy(ROOT / "target" / "release" / TRAINER.name, TRAINER)
-    run("strip", TRAINER)
+    shutil.copy(ROOT / "target" / PROFILE / TRAINER.name, TRAINER)
     # As in trainer/build.rs: an RPATH, so that no other libtorch comes before this one.
     run(tool("patchelf"), "--force-rpath", "--set-rpath", LIBTORCH, TRAINER)
 
@@ -46,7 +46,7 @@ def main():
         add_trainer()
     for old in WHEELHOUSE.glob("logitcache-*"):
         old.unlink()
-    run(tool("maturin"), "build", "--release", "-m", "python/Cargo.toml", "--out", WHEELHOUSE)
+    run(tool("maturin"), "build", "--profile", PROFILE, "-m", "python/Cargo.toml", "--out", WHEELHOUSE)
     run(tool("maturin"), "sdist", "-m", "python/Cargo.toml", "--out", WHEELHOUSE)
     for made in sorted(WHEELHOUSE.glob("logitcache-*")):
         size = made.stat().st_size

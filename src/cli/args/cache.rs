@@ -147,7 +147,7 @@ pub struct ConvertArgs {
     /// Folder of the existing cache; it is not changed.
     pub cache: PathBuf,
     /// `archive` compresses a cache; `mapped` and `dense` turn its archive back into what it was.
-    #[arg(long, value_name = "PROFILE", value_parser = choices::target())]
+    #[arg(long, value_name = "PROFILE", value_parser = choices::target(), help_heading = heading::SETTINGS)]
     pub profile: Target,
     /// Folder of the new cache; an interrupted conversion of the same cache is resumed.
     #[arg(long, value_name = "CACHE2", help_heading = heading::OUTPUT)]
@@ -173,10 +173,10 @@ pub struct InspectArgs {
     #[arg(long, value_parser = bounds::input_size, help_heading = heading::RUNTIME)]
     pub imgsz: Option<InputSize>,
     /// Show one image: its id, its path, or the end of its path.
-    #[arg(long, value_name = "ID|PATH")]
+    #[arg(long, value_name = "ID|PATH", help_heading = heading::SETTINGS)]
     pub image: Option<String>,
     /// View of the image; 0 is the image without augmentation.
-    #[arg(long, value_name = "V", default_value_t = 0, requires = "image", value_parser = bounds::view)]
+    #[arg(long, value_name = "V", default_value_t = 0, requires = "image", value_parser = bounds::view, help_heading = heading::SETTINGS)]
     pub view: i32,
     /// Draw predictions (score over 0.25, after NMS) and labels into this PNG or JPEG file.
     ///
@@ -234,12 +234,12 @@ pub struct CacheMergeArgs {
     /// Publish this cache, whose shards are all built (`build --shard`); says which are missing. Nothing else is given then.
     ///
     /// The last shard to finish does this itself. Exit status 75: shards are missing, or the same command may succeed later.
-    #[arg(long, value_name = "CACHE", conflicts_with_all = ["caches", "ensemble", "out"])]
+    #[arg(long, value_name = "CACHE", conflicts_with_all = ["caches", "ensemble", "out"], help_heading = heading::SETTINGS)]
     pub shards: Option<PathBuf>,
     /// The caches are of different teachers on the same images: store the mean of their logits.
     ///
     /// The teachers must have the same head, input size and classes. docs/format.md says how the mean is made.
-    #[arg(long)]
+    #[arg(long, help_heading = heading::SETTINGS)]
     pub ensemble: bool,
     /// Folder of the new cache; it must not exist.
     #[arg(long, value_name = "CACHE2", required_unless_present = "shards", help_heading = heading::OUTPUT)]
@@ -257,10 +257,10 @@ pub struct CacheSubsetArgs {
     /// Keep images with a label of this class; repeat for several [default: all].
     ///
     /// Of an image without labels the teacher's boxes count, those with a score over 0.25. Labels and predictions of other classes stay.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = heading::SETTINGS)]
     pub class: Vec<String>,
     /// Keep the images that this text file lists: paths in the data set or their ends, one a line [default: all].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::SETTINGS)]
     pub list: Option<PathBuf>,
     /// Folder of the new cache; it must not exist.
     #[arg(long, value_name = "CACHE2", help_heading = heading::OUTPUT)]
@@ -278,7 +278,7 @@ pub struct CacheDiffArgs {
     /// The second one.
     pub b: PathBuf,
     /// Name at most this many images, those of the most disagreement.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = bounds::listed)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = bounds::listed, help_heading = heading::SETTINGS)]
     pub top: usize,
     /// Print one JSON object on stdout (schemas/cache-diff.schema.json).
     #[arg(long, help_heading = heading::OUTPUT)]

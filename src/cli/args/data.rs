@@ -56,7 +56,7 @@ pub struct DataSourceArgs {
 #[derive(Debug, Args)]
 pub struct DistanceArgs {
     /// Near-duplicates are images whose hashes of 256 bits differ in at most this many; 0: in none.
-    #[arg(long, value_name = "BITS", default_value_t = toolkit::DEFAULT_DISTANCE, value_parser = bounds::distance)]
+    #[arg(long, value_name = "BITS", default_value_t = toolkit::DEFAULT_DISTANCE, value_parser = bounds::distance, help_heading = heading::SETTINGS)]
     pub distance: u32,
 }
 
@@ -115,7 +115,7 @@ pub struct DataConvertArgs {
     #[command(flatten)]
     pub source: DataSourceArgs,
     /// Format to write.
-    #[arg(long, value_name = "FORMAT", value_parser = choices::data_format())]
+    #[arg(long, value_name = "FORMAT", value_parser = choices::data_format(), help_heading = heading::SETTINGS)]
     pub to: Format,
     /// The new folder.
     #[command(flatten)]
@@ -132,7 +132,7 @@ pub struct DataMergeArgs {
     #[arg(required = true, num_args = 2.., value_name = "DATA")]
     pub data: Vec<PathBuf>,
     /// Give a class another name, or that of a class to unite it with; repeat for each class.
-    #[arg(long, value_name = "NAME=NEW_NAME", value_parser = two_names)]
+    #[arg(long, value_name = "NAME=NEW_NAME", value_parser = two_names, help_heading = heading::SETTINGS)]
     pub map: Vec<(String, String)>,
     /// Format to write [default: that of the first data set].
     #[arg(long, value_name = "FORMAT", value_parser = choices::data_format(), help_heading = heading::OUTPUT)]
@@ -152,10 +152,10 @@ pub struct DataSplitArgs {
     #[command(flatten)]
     pub source: DataSourceArgs,
     /// A new split and its share of the images; repeat for each. Shares need not sum to 1.
-    #[arg(long, value_name = "NAME=SHARE", default_values = ["train=0.8", "val=0.2"], value_parser = part)]
+    #[arg(long, value_name = "NAME=SHARE", default_values = ["train=0.8", "val=0.2"], value_parser = part, help_heading = heading::SETTINGS)]
     pub part: Vec<Part>,
     /// Random seed: the same seed gives the same splits.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = heading::SETTINGS)]
     pub seed: u64,
     /// Near-duplicates, which stay together.
     #[command(flatten)]
@@ -180,10 +180,10 @@ pub struct DataSubsetArgs {
     /// Keep this class; repeat for several [default: all].
     ///
     /// Boxes of other classes are left out, and images of which no box is left.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = heading::SETTINGS)]
     pub class: Vec<String>,
     /// Keep the images that this text file lists: paths or ends of paths, one a line [default: all].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::SETTINGS)]
     pub list: Option<PathBuf>,
     /// Format to write [default: that of the data set].
     #[arg(long, value_name = "FORMAT", value_parser = choices::data_format(), help_heading = heading::OUTPUT)]

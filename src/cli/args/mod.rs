@@ -38,6 +38,7 @@ mod heading {
     pub const SELECTION: &str = "What is stored";
     pub const VIEWS: &str = "Augmented views";
     pub const RUNTIME: &str = "Runtime";
+    pub const SETTINGS: &str = "Settings";
     pub const OUTPUT: &str = "Output";
     pub const COMPARISON: &str = "Comparison";
     pub const DETECTION: &str = "Detection";
@@ -145,19 +146,19 @@ pub struct SynthArgs {
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
     /// Number of images, training and validation split together.
-    #[arg(long, default_value = "128", value_parser = bounds::drawn_images)]
+    #[arg(long, default_value = "128", value_parser = bounds::drawn_images, help_heading = heading::SETTINGS)]
     pub images: NonZeroU32,
     /// Longest side of an image in pixels, approximately.
-    #[arg(long, default_value_t = 320, value_parser = bounds::drawn_side)]
+    #[arg(long, default_value_t = 320, value_parser = bounds::drawn_side, help_heading = heading::SETTINGS)]
     pub imgsz: u32,
     /// Only the first N training images have labels [default: all].
     ///
     /// The others lie in images/unlabelled, without label files. data.yaml has all of them, labelled.yaml only the
     /// images with labels.
-    #[arg(long, value_name = "N", value_parser = bounds::drawn_images)]
+    #[arg(long, value_name = "N", value_parser = bounds::drawn_images, help_heading = heading::SETTINGS)]
     pub labelled: Option<NonZeroU32>,
     /// Random seed: the same seed gives the same files.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = heading::SETTINGS)]
     pub seed: u64,
 }
 
@@ -171,13 +172,13 @@ pub struct DemoArgs {
     #[arg(long, help_heading = heading::OUTPUT)]
     pub overwrite: bool,
     /// Random seed for images and weights.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = heading::SETTINGS)]
     pub seed: u64,
     /// Number of images to draw; one in five is kept for scoring, and one in forty of the others has labels.
-    #[arg(long, default_value = "2000", value_parser = bounds::demo_images)]
+    #[arg(long, default_value = "2000", value_parser = bounds::demo_images, help_heading = heading::SETTINGS)]
     pub images: NonZeroU32,
     /// Training epochs with the cache; from the labels alone there are as many steps.
-    #[arg(long, default_value = "4", value_parser = bounds::epochs)]
+    #[arg(long, default_value = "4", value_parser = bounds::epochs, help_heading = heading::SETTINGS)]
     pub epochs: NonZeroUsize,
 }
 
@@ -195,10 +196,10 @@ pub struct ManArgs {
     /// Folder for logitcache.1 and one page per command; earlier pages are replaced.
     ///
     /// For example ~/.local/share/man/man1.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = heading::OUTPUT)]
     pub out: PathBuf,
     /// Replace other files of these names too.
-    #[arg(long)]
+    #[arg(long, help_heading = heading::OUTPUT)]
     pub overwrite: bool,
 }
 

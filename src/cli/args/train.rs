@@ -135,10 +135,10 @@ pub struct ExportArgs {
     #[arg(value_name = "RUN|FILE")]
     pub source: PathBuf,
     /// Input size in pixels: 640 (a square), or 480x640 (height x width) [default: the training size, 640 if the file does not tell].
-    #[arg(long, value_parser = bounds::input_size)]
+    #[arg(long, value_parser = bounds::input_size, help_heading = heading::SETTINGS)]
     pub imgsz: Option<InputSize>,
     /// Class names, one per line, for a file without them.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::SETTINGS)]
     pub names: Option<PathBuf>,
     /// Weights and feature maps in float16: half the size. Input, output and the decoding of boxes stay float32.
     #[arg(long, help_heading = heading::NETWORK)]
