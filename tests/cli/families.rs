@@ -174,7 +174,7 @@ fn a_wrong_rule_is_flagged_by_what_it_costs() {
     };
     build("range", "0-255").says(&[
         "warning: images are prepared for the teacher by the rule letterbox,rgb,0-255",
-        "certain of far too much",
+        "detects nothing, or far too much",
         "with --input-rule",
     ]);
     let right = build("right", "rgb").stderr;
