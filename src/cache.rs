@@ -11,7 +11,7 @@ use crate::{
 pub use logitcache_format::{
     ARCHIVE_FEATURE, CacheReader, Cell, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME,
     FORMAT_VERSION, FileEntry, Folder, Format, Grid, HeadKind, ImageDigests, ImageKey, ImageRecord, ImageView,
-    KNOWN_FEATURES, LabelColumns, LabelsState, Level, MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry,
+    JOB_NAME, KNOWN_FEATURES, LabelColumns, LabelsState, Level, MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry,
     PartWriter, Places, PredictionColumns, Predictions, Problem, Publication, SHARDS_FOLDER, SettingDifference,
     Settings, Sha256Bytes, Shard, ShardJob, ShardRecord, ShardedCache, Storage, Teacher, Values, VerifyReport, clear,
     columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin, for_each_image, labels_digest,

@@ -3,7 +3,7 @@
 use super::shard::DamagedShard;
 use crate::{
     Error, Result,
-    cache::{self, Publication, Shard, ShardedCache},
+    cache::{self, JOB_NAME, Publication, Shard, ShardedCache},
     remote,
     types::Failure,
     words::counted,
@@ -40,6 +40,13 @@ pub struct ShardsMerged {
 /// which no shards were built, and of a damaged or missing file; [`Error::Io`].
 pub fn merge_shards(folder: &Path) -> Result<ShardsMerged> {
     let storage = remote::storage(folder)?;
+    if storage.read(JOB_NAME, u64::MAX)?.is_none() {
+        return Err(Error::Cache {
+            path: folder.to_owned(),
+            found: "no shards were built here".into(),
+            remedy: "Give the folder that `shard=` builds into.".into(),
+        });
+    }
     let publish = || -> Result<ShardsMerged> {
         let cache = ShardedCache::open(storage, cache::share(folder)?)?;
         match cache.publish()? {
