@@ -84,7 +84,8 @@ impl Bucket {
                 remedy: credentials::remedy(url.scheme),
             });
         }
-        let store = connect(url).map_err(|e| fault(url, "open", &e))?;
+        refuse_if_unreachable(url)?;
+        let store = connect(url, &PATIENT).map_err(|e| fault(url, "open", &e))?;
         Ok(open.entry(name).or_insert(Arc::new(Self(store))).clone())
     }
 
@@ -108,7 +109,7 @@ impl Bucket {
         };
         match found {
             Ok(bytes) => Ok(bytes.to_vec()),
-            Err(StoreError::NotFound { .. }) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{url} is gone"))),
+            Err(StoreError::NotFound { .. }) => Err(io::Error::other(format!("{url} is gone"))),
             Err(StoreError::Precondition { .. }) => {
                 Err(io::Error::other(format!("{url} was changed since the data set was listed")))
             }
@@ -252,7 +253,32 @@ impl Bucket {
     }
 }
 
-fn connect(url: &ObjectUrl) -> object_store::Result<Arc<dyn ObjectStore>> {
+/// How long requests are repeated that fail for a passing reason, and how long one may take.
+struct Patience {
+    retries_s: u64,
+    request_s: u64,
+}
+
+const PATIENT: Patience = Patience { retries_s: 120, request_s: 60 };
+/// For the first request: a wrong address is not to be tried for minutes.
+const IMPATIENT: Patience = Patience { retries_s: 10, request_s: 10 };
+
+/// Refuses a store that does not answer at all; whatever it answers is looked at later.
+fn refuse_if_unreachable(url: &ObjectUrl) -> Result<()> {
+    let store = connect(url, &IMPATIENT).map_err(|e| fault(url, "open", &e))?;
+    match wait(async { Ok(store.head(&Key::from("logitcache")).await) })? {
+        Err(error @ StoreError::Generic { .. }) => Err(Error::Cache {
+            path: url.to_string().into(),
+            found: format!("the object store does not answer: {}", first_line(&all_words(&error))),
+            remedy: "Check the network, and the address of the store if it is given in the environment \
+                     (AWS_ENDPOINT_URL)."
+                .into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn connect(url: &ObjectUrl, patience: &Patience) -> object_store::Result<Arc<dyn ObjectStore>> {
     // Which of the libraries for TLS is used; a second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let retry = RetryConfig {
@@ -263,7 +289,7 @@ fn connect(url: &ObjectUrl) -> object_store::Result<Arc<dyn ObjectStore>> {
         },
         // The time ends it.
         max_retries: 1000,
-        retry_timeout: Duration::from_secs(120),
+        retry_timeout: Duration::from_secs(patience.retries_s),
     };
     let allow_http = ["AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP"]
         .iter()
@@ -271,7 +297,7 @@ fn connect(url: &ObjectUrl) -> object_store::Result<Arc<dyn ObjectStore>> {
     let client = ClientOptions::new()
         .with_allow_http(allow_http)
         .with_connect_timeout(Duration::from_secs(10))
-        .with_timeout(Duration::from_secs(60));
+        .with_timeout(Duration::from_secs(patience.request_s));
     let place = format!("{}://{}", url.scheme, url.bucket);
     Ok(match url.scheme {
         "s3" => {

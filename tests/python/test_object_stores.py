@@ -206,6 +206,13 @@ def test_missing_credentials_are_said(run, data):
     assert "no credentials" in failed.stderr and "AWS_ACCESS_KEY_ID" in failed.stderr
 
 
+def test_a_store_that_does_not_answer_is_said_soon(run, data):
+    failed = run("inspect", url("caches/plain"), expect=2, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert "does not answer" in failed.stderr and "AWS_ENDPOINT_URL" in failed.stderr
+    # The name of the bucket, and no local copy's path.
+    assert url("caches/plain") in failed.stderr
+
+
 def test_a_store_without_conditional_writes_is_refused(run, store, data):
     with store.rule(dropped=("if-none-match", "if-match")):
         failed = run(*build_of(url("shapes/data.yaml"), url("caches/unconditional")), expect=2)
