@@ -19,7 +19,7 @@ pub use logitcache_format::{
 };
 use logitcache_format::{Result, ViewRule, paths};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// As this program draws views.
 const RULE: ViewRule =
@@ -46,8 +46,12 @@ pub fn verify_with_progress(folder: &Path, progress: &(dyn Fn(u64) + Sync)) -> R
 /// # Errors
 /// [`Error::Cache`] of an unfinished one and of one whose images all failed; as [`CacheReader::open`].
 pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
-    let folder = &remote::local(folder)?;
-    remote::pull_cache(folder, false)?;
+    let copy = remote::local(folder)?;
+    // The copy itself is up to date already: whoever replaced the URL has fetched it.
+    if remote::is_url(folder) {
+        remote::pull_cache(&copy, false)?;
+    }
+    let folder = copy.as_path();
     let cache = CacheReader::open(folder)?;
     let failures = &cache.manifest().failures;
     if cache.is_empty() && !failures.is_empty() {
@@ -74,6 +78,16 @@ pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
         ),
         remedy: "Run the same `build()` again to finish it.".into(),
     })
+}
+
+/// What the paths of a cache's images are relative to; of a data set in an object store the local copy, with what the store has.
+///
+/// # Errors
+/// [`Error::Cache`] where the manifest's text is no path; of the store.
+pub(crate) fn images_root(cache: &CacheReader) -> crate::Result<PathBuf> {
+    let root = cache.place(&cache.manifest().dataset.root)?;
+    remote::pull_listing(&root)?;
+    Ok(root)
 }
 
 /// The right to work on a cache together with other workers.

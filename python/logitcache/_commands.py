@@ -572,7 +572,7 @@ def _call(command: str, arguments: dict[str, Any], positional: tuple[str, ...] =
 
     run_from_package()
     listener = Listener(arguments.pop("progress"))
-    words = [command, "--json"]
+    words = [*command.split(), "--json"]
     if isinstance(size := arguments.get("imgsz"), tuple):
         arguments["imgsz"] = "x".join(map(str, size))
     for name, value in arguments.items():

@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import _native
-from ._commands import StrPath, build
+from ._commands import StrPath, _call, build
 from ._error import Error
-from ._install import run_from_package
 
 # What may pass is tried again so often, with pauses that double.
 TRIES = 5
@@ -58,16 +56,4 @@ def publish(out: StrPath, results: Iterable[Mapping[str, Any]]) -> dict[str, Any
             f"{len(failed)} shards failed, the first is {number}: {first}",
             "Mend that and run the same build again: finished shards are not built again.",
         )
-    return merge(out)
-
-
-def merge(out: StrPath) -> dict[str, Any]:
-    """``logitcache cache merge --shards``."""
-    import json
-
-    run_from_package()
-    text, error = _native.call(["cache", "merge", "--json", f"--shards={out}"], lambda *_: None)
-    if error is not None:
-        raise error
-    report: dict[str, Any] = json.loads(text)
-    return report
+    return _call("cache merge", {"shards": out, "progress": False})

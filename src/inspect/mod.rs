@@ -5,7 +5,7 @@ mod picture;
 
 pub use model::{ModelSummary, model};
 pub use picture::{SHOWN_CONF, draw_image, picture};
-pub(crate) use picture::{image_file, read_same_image};
+pub(crate) use picture::{image_file, read_same_file, read_same_image};
 
 use crate::{
     Error, Result,

@@ -4,7 +4,7 @@ use super::find_view;
 use crate::{
     Error, Result,
     augment::{Renderer, Scene},
-    cache::{self, CacheReader, ImageView, Teacher},
+    cache::{self, CacheReader, ImageView, Teacher, images_root},
     dataset::{IMAGE_SUFFIXES, Sample},
     draw::{self, Mark},
     eval::{NmsOptions, teacher_boxes},
@@ -12,7 +12,6 @@ use crate::{
     outputs::{self, OutputFile},
     pipeline::{changed_since, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan, Preprocessor, RgbImage},
-    remote,
     types::{BoxXyxyPx, Detection, LabelBox, ViewChange},
 };
 use sha2::{Digest, Sha256};
@@ -85,8 +84,7 @@ fn refuse_other_suffixes(out: &Path) -> Result<()> {
 
 /// Where the image should be.
 pub(crate) fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<PathBuf> {
-    let root = reader.place(&reader.manifest().dataset.root)?;
-    remote::pull_listing(&root)?;
+    let root = images_root(reader)?;
     let sample = Sample::of_picture(&root, image.path).map_err(|found| Error::Cache {
         path: reader.folder().to_owned(),
         found,
@@ -95,8 +93,8 @@ pub(crate) fn image_file(reader: &CacheReader, image: &ImageView<'_>) -> Result<
     Ok(sample.path)
 }
 
-/// The image, if it is the one that the cache was made from.
-pub(crate) fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
+/// The bytes of the image's file, if it is the one that the cache was made from.
+pub(crate) fn read_same_file(path: &Path, image: &ImageView<'_>) -> Result<Vec<u8>> {
     let bytes = read_file(path).map_err(|found| Error::Mismatch {
         found,
         remedy: "The cache expects its data set there. Move it back, or run the same build again with its new \
@@ -110,6 +108,12 @@ pub(crate) fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbI
             remedy: "Restore the image, or build the cache again with `overwrite=true`.".into(),
         });
     }
+    Ok(bytes)
+}
+
+/// The image, if it is the one that the cache was made from.
+pub(crate) fn read_same_image(path: &Path, image: &ImageView<'_>) -> Result<RgbImage> {
+    let bytes = read_same_file(path, image)?;
     preprocess::decode(&bytes, &DecodeLimits::default()).map_err(|e| Error::Dataset {
         path: path.to_owned(),
         found: e.to_string(),

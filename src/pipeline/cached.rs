@@ -2,9 +2,8 @@
 
 use crate::{
     Error, Result,
-    cache::CacheReader,
+    cache::{CacheReader, images_root},
     dataset::{DataSource, Dataset, Sample, refuse_if_moved},
-    remote,
 };
 use std::collections::HashMap;
 
@@ -45,10 +44,10 @@ pub(crate) fn cached_samples(reader: &CacheReader, ids: &[i64], source: Option<&
     let dataset = source.map(Dataset::open).transpose()?;
     let by_path: Option<HashMap<&str, &Sample>> =
         dataset.as_ref().map(|d| d.samples.iter().map(|s| (s.relative.as_str(), s)).collect());
-    let root = reader.place(&reader.manifest().dataset.root)?;
-    if dataset.is_none() {
-        remote::pull_listing(&root)?;
-    }
+    let root = match &dataset {
+        Some(dataset) => dataset.root.clone(),
+        None => images_root(reader)?,
+    };
     let sample = |&id: &i64| {
         let missing = |found: String| Error::Mismatch {
             found,

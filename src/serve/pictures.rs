@@ -3,13 +3,11 @@
 use super::{answer::Fault, recent::Recent};
 use crate::{
     cache::{CacheReader, ImageView},
-    inspect::{image_file, read_same_image},
-    pipeline::{changed_since, read_file},
+    inspect::{image_file, read_same_file, read_same_image},
     preprocess::{self, DecodeLimits, RgbImage},
 };
 use axum::http::StatusCode;
 use image::{ExtendedColorType, ImageBuffer, Rgb, codecs::jpeg::JpegEncoder, imageops};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -29,10 +27,7 @@ pub(super) type Picture = (&'static str, Vec<u8>);
 /// 404 where it is gone or another file than the cache saw.
 pub(super) fn whole(reader: &CacheReader, image: &ImageView<'_>) -> Result<Picture, Fault> {
     let path = image_file(reader, image).map_err(|e| Fault::of(&e))?;
-    let bytes = read_file(&path).map_err(|reason| missing(&reason))?;
-    if let Some(found) = changed_since(&image.file_sha256, &Sha256::digest(&bytes).into()) {
-        return Err(missing(&found));
-    }
+    let bytes = read_same_file(&path, image).map_err(|e| not_the_same(&e))?;
     let kind = match bytes.as_slice() {
         [0xff, 0xd8, ..] => "image/jpeg",
         [0x89, b'P', b'N', b'G', ..] => "image/png",
@@ -52,9 +47,13 @@ pub(super) fn whole(reader: &CacheReader, image: &ImageView<'_>) -> Result<Pictu
 /// As [`whole`].
 pub(super) fn small(reader: &CacheReader, image: &ImageView<'_>, side_px: u32) -> Result<Vec<u8>, Fault> {
     let path = image_file(reader, image).map_err(|e| Fault::of(&e))?;
-    let picture =
-        read_same_image(&path, image).map_err(|e| missing(e.to_string().lines().next().unwrap_or_default()))?;
+    let picture = read_same_image(&path, image).map_err(|e| not_the_same(&e))?;
     jpeg(picture, side_px)
+}
+
+/// Of an error about the file of an image, the first line: the remedies are those of the program.
+fn not_the_same(error: &crate::Error) -> Fault {
+    missing(error.to_string().lines().next().unwrap_or_default())
 }
 
 fn missing(reason: &str) -> Fault {

@@ -3,11 +3,10 @@
 use super::{Classes, TrainImage, TrainSet};
 use crate::{
     Error, Result,
-    cache::{CacheReader, ImageView, LabelsState, MissingLabels},
+    cache::{CacheReader, ImageView, LabelsState, MissingLabels, images_root},
     dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
-    remote,
     types::{Failure, FailureStage, ImageSize, InputSize, LabelBox, TruthBox},
     words::{self, counted},
 };
@@ -122,8 +121,7 @@ pub fn from_cache(
         cache.images().filter(|image| image.as_ref().map_or(true, |i| i.view == 0)).collect::<Result<Vec<_>, _>>()?;
     match dataset {
         None => {
-            let root = cache.place(&manifest.dataset.root)?;
-            remote::pull_listing(&root)?;
+            let root = images_root(cache)?;
             for view in &views {
                 let relative = paths::from_column(view.path).map_err(|found| damaged(cache, found))?;
                 let labels = stored_labels(view, classes).map_err(|found| damaged(cache, found))?;
