@@ -30,8 +30,8 @@ const PUT_DEADLINE: Duration = Duration::from_secs(150);
 const LIST_TRIES: u32 = 5;
 /// Between the tries of either.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What S3 says of a bucket that is not there.
-const NO_BUCKET: &str = "NoSuchBucket";
+/// What S3 and Azure say of a bucket that is not there.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 
 /// A bucket of an object store.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Bucket {
     /// An object as a whole; `None` where there is none.
     pub(super) async fn get(&self, url: &ObjectUrl) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
         let found = match self.0.get(&key(url)?).await {
-            Err(error @ StoreError::NotFound { .. }) if !all_words(&error).contains(NO_BUCKET) => return Ok(None),
+            Err(error @ StoreError::NotFound { .. }) if !is_without_bucket(&all_words(&error)) => return Ok(None),
             found => found.map_err(|e| fault(url, "read", &e))?,
         };
         let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
@@ -382,7 +382,7 @@ fn permanent_words(url: &ObjectUrl, error: &StoreError) -> Option<(String, Strin
     if text.contains("RequestTimeTooSkewed") {
         return because("the clock of this machine is not the store's".into(), "Set the clock of this machine.");
     }
-    if text.contains(NO_BUCKET) || text.contains("ContainerNotFound") {
+    if is_without_bucket(&text) {
         return because(format!("there is no bucket {:?}", url.bucket), "Check the name, and the region or endpoint.");
     }
     if text.contains("URL scheme is not allowed") {
@@ -407,6 +407,10 @@ fn permanent_words(url: &ObjectUrl, error: &StoreError) -> Option<(String, Strin
         ),
         _ => None,
     }
+}
+
+fn is_without_bucket(text: &str) -> bool {
+    NO_BUCKET.iter().any(|code| text.contains(code))
 }
 
 /// What may be gone at the next try, unless other words are given.
