@@ -46,7 +46,10 @@ def main():
         add_trainer()
     for old in WHEELHOUSE.glob("logitcache-*"):
         old.unlink()
-    run(tool("maturin"), "build", "--profile", PROFILE, "-m", "python/Cargo.toml", "--out", WHEELHOUSE)
+    run(
+        *(tool("maturin"), "build", "--profile", PROFILE, "-m", "python/Cargo.toml", "--out", WHEELHOUSE),
+        *("--compression-level", 9),
+    )
     run(tool("maturin"), "sdist", "-m", "python/Cargo.toml", "--out", WHEELHOUSE)
     for made in sorted(WHEELHOUSE.glob("logitcache-*")):
         size = made.stat().st_size

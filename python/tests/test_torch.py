@@ -257,3 +257,22 @@ def test_the_example_learns(plain, tmp_path):
     assert done.returncode == 0, done.stderr
     losses = [float(line.split()[-1]) for line in done.stdout.splitlines()]
     assert len(losses) == 4 and losses[-1] < losses[0]
+
+
+def test_a_detector_of_torchvision_learns_from_labels_and_teacher(plain, tmp_path):
+    pytest.importorskip("torchvision")
+    out = tmp_path / "fcos.pt"
+    command = [sys.executable, ROOT / "examples/distil_torchvision.py", plain, "--epochs", "3", "--batch", "4", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    labels, teacher = ([float(row[at]) for row in rows] for at in (3, 5))
+    assert len(rows) == 3 and labels[-1] < labels[0] and teacher[-1] < teacher[0]
+    # It detects as torchvision's own models do.
+    sys.path.append(str(ROOT / "examples"))
+    from distil_torchvision import student
+
+    model = student(6).eval()
+    model.load_state_dict(torch.load(out))
+    [found] = model([torch.rand(3, 160, 160)])
+    assert set(found) == {"boxes", "scores", "labels"}
