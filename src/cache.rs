@@ -15,7 +15,8 @@ pub use logitcache_format::{
     PartWriter, Places, PredictionColumns, Predictions, Problem, Publication, SHARDS_FOLDER, SettingDifference,
     Settings, Sha256Bytes, Shard, ShardJob, ShardRecord, ShardedCache, Storage, Teacher, Values, VerifyReport, clear,
     columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin, for_each_image, labels_digest,
-    lower_sides, manifest_path, part_digests, record_digest, remove_leftovers, rows_with_class_logits, sigmoid, to_hex,
+    log_odds, lower_sides, manifest_path, part_digests, record_digest, remove_leftovers, rows_with_class_logits,
+    sigmoid, to_hex,
 };
 use logitcache_format::{Result, ViewRule, paths};
 use sha2::{Digest, Sha256};

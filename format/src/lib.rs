@@ -35,6 +35,7 @@ mod manifest;
 mod manifest_file;
 mod map;
 mod name_map;
+mod odds;
 mod pages;
 mod part;
 pub mod paths;
@@ -54,7 +55,7 @@ pub use codebook::{Codebook, lower_sides};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use error::{Error, Result};
 pub use grid::{Cell, Grid, Level, expected_bin};
-pub use head::{HeadKind, Places, sigmoid};
+pub use head::{HeadKind, Places};
 pub use input_rule::{Colours, Fit, InputRule, InputValues};
 pub use leftovers::{clear, remove_leftovers};
 pub use manifest::{
@@ -65,6 +66,7 @@ pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]
 pub use map::Map;
 pub use name_map::NameMap;
+pub use odds::{log_odds, sigmoid};
 pub use reader::CacheReader;
 pub use record::{ImageKey, ImageRecord, Predictions, rows_with_class_logits};
 pub use shards::{JOB_NAME, MAX_SHARDS, Publication, SHARDS_FOLDER, Shard, ShardJob, ShardRecord, ShardedCache};

@@ -322,13 +322,11 @@ fn check_content(m: &Manifest) -> Result<(), String> {
     }
     // A cell that is cut off at the edge has no place in a head: sides are multiples of every stride.
     let divides = |s: u32| s > 0 && t.input_width.is_multiple_of(s) && t.input_height.is_multiple_of(s);
-    let places_fit = match t.kind().map(HeadKind::is_on_grid) {
-        Some(true) => {
-            let count_fits = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES;
-            count_fits && t.strides.iter().all(|&s| divides(s)) && t.queries == 0
-        }
-        Some(false) => t.strides.is_empty() && t.queries > 0 && t.reg_max == 0,
-        None => false,
+    let places_fit = if t.head.is_on_grid() {
+        let count_fits = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES;
+        count_fits && t.strides.iter().all(|&s| divides(s)) && t.queries == 0
+    } else {
+        t.strides.is_empty() && t.queries > 0 && t.reg_max == 0
     };
     if !places_fit || t.total_anchors() > i32::MAX as u64 {
         return Err(format!(

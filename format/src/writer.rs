@@ -154,7 +154,7 @@ impl PartWriter {
         let p = &record.predictions;
         let n = p.len();
         let columns = [
-            ("stride", p.stride.len(), if self.shape.grid { n } else { 0 }),
+            ("stride", p.stride.len(), if self.shape.head.is_on_grid() { n } else { 0 }),
             ("score", p.score.len(), n),
             ("class_id", p.class_id.len(), n),
             ("boxes_xyxy_px", p.boxes_xyxy_px.len(), n),

@@ -188,7 +188,7 @@ impl<'a> HeadView<'a> {
     /// In words, when a class logit is not finite.
     pub fn over(&self, conf: f32) -> Result<Vec<ClassScore>, String> {
         // Most values are far below the threshold; their probability need not be known.
-        let lowest = self.spec.kind.logit(conf) - LOGIT_SLACK;
+        let lowest = self.spec.kind.logit(f64::from(conf)) as f32 - LOGIT_SLACK;
         let mut found = Vec::new();
         for (class_id, logits) in (0..).zip(self.class_logits.chunks_exact(self.spec.num_places().max(1))) {
             // Without an early end, so that the processor tests many values at once.
