@@ -31,6 +31,7 @@ mod head;
 mod input_rule;
 mod input_size;
 mod leftovers;
+pub mod limits;
 mod manifest;
 mod manifest_file;
 mod map;

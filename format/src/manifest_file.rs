@@ -1,9 +1,10 @@
 //! `manifest.json` on disk: its own digest, the checks before anything of it is believed, atomic replacement.
 
 use super::{
-    columns::{MAX_LIST_LEN, MAX_STRIDES, Table},
+    columns::Table,
     digest::{from_hex, sha256, to_hex},
     head::HeadKind,
+    limits::{MAX_ANCHORS, MAX_LIST_LEN, MAX_MANIFEST_BYTES, MAX_STRIDES},
     manifest::{FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, KNOWN_TASKS, Manifest, PartEntry},
 };
 use crate::{
@@ -21,8 +22,6 @@ use std::{
 
 /// Name of the manifest in a cache's folder.
 pub const MANIFEST_NAME: &str = "manifest.json";
-/// A longer manifest is refused before memory is taken for it.
-const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
 /// The file's last two lines: [`TAIL_START`], 64 digits, [`TAIL_END`]. The digest covers every byte before them, and
 /// they have only one valid form, so no byte of the file can change unnoticed.
@@ -328,7 +327,7 @@ fn check_content(m: &Manifest) -> Result<(), String> {
     } else {
         t.strides.is_empty() && t.queries > 0 && t.reg_max == 0
     };
-    if !places_fit || t.total_anchors() > i32::MAX as u64 {
+    if !places_fit || t.total_anchors() > MAX_ANCHORS {
         return Err(format!(
             "it declares the head `{}` with strides {:?} and {} queries for {} x {} pixels",
             t.head, t.strides, t.queries, t.input_width, t.input_height

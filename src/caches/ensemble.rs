@@ -259,3 +259,17 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
         ..first.clone()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_document() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");
+        let text = std::fs::read_to_string(path).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let after = |before: &str| text.split_once(before).unwrap().1.split_whitespace().next().unwrap().parse();
+        assert_eq!(after("`coverage` at most "), Ok(COVERAGE));
+        assert_eq!(after("Probabilities are first limited to "), Ok(LEAST));
+    }
+}

@@ -15,12 +15,8 @@ use parquet::{
 use serde::{Deserialize, Serialize};
 use std::{ffi::OsStr, path::Path, sync::Arc};
 
-/// Most values that one row's list may hold (classes, DFL bins of four sides).
-pub const MAX_LIST_LEN: usize = 1 << 16;
 /// Most values that a byte can tell apart.
 pub const MAX_CODES: usize = 256;
-/// Most strides that a head may have.
-pub const MAX_STRIDES: usize = 16;
 
 /// Which of a part's two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
