@@ -56,7 +56,7 @@ pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
     let cache = CacheReader::open(folder)?;
     let failures = &cache.manifest().failures;
     if cache.is_empty() && !failures.is_empty() {
-        let reasons = words::reasons(failures, " (`logitcache inspect `json=`` has all)");
+        let reasons = words::reasons(failures, " (`inspect(json=true)` has all)");
         return Err(Error::Cache {
             path: folder.to_owned(),
             found: format!(

@@ -64,7 +64,7 @@ impl Manifest {
         }
         if ShardedCache::is_begun(folder) {
             let found = "this cache is being built in shards, and not all of them are there";
-            return fault(folder, found, "Build the others; `cache merge` with `shards=` says which are missing.");
+            return fault(folder, found, "Build the others; `cache_merge(shards=true)` says which are missing.");
         }
         let found = "there is no such file, so this folder is not a cache";
         let remedy = "Check the path. A build writes the manifest with its first finished part; run it again.";

@@ -145,7 +145,7 @@ impl ServedCache {
         match self.index.get() {
             Some(Ok(entries)) => Ok(entries),
             Some(Err(reason)) => Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", reason.clone())
-                .remedy("Run logitcache verify on the cache.")),
+                .remedy("Run `verify()` on the cache.")),
             None => Err(Fault::new(StatusCode::ACCEPTED, "reading", "the cache is still being read").retry_after(1)),
         }
     }
