@@ -32,6 +32,7 @@ mod input_rule;
 mod input_size;
 mod leftovers;
 pub mod limits;
+mod made;
 mod manifest;
 mod manifest_file;
 mod map;
@@ -59,6 +60,7 @@ pub use grid::{Cell, Grid, Level, expected_bin};
 pub use head::{HeadKind, Places};
 pub use input_rule::{Colours, Fit, InputRule, InputValues};
 pub use leftovers::{clear, remove_leftovers};
+pub use made::{MadeFolder, RUN_CONFIG_NAME, RUN_WEIGHTS_FOLDER};
 pub use manifest::{
     ARCHIVE_FEATURE, ContentDigests, DETECT, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format,
     KNOWN_FEATURES, KNOWN_TASKS, LabelsState, Manifest, MissingLabels, PartEntry, SettingDifference, Settings, Teacher,

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Error, Result,
     fsio::{Lock, write_atomic},
+    made::MadeFolder,
     shards::ShardedCache,
     storage::{Folder, Storage},
     types::Views,
@@ -58,7 +59,7 @@ impl Manifest {
                 "Check the path: give the folder that a build made.",
             );
         }
-        if folder.join("config.json").is_file() && folder.join("weights").is_dir() {
+        if MadeFolder::of(folder) == Some(MadeFolder::Run) {
             let remedy = "Give the folder that a build made.";
             return fault(folder, "this is the folder of a training run, not a cache", remedy);
         }
