@@ -23,7 +23,7 @@ fn columns(table_name: &str) -> Vec<(String, String)> {
 }
 
 /// A value of a record as the files have it, little-endian.
-fn of_image(r: &ImageRecord, class_len: usize, column: &str) -> Vec<u8> {
+pub(super) fn of_image(r: &ImageRecord, class_len: usize, column: &str) -> Vec<u8> {
     let p = &r.predictions;
     let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     match column {
@@ -54,7 +54,7 @@ fn of_image(r: &ImageRecord, class_len: usize, column: &str) -> Vec<u8> {
 }
 
 /// A whole column of a record's predictions, little-endian.
-fn of_predictions(r: &ImageRecord, column: &str) -> Vec<u8> {
+pub(super) fn of_predictions(r: &ImageRecord, column: &str) -> Vec<u8> {
     let p = &r.predictions;
     let edges = |edge: fn(&logitcache::types::BoxXyxyPx) -> f32| {
         p.boxes_xyxy_px.iter().flat_map(|b| edge(b).to_le_bytes()).collect::<Vec<u8>>()

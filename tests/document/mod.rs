@@ -1,8 +1,9 @@
 //! docs/format.md is normative: its numbers, names, orders and formulae are read out of it here and held against the code.
-//! What is missing here: the bytes of pages, which `tests/python/check_cache.py` reads by the document's byte map, and the
+//! What is missing here: page headers and levels, which `tests/python/check_cache.py` reads by the document's byte map, and the
 //! pixels of views, which `tests/python/views.py` computes by its text.
 
 mod digests;
+mod files;
 mod formula;
 mod numbers;
 mod views;
