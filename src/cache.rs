@@ -86,7 +86,7 @@ pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
 /// # Errors
 /// [`Error::Cache`] where the manifest's text is no path; of the store.
 pub(crate) fn images_root(cache: &CacheReader) -> crate::Result<PathBuf> {
-    let root = cache.place(&cache.manifest().dataset.root)?;
+    let root = remote::place(cache, &cache.manifest().dataset.root)?;
     remote::pull_listing(&root)?;
     Ok(root)
 }
@@ -135,10 +135,10 @@ pub(crate) fn seen_from(dataset: &DatasetInfo, cache: &Path, other: &Path) -> cr
             found,
             remedy: "Run `verify()`.".into(),
         })?;
-        if path.is_absolute() {
+        if path.is_absolute() || remote::is_url(&path) {
             return Ok(text.to_owned());
         }
-        Ok(paths::to_column(&paths::relative_to(&to, &paths::absolute(&from.join(path)))))
+        Ok(paths::to_column(&remote::from_folder(&to, &paths::absolute(&from.join(path)))))
     };
     Ok(DatasetInfo {
         root: place(&dataset.root)?,

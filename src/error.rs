@@ -143,6 +143,14 @@ impl Error {
         }
     }
 
+    /// The error that another try may change, or the error itself.
+    pub(crate) fn within(&self) -> &Self {
+        match self {
+            Self::Later(inner) => inner,
+            other => other,
+        }
+    }
+
     /// A full disk (or quota) as what it is, with what was kept and what to do; every other error as it was.
     pub fn or_no_space(self, remedy: &str) -> Self {
         match self {

@@ -75,7 +75,8 @@ impl OutputFile {
 pub(crate) fn real_path(path: &Path) -> PathBuf {
     let path = paths::absolute(path);
     let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
-    there.map_or_else(|| path.clone(), |(there, rest)| there.join(rest))
+    // Of components: `join` of nothing would end the path with a slash.
+    there.map_or_else(|| path.clone(), |(there, rest)| there.components().chain(rest.components()).collect())
 }
 
 /// Refuses to write the file `out` over one of the `inputs` of the same command, whatever the user insists on.

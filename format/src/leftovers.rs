@@ -4,6 +4,7 @@ use super::{Manifest, columns::Table, manifest_path, shards::SHARDS_FOLDER};
 use crate::{
     Error, Result,
     fsio::{Lock, STALE_SUFFIX, TEMP_PREFIX, remove_file, remove_if_empty},
+    storage::Publish,
 };
 use std::{
     collections::HashSet,
@@ -35,6 +36,7 @@ pub fn remove_leftovers(lock: &Lock, manifest: Option<&Manifest>) -> Result<Vec<
 /// # Errors
 /// [`Error::Io`] naming what cannot be removed.
 pub fn clear(lock: &Lock) -> Result<()> {
+    lock.publisher().map_or(Ok(()), Publish::clear)?;
     remove_file(&manifest_path(lock.folder()))?;
     crate::fsio::sync_folder(lock.folder())?;
     let shards = lock.folder().join(SHARDS_FOLDER);
@@ -53,8 +55,8 @@ pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMP_PREFIX)
 }
 
-/// `part-<9 or more digits>-<8 hexadecimal digits>.parquet`
-pub(super) fn is_part(name: &str) -> bool {
+/// Whether a file is named as one of a part: `part-<9 or more digits>-<8 hexadecimal digits>.parquet`.
+pub fn is_part(name: &str) -> bool {
     let middle = name.strip_prefix("part-").and_then(|n| n.strip_suffix(".parquet"));
     middle.and_then(|m| m.split_once('-')).is_some_and(|(id, digest)| {
         id.len() >= 9

@@ -23,6 +23,13 @@ pub trait Publish: Debug + Send + Sync {
     /// # Errors
     /// Where that cannot be done, or somebody else wrote the cache there; the folder's manifest then stays as it was.
     fn publish(&self, manifest: &Manifest, text: &[u8]) -> Result<()>;
+
+    /// Removes there what would outlive a cache that is replaced: the records of its shards, and files that were set aside. The
+    /// cache itself stays until another is published.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    fn clear(&self) -> Result<()>;
 }
 
 /// A place that holds the files of a cache under the names that `docs/format.md` gives: `manifest.json`,

@@ -7,6 +7,7 @@ use crate::{
     cache::{CacheReader, DatasetInfo, Manifest, Samples, seen_from},
     dataset::paths,
     outputs::real_path,
+    remote,
     toolkit::{Run, folder::NewFolder},
 };
 use sha2::{Digest, Sha256};
@@ -133,7 +134,7 @@ fn refuse_other_teacher(first: &CacheReader, other: &CacheReader) -> Result<()> 
 
 /// Where the images of a cache lie.
 fn root(cache: &CacheReader) -> Result<PathBuf> {
-    Ok(cache.place(&cache.manifest().dataset.root)?)
+    remote::place(cache, &cache.manifest().dataset.root)
 }
 
 /// The deepest folder above both.
@@ -161,7 +162,7 @@ fn dataset(caches: &[CacheReader], options: &CacheMergeOptions, root: &Path) -> 
     let all = caches.iter().map(seen).collect::<Result<Vec<DatasetInfo>>>()?;
     let Some(first) = all.first().cloned() else { return Err(nothing()) };
     let same = |of: &dyn Fn(&DatasetInfo) -> String| all.iter().all(|other| of(other) == of(&first));
-    let place = |path: &Path| paths::to_column(&paths::relative_to(&real_path(&options.out), &real_path(path)));
+    let place = |path: &Path| paths::to_column(&remote::from_folder(&real_path(&options.out), &real_path(path)));
     let same_source = same(&|d| format!("{:?}", (&d.format, &d.source, &d.images_dir, &d.root)));
     let mut splits: Vec<String> = Vec::new();
     all.iter().for_each(|d| {

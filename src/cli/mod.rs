@@ -89,7 +89,7 @@ fn status_after(result: Result<Status>) -> u8 {
     match result {
         Ok(status) => status as u8,
         Err(error) => {
-            output::note(&format!("error: {error}"));
+            output::error(&error);
             status_of(&error) as u8
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{call, flags::as_flags};
 use crate::{
-    remote::with_urls,
+    Error,
+    remote::{copy_at_fault, with_urls},
     types::{Failure, PassedOver},
     words,
 };
@@ -19,6 +20,7 @@ const PASSED_OVER_SHOWN: usize = 3;
 /// # Errors
 /// When stdout cannot be written to for another reason (a full disk).
 pub fn result(text: &str) -> io::Result<()> {
+    let text = &with_urls(text);
     if call::report(text) {
         return Ok(());
     }
@@ -38,7 +40,20 @@ pub fn note(text: &str) {
     if call::note(text) {
         return;
     }
-    let _ = writeln!(io::stderr(), "{}", printable(&as_flags(&with_urls(text))));
+    line(&with_urls(text));
+}
+
+/// Writes what ended a command to stderr.
+pub fn error(error: &Error) {
+    match copy_at_fault(error) {
+        // The path of the copy, not its URL.
+        Some(remedy) => line(&format!("error: {error}\n  {remedy}")),
+        None => note(&format!("error: {error}")),
+    }
+}
+
+fn line(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(&as_flags(text)));
 }
 
 /// Names of files and classes come from anywhere: what would command the terminal (escape sequences) is shown as `\u{1b}`.

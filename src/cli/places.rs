@@ -27,6 +27,8 @@ pub fn fetch(command: &mut Command, words: &[OsString]) -> Result<()> {
     if urls == 0 {
         return Ok(());
     }
+    // Wrong ones first: nothing is fetched before.
+    words.iter().filter_map(url_in).try_for_each(|url| remote::local(&url).map(drop))?;
     let mut found = 0;
     for place in places(command) {
         let (path, again) = match place {

@@ -151,7 +151,7 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
         "files are not named like supported images, but begin like such images and were used",
     );
     let walker = WalkDir::new(dir).follow_links(true).sort_by_file_name().into_iter();
-    for entry in walker.filter_entry(|e| e.depth() == 0 || !e.file_name().as_encoded_bytes().starts_with(b".")) {
+    for entry in walker.filter_entry(|e| e.depth() == 0 || !is_hidden(e.file_name())) {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => match (kind(entry.path()), entry.file_type().is_file()) {
@@ -178,6 +178,8 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
                 return Err(Error::io(dir, "read the folder", into_io(error)));
             }
             Err(error) => match error.path() {
+                // The filter does not see links that lead nowhere.
+                Some(path) if path.file_name().is_some_and(is_hidden) => {}
                 Some(path) if error.loop_ancestor().is_some() => loops.add(path.display()),
                 Some(path) if is_named_as_image(path) => found.images.push(path.to_path_buf()),
                 Some(path) if remote::is_link(path) => match kind(path) {
@@ -197,6 +199,10 @@ pub(super) fn walk(dir: &Path, notes: &mut Vec<String>) -> Result<Found> {
         note.finish(notes);
     }
     Ok(found)
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 fn into_io(error: walkdir::Error) -> io::Error {

@@ -146,7 +146,7 @@ impl Dataset {
     pub fn open(source: &DataSource) -> Result<Self> {
         let data = paths::absolute(&remote::local(&source.data)?);
         remote::pull_listing(&data)?;
-        source.images_dir.as_deref().map_or(Ok(()), remote::pull_listing)?;
+        source.images_dir.as_deref().map_or(Ok(()), remote::pull_images)?;
         let metadata = std::fs::metadata(&data).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => fault(&source.data, "there is no such file or folder", FORMS),
             _ => Error::io(&source.data, "open", e),
@@ -243,6 +243,8 @@ impl Dataset {
             };
             return Err(fault(data, found + &told, remedy));
         }
+        let files = self.samples.iter().flat_map(|sample| [Some(sample.path.as_path()), sample.label_file()]);
+        remote::refuse_unlisted(data, files.flatten())?;
         self.samples.sort_by(|a, b| a.relative.as_bytes().cmp(b.relative.as_bytes()));
         let shared = Arc::<WithoutArea>::default();
         self.samples.iter_mut().for_each(|sample| sample.without_area = shared.clone());

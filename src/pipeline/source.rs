@@ -234,7 +234,11 @@ pub fn changed_since(cached: &Sha256Bytes, found: &Sha256Bytes) -> Option<String
 /// # Errors
 /// What is wrong, in words that name the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let words = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
+    let words = |e: std::io::Error| match e.get_ref() {
+        // What a store says names its object.
+        Some(said) if remote::is_link(path) => said.to_string(),
+        _ => format!("cannot read {}: {e}", path.display()),
+    };
     let meta = match fs::metadata(path) {
         Err(error) => return remote::read(path, MAX_FILE_BYTES).unwrap_or(Err(error)).map_err(words),
         Ok(meta) => meta,

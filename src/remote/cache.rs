@@ -3,12 +3,13 @@
 use super::{
     ObjectUrl,
     client::{Bucket, Put, wait},
+    listing::make_folder,
 };
 use logitcache_format::{
     Bytes, Error, Folder, JOB_NAME, MANIFEST_NAME, Manifest, PartEntry, Publish, Result, SHARDS_FOLDER, Storage,
     columns::Table,
-    fsio::{Lock, STALE_SUFFIX, TempFile, create_folder, free_space_bytes, remove_file, write_atomic},
-    manifest_path, to_hex,
+    fsio::{Lock, STALE_SUFFIX, TempFile, free_space_bytes, remove_file, write_atomic},
+    is_part, manifest_path, to_hex,
 };
 use object_store::UpdateVersion;
 use std::{
@@ -33,10 +34,14 @@ pub fn pull_cache(folder: &Path, again: bool) -> crate::Result<()> {
     if there.is_some() {
         return Ok(());
     }
+    let of_manifest = url.key.strip_suffix(MANIFEST_NAME).map(|folder| folder.trim_end_matches('/').to_owned());
     Err(crate::Error::Cache {
         path: url.to_string().into(),
-        found: format!("there is no {MANIFEST_NAME}, so it is not a cache"),
-        remedy: "Check the path: give the folder that a build made.".into(),
+        found: format!("there is no {MANIFEST_NAME} in it, so it is not a cache"),
+        remedy: match of_manifest {
+            Some(key) => format!("Give the folder of the cache: {}", ObjectUrl { key, ..url }),
+            None => "Check the path: give the folder that a build made.".into(),
+        },
     })
 }
 
@@ -62,7 +67,7 @@ fn bring_job(bucket: &Bucket, url: &ObjectUrl, folder: &Path) -> Result<()> {
     match wait(bucket.get(&url.join(JOB_NAME)))? {
         None => remove_file(&path),
         Some((job, _)) => {
-            create_folder(&folder.join(SHARDS_FOLDER))?;
+            make_folder(&folder.join(SHARDS_FOLDER))?;
             write_atomic(&path, &job)
         }
     }
@@ -71,7 +76,7 @@ fn bring_job(bucket: &Bucket, url: &ObjectUrl, folder: &Path) -> Result<()> {
 /// Fetches the files of parts that are not here; with `again`, all.
 fn bring(bucket: &Bucket, url: &ObjectUrl, folder: &Path, parts: &[PartEntry], again: bool) -> Result<()> {
     for table in [Table::Images, Table::Predictions] {
-        create_folder(&folder.join(table.folder()))?;
+        make_folder(&folder.join(table.folder()))?;
     }
     let is_here = |path: &Path, bytes: u64| !again && fs::metadata(path).is_ok_and(|file| file.len() == bytes);
     let both = parts.iter().flat_map(|part| [(part, Table::Images), (part, Table::Predictions)]);
@@ -138,6 +143,16 @@ impl ObjectFolder {
         if self.has_conditions.get().is_none() {
             wait(self.bucket.refuse_without_conditions(&self.url))?;
             let _ = self.has_conditions.set(());
+        }
+        Ok(())
+    }
+
+    /// Removes files of the cache's tables; `unwanted` is told the folder and the name.
+    fn remove_files(&self, unwanted: impl Fn(&str, &str) -> bool) -> Result<()> {
+        for folder in [Table::Images, Table::Predictions].map(Table::folder) {
+            let names = self.names_in(folder)?;
+            let unwanted = names.iter().filter(|name| unwanted(folder, name));
+            wait(self.bucket.remove(unwanted.map(|name| self.url.join(&format!("{folder}/{name}"))).collect()))?;
         }
         Ok(())
     }
@@ -221,36 +236,27 @@ impl Storage for ObjectFolder {
         let lock = self.copy.lock()?;
         self.refuse_without_conditions()?;
         let read = pull(&self.bucket, &self.url, self.copy.folder(), false)?;
-        let (before, version) = read.map_or((Vec::new(), None), |(manifest, version)| (manifest.parts, Some(version)));
-        self.there.lock().unwrap_or_else(PoisonError::into_inner).extend(before.iter().map(|part| part.name.clone()));
-        let state = Mutex::new(State { version, before });
-        Ok(lock.with_publisher(Box::new(Through { cache: self.clone(), state })))
+        let (parts, version) = read.map_or((Vec::new(), None), |(manifest, version)| (manifest.parts, Some(version)));
+        self.there.lock().unwrap_or_else(PoisonError::into_inner).extend(parts.into_iter().map(|part| part.name));
+        Ok(lock.with_publisher(Box::new(Through { cache: self.clone(), version: Mutex::new(version) })))
     }
-}
-
-/// What a job knows of the cache in the store.
-#[derive(Debug)]
-struct State {
-    /// Of the manifest.
-    version: Option<UpdateVersion>,
-    /// The parts of the cache as the job found it.
-    before: Vec<PartEntry>,
 }
 
 /// Takes what is written to the local copy into the store.
 #[derive(Debug)]
 struct Through {
     cache: ObjectFolder,
-    state: Mutex<State>,
+    /// Of the manifest in the store, as this job knows it.
+    version: Mutex<Option<UpdateVersion>>,
 }
 
 impl Publish for Through {
     fn publish(&self, manifest: &Manifest, text: &[u8]) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
         self.cache.hand_out(&manifest.parts)?;
         let ObjectFolder { bucket, url, .. } = &self.cache;
-        match wait(bucket.put_if(&url.join(MANIFEST_NAME), text, state.version.as_ref()))? {
-            Put::Done(version) => state.version = Some(version),
+        match wait(bucket.put_if(&url.join(MANIFEST_NAME), text, version.as_ref()))? {
+            Put::Done(written) => *version = Some(written),
             Put::Refused => {
                 return Err(Error::Cache {
                     path: PathBuf::from(url.to_string()),
@@ -263,12 +269,19 @@ impl Publish for Through {
             }
         }
         if manifest.complete {
-            let named: HashSet<&str> = manifest.parts.iter().map(|part| part.name.as_str()).collect();
-            let replaced =
-                std::mem::take(&mut state.before).into_iter().filter(|part| !named.contains(part.name.as_str()));
-            let replaced: Vec<PartEntry> = replaced.collect();
-            wait(bucket.remove(files_of(&replaced).iter().map(|name| url.join(name)).collect()))?;
+            let named: HashSet<String> = files_of(&manifest.parts).into_iter().collect();
+            // Parts of the cache that this one replaces, and those that a killed build put there.
+            self.cache.remove_files(|table, name| is_part(name) && !named.contains(&format!("{table}/{name}")))?;
         }
         Ok(())
+    }
+
+    fn clear(&self) -> Result<()> {
+        let ObjectFolder { bucket, url, .. } = &self.cache;
+        // The job last: records without it would be those of another job to the next one.
+        let mut names = self.cache.names_in(SHARDS_FOLDER)?;
+        names.sort_by_key(|name| JOB_NAME.ends_with(&format!("/{name}")));
+        wait(bucket.remove(names.iter().map(|name| url.join(&format!("{SHARDS_FOLDER}/{name}"))).collect()))?;
+        self.cache.remove_files(|_, name| name.strip_suffix(STALE_SUFFIX).is_some_and(is_part))
     }
 }

@@ -24,11 +24,14 @@ use tokio::runtime::Runtime;
 const PIECE_BYTES: usize = 16 << 20;
 /// Pieces of a file on the way at once.
 const PIECES_AT_ONCE: usize = 4;
-/// How often a conditional write is tried whose answer did not come.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(200);
-/// What S3 says of a bucket that is not there.
-const NO_BUCKET: &str = "NoSuchBucket";
+/// How long a conditional write is tried whose answer does not come.
+const PUT_DEADLINE: Duration = Duration::from_secs(150);
+/// How often a list is asked for again from where its answer was cut off.
+const LIST_TRIES: u32 = 5;
+/// Between the tries of either.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What S3 and Azure say of a bucket that is not there.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 
 /// A bucket of an object store.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Bucket {
     /// An object as a whole; `None` where there is none.
     pub(super) async fn get(&self, url: &ObjectUrl) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
         let found = match self.0.get(&key(url)?).await {
-            Err(error @ StoreError::NotFound { .. }) if !all_words(&error).contains(NO_BUCKET) => return Ok(None),
+            Err(error @ StoreError::NotFound { .. }) if !is_without_bucket(&all_words(&error)) => return Ok(None),
             found => found.map_err(|e| fault(url, "read", &e))?,
         };
         let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
@@ -113,7 +116,7 @@ impl Bucket {
             Err(StoreError::Precondition { .. }) => {
                 Err(io::Error::other(format!("{url} was changed since the data set was listed")))
             }
-            Err(error) => Err(in_words(url, &error)),
+            Err(error) => Err(passing(url, &error, permanent_words(url, &error).map(|(found, _)| found))),
         }
     }
 
@@ -143,11 +146,30 @@ impl Bucket {
     /// Hands every object below a folder to `each`.
     pub(super) async fn list(&self, url: &ObjectUrl, mut each: impl FnMut(ObjectMeta) -> Result<()>) -> Result<()> {
         let prefix = key(url)?;
-        let mut found = self.0.list((!url.key.is_empty()).then_some(&prefix));
-        while let Some(object) = found.next().await {
-            each(object.map_err(|e| fault(url, "list", &e))?)?;
+        let prefix = (!url.key.is_empty()).then_some(&prefix);
+        let (mut last, mut tries): (Option<Key>, u32) = (None, 0);
+        loop {
+            let mut found = match &last {
+                None => self.0.list(prefix),
+                Some(last) => self.0.list_with_offset(prefix, last),
+            };
+            // The client repeats requests, but not an answer that was cut off.
+            loop {
+                match found.next().await {
+                    None => return Ok(()),
+                    Some(Ok(object)) => {
+                        (last, tries) = (Some(object.location.clone()), 0);
+                        each(object)?;
+                    }
+                    Some(Err(error)) if tries == LIST_TRIES || permanent_words(url, &error).is_some() => {
+                        return Err(fault(url, "list", &error));
+                    }
+                    Some(Err(_)) => break,
+                }
+            }
+            tries += 1;
+            tokio::time::sleep(PAUSE).await;
         }
-        Ok(())
     }
 
     /// Writes an object, whatever was there.
@@ -175,18 +197,29 @@ impl Bucket {
     /// An answer that did not come says nothing about the write. So the object itself is asked: if it has these bytes, they
     /// are ours, or another's who did the very same.
     pub(super) async fn put_if(&self, url: &ObjectUrl, bytes: &[u8], expected: Option<&UpdateVersion>) -> Result<Put> {
+        match tokio::time::timeout(PUT_DEADLINE, self.put_if_answered(url, bytes, expected)).await {
+            Ok(put) => put,
+            Err(_) => Err(Error::io(
+                PathBuf::from(url.to_string()),
+                "write",
+                io::Error::new(PASSING_KIND, format!("no answer within {} s", PUT_DEADLINE.as_secs())),
+            )),
+        }
+    }
+
+    async fn put_if_answered(&self, url: &ObjectUrl, bytes: &[u8], expected: Option<&UpdateVersion>) -> Result<Put> {
         let at = key(url)?;
         let mode = || expected.map_or(PutMode::Create, |version| PutMode::Update(version.clone()));
-        let mut tries = 0;
         loop {
             let options = PutOptions { mode: mode(), ..PutOptions::default() };
-            let error = match self.0.put_opts(&at, bytes.to_vec().into(), options).await {
+            match self.0.put_opts(&at, bytes.to_vec().into(), options).await {
                 Ok(done) => return Ok(Put::Done(done.into())),
                 Err(error @ (StoreError::NotImplemented { .. } | StoreError::NotSupported { .. })) => {
                     return Err(no_conditions(url, &error.to_string()));
                 }
-                Err(error) => error,
-            };
+                Err(error) if permanent_words(url, &error).is_some() => return Err(fault(url, "write", &error)),
+                Err(_) => {}
+            }
             let found = self.get(url).await?;
             match found {
                 Some((there, version)) if there == bytes => return Ok(Put::Done(version)),
@@ -195,11 +228,7 @@ impl Bucket {
                 }
                 _ => {}
             }
-            tries += 1;
-            if tries == TRIES {
-                return Err(fault(url, "write", &error));
-            }
-            tokio::time::sleep(PAUSE * tries).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -267,9 +296,12 @@ const IMPATIENT: Patience = Patience { retries_s: 10, request_s: 10 };
 fn refuse_if_unreachable(url: &ObjectUrl) -> Result<()> {
     let store = connect(url, &IMPATIENT).map_err(|e| fault(url, "open", &e))?;
     match wait(async { Ok(store.head(&Key::from("logitcache")).await) })? {
+        Err(error @ StoreError::Generic { .. }) if permanent_words(url, &error).is_some() => {
+            Err(fault(url, "open", &error))
+        }
         Err(error @ StoreError::Generic { .. }) => Err(Error::Cache {
             path: url.to_string().into(),
-            found: format!("the object store does not answer: {}", first_line(&all_words(&error))),
+            found: format!("the object store does not answer: {}", answer(&all_words(&error))),
             remedy: "Check the network, and the address of the store if it is given in the environment \
                      (AWS_ENDPOINT_URL)."
                 .into(),
@@ -336,34 +368,57 @@ fn no_conditions(url: &ObjectUrl, found: &str) -> Error {
 
 /// What a store answered, with what to do about it.
 fn fault(url: &ObjectUrl, action: &'static str, error: &StoreError) -> Error {
-    let (text, path) = (all_words(error), PathBuf::from(url.to_string()));
-    let permanent = |found: &str, remedy: &str| Error::Cache {
-        path: path.clone(),
-        found: format!("cannot {action} it: {found}"),
-        remedy: remedy.to_owned(),
-    };
-    if text.contains("RequestTimeTooSkewed") {
-        return permanent("the clock of this machine is not the store's", "Set the clock of this machine.");
-    }
-    if text.contains(NO_BUCKET) || text.contains("ContainerNotFound") {
-        return permanent(
-            &format!("there is no bucket {:?}", url.bucket),
-            "Check the name, and the region or endpoint.",
-        );
-    }
-    match error {
-        StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => permanent(
-            &format!("the store refuses it ({})", first_line(&text)),
-            &format!("These credentials may not do that. {}", credentials::remedy(url.scheme)),
-        ),
-        StoreError::NotFound { .. } => permanent("there is no such object", "Check the name."),
-        _ => Error::io(path, action, in_words(url, error)),
+    let path = PathBuf::from(url.to_string());
+    match permanent_words(url, error) {
+        Some((found, remedy)) => Error::Cache { path, found: format!("cannot {action} it: {found}"), remedy },
+        None => Error::io(path, action, passing(url, error, None)),
     }
 }
 
-/// What may be gone at the next try.
-fn in_words(url: &ObjectUrl, error: &StoreError) -> io::Error {
-    io::Error::new(PASSING_KIND, format!("{url}: {}", first_line(&all_words(error))))
+/// What no other try changes, and what to do about it; `None` where it may be gone at the next try.
+fn permanent_words(url: &ObjectUrl, error: &StoreError) -> Option<(String, String)> {
+    let text = all_words(error);
+    let because = |found: String, remedy: &str| Some((found, remedy.to_owned()));
+    if text.contains("RequestTimeTooSkewed") {
+        return because("the clock of this machine is not the store's".into(), "Set the clock of this machine.");
+    }
+    if is_without_bucket(&text) {
+        return because(format!("there is no bucket {:?}", url.bucket), "Check the name, and the region or endpoint.");
+    }
+    if text.contains("URL scheme is not allowed") {
+        return because(
+            "its address begins with http://, without TLS".into(),
+            "If that is meant, set AWS_ALLOW_HTTP=true (GOOGLE_ALLOW_HTTP, AZURE_ALLOW_HTTP).",
+        );
+    }
+    if text.contains("Account must be specified") {
+        return because("the storage account is not named".into(), "Set AZURE_STORAGE_ACCOUNT_NAME.");
+    }
+    match error {
+        StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => because(
+            format!("the store refuses it ({})", answer(&text)),
+            &format!("These credentials may not do that. {}", credentials::remedy(url.scheme)),
+        ),
+        StoreError::NotFound { .. } => because("there is no such object".into(), "Check the name."),
+        StoreError::InvalidPath { .. } => because(
+            format!("there is an object whose name cannot be a path: {}", answer(&text)),
+            "Names with empty parts (a//b), `.` or `..` cannot be used. Rename or remove it, or give a folder \
+             without it.",
+        ),
+        _ => None,
+    }
+}
+
+fn is_without_bucket(text: &str) -> bool {
+    NO_BUCKET.iter().any(|code| text.contains(code))
+}
+
+/// What may be gone at the next try, unless other words are given.
+fn passing(url: &ObjectUrl, error: &StoreError, permanent: Option<String>) -> io::Error {
+    match permanent {
+        Some(found) => io::Error::other(format!("{url}: {found}")),
+        None => io::Error::new(PASSING_KIND, format!("{url}: {}", answer(&all_words(error)))),
+    }
 }
 
 /// An error with its causes.
@@ -380,6 +435,30 @@ fn all_words(error: &StoreError) -> String {
     text
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The part of an error that is of use to a reader: code and message of the XML that stores answer with, else its first line.
+fn answer(text: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0.trim())
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
+        (Some(code), _) => code.to_owned(),
+        _ => text.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_answer_in_xml_the_reason_is_shown() {
+        let text = "Server returned non-2xx status code: 403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code>\
+                    <Message> Access Denied </Message><RequestId>1</RequestId></Error>";
+        assert_eq!(answer(text), "AccessDenied: Access Denied");
+        assert_eq!(answer("<Error><Code>SlowDown</Code></Error>"), "SlowDown");
+        assert_eq!(answer("connection refused\nmore"), "connection refused");
+        assert_eq!(answer("<Code>unfinished"), "<Code>unfinished");
+    }
 }

@@ -5,13 +5,16 @@ use super::{
     client::{Bucket, wait},
 };
 use crate::{Error, Result};
-use logitcache_format::fsio::{TempFile, create_folder, remove_file, set_modified, write_link};
+use logitcache_format::{
+    fsio::{TempFile, create_folder, remove_file, set_modified, write_link},
+    paths,
+};
 use object_store::ObjectMeta;
 use std::{
     collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 use walkdir::WalkDir;
@@ -29,12 +32,10 @@ const LABELS: &str = "labels";
 /// # Errors
 /// [`Error::Cache`], [`Error::Io`] of a store that cannot be read.
 pub fn pull_listing(data: &Path) -> Result<()> {
-    static LISTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let Some(url) = ObjectUrl::of_copy(data) else { return Ok(()) };
     // Held while it is listed: whoever asks for the same waits for it.
-    let mut listed = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = url.to_string();
-    if listed.iter().any(|folder| text == *folder || text.starts_with(&format!("{folder}/"))) {
+    let mut listed = listed();
+    if listed.iter().any(|folder| data.starts_with(folder)) {
         return Ok(());
     }
     let bucket = Bucket::of(&url)?;
@@ -45,8 +46,48 @@ pub fn pull_listing(data: &Path) -> Result<()> {
         url
     };
     list(&bucket, &folder)?;
-    listed.push(folder.to_string());
+    listed.push(folder.copy()?);
     Ok(())
+}
+
+/// As [`pull_listing`], for the folder of images that is named besides a data set; it may lie on this machine.
+///
+/// # Errors
+/// As there.
+pub fn pull_images(folder: &Path) -> Result<()> {
+    if ObjectUrl::of_copy(folder).is_none() {
+        listed().push(paths::absolute(folder));
+    }
+    pull_listing(folder)
+}
+
+/// The folders whose copies are what lay in the store when this process listed it.
+fn listed() -> MutexGuard<'static, Vec<PathBuf>> {
+    static LISTED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    LISTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refuses files of the data set at `data` that were not listed with it: what a description names outside of its folder, in the
+/// store or on this machine. Does nothing for a data set that is no copy.
+///
+/// # Errors
+/// [`Error::Dataset`] naming the first of them.
+pub(crate) fn refuse_unlisted<'a>(data: &Path, files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    if ObjectUrl::of_copy(data).is_none() {
+        return Ok(());
+    }
+    let listed = listed();
+    let unlisted = files.into_iter().find(|file| !listed.iter().any(|folder| file.starts_with(folder)));
+    unlisted.map_or(Ok(()), |file| {
+        Err(Error::Dataset {
+            path: data.to_owned(),
+            found: format!("it names {}, which does not lie in its folder", file.display()),
+            remedy:
+                "Of a data set in an object store, everything lies in the folder of its description or below. Move the \
+                     description up, or write its paths relative to it."
+                    .into(),
+        })
+    })
 }
 
 /// A file that is to be fetched.
@@ -66,12 +107,20 @@ fn list(bucket: &Bucket, folder: &ObjectUrl) -> Result<()> {
         let path = url
             .copy()
             .map_err(|e| logitcache_format::Error::io(top.clone(), "copy", io::Error::other(e.to_string())))?;
+        // Consoles and tools of stores mark folders by such objects; no image and no label is like them.
+        if object.size == 0 && path.extension().is_none() {
+            return Ok(());
+        }
         seen.insert(path.clone());
         if let Some(parent) = path.parent().filter(|parent| !made.contains(*parent)) {
-            create_folder(parent)?;
+            make_folder(parent)?;
             made.insert(parent.to_owned());
         }
-        if !is_description(&path) {
+        // An object may have the name of a folder; here only one of them can be.
+        if made.contains(&path) || path.is_dir() {
+            return Ok(());
+        }
+        if !is_description(&path, &top) {
             link(&path, url, &object)?;
         } else if is_other(&path, &object) {
             descriptions.push(Description { url, path, changed: object.last_modified.into() });
@@ -86,15 +135,26 @@ fn list(bucket: &Bucket, folder: &ObjectUrl) -> Result<()> {
                 .into(),
         });
     }
+    descriptions.retain(|description| !made.contains(&description.path));
     remove_others(&top, &seen)?;
     wait(Bucket::each(descriptions, AT_ONCE, |description| fetch(bucket, description)))?;
     Ok(())
 }
 
-/// Whether a file is fetched with the list, and not when it is read.
-fn is_description(path: &Path) -> bool {
+/// Makes a folder of copies; a link or a description that has the name of one of its folders makes way.
+pub(super) fn make_folder(path: &Path) -> logitcache_format::Result<()> {
+    let in_the_way = |folder: &&Path| {
+        ObjectUrl::of_copy(folder).is_some() && fs::symlink_metadata(folder).is_ok_and(|there| !there.is_dir())
+    };
+    path.ancestors().filter(in_the_way).try_for_each(remove_file)?;
+    create_folder(path)
+}
+
+/// Whether a file below the listed folder `top` is fetched with the list, and not when it is read.
+fn is_description(path: &Path, top: &Path) -> bool {
     let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let is_label = suffix == "txt" && path.components().any(|folder| folder.as_os_str() == LABELS);
+    let below = path.strip_prefix(top).unwrap_or(path);
+    let is_label = suffix == "txt" && below.components().any(|folder| folder.as_os_str() == LABELS);
     DESCRIPTIONS.contains(&suffix.as_str()) && !is_label
 }
 
@@ -122,7 +182,7 @@ fn remove_others(top: &Path, seen: &HashSet<PathBuf>) -> Result<()> {
     for entry in WalkDir::new(top).follow_links(false).into_iter().flatten() {
         let path = entry.path();
         let ours = entry.path_is_symlink() && super::is_link(path);
-        if !seen.contains(path) && (ours || (entry.file_type().is_file() && is_description(path))) {
+        if !seen.contains(path) && (ours || (entry.file_type().is_file() && is_description(path, top))) {
             remove_file(path)?;
         }
     }

@@ -7,7 +7,7 @@
 //! - A cache is fetched whole, part by part, each checked against its digest; what is there already stays. Finished parts and
 //!   the manifest of a cache that is written go to the store at once, the manifest only where it is still the one that was read.
 //! - Of a data set, descriptions are fetched. Images and label files of single images become links that name their object, and are
-//!   fetched when they are read.
+//!   fetched when they are read. What a description names outside of its own folder is refused: it was not listed.
 //!
 //! Without the feature `object-store` such places are refused.
 
@@ -22,31 +22,38 @@ mod credentials;
 mod link;
 #[cfg(feature = "object-store")]
 mod listing;
+mod places;
 #[cfg(not(feature = "object-store"))]
 mod without;
 
 #[cfg(feature = "object-store")]
 pub(crate) use ahead::{read, read_ahead};
 pub(crate) use link::{Link, is_link};
-#[cfg(not(feature = "object-store"))]
-pub use without::{pull_cache, pull_listing};
-#[cfg(not(feature = "object-store"))]
-pub(crate) use without::{read, read_ahead};
 #[cfg(feature = "object-store")]
-pub use {cache::ObjectFolder, cache::pull_cache, listing::pull_listing};
+pub(crate) use listing::refuse_unlisted;
+pub(crate) use places::{from_folder, place};
+#[cfg(not(feature = "object-store"))]
+pub use without::{pull_cache, pull_images, pull_listing};
+#[cfg(not(feature = "object-store"))]
+pub(crate) use without::{read, read_ahead, refuse_unlisted};
+#[cfg(feature = "object-store")]
+pub use {cache::ObjectFolder, cache::pull_cache, listing::pull_images, listing::pull_listing};
 
+use crate::outputs::real_path;
 use crate::{Error, Result};
 #[cfg(feature = "object-store")]
 use logitcache_format::fsio;
 use logitcache_format::{Folder, Storage, paths};
 use std::{
-    env, fmt,
+    env, fmt, io,
     path::{Component, Path, PathBuf},
     sync::OnceLock,
 };
 
 /// Kinds of stores, as their URLs begin.
 const SCHEMES: [&str; 3] = ["s3", "gs", "az"];
+/// Other words for them, which mean a URL even where a slash was forgotten.
+const OTHER_SCHEMES: [&str; 7] = ["abfs", "abfss", "gcs", "http", "https", "s3a", "s3n"];
 
 /// Where local copies lie, if it was said.
 static COPIES: OnceLock<PathBuf> = OnceLock::new();
@@ -71,9 +78,19 @@ impl ObjectUrl {
     /// A URL as a user writes it; `None` of what is none.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] of one that names no bucket, or a key that cannot be a path here.
+    /// [`Error::Mismatch`] of one of another kind, one that names no bucket, or a key that cannot be a path here.
     pub fn parse(path: &Path) -> Result<Option<Self>> {
-        let Some((scheme, rest)) = path.to_str().and_then(split_scheme) else { return Ok(None) };
+        let Some((word, rest)) = path.to_str().and_then(split_scheme) else { return Ok(None) };
+        let scheme = SCHEMES.into_iter().find(|known| *known == word);
+        let (Some(scheme), Some(rest)) = (scheme, rest.strip_prefix("//")) else {
+            return Err(Error::Mismatch {
+                found: format!("{} is neither a local path nor a URL that can be used", path.display()),
+                remedy:
+                    "Object stores are written as s3://bucket/folder, gs://bucket/folder or az://container/folder, \
+                         local files as plain paths."
+                        .into(),
+            });
+        };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let key = key.trim_end_matches('/');
         let is_name = |name: &str| !matches!(name, "" | "." | "..");
@@ -115,19 +132,24 @@ impl ObjectUrl {
     }
 }
 
-fn split_scheme(text: &str) -> Option<(&'static str, &str)> {
-    let (scheme, rest) = text.split_once("://")?;
-    SCHEMES.into_iter().find(|known| *known == scheme).map(|known| (known, rest))
+/// The word before the colon of a URL, and what follows the colon. A word of object stores needs no `//` after it to be taken for
+/// one: whoever writes `s3:/bucket` does not mean a folder named `s3:`.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (word, rest) = text.split_once(':')?;
+    let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let is_store = || SCHEMES.iter().chain(&OTHER_SCHEMES).any(|known| word.eq_ignore_ascii_case(known));
+    (is_word && (rest.starts_with("//") || (rest.starts_with('/') && is_store()))).then_some((word, rest))
 }
 
-/// Whether a path is a URL of an object store.
+/// Whether a path is a URL, of whatever kind.
 pub fn is_url(path: &Path) -> bool {
     path.to_str().and_then(split_scheme).is_some()
 }
 
 /// Says where local copies lie; without it, `logitcache` in the user's folder for caches. The first call counts.
 pub fn keep_copies_in(folder: &Path) {
-    COPIES.get_or_init(|| paths::absolute(folder));
+    COPIES.get_or_init(|| real_path(folder));
 }
 
 fn copies() -> Result<&'static Path> {
@@ -142,7 +164,7 @@ fn copies() -> Result<&'static Path> {
         found: "there is no place for local copies of what lies in an object store".into(),
         remedy: "Say where with LOGITCACHE_CACHE_DIR.".into(),
     })?;
-    Ok(COPIES.get_or_init(|| paths::absolute(&place)))
+    Ok(COPIES.get_or_init(|| real_path(&place)))
 }
 
 /// The local path that stands for a place: of a URL its local copy, of which nothing need be there yet; any other path as it is.
@@ -165,6 +187,17 @@ pub fn with_urls(text: &str) -> String {
     SCHEMES
         .iter()
         .fold(text.to_owned(), |text, scheme| text.replace(&format!("{copies}/{scheme}/"), &format!("{scheme}://")))
+}
+
+/// What to do where it is a local copy that cannot be written, and not the place in the store that it is a copy of.
+pub fn copy_at_fault(error: &Error) -> Option<&'static str> {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let (Error::Io { path, source, .. } | Error::NoSpace { path, source, .. }) = error.within() else { return None };
+    let is_of_disk = matches!(source.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull);
+    (is_of_disk && path.starts_with(COPIES.get()?)).then_some(
+        "Local copies of what lies in an object store need a folder that can be written to and has space; name another with \
+         `cache_dir=` or LOGITCACHE_CACHE_DIR.",
+    )
 }
 
 /// Where the files of a cache in `folder` lie.
@@ -190,11 +223,19 @@ mod tests {
         assert_eq!(parsed("s3://b/a/c/").unwrap().unwrap(), "s3://b/a/c");
         assert_eq!(parsed("gs://b").unwrap().unwrap(), "gs://b");
         assert_eq!(parsed("az://b/a b#1.jpg").unwrap().unwrap(), "az://b/a b#1.jpg");
-        for path in ["s3/b", "s3:/b", "http://b/a", "/s3://b", ""] {
+        for path in ["s3/b", "/s3://b", "", "s3:", "a:b/c", "day 1:/x", "./s3://b", "c:/data", "1://b"] {
             assert_eq!(parsed(path).unwrap(), None, "{path}");
+            assert!(!is_url(Path::new(path)), "{path}");
         }
         for url in ["s3://", "s3:///a", "s3://b/a//c", "s3://b/../c", "s3://b/./c", "s3://../c"] {
             assert!(parsed(url).is_err(), "{url}");
+        }
+        for url in
+            ["S3://b/a", "s3:/b", "S3:/b", "s3a://b", "gcs://b", "https://b/a", "hdfs://b", "file:///b", "abfss:/b"]
+        {
+            let error = parsed(url).unwrap_err().to_string();
+            assert!(error.starts_with(url) && error.contains("s3://bucket/folder"), "{error}");
+            assert!(is_url(Path::new(url)));
         }
     }
 }

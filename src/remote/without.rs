@@ -30,6 +30,19 @@ pub fn pull_listing(data: &Path) -> Result<()> {
     ObjectUrl::of_copy(data).map_or(Ok(()), |url| Err(refused(&url)))
 }
 
+/// Refuses the copy of what lies in an object store.
+///
+/// # Errors
+/// [`Error::Mismatch`].
+pub fn pull_images(folder: &Path) -> Result<()> {
+    pull_listing(folder)
+}
+
+/// Nothing is listed; what is in a store was refused before.
+pub(crate) fn refuse_unlisted<'a>(_data: &Path, _files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    Ok(())
+}
+
 /// What a link to an object means: that it cannot be read. `None` of what is no such link.
 pub(crate) fn read(path: &Path, _most_bytes: u64) -> Option<io::Result<Vec<u8>>> {
     Link::at(path).map(|link| Err(io::Error::other(refused(&link.url).to_string())))

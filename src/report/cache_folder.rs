@@ -2,10 +2,11 @@
 
 use crate::{
     Result,
-    cache::{CacheReader, ImageView},
+    cache::{CacheReader, ImageView, images_root},
     dataset::{DataSource, paths},
     eval::{Calibration, PrecisionRecall, ScoredImage, Scores, evenly, score_and_matches, scored_image},
     inspect::{self, CacheSummary},
+    remote,
 };
 use std::path::{Path, PathBuf};
 
@@ -59,15 +60,15 @@ impl CacheFolder {
         Some(DataSource { data: self.place(data)?, images_dir, split: split.to_owned() })
     }
 
-    /// Where an image lies; `None` where the cache's text is no path.
+    /// Where an image lies; `None` where the cache's text is no path, or its store cannot be had.
     pub fn image_path(&self, image: &ImageView<'_>) -> Option<PathBuf> {
-        let root = self.place(&self.reader.manifest().dataset.root)?;
+        let root = images_root(&self.reader).ok()?;
         Some(paths::absolute(&root.join(paths::from_column(image.path).ok()?)))
     }
 
     /// A path of the manifest, seen from here.
     fn place(&self, text: &str) -> Option<PathBuf> {
-        paths::from_column(text).ok().map(|path| paths::absolute(&self.reader.folder().join(path)))
+        remote::place(&self.reader, text).ok()
     }
 }
 

@@ -214,7 +214,7 @@ fn manifest(
     dataset.samples.iter().for_each(|sample| samples.push(&sample.relative));
     let (samples, samples_sha256) = samples.finish();
     let out = paths::absolute(&options.out);
-    let from_cache = |path: &Path| paths::to_column(&paths::relative_to(&out, &paths::absolute(path)));
+    let from_cache = |path: &Path| paths::to_column(&remote::from_folder(&out, &paths::absolute(path)));
     let dataset_info = DatasetInfo {
         format: dataset.format.as_str().to_owned(),
         split: options.source.split.clone(),

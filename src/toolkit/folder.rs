@@ -4,6 +4,8 @@
 use crate::{
     Error, Result,
     fsio::{self, TEMP_PREFIX},
+    pipeline::read_file,
+    remote,
 };
 use std::{
     fs::{self, File},
@@ -118,6 +120,12 @@ pub(crate) fn full(error: Error) -> Error {
 /// The image cannot be read: words about it. The new file cannot be written: an error that ends the
 /// whole.
 pub(crate) fn place(image: &Path, target: &Path, link: bool) -> Result<std::result::Result<Placing, String>> {
+    if remote::is_link(image) {
+        return match read_file(image) {
+            Ok(bytes) => write_file(target, &bytes).map(|()| Ok(Placing::Copied)),
+            Err(found) => Ok(Err(found)),
+        };
+    }
     if link {
         // Of a link the file behind it, so that the data set does not depend on the link.
         let file = match image.canonicalize() {

@@ -2,7 +2,9 @@
 
 use crate::{
     dataset::{Annotated, LabelFault, RawBox, Sample, Truth},
+    pipeline::read_file,
     preprocess::{DecodeLimits, size_of},
+    remote,
     types::ImageSize,
 };
 use std::{fs::File, io::Read, path::Path};
@@ -68,6 +70,9 @@ pub(crate) fn clipped(xyxy_px: [f64; 4], size: ImageSize) -> Option<([f64; 4], f
 
 /// Width and height after EXIF orientation.
 pub(super) fn header_size(path: &Path) -> Result<ImageSize, String> {
+    if remote::is_link(path) {
+        return size_of(&read_file(path)?, &DecodeLimits::default()).map_err(|e| e.to_string());
+    }
     let open = |e: std::io::Error| format!("cannot read the image: {e}");
     // Asked before the file is opened: opening a named pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(open)?.is_file() {

@@ -7,6 +7,7 @@ use crate::{
     dataset::{ClassMap, DataSource, Dataset, NameMap, Sample, paths, refuse_if_moved},
     pipeline::{mapped_truth, read_file},
     preprocess::{self, DecodeLimits, LetterboxPlan},
+    remote,
     types::{Failure, FailureStage, ImageSize, InputSize, LabelBox, TruthBox},
     words::{self, counted},
 };
@@ -91,8 +92,8 @@ pub fn source_of(cache: &CacheReader, split: &str) -> Result<DataSource> {
     let dataset = &cache.manifest().dataset;
     let data = if dataset.source.is_empty() { &dataset.root } else { &dataset.source };
     Ok(DataSource {
-        data: cache.place(data)?,
-        images_dir: dataset.images_dir.as_deref().map(|dir| cache.place(dir)).transpose()?,
+        data: remote::place(cache, data)?,
+        images_dir: dataset.images_dir.as_deref().map(|dir| remote::place(cache, dir)).transpose()?,
         split: split.to_owned(),
     })
 }

@@ -16,7 +16,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGI
 class Proxy(BaseHTTPRequestHandler):
     """Hands requests on. `server.rule(method, path, number)` says what happens: nothing, `"busy"` (503, not handed on), `"cut"` (the
     connection ends in the middle of the request's body), `"lost"` (handed on, the answer is not), `"half"` (half of the answer),
-    `"skewed"` (the clock of the client is wrong)."""
+    `"skewed"` (the clock of the client is wrong), `"denied"` (these credentials may not do that)."""
 
     protocol_version = "HTTP/1.1"
 
@@ -38,6 +38,8 @@ class Proxy(BaseHTTPRequestHandler):
             return self.answer(503, "<Error><Code>SlowDown</Code></Error>")
         if fault == "skewed":
             return self.answer(403, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
+        if fault == "denied":
+            return self.answer(403, "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No</Message></Error>")
         headers = {name: value for name, value in self.headers.items() if name.lower() not in server.dropped}
         connection = http.client.HTTPConnection("127.0.0.1", server.target)
         connection.request(self.command, self.path, body, headers)

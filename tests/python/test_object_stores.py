@@ -296,3 +296,169 @@ def test_a_shard_of_other_settings_and_an_unfinished_cache_are_refused(run, stor
     whole = run(*build_of(url("shapes/data.yaml"), out), expect=2)
     assert "built in shards" in whole.stderr
     run("cache", "merge", "--shards", out, expect=75)
+
+
+def test_a_cache_that_is_replaced_leaves_no_shards(run, store, data, local, tmp_path):
+    out, place = url("caches/replaced"), "caches/replaced/"
+    for number in (1, 2):
+        shard(run, out, number, 2, tmp_path / "a")
+    assert any("/shards/" in name for name in store.names(place))
+    # A part that a killed job has put there.
+    part = next(name for name in store.names(place) if "/images/" in name)
+    store.write(f"{place}images/part-000000099-0123abcd.parquet", store.read(part))
+    run(*build_of(url("shapes/data.yaml"), out, "--ignore-labels", "--overwrite"), copies=tmp_path / "b")
+    named = json.loads(store.read(f"{place}manifest.json"))["parts"]
+    files = {f"{place}{table}/{entry['name']}.parquet" for entry in named for table in ("images", "predictions")}
+    assert set(store.names(place)) == files | {f"{place}manifest.json"}
+    later = run(*build_of(url("shapes/data.yaml"), out, "--shard", "1/2"), expect=2, copies=tmp_path / "c")
+    assert "not built in shards" in later.stderr
+
+
+def test_shards_that_nobody_finished_can_be_replaced(run, store, data, local, tmp_path):
+    out, place = url("caches/begun"), "caches/begun/"
+    shard(run, out, 1, 2, tmp_path / "a")
+    run(*build_of(url("shapes/data.yaml"), out, "--overwrite"), copies=tmp_path / "b")
+    assert not any("/shards/" in name for name in store.names(place))
+    assert digest(json.loads(run("inspect", out, "--json", copies=tmp_path / "c").stdout)) == local[1]
+    run("verify", out, copies=tmp_path / "c")
+
+
+def test_a_label_file_that_went_is_no_image_without_objects(run, store, logitcache, tmp_path):
+    folder = tmp_path / "went"
+    logitcache("synth", "--out", folder, "--images", 6, "--seed", 5)
+    store.upload(folder, "went")
+    gone = []
+
+    def rule(method, path, _):
+        if method == "GET" and "/labels/" in path and path.endswith(".txt") and not gone:
+            gone.append(path.split(f"/{BUCKET}/")[1])
+            store.s3.delete_object(Bucket=BUCKET, Key=gone[0])
+
+    with store.rule(rule):
+        done = run(*build_of(url("went/data.yaml"), url("caches/went"), "--json"), expect=1)
+    [failure] = json.loads(done.stdout)["failures"]
+    assert gone and f"s3://{BUCKET}/{gone[0]} is gone" in failure["reason"], failure
+
+
+@pytest.mark.parametrize("place", ["../other/images/train", "/nowhere/images", "path"])
+def test_what_a_description_names_elsewhere_is_refused(run, store, logitcache, tmp_path, place):
+    folder = tmp_path / "other"
+    logitcache("synth", "--out", folder, "--images", 4, "--seed", 5)
+    store.upload(folder, "other")
+    # An older copy of the other folder is here.
+    run("build", "--teacher", TEACHER, "--data", url("other/data.yaml"), "--out", tmp_path / "first")
+    where = f"path: {folder}\ntrain: images/train" if place == "path" else f"train: {place}"
+    store.write("outside/data.yaml", f"{where}\nnames: [disk, square]\n".encode())
+    failed = run(*build_of(url("outside/data.yaml"), tmp_path / "out"), expect=2)
+    assert url("outside/data.yaml") in failed.stderr and "copies" not in failed.stderr, failed.stderr
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("place", ["S3://bucket/x", "s3:/bucket/x", "s3a://bucket/x", "gcs://bucket/x", "https://host/x", "file:///x"])
+@pytest.mark.parametrize("command", ["inspect", "out", "predict"])
+def test_other_urls_are_not_taken_for_folders(run, tmp_path, place, command):
+    build = ["build", "--teacher", TEACHER, "--data", ROOT / "tests", "--out", place]
+    failed = run(*{"inspect": ["inspect", place], "out": build, "predict": ["predict", "--model", TEACHER, place]}[command], expect=2)
+    assert f"{place} is neither a local path nor a URL" in failed.stderr and "s3://bucket/folder" in failed.stderr
+    assert not (ROOT / place.split(":")[0]).exists() and not (ROOT / f"{place.split(':')[0]}:").exists()
+
+
+def test_marks_of_folders_and_hidden_objects_are_no_images(run, store, data, local, tmp_path):
+    store.upload(data, "marked")
+    image = next(name for name in store.names("marked/") if name.endswith((".jpg", ".png")))
+    folder, name = image.rsplit("/", 1)
+    for key in ("marked/", "marked/images/", f"{folder}/", "marked/images", folder):
+        store.write(key, b"")
+    store.write(f"{folder}/._{name}", b"not a picture")
+    store.write(f"{folder}/.{name}", store.read(image))
+    for turn in range(2):
+        out = url(f"caches/marked-{turn}")
+        run(*build_of(url("marked/data.yaml"), out))
+        assert digest(json.loads(run("inspect", out, "--json").stdout)) == local[1]
+
+
+def test_an_object_with_the_name_of_a_folder_does_not_stop_a_build(run, store, data, local, tmp_path):
+    # First the object alone, then a folder of the same name.
+    store.write("twice/images", b"some bytes")
+    failed = run(*build_of(url("twice"), tmp_path / "none"), expect=2)
+    assert "no images" in failed.stderr
+    store.upload(data, "twice")
+    run(*build_of(url("twice/data.yaml"), tmp_path / "cache"))
+    assert digest(json.loads(run("inspect", tmp_path / "cache", "--json").stdout)) == local[1]
+
+
+def test_a_list_of_images_below_a_folder_called_labels_is_a_list(run, store, data, local, tmp_path):
+    store.upload(data, "labels/set")
+    text = store.read("labels/set/data.yaml").decode()
+    images = sorted(name for name in store.names("labels/set/images/train/"))
+    store.write("labels/set/train.txt", "".join(f"./{name.removeprefix('labels/set/')}\n" for name in images).encode())
+    lines = ["train: train.txt" if line.startswith("train:") else line for line in text.splitlines()]
+    store.write("labels/set/list.yaml", "\n".join(lines).encode())
+    run(*build_of(url("labels/set/list.yaml"), tmp_path / "cache"))
+    assert digest(json.loads(run("inspect", tmp_path / "cache", "--json").stdout)) == local[1]
+
+
+def test_data_and_cache_need_not_lie_in_one_place(run, store, data, local, tmp_path):
+    audit = ["--teacher", TEACHER, "--sample", 3, "--json"]
+    run(*build_of(url("shapes/data.yaml"), tmp_path / "cache", "--json"))
+    manifest = json.loads((tmp_path / "cache/manifest.json").read_text())
+    assert manifest["dataset"]["root"].startswith(url("shapes")) and manifest["dataset"]["source"] == url("shapes/data.yaml")
+    report = run("audit", tmp_path / "cache", *audit, copies=tmp_path / "other machine")
+    assert json.loads(report.stdout)["images"] == 3
+    run(*build_of(data / "data.yaml", url("caches/mixed")))
+    manifest = json.loads(store.read("caches/mixed/manifest.json"))
+    assert manifest["dataset"]["source"] == str(data / "data.yaml")
+    report = run("audit", url("caches/mixed"), *audit, copies=tmp_path / "third")
+    assert json.loads(report.stdout)["images"] == 3
+
+
+def test_data_sets_are_written_from_images_in_a_store(run, store, data, local, tmp_path):
+    run(*build_of(url("shapes/data.yaml"), tmp_path / "cache", "--ignore-labels"))
+    run("select", tmp_path / "cache", "--budget", 4, "--out", tmp_path / "selected")
+    run("label", tmp_path / "cache", "--to", "yolo", "--out", tmp_path / "labelled", "--conf", 0.5)
+    for name, count in (("selected", 4), ("labelled", None)):
+        images = [path for path in (tmp_path / name).rglob("*") if path.suffix in (".jpg", ".png")]
+        assert images and not any(path.is_symlink() for path in images)
+        assert count is None or len(images) == count
+        for path in images:
+            [original] = data.rglob(path.name)
+            assert path.read_bytes() == original.read_bytes()
+
+
+def test_results_name_urls_and_not_their_copies(run, store, data, tmp_path):
+    for more in ([], ["--json"]):
+        done = run(*build_of(url("shapes/data.yaml"), url("caches/named"), "--overwrite", *more))
+        assert url("caches/named") in done.stdout and str(tmp_path) not in done.stdout + done.stderr
+    report = run("inspect", url("caches/named"))
+    assert str(tmp_path) not in report.stdout
+
+
+def test_a_copy_that_cannot_be_written_is_told_by_its_path(run, store, data):
+    run(*build_of(url("shapes/data.yaml"), url("caches/plain")))
+    failed = run("inspect", url("caches/plain"), expect=2, copies="/sys/copies")
+    assert "/sys/copies" in failed.stderr and "LOGITCACHE_CACHE_DIR" in failed.stderr, failed.stderr
+
+
+def test_images_that_may_not_be_read_are_told_in_words(run, store, data, tmp_path):
+    rule = lambda method, path, _: "denied" if method == "GET" and path.endswith((".jpg", ".png")) else None
+    with store.rule(rule):
+        done = run(*build_of(url("shapes/data.yaml"), tmp_path / "cache", "--json"), expect=2)
+    messages = {failure["reason"] for failure in json.loads(done.stdout)["failures"]}
+    assert len(messages) == 19 and all("AccessDenied: No" in message and "<" not in message for message in messages)
+    assert all(message.startswith(url("shapes/")) for message in messages), messages
+
+
+def test_a_name_that_cannot_be_a_path_is_told(run, store, data, tmp_path):
+    store.upload(data, "odd")
+    store.write("odd/images//a.jpg", b"x")
+    failed = run(*build_of(url("odd/data.yaml"), tmp_path / "cache"), expect=2)
+    assert "cannot be a path" in failed.stderr and "a//b" in failed.stderr, failed.stderr
+
+
+def test_small_mistakes_are_told_with_what_to_do(run, data):
+    failed = run("inspect", url("caches/plain/manifest.json"), expect=2)
+    assert f"Give the folder of the cache: {url('caches/plain')}" in failed.stderr
+    failed = run("inspect", url("caches/plain"), expect=2, AWS_ALLOW_HTTP=None)
+    assert "AWS_ALLOW_HTTP=true" in failed.stderr, failed.stderr
+    failed = run("inspect", "az://container/cache", expect=2, AZURE_STORAGE_ACCOUNT_KEY="a2V5")
+    assert "AZURE_STORAGE_ACCOUNT_NAME" in failed.stderr, failed.stderr
