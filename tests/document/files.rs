@@ -7,7 +7,6 @@ use super::{
 };
 use crate::cache_support::{compact_manifest, half_compact_manifest, manifest, records, small_cache, write_cache};
 use logitcache::{
-    cache::Manifest,
     convert::{Conversion, ConvertOptions, Target},
     types::{LabelBox, LogitType, Store},
 };
@@ -138,11 +137,14 @@ fn archives_have_the_encodings_of_the_document() {
         LogitType::Bits8Dfl if is_class => "other FLOAT16",
         LogitType::Bits8 | LogitType::Bits8Dfl => "FLOAT16 of 8 bits",
     };
-    let manifests: [fn(u32, u32, Store, u64) -> Manifest; 3] = [manifest, compact_manifest, half_compact_manifest];
-    for make in manifests {
+    let of = |logits| match logits {
+        LogitType::Float16 => manifest(3, 4, Store::All, 12),
+        LogitType::Bits8 => compact_manifest(3, 4, Store::All, 12),
+        LogitType::Bits8Dfl => half_compact_manifest(3, 4, Store::All, 12),
+    };
+    for m in [LogitType::Float16, LogitType::Bits8, LogitType::Bits8Dfl].map(of) {
         let dir = tempfile::tempdir().unwrap();
         let (cache, out) = (dir.path().join("cache"), dir.path().join("archive"));
-        let m = make(3, 4, Store::All, 12);
         let m = write_cache(&cache, m.clone(), &[records(&m, 7)]);
         let options = ConvertOptions { cache, target: Target::Archive, out: out.clone(), overwrite: false };
         Conversion::prepare(options).unwrap().run(&AtomicBool::new(false), &|_| {}).unwrap();
