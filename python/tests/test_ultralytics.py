@@ -4,13 +4,17 @@ environment: `make test-torch`.
 
 import csv
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import logitcache
 import numpy as np
 import pytest
-from conftest import FIXTURES, TEACHER, run
+from conftest import FIXTURES, ROOT, TEACHER, run
 
 try:
     import torch
@@ -18,6 +22,7 @@ try:
 except (ImportError, OSError) as error:
     pytest.skip(f"Ultralytics cannot be imported ({error}): see `make test-torch`", allow_module_level=True)
 
+import one_of_several
 from logitcache._native import TrainingSet
 from logitcache.torch import Anchors, DistillLoss, TeacherTargets
 from logitcache.ultralytics import DistillTrainer
@@ -86,6 +91,14 @@ def test_kept_pixels_train_the_same(plain, shapes, tmp_path):
     _, kept = train(plain, shapes, tmp_path / "b", epochs=1, cache="ram")
     assert list((tmp_path / "b/run/pixels").iterdir())
     assert [row["train/teach_cls"] for row in decoded] == [row["train/teach_cls"] for row in kept]
+
+
+@pytest.mark.skipif(not os.environ.get("LOGITCACHE_TEST_COMPILE"), reason="compiling takes minutes: LOGITCACHE_TEST_COMPILE=1")
+def test_a_compiled_student_trains_the_same(plain, shapes, tmp_path):
+    rows = [train(plain, shapes, tmp_path / str(mode), batch=8, epochs=1, compile=mode)[1][0] for mode in (False, True)]
+    for name in TEACHER_LOSSES:
+        eager, compiled = (float(row[f"train/{name}"]) for row in rows)
+        assert compiled == pytest.approx(eager, rel=1e-3) and eager > 0, name
 
 
 class Killed(Exception):
@@ -157,6 +170,49 @@ def test_several_processes_see_the_batches_of_one(plain):
         assert torch.equal(torch.cat([half["img"] for half in halves])[: len(whole["img"])], whole["img"])
         assert len({len(half["im_file"]) for half in halves}) == 1
     assert len(list(loader(plain, batch=4, drop_last=True))) == len(TrainingSet(plain)) // 4
+
+
+def in_processes(world, *arguments):
+    """Runs `one_of_several.py` in so many processes that train together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "python/tests/one_of_several.py"), *map(str, arguments)]
+    started = [
+        subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(world)
+    ]
+    for process in started:
+        assert process.wait(600) == 0, process.stderr.read()[-4000:]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_gradients_of_several_processes_are_those_of_their_images_in_one(plain, tmp_path, world):
+    in_processes(world, "gradients", plain, 4, tmp_path / "out")
+    found = [np.load(tmp_path / f"out-{rank}.npz") for rank in range(world)]
+    expected = {}
+    for rank in range(world):
+        part = one_of_several.gradients(one_of_several.student(), one_of_several.first_batch(plain, 4, rank, world), 1)
+        for name, value in part.items():
+            expected[name] = expected.get(name, 0) + value
+    assert len(expected) > 100 and all(set(each.files) == set(expected) for each in found)
+    largest = max(np.abs(value).max() for value in expected.values())
+    for name, value in expected.items():
+        for each in found:
+            np.testing.assert_allclose(each[name], value, rtol=1e-4, atol=1e-6 * largest, err_msg=name)
+
+
+def test_several_processes_train_one_student(plain, shapes, tmp_path):
+    in_processes(2, "train", plain, shapes / "data.yaml", tmp_path, 2)
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    seen = [[file for epoch, files in rank["seen"] for file in files if epoch == 0] for rank in ranks]
+    images = {str(path) for _, path in TrainingSet(plain).images}
+    assert set(seen[0]) | set(seen[1]) == images and len(seen[0]) == len(seen[1])
+    with open(tmp_path / "run/results.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 and all(float(row[f"train/{name}"]) > 0 for row in rows for name in TEACHER_LOSSES)
 
 
 def head_outputs(batch, classes=6, reg_max=16, seed=0):
