@@ -11,11 +11,12 @@ use crate::{
 pub use logitcache_format::{
     ARCHIVE_FEATURE, CacheReader, Cell, Codebook, ContentDigests, ContentHasher, DatasetInfo, FORMAT_NAME,
     FORMAT_VERSION, FileEntry, Folder, Format, Grid, HeadKind, ImageDigests, ImageKey, ImageRecord, ImageView,
-    JOB_NAME, KNOWN_FEATURES, LabelColumns, LabelsState, Level, MANIFEST_NAME, Manifest, Map, MissingLabels, PartEntry,
-    PartWriter, Places, PredictionColumns, Predictions, Problem, Publication, SHARDS_FOLDER, SettingDifference,
-    Settings, Sha256Bytes, Shard, ShardJob, ShardRecord, ShardedCache, Storage, Teacher, Values, VerifyReport, clear,
-    columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin, for_each_image, labels_digest,
-    lower_sides, manifest_path, part_digests, record_digest, remove_leftovers, rows_with_class_logits, sigmoid, to_hex,
+    JOB_NAME, KNOWN_FEATURES, LabelColumns, LabelsState, Level, MANIFEST_NAME, MadeFolder, Manifest, Map,
+    MissingLabels, PartEntry, PartWriter, Places, PredictionColumns, Predictions, Problem, Publication, SHARDS_FOLDER,
+    SettingDifference, Settings, Sha256Bytes, Shard, ShardJob, ShardRecord, ShardedCache, Storage, Teacher, Values,
+    VerifyReport, clear, columns, content_digests, decode_f16, decode_f32, decode_i32, expected_bin, for_each_image,
+    labels_digest, log_odds, lower_sides, manifest_path, part_digests, record_digest, remove_leftovers,
+    rows_with_class_logits, sigmoid, to_hex,
 };
 use logitcache_format::{Result, ViewRule, paths};
 use sha2::{Digest, Sha256};
@@ -55,7 +56,7 @@ pub fn open_finished(folder: &Path) -> crate::Result<CacheReader> {
     let cache = CacheReader::open(folder)?;
     let failures = &cache.manifest().failures;
     if cache.is_empty() && !failures.is_empty() {
-        let reasons = words::reasons(failures, " (`logitcache inspect `json=`` has all)");
+        let reasons = words::reasons(failures, " (`inspect(json=true)` has all)");
         return Err(Error::Cache {
             path: folder.to_owned(),
             found: format!(

@@ -11,7 +11,7 @@ use crate::{
     Error, Result,
     fsio::{Lock, TEMP_PREFIX},
 };
-use logitcache_format::{MANIFEST_NAME, SHARDS_FOLDER, columns::Table, paths};
+use logitcache_format::{MadeFolder, paths};
 use std::{
     fs::{self, File},
     io::{self, Read},
@@ -24,10 +24,6 @@ pub const PICTURE_MARK: &str = "logitcache";
 pub const ONNX_PRODUCER: &str = "logitcache-train";
 /// The same of `quantize`.
 pub const ONNX_PRODUCER_QUANTIZE: &str = "logitcache-quantize";
-/// The settings of a run, in its folder.
-pub const RUN_CONFIG_NAME: &str = "config.json";
-/// The folder of a run's weights, in its folder.
-pub const RUN_WEIGHTS_FOLDER: &str = "weights";
 /// Who makes pages (`<meta name="generator">`).
 pub const PAGE_GENERATOR: &str = "logitcache";
 
@@ -120,17 +116,8 @@ pub fn refuse_inputs_inside<'a>(folder: &Path, inputs: impl IntoIterator<Item = 
 /// Refuses a file in the folder of a cache or a run: it would take the place of what belongs there, or be taken for somebody else's
 /// when the build or the run goes on.
 fn refuse_inside_results(out: &Path) -> Result<()> {
-    let is_cache = |folder: &Path| {
-        folder.join(Table::Predictions.folder()).is_dir()
-            && (folder.join(MANIFEST_NAME).is_file() || folder.join(SHARDS_FOLDER).is_dir())
-    };
-    let is_run = |folder: &Path| folder.join(RUN_CONFIG_NAME).is_file() && folder.join(RUN_WEIGHTS_FOLDER).is_dir();
     for folder in real_path(out).ancestors().skip(1) {
-        let what = match (is_cache(folder), is_run(folder)) {
-            (true, _) => "cache",
-            (_, true) => "training run",
-            _ => continue,
-        };
+        let Some(what) = MadeFolder::of(folder) else { continue };
         return Err(Error::Mismatch {
             found: format!("{} is in {}, the folder of a {what}", out.display(), folder.display()),
             remedy: "Choose an `out=` outside of it.".to_owned(),

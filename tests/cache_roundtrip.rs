@@ -7,7 +7,7 @@ mod cache_support;
 use cache_support::*;
 use logitcache::{
     cache::{
-        CacheReader, ImageRecord, Manifest, PartWriter, Values, decode_f16, remove_leftovers, verify,
+        CacheReader, HeadKind, ImageRecord, Manifest, PartWriter, Values, decode_f16, remove_leftovers, verify,
         views_cannot_be_drawn,
     },
     fsio::Lock,
@@ -89,7 +89,7 @@ fn a_head_and_its_places_must_fit() {
         |m| m.teacher.strides.clear(),
         |m| m.teacher.strides = vec![8, 16, 40],
         |m| m.teacher.input_width = 100,
-        |m| m.teacher.head = "detr-sigmoid".into(),
+        |m| m.teacher.head = HeadKind::DetrSigmoid,
     ] {
         let mut m = manifest(3, 4, Store::All, 1);
         change(&mut m);

@@ -1,7 +1,9 @@
-//! The published schemas and the column tables of docs/format.md are those of the code.
+//! The published schemas and docs/format.md say what the code does.
 #![allow(clippy::unwrap_used)]
 
+mod cache_support;
 mod common;
+mod document;
 
 use logitcache::{
     audit::AuditReport,
@@ -21,11 +23,6 @@ use logitcache::{
     select::SelectReport,
     teach::{BuildReport, ShardsMerged},
     toolkit::{CheckReport, DedupReport, DiffReport, Manifest as DataManifest, Stats},
-};
-use logitcache_format::{
-    DETECT, HeadKind, ROW_GROUP_BYTES, ROW_GROUP_IMAGES,
-    columns::{MAX_LIST_LEN, MAX_STRIDES},
-    types::Views,
 };
 use schemars::schema_for;
 use serde_json::{Value, json};
@@ -82,43 +79,6 @@ fn published_schemas_are_those_of_the_code() {
     for (name, schema) in schemas {
         common::published_schema_is(name, &schema);
     }
-}
-
-/// The text between two others, in the format's document; lines joined.
-fn between(from: &str, to: &str) -> String {
-    let text = fs::read_to_string(root().join("docs/format.md")).unwrap();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("docs/format.md lacks {from:?}"));
-    rest.split_once(to).unwrap_or_else(|| panic!("docs/format.md lacks {to:?} after {from:?}")).0.to_owned()
-}
-
-#[test]
-fn numbers_of_the_document_are_those_of_the_code() {
-    assert_eq!(between("A row group ends after ", " images"), ROW_GROUP_IMAGES.to_string());
-    let bytes = between("images or once its values reach ", " MiB, logits of any type counted as float16;");
-    assert_eq!(bytes.parse::<usize>().unwrap() << 20, ROW_GROUP_BYTES);
-    assert_eq!(between("**Row groups end at ", " MiB"), bytes);
-    // The head's table.
-    let heads = between("| head | predictions | score | box |", "On a grid");
-    let named: Vec<&str> = heads.split("| `").skip(1).filter_map(|row| row.split('`').next()).collect();
-    assert_eq!(named, HeadKind::ALL.map(HeadKind::as_str));
-    assert!(between("| `task` | `", "`") == DETECT);
-    // Columns that the digest of a record leaves out.
-    let left_out = between("every column of `images` in its order, but ", ":").replace(" and ", ", ");
-    let columns = Shape::default().columns(Table::Images);
-    let not_hashed: Vec<&str> = columns.into_iter().filter(|c| !c.hashed).map(|c| c.name).collect();
-    assert_eq!(left_out.split(", ").collect::<Vec<_>>(), not_hashed);
-    // Anchors and digests: tests/python/check_cache.py computes them again, as the document says.
-    let limits = between("## Limits ", "1 GiB of manifest");
-    assert!(limits.starts_with(&format!("1,000 views per image, {} values per list", group(MAX_LIST_LEN))), "{limits}");
-    assert!(limits.contains(&format!("{MAX_STRIDES} strides")) && Views::MOST == 1000, "{limits}");
-}
-
-/// "65,536"
-fn group(number: usize) -> String {
-    let digits = number.to_string();
-    let (head, tail) = digits.split_at(digits.len() - 3);
-    format!("{head},{tail}")
 }
 
 #[test]

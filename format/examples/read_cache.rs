@@ -36,11 +36,10 @@ fn show(folder: &Path) -> Result<(), Error> {
         let Some((row, score)) = best else { continue };
         let Some(b) = predictions.boxes_xyxy_px().nth(row) else { continue };
         println!("  score {score:.3} at x {:.0} to {:.0}, y {:.0} to {:.0} px", b.x1, b.x2, b.y1, b.y2);
-        // Class scores of this head are independent: a sigmoid of each logit.
         let logits = predictions.all_class_logits();
         let row_logits = logits.chunks_exact(predictions.class_len).nth(row).unwrap_or_default();
         let mut classes: Vec<(f32, &String)> =
-            row_logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).zip(&teacher.class_names).collect();
+            row_logits.iter().map(|&logit| predictions.head.probability(logit)).zip(&teacher.class_names).collect();
         classes.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (probability, name) in classes.iter().take(CLASSES) {
             println!("    {probability:.3} {name}");

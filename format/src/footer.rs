@@ -7,6 +7,7 @@
 use super::{
     columns::{self, Form, Kind, Table},
     digest::{from_hex, sha256},
+    limits::{MAX_FOOTER_BYTES, MAX_PAGE_BYTES, MAX_ROWS_OF_GROUP, MAX_SCHEMA_ELEMENTS},
     manifest::{FileEntry, Format, Manifest, Settings, Teacher},
     manifest_file::check_format,
 };
@@ -24,12 +25,6 @@ use std::{ops::Range, path::Path};
 /// Key of the one entry that this program adds to a footer.
 pub const INFO_KEY: &str = "logitcache";
 const MAGIC: &[u8; 4] = b"PAR1";
-/// A longer footer is refused: 4,096 row groups of 32 columns need a tenth of it.
-const MAX_FOOTER_BYTES: usize = 1 << 28;
-/// The Parquet parser recurses per schema element; ours has under 40.
-const MAX_SCHEMA_ELEMENTS: u64 = 64;
-/// More bytes per page would overflow Parquet's 32-bit sizes.
-const MAX_PAGE_BYTES: i64 = i32::MAX as i64;
 
 /// What a single file tells about itself, as JSON in its footer under [`INFO_KEY`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,7 +142,7 @@ pub fn check_archive(
     let (footer_start, metadata) = open_footer(path, bytes, entry, table, manifest)?;
     let mut total = 0u64;
     for (number, group) in metadata.row_groups().iter().enumerate() {
-        let count = u64::try_from(group.num_rows()).ok().filter(|&n| n > 0 && n <= i32::MAX as u64);
+        let count = u64::try_from(group.num_rows()).ok().filter(|&n| n > 0 && n <= MAX_ROWS_OF_GROUP);
         let count = count.ok_or_else(|| format!("row group {number} declares {} rows", group.num_rows()))?;
         total = total.checked_add(count).ok_or("the row groups have too many rows")?;
         for chunk in group.columns() {
@@ -292,7 +287,7 @@ fn read_row_group(
     position: &mut usize,
     expected: &Expected,
 ) -> Result<RowGroup, String> {
-    let rows = usize::try_from(group.num_rows()).ok().filter(|&r| r > 0 && r <= i32::MAX as usize);
+    let rows = usize::try_from(group.num_rows()).ok().filter(|&r| r > 0 && r as u64 <= MAX_ROWS_OF_GROUP);
     let rows = rows.ok_or_else(|| format!("it declares {} rows", group.num_rows()))?;
     if group.num_columns() != expected.leaves.len() {
         return Err(format!("it has {} columns, expected {}", group.num_columns(), expected.leaves.len()));

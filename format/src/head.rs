@@ -1,15 +1,23 @@
 //! Kinds of detection heads: what their logits mean and where their predictions stand. One place for each kind.
 
-use crate::grid::Grid;
+use crate::{
+    grid::Grid,
+    odds::{log_odds, sigmoid},
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A kind of head whose outputs a cache can hold. A cache of another one is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HeadKind {
     /// YOLOv8, 9, 10, 11 and 12: a box of DFL bins in each cell of a grid, independent classes (sigmoid).
+    #[serde(rename = "yolov8-dfl")]
     Yolov8Dfl,
     /// YOLO26: the same without bins.
+    #[serde(rename = "yolov8-direct")]
     Yolov8Direct,
     /// DETR with focal loss (Deformable DETR, RT-DETR): a box of each query, independent classes (sigmoid).
+    #[serde(rename = "detr-sigmoid")]
     DetrSigmoid,
 }
 
@@ -39,18 +47,34 @@ impl HeadKind {
         }
     }
 
-    /// The probability of a class that has this logit.
+    /// The probability of a class that has this logit, 0..=1.
     pub fn probability(self, logit: f32) -> f32 {
+        self.probability_f64(f64::from(logit)) as f32
+    }
+
+    /// [`HeadKind::probability`] in double precision.
+    pub fn probability_f64(self, logit: f64) -> f64 {
         match self {
-            Self::Yolov8Dfl | Self::Yolov8Direct | Self::DetrSigmoid => sigmoid(f64::from(logit)) as f32,
+            Self::Yolov8Dfl | Self::Yolov8Direct | Self::DetrSigmoid => sigmoid(logit),
         }
     }
 
-    /// The logit of a class that has this probability, 0..=1.
-    pub fn logit(self, probability: f32) -> f32 {
+    /// The logit of a class that has this probability, 0..=1; infinite for 0 and 1.
+    pub fn logit(self, probability: f64) -> f64 {
         match self {
-            Self::Yolov8Dfl | Self::Yolov8Direct | Self::DetrSigmoid => (probability / (1.0 - probability)).ln(),
+            Self::Yolov8Dfl | Self::Yolov8Direct | Self::DetrSigmoid => log_odds(probability),
         }
+    }
+
+    /// The same, kept finite: what was rounded to 0 or 1 is taken for as far from it as float32 can tell.
+    pub fn finite_logit(self, probability: f32) -> f32 {
+        self.logit(f64::from(probability).clamp(1e-12, 1.0 - f64::from(f32::EPSILON))) as f32
+    }
+}
+
+impl fmt::Display for HeadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -81,12 +105,6 @@ impl Places {
     }
 }
 
-/// The logistic function: the probability of a logit. In double precision, so that its rounding
-/// never decides a threshold.
-pub fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +113,7 @@ mod tests {
     fn names_lead_back_to_their_kinds() {
         for kind in HeadKind::ALL {
             assert_eq!(HeadKind::from_name(kind.as_str()), Some(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
         assert_eq!(HeadKind::from_name("yolov8"), None);
     }
@@ -103,9 +122,14 @@ mod tests {
     fn logits_and_probabilities_are_inverse() {
         for kind in HeadKind::ALL {
             for logit in [-8.0f32, -0.5, 0.0, 3.0] {
-                assert!((kind.logit(kind.probability(logit)) - logit).abs() < 1e-2, "{kind:?} {logit}");
+                let back = kind.logit(f64::from(kind.probability(logit)));
+                assert!((back - f64::from(logit)).abs() < 1e-3, "{kind:?} {logit}");
+                assert!((kind.finite_logit(kind.probability(logit)) - logit).abs() < 1e-3, "{kind:?} {logit}");
             }
             assert_eq!(kind.probability(0.0), 0.5);
+            assert_eq!((kind.logit(0.0), kind.logit(1.0)), (f64::NEG_INFINITY, f64::INFINITY));
+            assert!(kind.finite_logit(0.0) < -27.0 && kind.finite_logit(1.0) > 15.0);
+            assert!(kind.finite_logit(0.0).is_finite() && kind.finite_logit(1.0).is_finite());
         }
     }
 }

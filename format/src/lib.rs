@@ -31,10 +31,13 @@ mod head;
 mod input_rule;
 mod input_size;
 mod leftovers;
+pub mod limits;
+mod made;
 mod manifest;
 mod manifest_file;
 mod map;
 mod name_map;
+mod odds;
 mod pages;
 mod part;
 pub mod paths;
@@ -54,9 +57,10 @@ pub use codebook::{Codebook, lower_sides};
 pub use digest::{ContentHasher, ImageDigests, Sha256Bytes, labels_digest, record_digest, to_hex};
 pub use error::{Error, Result};
 pub use grid::{Cell, Grid, Level, expected_bin};
-pub use head::{HeadKind, Places, sigmoid};
+pub use head::{HeadKind, Places};
 pub use input_rule::{Colours, Fit, InputRule, InputValues};
 pub use leftovers::{clear, is_part, remove_leftovers};
+pub use made::{MadeFolder, RUN_CONFIG_NAME, RUN_WEIGHTS_FOLDER};
 pub use manifest::{
     ARCHIVE_FEATURE, ContentDigests, DETECT, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format,
     KNOWN_FEATURES, KNOWN_TASKS, LabelsState, Manifest, MissingLabels, PartEntry, SettingDifference, Settings, Teacher,
@@ -65,6 +69,7 @@ pub use manifest_file::{MANIFEST_NAME, manifest_path};
 #[doc(hidden)]
 pub use map::Map;
 pub use name_map::NameMap;
+pub use odds::{log_odds, sigmoid};
 pub use reader::CacheReader;
 pub use record::{ImageKey, ImageRecord, Predictions, rows_with_class_logits};
 pub use shards::{JOB_NAME, MAX_SHARDS, Publication, SHARDS_FOLDER, Shard, ShardJob, ShardRecord, ShardedCache};

@@ -89,7 +89,8 @@ pub struct Teacher {
     pub sha256: String,
     /// Kind of detection head: `yolov8-dfl` and `yolov8-direct` have one box in each cell of a grid and independent sigmoids,
     /// `detr-sigmoid` has one of each query. A reader refuses a head that it does not know.
-    pub head: String,
+    #[schemars(with = "String")]
+    pub head: HeadKind,
     /// Number of classes.
     pub num_classes: u32,
     /// DFL bins per box side; 0 for a head without DFL.
@@ -120,11 +121,6 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// The head; `None` where this program does not know it. A manifest that was read has one that is known.
-    pub fn kind(&self) -> Option<HeadKind> {
-        HeadKind::from_name(&self.head)
-    }
-
     /// Width and height of the model's input.
     pub fn input(&self) -> ImageSize {
         ImageSize { width: self.input_width, height: self.input_height }
@@ -385,7 +381,7 @@ impl Manifest {
     /// Which columns the files have and how their values lie.
     pub fn shape(&self) -> Shape {
         Shape {
-            grid: self.teacher.kind().is_some_and(HeadKind::is_on_grid),
+            head: self.teacher.head,
             class_len: self.class_len(),
             dfl_len: self.dfl_len(),
             logits: self.settings.logits,

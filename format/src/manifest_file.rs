@@ -1,14 +1,16 @@
 //! `manifest.json` on disk: its own digest, the checks before anything of it is believed, atomic replacement.
 
 use super::{
-    columns::{MAX_LIST_LEN, MAX_STRIDES, Table},
+    columns::Table,
     digest::{from_hex, sha256, to_hex},
     head::HeadKind,
+    limits::{MAX_ANCHORS, MAX_LIST_LEN, MAX_MANIFEST_BYTES, MAX_STRIDES},
     manifest::{FORMAT_NAME, FORMAT_VERSION, FileEntry, Format, KNOWN_FEATURES, KNOWN_TASKS, Manifest, PartEntry},
 };
 use crate::{
     Error, Result,
     fsio::{Lock, write_atomic},
+    made::MadeFolder,
     shards::ShardedCache,
     storage::{Folder, Storage},
     types::Views,
@@ -21,8 +23,6 @@ use std::{
 
 /// Name of the manifest in a cache's folder.
 pub const MANIFEST_NAME: &str = "manifest.json";
-/// A longer manifest is refused before memory is taken for it.
-const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
 /// The file's last two lines: [`TAIL_START`], 64 digits, [`TAIL_END`]. The digest covers every byte before them, and
 /// they have only one valid form, so no byte of the file can change unnoticed.
@@ -59,13 +59,13 @@ impl Manifest {
                 "Check the path: give the folder that a build made.",
             );
         }
-        if folder.join("config.json").is_file() && folder.join("weights").is_dir() {
+        if MadeFolder::of(folder) == Some(MadeFolder::Run) {
             let remedy = "Give the folder that a build made.";
             return fault(folder, "this is the folder of a training run, not a cache", remedy);
         }
         if ShardedCache::is_begun(folder) {
             let found = "this cache is being built in shards, and not all of them are there";
-            return fault(folder, found, "Build the others; `cache merge` with `shards=` says which are missing.");
+            return fault(folder, found, "Build the others; `cache_merge(shards=true)` says which are missing.");
         }
         let found = "there is no such file, so this folder is not a cache";
         let remedy = "Check the path. A build writes the manifest with its first finished part; run it again.";
@@ -322,15 +322,13 @@ fn check_content(m: &Manifest) -> Result<(), String> {
     }
     // A cell that is cut off at the edge has no place in a head: sides are multiples of every stride.
     let divides = |s: u32| s > 0 && t.input_width.is_multiple_of(s) && t.input_height.is_multiple_of(s);
-    let places_fit = match t.kind().map(HeadKind::is_on_grid) {
-        Some(true) => {
-            let count_fits = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES;
-            count_fits && t.strides.iter().all(|&s| divides(s)) && t.queries == 0
-        }
-        Some(false) => t.strides.is_empty() && t.queries > 0 && t.reg_max == 0,
-        None => false,
+    let places_fit = if t.head.is_on_grid() {
+        let count_fits = !t.strides.is_empty() && t.strides.len() <= MAX_STRIDES;
+        count_fits && t.strides.iter().all(|&s| divides(s)) && t.queries == 0
+    } else {
+        t.strides.is_empty() && t.queries > 0 && t.reg_max == 0
     };
-    if !places_fit || t.total_anchors() > i32::MAX as u64 {
+    if !places_fit || t.total_anchors() > MAX_ANCHORS {
         return Err(format!(
             "it declares the head `{}` with strides {:?} and {} queries for {} x {} pixels",
             t.head, t.strides, t.queries, t.input_width, t.input_height

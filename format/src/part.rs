@@ -220,11 +220,7 @@ impl MappedPart {
     }
 
     fn predictions_of(&self, key: ImageKey, rows: Rows) -> Result<PredictionColumns<'_>, String> {
-        let mut columns =
-            PredictionColumns { class_len: self.shape.class_len, dfl_len: self.shape.dfl_len, ..Default::default() };
-        if self.shape.dfl_len > 0 {
-            columns.dfl_logits = Some(Values::default());
-        }
+        let mut columns = PredictionColumns::none(&self.shape);
         let Rows { first, count, first_class, class_count } = rows;
         if count == 0 {
             let none = || format!("it has no rows, but {class_count} with class logits");
@@ -253,7 +249,7 @@ impl MappedPart {
         }
         let four = |leaf| slice(table.fixed::<4>(group, self.shape.leaf(leaf)), start, count);
         columns.anchors = four(Leaf::anchor)?;
-        if self.shape.grid {
+        if self.shape.head.is_on_grid() {
             columns.strides = self.column(group, Leaf::stride, start, count)?;
         }
         columns.scores = four(Leaf::score)?;

@@ -3,7 +3,7 @@
 use super::{
     archive,
     codebook::Codebook,
-    columns::{Form, ImageRows, Leaf, Shape},
+    columns::{Form, ImageRows, Leaf, RowBytes, Shape},
     digest::ImageDigests,
     pages::{self, PageValues},
     record::RowCounts,
@@ -209,7 +209,9 @@ impl PredictionsBlock {
 
     /// About how many bytes its values take as float16.
     pub fn bytes(&self) -> usize {
-        self.len() * 44 + (self.class_logits.len() + self.dfl_logits.len()) * 2
+        let row = RowBytes::of(LogitType::Float16, 0);
+        let scalars = self.len() * row.scalars as usize;
+        scalars + self.class_logits.len() * row.class_logit as usize + self.dfl_logits.len() * row.dfl_logit as usize
     }
 
     /// Appends the rows of an image.

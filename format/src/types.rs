@@ -1,6 +1,7 @@
 //! Values that a cache's records are made of. No I/O here.
 
 pub use crate::input_size::InputSize;
+use crate::limits::MAX_VIEWS;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -185,7 +186,7 @@ pub struct Views {
 
 impl Views {
     /// The most views of an image.
-    pub const MOST: u32 = 1000;
+    pub const MOST: u32 = MAX_VIEWS;
 
     /// Records of one image: itself and its views.
     pub fn per_image(&self) -> usize {

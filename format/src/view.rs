@@ -3,7 +3,9 @@
 //! Values lie in the file at no particular alignment, so a slice holds the little-endian bytes of each value, not the
 //! value: turning it into `&[f32]` or `&[f16]` in place would be undefined behaviour. Decode them while a batch is filled.
 
-use super::{ImageRecord, Predictions, digest::Sha256Bytes, record::rows_with_class_logits};
+use super::{
+    ImageRecord, Predictions, columns::Shape, digest::Sha256Bytes, head::HeadKind, record::rows_with_class_logits,
+};
 use crate::types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, ViewChange};
 use half::{f16, slice::HalfFloatSliceExt};
 
@@ -150,9 +152,11 @@ pub struct LabelColumns<'a> {
 }
 
 /// Kept anchors of one image in increasing anchor order, `[n]` values per column.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PredictionColumns<'a> {
+    /// The kind of head that gave them: what their logits mean.
+    pub head: HeadKind,
     /// INT32, flattened index over the strides in their order, row major; of a head of queries, the query's number.
     pub anchors: &'a [[u8; 4]],
     /// INT32, input pixels per grid cell; empty for a head of queries.
@@ -183,6 +187,26 @@ pub struct PredictionColumns<'a> {
 }
 
 impl PredictionColumns<'_> {
+    /// Those of an image without kept anchors.
+    pub(crate) fn none(shape: &Shape) -> Self {
+        Self {
+            head: shape.head,
+            anchors: &[],
+            strides: Values::default(),
+            scores: &[],
+            class_ids: Values::default(),
+            x1: &[],
+            y1: &[],
+            x2: &[],
+            y2: &[],
+            class_logits: Values::default(),
+            dfl_logits: (shape.dfl_len > 0).then(Values::default),
+            rest_mean_prob: 0.0,
+            class_len: shape.class_len,
+            dfl_len: shape.dfl_len,
+        }
+    }
+
     /// Number of kept anchors.
     pub fn len(&self) -> usize {
         self.anchors.len()
@@ -207,13 +231,13 @@ impl PredictionColumns<'_> {
             return stored;
         }
         let mut stored = stored.chunks_exact(len.max(1));
-        let mut all = vec![logit(self.rest_mean_prob); self.len() * len];
+        let mut all = vec![self.head.finite_logit(self.rest_mean_prob); self.len() * len];
         let small = decode_f32(self.scores).zip(decode_i32(self.class_ids)).zip(self.has_class_logits());
         for (row, ((score, class_id), has)) in all.chunks_exact_mut(len.max(1)).zip(small) {
             if has {
                 stored.next().into_iter().for_each(|own| row.copy_from_slice(own));
             } else if let Some(slot) = usize::try_from(class_id).ok().and_then(|id| row.get_mut(id)) {
-                *slot = logit(score);
+                *slot = self.head.finite_logit(score);
             }
         }
         all
@@ -282,12 +306,6 @@ impl ImageView<'_> {
 fn boxes(x1: &[[u8; 4]], y1: &[[u8; 4]], x2: &[[u8; 4]], y2: &[[u8; 4]]) -> impl Iterator<Item = BoxXyxyPx> {
     let edges = decode_f32(x1).zip(decode_f32(y1)).zip(decode_f32(x2).zip(decode_f32(y2)));
     edges.map(|((x1, y1), (x2, y2))| BoxXyxyPx { x1, y1, x2, y2 })
-}
-
-/// The logit of a probability, kept finite: what rounds to 0 or 1 is taken for as far from it as float32 can tell.
-fn logit(prob: f32) -> f32 {
-    let p = f64::from(prob).clamp(1e-12, 1.0 - f64::from(f32::EPSILON));
-    (p / (1.0 - p)).ln() as f32
 }
 
 /// The numbers of an INT32 column.

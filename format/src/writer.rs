@@ -4,6 +4,7 @@ use super::{
     ImageKey, ImageRecord,
     columns::{Shape, Table},
     digest::{ContentHasher, ImageDigests},
+    limits::MAX_ROWS_OF_IMAGE,
     manifest::{Manifest, PartEntry},
     manifest_file::part_name,
     record::RowCounts,
@@ -154,7 +155,7 @@ impl PartWriter {
         let p = &record.predictions;
         let n = p.len();
         let columns = [
-            ("stride", p.stride.len(), if self.shape.grid { n } else { 0 }),
+            ("stride", p.stride.len(), if self.shape.head.is_on_grid() { n } else { 0 }),
             ("score", p.score.len(), n),
             ("class_id", p.class_id.len(), n),
             ("boxes_xyxy_px", p.boxes_xyxy_px.len(), n),
@@ -178,7 +179,7 @@ impl PartWriter {
         }
         let labels = record.labels.as_deref().unwrap_or_default();
         let limits = [n, labels.len(), record.path.len()];
-        if limits.iter().any(|&l| l > 1 << 24) || labels.iter().any(|l| l.class_id > i32::MAX as u32) {
+        if limits.iter().any(|&l| l > MAX_ROWS_OF_IMAGE) || labels.iter().any(|l| l.class_id > i32::MAX as u32) {
             return Err(format!("{n} rows, {} labels or its path are beyond the format's limits", labels.len()));
         }
         Ok(())

@@ -1,6 +1,7 @@
 """Caches as sequences of images, and their values against those that pyarrow reads."""
 
 import hashlib
+import operator
 import shutil
 
 import numpy as np
@@ -11,7 +12,49 @@ import pytest
 import logitcache
 from conftest import FIXTURES, manifest_of
 
-FLAT = ["anchor", "stride", "score", "class_id", "x1", "y1", "x2", "y2"]
+# What an image says of each column of `images`. None: nothing; it is a place in the files or a digest for `verify`, or `labels` has it.
+SAID = {
+    "image_id": "image_id",
+    "view": "view",
+    "path": "path",
+    "width": "width",
+    "height": "height",
+    "file_sha256": "file_sha256",
+    "record_sha256": None,
+    "labels_sha256": None,
+    "scale": "letterbox.scale",
+    "pad_left": "letterbox.pad_left",
+    "pad_top": "letterbox.pad_top",
+    "view_scale": "change.scale",
+    "view_offset_x": "change.offset_x",
+    "view_offset_y": "change.offset_y",
+    "view_flip": "change.flip",
+    "view_hue": "change.hue",
+    "view_saturation": "change.saturation",
+    "view_value": "change.value",
+    "first_row": None,
+    "row_count": None,
+    "first_class_row": None,
+    "class_row_count": None,
+    "dropped_max_score": "dropped_max_score",
+    "dropped_mean_prob": "dropped_mean_prob",
+    "dropped_score_sum": "dropped_score_sum",
+    "rest_mean_prob": "rest_mean_prob",
+    "labelled": None,
+    "label_count": None,
+    "labels": None,
+}
+
+
+def columns(table):
+    """The columns of predictions that an image has as arrays, in the order of the file."""
+    return [name for name in table.column_names if name not in ("image_id", "view")]
+
+
+def values(table, name):
+    """A column as one array; of a list column without the rows that have no values."""
+    column = table[name]
+    return lists(column, np.float16) if pa.types.is_list(column.type) else column.to_numpy()
 
 
 def read_table(folder, table):
@@ -44,20 +87,14 @@ def test_values_are_those_that_pyarrow_reads(cache_folder):
     seen = 0
     for row, rows in by_image(cache_folder):
         image = cache.image(row["image_id"], row["view"])
-        assert (image.path, image.width, image.height) == (row["path"], row["width"], row["height"])
-        assert image.file_sha256 == row["file_sha256"]
-        box = image.letterbox
-        assert (box.scale, box.pad_left, box.pad_top) == (row["scale"], row["pad_left"], row["pad_top"])
-        change = image.change
-        assert (change.scale, change.flip, change.hue) == (row["view_scale"], row["view_flip"], row["view_hue"])
-        assert image.rest_mean_prob == row["rest_mean_prob"] and image.dropped_max_score == row["dropped_max_score"]
-        theirs = [rows[name].to_numpy() for name in FLAT]
-        theirs += [lists(rows["class_logits"], np.float16), lists(rows["dfl_logits"], np.float16)]
-        ours = [getattr(image, name) for name in FLAT] + [image.class_logits, image.dfl_logits]
-        assert [array.dtype for array in ours] == [np.int32, np.int32, np.float32, np.int32, *[np.float32] * 4, *[np.float16] * 2]
-        assert digest(*ours) == digest(*theirs)
+        assert SAID.keys() == row.keys()
+        for column, said in SAID.items():
+            assert said is None or operator.attrgetter(said)(image) == row[column], column
+        for name in columns(rows):
+            ours, theirs = getattr(image, name), values(rows, name)
+            assert ours.dtype == theirs.dtype and digest(ours) == digest(theirs), name
         assert len(image) == len(rows) == len(image.boxes)
-        assert np.array_equal(image.boxes, np.stack(theirs[4:8], axis=1))
+        assert np.array_equal(image.boxes, np.stack([rows[side].to_numpy() for side in ("x1", "y1", "x2", "y2")], axis=1))
         has = np.array([bool(row) for row in rows["class_logits"].to_pylist()], dtype=bool)
         assert np.array_equal(image.has_class_logits, has)
         assert image.all_class_logits.shape == (len(rows), len(cache.class_names))
@@ -117,7 +154,7 @@ def test_plain_columns_are_the_bytes_of_the_file(cache_folder):
     image = max(cache, key=len)
     copied = {"float16": set(), "8bit": {"stride", "class_id", "class_logits", "dfl_logits"}}
     copied["8bit-dfl"] = copied["8bit"] - {"class_logits"}
-    for name in [*FLAT, "class_logits", "dfl_logits"]:
+    for name in columns(read_table(cache_folder, "predictions")):
         array = getattr(image, name)
         assert not array.flags.writeable and array.size > 0
         place = file_offset(array, cache_folder)

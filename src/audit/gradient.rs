@@ -8,7 +8,7 @@ use super::ciou::ciou_with_gradient;
 use crate::{
     augment::{Picture, Scene},
     cache::{Grid, HeadKind, ImageView},
-    detector::{HeadSpec, HeadView},
+    detector::{HeadSpec, HeadView, prior_class_logit},
     preprocess::LetterboxPlan,
     targets::{Anchors, TeacherBatch},
     types::{BoxXyxyPx, ViewChange},
@@ -112,14 +112,10 @@ impl Student {
         Self { rows, prob, softplus }
     }
 
-    /// A student as YOLOv8 initialises it: every class logit `ln(5 / C / (640 / stride)^2)`, all bins alike
-    /// (`Detect.bias_init`, Ultralytics 8.4.190).
+    /// A student as YOLOv8 initialises it: every class logit by [`prior_class_logit`], all bins alike.
     pub fn untrained(head: &HeadSpec) -> Self {
         let (class_len, dfl_len) = (head.num_classes, 4 * head.reg_max());
-        let logit = |place: usize| {
-            let stride = f64::from(head.stride_at(place).unwrap_or(1));
-            (5.0 / class_len as f64 / (640.0 / stride).powi(2)).ln() as f32
-        };
+        let logit = |place: usize| prior_class_logit(class_len, head.stride_at(place).unwrap_or(1));
         Self::new(HeadRows {
             kind: head.kind,
             class_len,

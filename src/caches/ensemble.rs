@@ -19,7 +19,7 @@
 use super::{CacheMergeOptions, CacheWritten, checked, write::NewCache};
 use crate::{
     Error, Result,
-    cache::{CacheReader, Codebook, ImageRecord, Manifest, Predictions, lower_sides, seen_from, sigmoid, to_hex},
+    cache::{CacheReader, Codebook, ImageRecord, Manifest, Predictions, lower_sides, seen_from, to_hex},
     toolkit::Run,
     types::{BoxXyxyPx, Profile},
 };
@@ -103,7 +103,7 @@ fn refuse_other_head(first: &CacheReader, other: &CacheReader) -> Result<()> {
     let (s, t) = (&a.settings, &b.settings);
     let found = same("the input size", format!("{:?}", a.teacher.input()), format!("{:?}", b.teacher.input()))
         .or_else(|| same("the list of classes", a.teacher.class_names.join(", "), b.teacher.class_names.join(", ")))
-        .or_else(|| same("the head", a.teacher.head.clone(), b.teacher.head.clone()))
+        .or_else(|| same("the head", a.teacher.head.to_string(), b.teacher.head.to_string()))
         .or_else(|| same("the list of strides", format!("{:?}", a.teacher.strides), format!("{:?}", b.teacher.strides)))
         .or_else(|| same("the number of queries", a.teacher.queries.to_string(), b.teacher.queries.to_string()))
         .or_else(|| same("the number of DFL bins", a.teacher.reg_max.to_string(), b.teacher.reg_max.to_string()))
@@ -170,14 +170,11 @@ struct Place {
     of: Vec<usize>,
 }
 
-fn log_odds(probability: f64) -> f64 {
-    let p = probability.clamp(LEAST, 1.0 - LEAST);
-    (p / (1.0 - p)).ln()
-}
-
 /// The mean of one image's records, whose rows have these class logits.
 fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Result<ImageRecord, String> {
     let (classes, dfl_len) = (manifest.class_len(), manifest.dfl_len());
+    let head = manifest.teacher.head;
+    let logit = |probability: f32| head.logit(f64::from(probability).clamp(LEAST, 1.0 - LEAST));
     let count = records.len() as f64;
     let mut places: BTreeMap<i32, Place> = BTreeMap::new();
     for (number, (record, logits)) in records.iter().zip(logits).enumerate() {
@@ -199,7 +196,7 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
             place.of.push(number);
         }
     }
-    let could_have = sigmoid(records.iter().map(|r| log_odds(f64::from(r.dropped_max_score))).sum::<f64>() / count);
+    let could_have = head.probability_f64(records.iter().map(|r| logit(r.dropped_max_score)).sum::<f64>() / count);
     let all_kept = records.iter().all(|r| r.predictions.len() as u64 == manifest.teacher.total_anchors());
     let least = if all_kept { 0.0 } else { could_have.max(f64::from(manifest.settings.min_score)) };
     let mut rows: Vec<(i32, f32, i32, Place)> = Vec::new();
@@ -207,7 +204,7 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
     for (anchor, mut place) in places {
         for (number, record) in records.iter().enumerate() {
             if !place.of.contains(&number) {
-                let logit = log_odds(f64::from(record.dropped_mean_prob));
+                let logit = logit(record.dropped_mean_prob);
                 place.class_logits.iter_mut().for_each(|sum| *sum += logit);
             }
         }
@@ -217,7 +214,7 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
             .iter()
             .enumerate()
             .fold((0, f64::NEG_INFINITY), |best, (at, &logit)| if logit > best.1 { (at, logit) } else { best });
-        let score = sigmoid(best.1);
+        let score = head.probability_f64(best.1);
         if score >= least { rows.push((anchor, score as f32, best.0 as i32, place)) } else { dropped.push(score) }
     }
     let most = manifest.settings.top_k as usize;
@@ -261,4 +258,18 @@ fn mean(records: &[ImageRecord], logits: &[Vec<f32>], manifest: &Manifest) -> Re
         predictions,
         ..first.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_document() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");
+        let text = std::fs::read_to_string(path).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let after = |before: &str| text.split_once(before).unwrap().1.split_whitespace().next().unwrap().parse();
+        assert_eq!(after("`coverage` at most "), Ok(COVERAGE));
+        assert_eq!(after("Probabilities are first limited to "), Ok(LEAST));
+    }
 }

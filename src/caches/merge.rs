@@ -65,7 +65,7 @@ pub fn merge(options: &CacheMergeOptions, run: &Run<'_>) -> Result<CacheWritten>
                 return Err(Error::Mismatch {
                     found: format!("the image {path} is in two of the caches"),
                     remedy:
-                        "Leave it out of one of them with `cache subset`, or unite two teachers with `ensemble=true`."
+                        "Leave it out of one of them with `cache_subset()`, or unite two teachers with `ensemble=true`."
                             .into(),
                 });
             }

@@ -1,5 +1,6 @@
 //! Messages of the library speak of settings as a program writes them, `imgsz=640` and `overwrite=true`, and of what can be
-//! run as `verify()` or `convert(CACHE, out=NEW)`. On the command line these are `--imgsz 640`, `--overwrite` and `logitcache verify`.
+//! run as `verify()`, `convert(CACHE, out=NEW)` or `cache_subset()`. On the command line these are `--imgsz 640`, `--overwrite`,
+//! `logitcache verify` and `logitcache cache subset`.
 
 use super::args::Cli;
 use clap::CommandFactory;
@@ -40,7 +41,8 @@ fn translated(text: &str) -> Option<String> {
         let arguments = arguments.split(", ").filter(|argument| !argument.is_empty());
         let words = arguments.map(|argument| translated(argument).unwrap_or_else(|| argument.to_owned()));
         let words: String = words.map(|word| format!(" {word}")).collect();
-        return names().commands.contains(command).then(|| format!("`logitcache {command}{words}`"));
+        let known = names().commands.contains(command);
+        return known.then(|| format!("`logitcache {}{words}`", command.replace('_', " ")));
     }
     let (name, value) = text.split_once('=')?;
     if let Some((_, flag)) = TURNED_OFF.iter().find(|(setting, _)| *setting == name && value == "false") {
@@ -81,6 +83,7 @@ pub fn as_settings(text: &str) -> String {
 
 /// What the program takes.
 struct Names {
+    /// Those of a group as `cache_subset`.
     commands: HashSet<String>,
     options: HashSet<String>,
 }
@@ -92,8 +95,15 @@ fn names() -> &'static Names {
         let commands = || program.get_subcommands();
         let all = || commands().chain(commands().flat_map(|command| command.get_subcommands()));
         let options = all().flat_map(|command| command.get_opts()).filter_map(|option| option.get_long());
+        let in_group = |group: &clap::Command| {
+            let name = |command: &clap::Command| format!("{}_{}", group.get_name(), command.get_name());
+            group.get_subcommands().map(name).collect::<Vec<_>>()
+        };
         Names {
-            commands: commands().map(|command| command.get_name().to_owned()).collect(),
+            commands: commands()
+                .map(|command| command.get_name().to_owned())
+                .chain(commands().flat_map(in_group))
+                .collect(),
             options: options.map(str::to_owned).collect(),
         }
     })
@@ -102,6 +112,7 @@ fn names() -> &'static Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{fs, path::Path};
 
     #[test]
     fn settings_become_options() {
@@ -112,12 +123,61 @@ mod tests {
             ("`map=\"traffic light=cat\"`", "--map \"traffic light=cat\""),
             ("Run `verify()`", "Run `logitcache verify`"),
             ("`convert(a b, profile=dense, out=NEW)`", "`logitcache convert a b --profile dense --out NEW`"),
+            (
+                "`cache_subset()` or `cache_merge(shards=true)`",
+                "`logitcache cache subset` or `logitcache cache merge --shards`",
+            ),
+            ("Start it with `reviews=FILE`", "Start it with --reviews FILE"),
             ("the list `images` and `end2end=False`, a ` alone", "the list `images` and `end2end=False`, a ` alone"),
             ("`train:` `imgsz=", "`train:` `imgsz="),
             ("plain", "plain"),
         ] {
             assert_eq!(as_flags(text), shown);
         }
+    }
+
+    /// Files whose texts name options as the command line has them: the command that drew a data set, as its `data.yaml`
+    /// tells; another program's options; the description of the HTTP API.
+    const WITH_OPTIONS: [&str; 3] = ["src/dataset/synth/mod.rs", "src/remote/credentials.rs", "src/serve/openapi.rs"];
+
+    #[test]
+    fn messages_of_the_library_name_what_the_program_has_and_no_option() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (mut open, mut seen) = (["src", "format/src", "trainer/src"].map(|folder| root.join(folder)).to_vec(), 0);
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let file = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let is_test = file.contains("/tests/") || file.ends_with("/tests.rs");
+            if !file.ends_with(".rs") || file.contains("/cli/") || is_test || WITH_OPTIONS.contains(&file.as_str()) {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                for quoted in line.split('`').skip(1).step_by(2) {
+                    let name =
+                        quoted.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
+                    if name.len() < quoted.len() && name.starts_with(['=', '(']) {
+                        assert!(translated(quoted).is_some(), "{file}: the program has no `{quoted}`");
+                        seen += 1;
+                    }
+                    assert!(!quoted.starts_with("logitcache "), "{file}: `{quoted}` should be `command()`");
+                }
+                for option in line.split("--").skip(1) {
+                    let end = option.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(option.len());
+                    let name = &option[..end];
+                    assert!(
+                        !names().options.contains(name),
+                        "{file}: --{name} should be `{}=`",
+                        name.replace('-', "_")
+                    );
+                }
+            }
+        }
+        assert!(seen > 200, "only {seen} settings and commands were found");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `logitcache serve`
 
-use super::{Status, args::ServeArgs, output, print};
+use super::{Status, args::ServeArgs, flags::as_flags, output, print};
 use crate::{
     Error, Result,
     eval::NmsOptions,
@@ -22,6 +22,7 @@ pub fn run(args: &ServeArgs, quiet: bool) -> Result<Status> {
         token: args.token.as_deref().map(token).transpose()?,
         max_waiting: args.max_waiting,
         reviews: args.reviews.clone(),
+        wording: |text| as_flags(text).into_owned(),
     };
     let stop = super::stop_on_ctrl_c();
     let prepared = Serve::prepare(&options, stop)?;

@@ -44,7 +44,7 @@ use crate::{
     types::{ImageSize, PassedOver, PassedOverFile, TruthBox},
 };
 use files::{Found, Skipped};
-use logitcache_format::MissingLabels;
+use logitcache_format::{MadeFolder, MissingLabels};
 use notes::Note;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -315,15 +315,10 @@ impl Sample {
 
 /// Refuses a folder that this program made for another purpose.
 fn refuse_other_folders(data: &Path) -> Result<()> {
-    let has = |name: &str| data.join(name).is_file();
-    let what = if has(logitcache_format::MANIFEST_NAME) && data.join("predictions").is_dir() {
-        "a cache"
-    } else if has("config.json") && data.join("weights").is_dir() {
-        "a training run"
-    } else {
-        return Ok(());
-    };
-    Err(fault(data, format!("this is the folder of {what}, not a data set"), FORMS))
+    match MadeFolder::of(data) {
+        Some(what) => Err(fault(data, format!("this is the folder of a {what}, not a data set"), FORMS)),
+        None => Ok(()),
+    }
 }
 
 /// A folder is what its content says: a `data.yaml` at its top, VOC XML somewhere below, the one

@@ -78,6 +78,13 @@ impl HeadSpec {
     }
 }
 
+/// The class logit that an untrained head of the YOLO families gives in every cell: `ln(5 / C / (640 / stride)^2)`, some 5
+/// objects in an image of 640 pixels (`Detect.bias_init`, Ultralytics 8.4.190).
+pub fn prior_class_logit(num_classes: usize, stride: u32) -> f32 {
+    let cells = (640.0 / f64::from(stride)).powi(2);
+    (5.0 / num_classes as f64 / cells).ln() as f32
+}
+
 /// One image's head outputs, as the network gives them (channels first).
 #[derive(Debug, Clone, Copy)]
 pub struct HeadView<'a> {
@@ -188,7 +195,7 @@ impl<'a> HeadView<'a> {
     /// In words, when a class logit is not finite.
     pub fn over(&self, conf: f32) -> Result<Vec<ClassScore>, String> {
         // Most values are far below the threshold; their probability need not be known.
-        let lowest = self.spec.kind.logit(conf) - LOGIT_SLACK;
+        let lowest = self.spec.kind.logit(f64::from(conf)) as f32 - LOGIT_SLACK;
         let mut found = Vec::new();
         for (class_id, logits) in (0..).zip(self.class_logits.chunks_exact(self.spec.num_places().max(1))) {
             // Without an early end, so that the processor tests many values at once.
@@ -244,6 +251,14 @@ mod tests {
         for place in 0..21 {
             let row: Vec<f32> = (0..20).map(|channel| values[channel * 21 + place]).collect();
             assert_eq!(view.box_xyxy_input_px(place), grid.cell(place).box_of_bins(&row));
+        }
+    }
+
+    #[test]
+    fn an_untrained_head_expects_five_objects() {
+        // Ultralytics 8.4.190, Detect.bias_init for 80 classes: math.log(5 / 80 / (640 / s) ** 2)
+        for (stride, expected) in [(8, -11.536_642), (16, -10.150_348), (32, -8.764_053)] {
+            assert!((prior_class_logit(80, stride) - expected).abs() < 1e-5, "{stride}");
         }
     }
 

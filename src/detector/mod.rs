@@ -25,7 +25,7 @@ mod tests;
 
 pub use check::{Rounding, SelfCheck};
 pub use families::{LogitSource, family_names};
-pub use head::{BoxRule, ClassScore, HeadSpec, HeadView};
+pub use head::{BoxRule, ClassScore, HeadSpec, HeadView, prior_class_logit};
 pub use model::{BatchSize, Detector, DetectorOptions, MAX_BATCH, Precision, Reading};
 pub use quantize::{
     ActivationRange, ActivationSession, Layer, LayerKind, Observer, Placement, Quantizable, QuantizePlan,

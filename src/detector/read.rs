@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     Error,
-    cache::HeadKind,
     types::{ImageSize, InputSize, Store},
 };
 use prost::{Message, bytes::Bytes};
@@ -314,7 +313,7 @@ fn class_names(
     };
     if names.len() != num_classes {
         let source = if given { "`names=` gives" } else { "its metadata names" };
-        if tensors.kind == HeadKind::DetrSigmoid && names.len() < num_classes {
+        if tensors.may_have_unused_slots() && names.len() < num_classes {
             return Err(Refusal::new(
                 format!(
                     "its head has {num_classes} class slots, but {source} {}: which slots have no class of their own \

@@ -31,7 +31,7 @@ pub(super) const USE_FLOAT: &str = "Use the float export as the teacher (yolo ex
 pub(super) const EXPORT_AGAIN: &str = "Export the detector with its own project's export, without changes to its head (Ultralytics: yolo export model=... format=onnx).";
 
 /// What helps where boxes were suppressed in the file, by project.
-const WITHOUT_NMS: &str = "Export again without NMS: Ultralytics without nms=True; YOLOv7 with --grid, without --end2end; YOLO-NAS with postprocessing=False; `logitcache export` without `nms=`.";
+const WITHOUT_NMS: &str = "Export again without NMS: Ultralytics without nms=True; YOLOv7 with --grid, without --end2end; YOLO-NAS with postprocessing=False; `export()` without `nms=`.";
 
 /// Refuses models that are known not to be plain detectors, each by its name.
 pub(super) fn other_tasks(index: &GraphIndex<'_>, metadata: &Metadata) -> Result<(), Refusal> {

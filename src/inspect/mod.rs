@@ -308,7 +308,7 @@ impl ClassSummary {
 impl ImageSummary {
     fn of(image: &ImageView<'_>, teacher: &Teacher) -> Self {
         let record = image.to_record();
-        let (names, kind) = (&teacher.class_names, teacher.kind());
+        let names = &teacher.class_names;
         let name = |id: usize| names.get(id).cloned().unwrap_or_else(|| id.to_string());
         let p = &record.predictions;
         let num_classes = image.predictions.class_len;
@@ -321,16 +321,15 @@ impl ImageSummary {
                 let best = p.class_id[row] as usize;
                 let mut others: Vec<usize> = (0..logits.len()).filter(|&class| class != best).collect();
                 others.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-                let runner_up = |class: usize| {
-                    Some(ClassProb { class: name(class), prob: kind?.probability(logits[class].to_f32()) })
-                };
+                let prob = |class: usize| image.predictions.head.probability(logits[class].to_f32());
+                let runner_up = |class: usize| ClassProb { class: name(class), prob: prob(class) };
                 PredictionSummary {
                     anchor: p.anchor[row],
                     stride: p.stride.get(row).copied(),
                     score: p.score[row],
                     class: name(best),
                     box_xyxy_px: p.boxes_xyxy_px[row],
-                    runners_up: others.into_iter().take(RUNNERS_UP).filter_map(runner_up).collect(),
+                    runners_up: others.into_iter().take(RUNNERS_UP).map(runner_up).collect(),
                 }
             })
             .collect();

@@ -14,7 +14,7 @@ use super::{
     learn::{Example, Model},
     seen::Seen,
 };
-use crate::cache::sigmoid;
+use crate::cache::{log_odds, sigmoid};
 
 /// Folds of images.
 pub(crate) const FOLDS: usize = 5;
@@ -30,6 +30,8 @@ pub(crate) fn fold_of(image_id: i64) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub(crate) logit: f64,
+    /// What the head's kind says of that logit, 0..=1.
+    pub(crate) score: f64,
     pub(crate) class_id: u32,
     /// Whether it finds a label.
     pub(crate) right: bool,
@@ -41,7 +43,13 @@ pub(crate) struct Point {
 pub(crate) fn points(seen: &Seen) -> Vec<Point> {
     let point = |(&row, found): (&usize, Option<usize>)| {
         let class_id = seen.rows.get(row)?.class_id;
-        Some(Point { logit: seen.best_logit(row), class_id, right: found.is_some(), fold: fold_of(seen.image_id) })
+        Some(Point {
+            logit: seen.best_logit(row),
+            score: seen.best_probability(row),
+            class_id,
+            right: found.is_some(),
+            fold: fold_of(seen.image_id),
+        })
     };
     seen.kept.iter().zip(seen.found()).filter_map(point).collect()
 }
@@ -101,11 +109,10 @@ impl Calibration {
         sigmoid(self.slope * logit + self.intercepts.get(class_id as usize).copied().unwrap_or_default())
     }
 
-    /// The score of a class at which a box is right with this probability; `None` where no score is.
-    pub(crate) fn score_of(&self, probability: f64, class_id: u32) -> Option<f64> {
+    /// The logit of a class at which a box is right with this probability; `None` where no logit is.
+    pub(crate) fn logit_of(&self, probability: f64, class_id: u32) -> Option<f64> {
         let intercept = self.intercepts.get(class_id as usize).copied().unwrap_or_default();
-        let logit = ((probability / (1.0 - probability)).ln() - intercept) / self.slope;
-        logit.is_finite().then(|| sigmoid(logit))
+        Some((log_odds(probability) - intercept) / self.slope).filter(|logit| logit.is_finite())
     }
 }
 
@@ -114,7 +121,7 @@ mod tests {
     use super::*;
 
     fn point(logit: f64, class_id: u32, right: bool, fold: usize) -> Point {
-        Point { logit, class_id, right, fold }
+        Point { logit, score: sigmoid(logit), class_id, right, fold }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     calibrate::Calibration,
     seen::{Seen, log_odds, ramp},
 };
-use crate::{cache::sigmoid, toolkit::iou_px, types::BoxXyxyPx};
+use crate::{toolkit::iou_px, types::BoxXyxyPx};
 
 /// Numbers of a label.
 pub(super) const NUMBERS: usize = 11;
@@ -56,8 +56,8 @@ pub(super) fn of(seen: &Seen, calibration: &Calibration, at: usize) -> Evidence 
     for (row, u) in touching() {
         let q = own_q(row);
         own = own.max(q * ramp(u, 0.3, 0.6));
-        nearby = nearby.max(sigmoid(seen.logit(row, class_id)) * ramp(u, 0.0, 0.5));
-        any = any.max(sigmoid(seen.best_logit(row)) * ramp(u, 0.0, 0.5));
+        nearby = nearby.max(seen.probability(row, class_id) * ramp(u, 0.0, 0.5));
+        any = any.max(seen.best_probability(row) * ramp(u, 0.0, 0.5));
         fit = fit.max(q * ramp(u, 0.5, 0.85));
         close = close.max(q * ramp(u, 0.7, 0.95));
         if u >= 0.3 {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, ImageView, Teacher, open_finished, sigmoid},
+    cache::{CacheReader, ImageView, Teacher, open_finished},
     toolkit::{Highest, Run, folder::NewFolder, iou_px},
     types::Detection,
     words::counted,
@@ -252,7 +252,7 @@ fn issue(seen: &Seen, finding: &Finding, teacher: &Teacher) -> Issue {
     let teacher_box = finding.row.and_then(|row| {
         let detection = seen.rows.get(row)?;
         let class_id = finding.class_id.unwrap_or(detection.class_id);
-        let probability = |class_id: u32| sigmoid(seen.logit(row, class_id));
+        let probability = |class_id: u32| seen.probability(row, class_id);
         let score = if class_id == detection.class_id { f64::from(detection.score) } else { probability(class_id) };
         let mut order: Vec<u32> = (0..teacher.num_classes).collect();
         order.sort_by(|&a, &b| seen.logit(row, b).total_cmp(&seen.logit(row, a)));
@@ -290,7 +290,7 @@ fn why(seen: &Seen, finding: &Finding, label: Option<&SuspectLabel>, teacher: Op
     let at_place = |class_id: u32, least: f64| {
         let at = finding.label.unwrap_or_default();
         let rows = seen.overlaps(at).iter().enumerate().filter(|(_, u)| f64::from(**u) > least);
-        rows.map(|(row, _)| sigmoid(seen.logit(row, class_id))).fold(0.0, f64::max)
+        rows.map(|(row, _)| seen.probability(row, class_id)).fold(0.0, f64::max)
     };
     let own_most = label.map_or(0.0, |label| at_place(label.class_id, 0.3));
     match (finding.kind, teacher) {

@@ -1,7 +1,7 @@
 //! One image as the methods look at it: its labels, and what the teacher saw beside each of them.
 
 use crate::{
-    cache::{ImageView, Teacher},
+    cache::{self, HeadKind, ImageView, Teacher},
     eval::{NmsOptions, kept_rows, row_detections},
     toolkit::iou_px,
     types::{Detection, ImageSize, LabelBox},
@@ -24,6 +24,8 @@ pub(crate) struct Seen {
     pub(crate) rows: Vec<Detection>,
     /// `[rows, classes]` row major, before the sigmoid.
     logits: Vec<f32>,
+    /// What the logits mean.
+    head: HeadKind,
     num_classes: usize,
     /// Rows that non-maximum suppression leaves, the highest score first.
     pub(crate) kept: Vec<usize>,
@@ -52,6 +54,7 @@ impl Seen {
             labels: Vec::new(),
             rows,
             logits,
+            head: teacher.head,
             num_classes,
             kept,
             overlaps: Vec::new(),
@@ -83,12 +86,22 @@ impl Seen {
     /// The logit of one class of a row, within what is meaningful.
     pub(crate) fn logit(&self, row: usize, class_id: u32) -> f64 {
         let logit = self.logits(row).get(class_id as usize).copied().map_or(-MOST_LOGIT, f64::from);
-        logit.clamp(-MOST_LOGIT, MOST_LOGIT)
+        bounded(logit)
     }
 
     /// The logit of a row's best class, from its score, which is exact.
     pub(crate) fn best_logit(&self, row: usize) -> f64 {
-        self.rows.get(row).map_or(-MOST_LOGIT, |row| log_odds(f64::from(row.score)))
+        self.rows.get(row).map_or(-MOST_LOGIT, |row| bounded(self.head.logit(f64::from(row.score))))
+    }
+
+    /// The probability of one class of a row, 0..=1.
+    pub(crate) fn probability(&self, row: usize, class_id: u32) -> f64 {
+        self.head.probability_f64(self.logit(row, class_id))
+    }
+
+    /// The probability of a row's best class, 0..=1.
+    pub(crate) fn best_probability(&self, row: usize) -> f64 {
+        self.head.probability_f64(self.best_logit(row))
     }
 
     /// For each kept row the label that it finds: of its class, at least half overlapping, the one
@@ -116,9 +129,13 @@ impl Seen {
 /// Overlap from which a box finds an object.
 pub(crate) const FOUND_IOU: f64 = 0.5;
 
-/// The logit of a probability, within what is meaningful.
+/// The log-odds of a probability, within what is meaningful.
 pub(crate) fn log_odds(probability: f64) -> f64 {
-    (probability / (1.0 - probability)).ln().clamp(-MOST_LOGIT, MOST_LOGIT)
+    bounded(cache::log_odds(probability))
+}
+
+fn bounded(logit: f64) -> f64 {
+    logit.clamp(-MOST_LOGIT, MOST_LOGIT)
 }
 
 /// 0 up to `from`, 1 from `to` on, a straight line between.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cache::{CacheReader, open_finished},
+    cache::{CacheReader, HeadKind, open_finished},
     dataset::{Dataset, Sample},
     issues::{
         calibrate::{Point, points},
@@ -106,7 +106,7 @@ pub fn label(options: &LabelOptions, run: &Run<'_>) -> Result<LabelReport> {
             counted(tally.empty_images, "image")
         ));
     }
-    let (total, classes) = report(&rule, &tally, measured.as_deref(), &to_data, names);
+    let (total, classes) = report((&rule, manifest.teacher.head), &tally, measured.as_deref(), &to_data, names);
     let (precision, conf) = match options.threshold {
         Threshold::Precision(precision) => (Some(precision), None),
         Threshold::Score(conf) => (None, Some(conf)),
@@ -200,7 +200,7 @@ fn counts(threshold: Threshold, boxes: &[Point], sample: &[Seen], num_classes: u
 
 /// All classes together, and each of the data set's.
 fn report(
-    rule: &Rule,
+    (rule, head): (&Rule, HeadKind),
     tally: &Tally,
     measured: Option<&[Count]>,
     to_data: &[Option<u32>],
@@ -213,7 +213,7 @@ fn report(
     for (class_id, name) in (0u32..).zip(names) {
         // Several classes of the teacher may be one of the data set; the highest threshold is shown.
         let of_teacher: Vec<usize> = (0..to_data.len()).filter(|&own| to_data[own] == Some(class_id)).collect();
-        let confs = of_teacher.iter().map(|&own| rule.conf(u32::try_from(own).ok()?));
+        let confs = of_teacher.iter().map(|&own| rule.conf(u32::try_from(own).ok()?, head));
         let conf = confs.reduce(|a, b| Some(a?.max(b?))).flatten();
         let mut count = Count::default();
         for own in measured.iter().flat_map(|counts| of_teacher.iter().filter_map(|&at| counts.get(at))) {

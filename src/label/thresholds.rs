@@ -6,7 +6,10 @@
 //! threshold. A class of few right boxes takes the `q` at which the boxes of all classes reach it.
 
 use super::{Measured, Threshold};
-use crate::issues::calibrate::{Calibration, FOLDS, Point};
+use crate::{
+    cache::HeadKind,
+    issues::calibrate::{Calibration, FOLDS, Point},
+};
 
 /// Classes with fewer right boxes take the threshold of all classes together.
 const FEW_RIGHT: usize = 20;
@@ -100,11 +103,11 @@ impl Rule {
     }
 
     /// The lowest score of a label of a class; `None` where no score is enough.
-    pub(super) fn conf(&self, class_id: u32) -> Option<f64> {
+    pub(super) fn conf(&self, class_id: u32, head: HeadKind) -> Option<f64> {
         match self {
             Self::Calibrated { calibration, thresholds } => {
                 let least = thresholds.least.get(class_id as usize).copied().filter(|least| *least < 1.0)?;
-                calibration.score_of(least, class_id)
+                calibration.logit_of(least, class_id).map(|logit| head.probability_f64(logit))
             }
             Self::Score { conf, .. } => Some(*conf),
         }
@@ -150,9 +153,8 @@ pub(super) fn measure(threshold: Threshold, points: &[Point], num_classes: usize
         let others: Vec<Point> = points.iter().filter(|point| point.fold != fold).copied().collect();
         let rule = Rule::of(threshold, &others, num_classes);
         for point in points.iter().filter(|point| point.fold == fold) {
-            let score = crate::cache::sigmoid(point.logit);
             if let Some(count) = counts.get_mut(point.class_id as usize)
-                && rule.is_label(point.logit, point.class_id, score)
+                && rule.is_label(point.logit, point.class_id, point.score)
             {
                 count.boxes += 1;
                 count.right += u64::from(point.right);
@@ -175,6 +177,8 @@ fn wilson(right: f64, all: f64) -> [f64; 2] {
 mod tests {
     use super::*;
 
+    const HEAD: HeadKind = HeadKind::Yolov8Dfl;
+
     /// Scores are what they say: at 0.9 nine in ten are right, at 0.5 one half, at 0.1 one in ten.
     fn points(class_id: u32, count: usize) -> Vec<Point> {
         let of = |n: usize| {
@@ -183,7 +187,7 @@ mod tests {
                 1 => (0.0, (n / 3).is_multiple_of(2)),
                 _ => (-9.0f64.ln(), (n / 3).is_multiple_of(10)),
             };
-            Point { logit, class_id, right, fold: n % FOLDS }
+            Point { logit, score: HEAD.probability_f64(logit), class_id, right, fold: n % FOLDS }
         };
         (0..count).map(of).collect()
     }
@@ -200,9 +204,9 @@ mod tests {
     #[test]
     fn a_wanted_precision_is_reached_and_higher_ones_need_higher_scores() {
         let points = points(0, 3000);
-        let at = |precision: f64| Rule::of(Threshold::Precision(precision), &points, 1).conf(0).unwrap_or(2.0);
+        let at = |precision: f64| Rule::of(Threshold::Precision(precision), &points, 1).conf(0, HEAD).unwrap_or(2.0);
         assert!((at(0.85) - 0.9).abs() < 0.05 && (at(0.65) - 0.5).abs() < 0.05, "{} {}", at(0.85), at(0.65));
-        assert_eq!(Rule::of(Threshold::Precision(0.99), &points, 1).conf(0), None);
+        assert_eq!(Rule::of(Threshold::Precision(0.99), &points, 1).conf(0, HEAD), None);
         let counts = measure(Threshold::Precision(0.85), &points, 1);
         assert_eq!((counts[0].boxes, counts[0].right), (1000, 900));
     }
@@ -212,7 +216,7 @@ mod tests {
         let mut all = points(0, 3000);
         all.extend(points(1, 3));
         let rule = Rule::of(Threshold::Precision(0.85), &all, 3);
-        let conf = |class_id| rule.conf(class_id).unwrap_or(2.0);
+        let conf = |class_id| rule.conf(class_id, HEAD).unwrap_or(2.0);
         // The few boxes of class 1 lie between the many of class 0.
         assert!((conf(0) - 0.9).abs() < 0.01, "{}", conf(0));
         assert!((0.45..0.95).contains(&conf(1)) && (conf(2) - conf(1)).abs() < 0.1, "{} {}", conf(1), conf(2));
@@ -221,7 +225,7 @@ mod tests {
     #[test]
     fn one_score_for_all_needs_no_labels() {
         let rule = Rule::of(Threshold::Score(0.4), &[], 2);
-        assert!(!rule.is_calibrated() && rule.conf(1) == Some(0.4));
+        assert!(!rule.is_calibrated() && rule.conf(1, HEAD) == Some(0.4));
         assert!(rule.is_label(0.0, 1, 0.4) && !rule.is_label(0.0, 1, 0.39));
         assert_eq!(rule.probability(0.0, 1, 0.39), 0.39);
     }

@@ -74,7 +74,7 @@ impl EvalFolder {
         let report: SavedReport = serde_json::from_str(&text).map_err(|error| Error::Run {
             path: file,
             found: format!("this is not a report of `eval`: {error}"),
-            remedy: "Run `eval` again with the same `out=`.".into(),
+            remedy: "Run `eval()` again with the same `out=`.".into(),
         })?;
         let scored_on = format!("{} ({}), {}", report.data, report.split, counted(report.images, "image"));
         let scored = report.models.into_iter().filter_map(|model| model.scores.coco.ap.map(|ap| (model, ap)));

@@ -6,10 +6,11 @@ pub mod results;
 
 pub use config::{ClsLoss, Decay, Distill, OptimizerKind, Precision, RunConfig, Settings};
 pub use data::RunData;
+pub use logitcache_format::RUN_WEIGHTS_FOLDER;
 pub use results::{EpochRow, Results};
 
 /// How the run was made: [`RunConfig`].
-pub const CONFIG_NAME: &str = crate::outputs::RUN_CONFIG_NAME;
+pub const CONFIG_NAME: &str = logitcache_format::RUN_CONFIG_NAME;
 /// A row per epoch: [`results`].
 pub const RESULTS_NAME: &str = "results.csv";
 /// Losses and metrics over the epochs.

@@ -1,4 +1,7 @@
 //! Answers: JSON, and errors as JSON with their status.
+//!
+//! A handler gives a [`Fault`] in the words of the library; the guard around every request gives it the words of the
+//! program's users ([`super::ServeOptions::wording`]) and makes it JSON.
 
 use axum::{
     Json,
@@ -59,18 +62,50 @@ impl Fault {
         Self { remedy: remedy.map(|remedy| remedy.trim().to_owned()), ..fault }
     }
 
+    fn worded(self, wording: fn(&str) -> String) -> Self {
+        Self { message: wording(&self.message), remedy: self.remedy.as_deref().map(wording), ..self }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
+impl Fault {
+    /// The response that a client gets.
+    pub(super) fn answered(self, wording: fn(&str) -> String) -> Response {
         let (status, retry) = (self.status(), self.retry_after_s);
-        let mut response = (status, Json(ErrorBody { error: self })).into_response();
+        let mut response = (status, Json(ErrorBody { error: self.worded(wording) })).into_response();
         if let Some(seconds) = retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl IntoResponse for Fault {
+    /// Its status and itself, for the guard.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_library_get_the_words_of_the_users() {
+        let error = crate::Error::Cache {
+            path: "cache".into(),
+            found: "it says `store=cls`".into(),
+            remedy: "Run `verify()`.".into(),
+        };
+        let fault =
+            Fault::of(&error).worded(|text| text.replace("`verify()`", "`logitcache verify`").replace('=', " "));
+        assert_eq!(fault.message, "cache: it says `store cls`");
+        assert_eq!(fault.remedy.as_deref(), Some("Run `logitcache verify`."));
     }
 }

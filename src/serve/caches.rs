@@ -6,7 +6,7 @@
 use super::{answer::Fault, detect::corners, pictures, server::App};
 use crate::{
     Result,
-    cache::{CacheReader, ImageView, Places, open_finished, sigmoid},
+    cache::{CacheReader, ImageView, Places, open_finished},
     eval::{NmsOptions, disagreement, entropy_bits, kept_rows, row_detections, teacher_boxes},
     types::Detection,
 };
@@ -145,7 +145,7 @@ impl ServedCache {
         match self.index.get() {
             Some(Ok(entries)) => Ok(entries),
             Some(Err(reason)) => Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", reason.clone())
-                .remedy("Run logitcache verify on the cache.")),
+                .remedy("Run `verify()` on the cache.")),
             None => Err(Fault::new(StatusCode::ACCEPTED, "reading", "the cache is still being read").retry_after(1)),
         }
     }
@@ -435,7 +435,7 @@ fn detail(cache: &ServedCache, index: usize) -> std::result::Result<ImageDetail,
             Places::Queries(_) => None,
         };
         let logits = class_logits.chunks_exact(image.predictions.class_len.max(1)).nth(row).unwrap_or_default();
-        let score = |logit: f32| sigmoid(f64::from(logit)) as f32;
+        let score = |logit: f32| image.predictions.head.probability(logit);
         let mut classes: Vec<ClassScore> =
             (0u32..).zip(logits).map(|(class_id, &logit)| ClassScore { class_id, score: score(logit) }).collect();
         classes.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.class_id.cmp(&b.class_id)));

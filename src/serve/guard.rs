@@ -48,6 +48,9 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
             }
         },
     };
+    if let Some(fault) = response.extensions_mut().remove::<Fault>() {
+        response = fault.answered(app.wording);
+    }
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -62,7 +65,7 @@ fn refusal(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option
     // A page elsewhere can make its own name lead here (DNS rebinding); it does not know the token.
     if app.token.is_none() && !is_this_machine(host) {
         let fault = Fault::new(StatusCode::MISDIRECTED_REQUEST, "host", format!("this server is not {host:?}"));
-        return Some(fault.remedy("Open it as http://127.0.0.1 or http://localhost, or start it with --token."));
+        return Some(fault.remedy("Open it as http://127.0.0.1 or http://localhost, or start it with `token=`."));
     }
     // A page of another origin may send forms here, but its browser says where it is from.
     let changes = method != Method::GET && method != Method::HEAD;

@@ -245,7 +245,7 @@ pub(super) async fn review(
     let Json(body) = body.map_err(|e| Fault::new(e.status(), "bad_request", e.body_text()))?;
     let Some(reviews) = &app.reviews else {
         return Err(Fault::new(StatusCode::CONFLICT, "no_reviews", "this server keeps no verdicts")
-            .remedy("Start it with --reviews FILE."));
+            .remedy("Start it with `reviews=FILE`."));
     };
     let issue = found(&cache, &app)?.get(at).ok_or_else(|| Fault::not_found(format!("there is no issue {at}")))?;
     let written = reviews.add(&Line::of(&cache, issue, body.verdict));

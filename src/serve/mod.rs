@@ -46,4 +46,6 @@ pub struct ServeOptions {
     pub max_waiting: usize,
     /// A file of verdicts on suspected label errors, to which new ones are added; `None`: none are taken.
     pub reviews: Option<PathBuf>,
+    /// How a message of the library reads where its settings and commands are named as the users know them.
+    pub wording: fn(&str) -> String,
 }

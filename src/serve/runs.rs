@@ -45,7 +45,7 @@ impl ServedRun {
             return Err(Error::Run {
                 path: folder.to_path_buf(),
                 found: format!("there is no {CONFIG_NAME}, so it is not a training run"),
-                remedy: "Give the folder that `train` made.".into(),
+                remedy: "Give the folder that `train()` made.".into(),
             });
         }
         Ok(Self { folder: folder.to_path_buf(), name })

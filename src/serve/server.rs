@@ -65,6 +65,7 @@ pub(super) struct App {
     pub(super) runs: Vec<ServedRun>,
     pub(super) token: Option<String>,
     pub(super) metrics: Metrics,
+    pub(super) wording: fn(&str) -> String,
     /// Raised at the end, so that streams of events end.
     pub(super) stop: &'static AtomicBool,
 }
@@ -130,6 +131,7 @@ impl Serve {
             runs,
             token: options.token.clone(),
             metrics: Metrics::default(),
+            wording: options.wording,
             stop,
         };
         Ok(Self { app: Arc::new(app), listener, address, notes })

@@ -40,8 +40,8 @@ pub fn refuse_unfinished_shards(out: &Path) -> Result<()> {
     Err(Error::Cache {
         path: out.to_owned(),
         found: "this cache is being built in shards, and not all of them are there".into(),
-        remedy: "Build the others with `shard=`; `cache merge` with `shards=` says which are missing. Or choose another `out=`, \
-                 or start again with `overwrite=true`."
+        remedy: "Build the others with `shard=`; `cache_merge(shards=true)` says which are missing. Or choose another \
+                 `out=`, or start again with `overwrite=true`."
             .into(),
     })
 }

@@ -361,7 +361,7 @@ pub(crate) fn teacher(model: &Detector, path: &Path) -> Teacher {
     Teacher {
         file_name: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
         sha256: cache::to_hex(&model.sha256),
-        head: head.kind.as_str().to_owned(),
+        head: head.kind,
         num_classes: head.num_classes as u32,
         reg_max: head.reg_max() as u32,
         strides: head.strides(),

@@ -322,4 +322,12 @@ mod tests {
         file.set_modified(changed).unwrap();
         assert_ne!(files_digest(&both).0, digest);
     }
+
+    #[test]
+    fn as_many_images_tell_a_data_set_as_the_document_says() {
+        let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md")).unwrap();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let stated = text.split_once("k = ceil(S / ").unwrap().1.split_once(')').unwrap().0;
+        assert_eq!(stated.replace(',', "").parse(), Ok(IMAGES_IN_IDENTITY));
+    }
 }

@@ -321,16 +321,11 @@ impl TrainSet {
             }
         }
         if let Some(columns) = &self.teacher_classes {
-            let kind = |reader: &CacheReader| reader.manifest().teacher.kind();
-            if let (Some(predictions), Some(kind)) =
-                (&mut predictions, self.teacher.as_ref().and_then(|t| kind(&t.reader)))
-            {
-                predictions.keep_classes(columns, kind);
+            if let (Some(predictions), Some(teacher)) = (&mut predictions, &self.teacher) {
+                predictions.keep_classes(columns, teacher.reader.manifest().teacher.head);
             }
-            if let (Some(objects), Some(kind)) =
-                (&mut objects, self.objects.as_ref().and_then(|(reader, _)| kind(reader)))
-            {
-                objects.keep_classes(columns, kind);
+            if let (Some(objects), Some((reader, _))) = (&mut objects, &self.objects) {
+                objects.keep_classes(columns, reader.manifest().teacher.head);
             }
         }
         batch.teacher = predictions;

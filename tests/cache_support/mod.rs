@@ -5,8 +5,8 @@ use half::f16;
 use logitcache::{
     augment::{DrawViews as _, VIEW_RULE},
     cache::{
-        CacheReader, Codebook, DatasetInfo, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter, Predictions,
-        Settings, Teacher, content_digests, part_digests, rows_with_class_logits,
+        CacheReader, Codebook, DatasetInfo, HeadKind, ImageRecord, LabelsState, Manifest, MissingLabels, PartWriter,
+        Predictions, Settings, Teacher, content_digests, part_digests, rows_with_class_logits,
     },
     fsio::Lock,
     types::{BoxXyxyPx, ImageSize, LabelBox, Letterbox, LogitType, Profile, Store, ViewChange},
@@ -42,7 +42,7 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
     let teacher = Teacher {
         file_name: "teacher.onnx".into(),
         sha256: "0123456789abcdef".repeat(4),
-        head: "yolov8-dfl".into(),
+        head: HeadKind::Yolov8Dfl,
         num_classes: classes,
         reg_max,
         strides: vec![8, 16, 32],
@@ -92,7 +92,7 @@ pub fn manifest(classes: u32, reg_max: u32, store: Store, samples: u64) -> Manif
 /// The manifest of a cache of a head of queries.
 pub fn query_manifest(classes: u32, queries: u32, samples: u64) -> Manifest {
     let mut m = manifest(classes, 0, Store::Cls, samples);
-    m.teacher.head = "detr-sigmoid".into();
+    m.teacher.head = HeadKind::DetrSigmoid;
     m.teacher.strides.clear();
     m.teacher.queries = queries;
     m

@@ -70,6 +70,9 @@ fn options_without_effect() {
     fs::create_dir_all(run.join("weights")).unwrap();
     fs::write(run.join("config.json"), "{}").unwrap();
     build(&run, &dir.path().join("other"), &[]).refused(&["the folder of a training run, not a data set"]);
+    let shards = dir.path().join("shards");
+    ["predictions", "shards"].iter().for_each(|name| fs::create_dir_all(shards.join(name)).unwrap());
+    build(&shards, &dir.path().join("other"), &[]).refused(&["the folder of a cache, not a data set"]);
     logitcache(&["verify".into(), OsString::from(&run)]).refused(&["a training run, not a cache"]);
 }
 

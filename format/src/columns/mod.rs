@@ -7,7 +7,7 @@ pub mod predictions;
 pub use images::{Cells, IMAGES, ImageRow, ImageRows, Leaf as ImageLeaf};
 pub use predictions::{Leaf, Needs, PREDICTIONS};
 
-use crate::types::LogitType;
+use crate::{head::HeadKind, types::LogitType};
 use parquet::{
     errors::ParquetError,
     schema::{parser::parse_message_type, types::TypePtr},
@@ -15,12 +15,8 @@ use parquet::{
 use serde::{Deserialize, Serialize};
 use std::{ffi::OsStr, path::Path, sync::Arc};
 
-/// Most values that one row's list may hold (classes, DFL bins of four sides).
-pub const MAX_LIST_LEN: usize = 1 << 16;
 /// Most values that a byte can tell apart.
 pub const MAX_CODES: usize = 256;
-/// Most strides that a head may have.
-pub const MAX_STRIDES: usize = 16;
 
 /// Which of a part's two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,8 +121,8 @@ impl RowBytes {
 /// What decides which columns the files of a cache have and how their values lie there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Whether predictions stand on a grid.
-    pub grid: bool,
+    /// The kind of head: whether predictions stand on a grid, and what their logits mean.
+    pub head: HeadKind,
     /// Values per row of `class_logits`: the number of classes.
     pub class_len: usize,
     /// Values per row of `dfl_logits`; 0 where they are not stored.
@@ -140,7 +136,13 @@ pub struct Shape {
 impl Default for Shape {
     /// With every column, of the Ultralytics heads for COCO.
     fn default() -> Self {
-        Self { grid: true, class_len: 80, dfl_len: 64, logits: LogitType::Float16, strides: vec![8, 16, 32] }
+        Self {
+            head: HeadKind::Yolov8Dfl,
+            class_len: 80,
+            dfl_len: 64,
+            logits: LogitType::Float16,
+            strides: vec![8, 16, 32],
+        }
     }
 }
 
@@ -155,7 +157,7 @@ impl Shape {
 
     /// The columns of predictions that are there.
     pub(crate) fn predictions(&self) -> impl Iterator<Item = &'static predictions::PredictionColumn> {
-        let (grid, dfl) = (self.grid, self.dfl_len > 0);
+        let (grid, dfl) = (self.head.is_on_grid(), self.dfl_len > 0);
         PREDICTIONS.iter().filter(move |column| match column.needs {
             Needs::Nothing => true,
             Needs::Grid => grid,
@@ -315,8 +317,8 @@ mod tests {
         for shape in [
             full.clone(),
             Shape { dfl_len: 0, ..full.clone() },
-            Shape { grid: false, dfl_len: 0, ..full.clone() },
-            Shape { grid: false, ..full },
+            Shape { head: HeadKind::DetrSigmoid, dfl_len: 0, ..full.clone() },
+            Shape { head: HeadKind::DetrSigmoid, ..full },
         ] {
             let leaf = |table: Table, at: usize| {
                 SchemaDescriptor::new(shape.schema(table).unwrap()).column(at).path().string()

@@ -262,7 +262,7 @@ fn read_predictions(
     let class_logits = lists(batch, "class_logits", start, &lengths.collect::<Vec<_>>())?;
     Ok(Predictions {
         anchor: ints("anchor")?,
-        stride: if shape.grid { ints("stride")? } else { Vec::new() },
+        stride: if shape.head.is_on_grid() { ints("stride")? } else { Vec::new() },
         score: scores,
         class_id: ints("class_id")?,
         boxes_xyxy_px: boxes(floats("x1")?, floats("y1")?, floats("x2")?, floats("y2")?).collect(),

@@ -2,7 +2,7 @@
 
 use crate::{
     Codebook, ImageKey, ImageRecord, Manifest, PartEntry, Places,
-    head::sigmoid,
+    head::HeadKind,
     rows_with_class_logits,
     types::{BoxXyxyPx, ImageSize, LogitType, Profile, ViewChange},
     verify::ViewRule,
@@ -187,8 +187,10 @@ impl<'a> Rules<'a> {
         if own != Some(highest) {
             return Some(format!("class_id {class_id} has the logit {own:?}, the highest is {highest}"));
         }
-        if !score_fits(f64::from(score), self.logits_that_round_to(highest)) {
-            return Some(format!("its score is {score}, the sigmoid of its highest logit {}", sigmoid(highest)));
+        let head = self.manifest.teacher.head;
+        if !score_fits(head, f64::from(score), self.logits_that_round_to(highest)) {
+            let expected = head.probability_f64(highest);
+            return Some(format!("its score is {score}, the sigmoid of its highest logit {expected}"));
         }
         if is_inside(edges, record.size) { None } else { outside() }
     }
@@ -268,10 +270,10 @@ fn is_inside(b: &BoxXyxyPx, size: ImageSize) -> bool {
     ordered(b.x1, b.x2, size.width) && ordered(b.y1, b.y2, size.height) // false for NaN as well
 }
 
-/// Whether `score` can be the sigmoid of a logit between these.
-fn score_fits(score: f64, (lowest, highest): (f64, f64)) -> bool {
-    let low = sigmoid(lowest) * (1.0 - SCORE_SLACK) - 1e-6;
-    let high = sigmoid(highest) * (1.0 + SCORE_SLACK) + 1e-6;
+/// Whether `score` can be the probability that a head of this kind gives a logit between these.
+fn score_fits(head: HeadKind, score: f64, (lowest, highest): (f64, f64)) -> bool {
+    let low = head.probability_f64(lowest) * (1.0 - SCORE_SLACK) - 1e-6;
+    let high = head.probability_f64(highest) * (1.0 + SCORE_SLACK) + 1e-6;
     (low..=high).contains(&score) && (0.0..=1.0).contains(&score)
 }
 
@@ -310,6 +312,8 @@ pub fn of_manifest(manifest: &Manifest) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const HEAD: HeadKind = HeadKind::Yolov8Dfl;
+
     #[test]
     fn the_sigmoid_of_any_logit_fits_after_rounding_and_other_scores_do_not() {
         let half = |logit: f64| {
@@ -318,17 +322,17 @@ mod tests {
         };
         for step in -1500..1500 {
             let logit = f64::from(step) / 100.0;
-            let score = f64::from(sigmoid(logit) as f32);
-            assert!(score_fits(score, half(logit)), "{logit}");
+            let score = f64::from(HEAD.probability_f64(logit) as f32);
+            assert!(score_fits(HEAD, score, half(logit)), "{logit}");
             let half_precision = f16::from_f64(score).to_f64();
-            assert!(score_fits(half_precision, half(logit)), "{logit} in half precision");
+            assert!(score_fits(HEAD, half_precision, half(logit)), "{logit} in half precision");
             let eight_bits = Codebook::class().cell(Codebook::class().round(logit as f32)).unwrap();
-            assert!(score_fits(score, (eight_bits.0.into(), eight_bits.1.into())), "{logit} in 8 bits");
+            assert!(score_fits(HEAD, score, (eight_bits.0.into(), eight_bits.1.into())), "{logit} in 8 bits");
             if (-6.0..6.0).contains(&logit) {
-                assert!(!score_fits(score * 1.02, half(logit)) || score > 0.9, "{logit}");
-                assert!(!score_fits(score * 0.98, half(logit)), "{logit}");
+                assert!(!score_fits(HEAD, score * 1.02, half(logit)) || score > 0.9, "{logit}");
+                assert!(!score_fits(HEAD, score * 0.98, half(logit)), "{logit}");
             }
         }
-        assert!(!score_fits(f64::NAN, (0.0, 0.0)) && !score_fits(1.5, (9.0, 9.0)));
+        assert!(!score_fits(HEAD, f64::NAN, (0.0, 0.0)) && !score_fits(HEAD, 1.5, (9.0, 9.0)));
     }
 }

@@ -132,6 +132,11 @@ pub(super) struct HeadTensors {
 }
 
 impl HeadTensors {
+    /// Whether some of the class slots may have no class of their own: ids of COCO that are not used, a slot for "no object".
+    pub fn may_have_unused_slots(&self) -> bool {
+        self.kind == HeadKind::DetrSigmoid
+    }
+
     /// The tensors of the graph that are read.
     pub fn raw(&self) -> Vec<&str> {
         match self.adapter.raw() {

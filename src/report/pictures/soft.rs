@@ -173,14 +173,14 @@ fn kept_anchors(cache: &CacheFolder, image_id: i64) -> Result<Vec<Kept>> {
     let Some(view) = cache.reader.image(image_id, 0)? else { return Ok(Vec::new()) };
     let p = &view.predictions;
     let teacher = &cache.reader.manifest().teacher;
-    let (num_anchors, kind) = (teacher.total_anchors(), teacher.kind());
+    let num_anchors = teacher.total_anchors();
     let boxes = row_detections(&view);
     let anchors: Vec<i32> = decode_i32(p.anchors).collect();
     let class_logits = p.all_class_logits();
     let kept = kept_rows(&boxes, &SHOWN.for_head(teacher.one_to_one)).into_iter().filter_map(|row| {
         let anchor = anchors.get(row).and_then(|&anchor| u64::try_from(anchor).ok()).filter(|&a| a < num_anchors)?;
         let logits = class_logits.get(row * p.class_len..(row + 1) * p.class_len)?;
-        let probs = logits.iter().filter_map(|&logit| Some(kind?.probability(logit))).collect();
+        let probs = logits.iter().map(|&logit| p.head.probability(logit)).collect();
         Some(Kept { detection: boxes[row], anchor: usize::try_from(anchor).ok()?, probs })
     });
     Ok(kept.collect())

@@ -8,7 +8,7 @@ use crate::{
     student::onnx::{self, ExportOptions, NmsInside},
 };
 use logitcache::{
-    cache::MANIFEST_NAME,
+    cache::MadeFolder,
     cli::{
         Status,
         args::{ExportArgs, ExportFormat},
@@ -131,7 +131,7 @@ fn weights_of(source: &Path) -> Result<PathBuf> {
     let weights = [BEST_WEIGHTS, LAST_WEIGHTS].map(|name| source.join(name)).into_iter().find(|path| path.is_file());
     match weights {
         Some(weights) => Ok(weights),
-        None if source.join(MANIFEST_NAME).is_file() => refuse(
+        None if MadeFolder::of(source) == Some(MadeFolder::Cache) => refuse(
             "this is a cache: it holds a teacher's outputs, not weights",
             "Train a student from it (`logitcache train --cache`), and export that run.",
         ),

@@ -38,8 +38,7 @@ impl Qat {
         let rounding = quantizable.read_back(&bytes).map_err(|found| Error::Model {
             path: file.to_owned(),
             found: format!("it is not a quantized file of the student to be trained: {found}"),
-            remedy: "Export the student (`logitcache export`) and quantize that file (`logitcache quantize`)."
-                .to_owned(),
+            remedy: "Export the student (`export()`) and quantize that file (`quantize()`).".to_owned(),
         })?;
         let sha256 = to_hex(&Sha256::digest(&bytes));
         Ok(Self { tensors: quantizable.rounded_tensors(&rounding), sha256, rounding })

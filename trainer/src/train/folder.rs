@@ -6,7 +6,9 @@ use crate::{
     fsio::{self, Lock},
     outputs,
 };
-use logitcache::run::{BEST_ONNX_NAME, BEST_WEIGHTS, CONFIG_NAME, CURVES_NAME, LAST_WEIGHTS, RESULTS_NAME};
+use logitcache::run::{
+    BEST_ONNX_NAME, BEST_WEIGHTS, CONFIG_NAME, CURVES_NAME, LAST_WEIGHTS, RESULTS_NAME, RUN_WEIGHTS_FOLDER,
+};
 use std::{
     cell::Cell,
     path::{Path, PathBuf},
@@ -16,20 +18,20 @@ use std::{
 const PIXELS: &str = "pixels";
 
 const FILES: [&str; 5] = [CONFIG_NAME, RESULTS_NAME, CURVES_NAME, BEST_ONNX_NAME, STATE_NAME];
-const FOLDERS: [&str; 2] = [outputs::RUN_WEIGHTS_FOLDER, PIXELS];
+const FOLDERS: [&str; 2] = [RUN_WEIGHTS_FOLDER, PIXELS];
 
 /// Their being there says that something would be lost; settings and decoded pictures alone are of a start that came to nothing.
 const RESULTS: [&str; 6] = [RESULTS_NAME, CURVES_NAME, BEST_ONNX_NAME, STATE_NAME, LAST_WEIGHTS, BEST_WEIGHTS];
 
-/// A run's folder, locked. Of a start that fails nothing stays: see [`RunFolder::keep`].
+/// A run's folder, locked to be written. Of a start that fails nothing stays: see [`OwnedRun::keep`].
 #[derive(Debug)]
-pub struct RunFolder {
+pub struct OwnedRun {
     path: PathBuf,
     lock: Option<Lock>,
     kept: Cell<bool>,
 }
 
-impl RunFolder {
+impl OwnedRun {
     /// Makes the folder where it is missing and takes its lock. `overwrite` removes the run that is there.
     ///
     /// # Errors
@@ -50,7 +52,7 @@ impl RunFolder {
             }
         }
         run.kept.set(run.holds_results());
-        fsio::create_folder(&path.join("weights"))?;
+        fsio::create_folder(&path.join(RUN_WEIGHTS_FOLDER))?;
         Ok(run)
     }
 
@@ -83,7 +85,7 @@ impl RunFolder {
     }
 }
 
-impl Drop for RunFolder {
+impl Drop for OwnedRun {
     fn drop(&mut self) {
         if self.kept.get() {
             return;
@@ -91,7 +93,7 @@ impl Drop for RunFolder {
         // The error that led here is told; what cannot be removed does no harm: the next start takes it for its own.
         let _ = fsio::remove_folder(&self.path.join(PIXELS));
         let _ = fsio::remove_file(&self.path.join(CONFIG_NAME));
-        fsio::remove_if_empty(&self.path.join("weights"));
+        fsio::remove_if_empty(&self.path.join(RUN_WEIGHTS_FOLDER));
         drop(self.lock.take());
         fsio::remove_if_empty(&self.path);
     }

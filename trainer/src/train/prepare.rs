@@ -6,7 +6,7 @@ use super::{
         Classes, GRID_STEP_PX, ObjectClasses, PixelCacheOptions, SharedClasses, TrainImage, TrainSet, other_places,
         other_strides, pixel_cache_bytes,
     },
-    folder::RunFolder,
+    folder::OwnedRun,
     images::{self, TRAINED, TrainImages, Truths, VALIDATED},
     loss::{DistillOptions, DistillParts},
     memory,
@@ -45,7 +45,7 @@ const DEFAULT_VAL_SPLIT: &str = "val";
 
 /// A run that may start: everything was opened and checked, its folder is locked.
 pub struct Run {
-    pub(super) folder: RunFolder,
+    pub(super) folder: OwnedRun,
     pub(super) config: RunConfig,
     pub(super) set: Arc<TrainSet>,
     pub(super) validator: Option<Validator>,
@@ -146,7 +146,7 @@ impl Run {
         };
 
         // From here on there is a folder: where the start fails, it goes again with all that this start put there.
-        let folder = RunFolder::open(&options.out, options.overwrite)?;
+        let folder = OwnedRun::open(&options.out, options.overwrite)?;
         let resumed = resumed(&folder, &config, options.resume, &mut notes)?;
         let Sources { cache, images, class_names, shared, described, validation, input, .. } = sources;
         notes.extend([images.too_small(input, head.finest_stride()), images.only_background()].into_iter().flatten());
@@ -625,7 +625,7 @@ fn class_branches(state: &State) -> String {
 
 /// The state to go on from, where there is one and the user wants it.
 fn resumed(
-    folder: &RunFolder,
+    folder: &OwnedRun,
     config: &RunConfig,
     resume: bool,
     notes: &mut Vec<String>,

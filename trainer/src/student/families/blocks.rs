@@ -4,7 +4,7 @@ use crate::{
     detector::BoxRule,
     student::net::{BranchSpec, ConvId, ConvSpec, LevelOutput, Matching, Ops, StudentHead, Then},
 };
-use logitcache::training::STUDENT_STRIDES;
+use logitcache::{detector::prior_class_logit, training::STUDENT_STRIDES};
 
 /// DFL with 16 bins.
 pub const BINS: BoxRule = BoxRule::Bins { reg_max: 16 };
@@ -204,16 +204,13 @@ pub fn only_branch(name: &str) -> BranchSpec {
 
 /// The head `name` of Ultralytics' list of layers.
 ///
-/// Biases start as `Detect.bias_init` has them (Ultralytics 8.4): boxes 2, classes log(5 / C / (640 / stride)^2), which is some
-/// 5 objects in an image.
+/// Biases start as `Detect.bias_init` has them (Ultralytics 8.4): boxes 2, classes by [`prior_class_logit`].
 pub fn head(name: &str, boxes: BoxRule, num_classes: usize, branches: Vec<BranchSpec>) -> StudentHead {
     let priors = |branch: &BranchSpec| {
         let levels = STUDENT_STRIDES.iter().enumerate().flat_map(|(level, &stride)| {
-            let cells = (640.0 / f64::from(stride)).powi(2);
-            let class = (5.0 / num_classes as f64 / cells).ln() as f32;
             [
                 (format!("{}{level}.2.bias", branch.box_names), 2.0),
-                (format!("{}{level}.2.bias", branch.class_names), class),
+                (format!("{}{level}.2.bias", branch.class_names), prior_class_logit(num_classes, stride)),
             ]
         });
         levels.collect::<Vec<_>>()
