@@ -4,7 +4,7 @@
 
 use super::args::Cli;
 use clap::CommandFactory;
-use std::{borrow::Cow, collections::HashSet, sync::OnceLock};
+use std::{borrow::Cow, collections::HashSet, iter, sync::OnceLock};
 
 /// Settings that are on unless a flag turns them off.
 const TURNED_OFF: [(&str, &str); 2] = [("augment", "--no-augment"), ("models", "--no-models")];
@@ -93,7 +93,8 @@ fn names() -> &'static Names {
     NAMES.get_or_init(|| {
         let program = Cli::command();
         let commands = || program.get_subcommands();
-        let all = || commands().chain(commands().flat_map(|command| command.get_subcommands()));
+        let inner = || commands().flat_map(|command| command.get_subcommands());
+        let all = || iter::once(&program).chain(commands()).chain(inner());
         let options = all().flat_map(|command| command.get_opts()).filter_map(|option| option.get_long());
         let in_group = |group: &clap::Command| {
             let name = |command: &clap::Command| format!("{}_{}", group.get_name(), command.get_name());
@@ -127,6 +128,7 @@ mod tests {
                 "`cache_subset()` or `cache_merge(shards=true)`",
                 "`logitcache cache subset` or `logitcache cache merge --shards`",
             ),
+            ("name another with `cache_dir=` or", "name another with --cache-dir or"),
             ("Start it with `reviews=FILE`", "Start it with --reviews FILE"),
             ("the list `images` and `end2end=False`, a ` alone", "the list `images` and `end2end=False`, a ` alone"),
             ("`train:` `imgsz=", "`train:` `imgsz="),
