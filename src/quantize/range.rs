@@ -63,7 +63,8 @@ pub(super) fn range(histogram: &Histogram, calibration: Calibration, before_silu
         Calibration::Percentile => percentile(histogram, whole),
         Calibration::Entropy => {
             let bins = histogram.bins();
-            best(whole, |range, _| divergence(&bins, range))
+            let sums = sums(&bins);
+            best(whole, |range, _| divergence(&bins, &sums, range))
         }
         Calibration::Mse if before_silu => least_squares(&histogram.bins(), whole, silu),
         Calibration::Mse => least_squares(&histogram.bins(), whole, |x| x),
@@ -130,15 +131,25 @@ fn least_squares(bins: &[(f64, u64)], whole: ActivationRange, used: impl Fn(f64)
     })
 }
 
+/// Sums of the counts of all bins before each, and of all.
+fn sums(bins: &[(f64, u64)]) -> Vec<u64> {
+    let mut sums = vec![0];
+    sums.extend(bins.iter().scan(0, |sum, (_, count)| {
+        *sum += count;
+        Some(*sum)
+    }));
+    sums
+}
+
 /// The divergence of the rounded distribution from the clipped one: each level's share is spread evenly over its bins that
-/// hold anything; what lies outside counts to the outermost bin inside. `bins`: in the order of their values.
-fn divergence(bins: &[(f64, u64)], range: ActivationRange) -> f64 {
+/// hold anything; what lies outside counts to the outermost bin inside. `bins`: in the order of their values; `sums`: [`sums`]
+/// of them.
+fn divergence(bins: &[(f64, u64)], sums: &[u64], range: ActivationRange) -> f64 {
     let (low, high) = (f64::from(range.low), f64::from(range.high));
     let first = bins.partition_point(|(value, _)| *value < low);
     let end = bins.partition_point(|(value, _)| *value <= high);
     let Some(inside) = bins.get(first..end).filter(|inside| !inside.is_empty()) else { return f64::INFINITY };
-    let sum = |bins: &[(f64, u64)]| bins.iter().map(|(_, count)| count).sum::<u64>();
-    let (below, above, kept) = (sum(&bins[..first]), sum(&bins[end..]), sum(inside));
+    let (below, above, kept) = (sums[first], sums[bins.len()] - sums[end], sums[end] - sums[first]);
     let width = (high - low) / LEVELS as f64;
     let level = |value: f64| (((value - low) / width) as usize).min(LEVELS - 1);
     // Of the rounded distribution: the share of each level, which does not know what was clipped.
@@ -150,12 +161,13 @@ fn divergence(bins: &[(f64, u64)], range: ActivationRange) -> f64 {
     let (total, kept) = ((below + above + kept) as f64, kept as f64);
     let shares: [f64; LEVELS] = std::array::from_fn(|level| shares[level] as f64 / filled[level] as f64 / kept);
     let last = inside.len() - 1;
-    let term = |(i, (value, count)): (usize, &(f64, u64))| {
+    let mut divergence = 0.0;
+    for (i, (value, count)) in inside.iter().enumerate() {
         let clipped = count + if i == 0 { below } else { 0 } + if i == last { above } else { 0 };
         let p = clipped as f64 / total;
-        p * (p / shares[level(*value)]).ln()
-    };
-    inside.iter().enumerate().map(term).sum()
+        divergence += p * (p / shares[level(*value)]).ln();
+    }
+    divergence
 }
 
 fn silu(x: f64) -> f64 {

@@ -66,12 +66,12 @@ fn files_of(data: &Path, image: &serde_json::Value) -> (PathBuf, PathBuf) {
 #[test]
 fn a_build_goes_on_with_the_data_set_as_it_is_now() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 300);
+    let data = shapes(dir.path(), 150);
     let whole = dir.path().join("whole");
     build(&data, &whole, &[]).expect(0);
 
     let cache = dir.path().join("cache");
-    let settings = [("--images-per-part", "10")];
+    let settings = [("--images-per-part", "5")];
     let mut child = command(&build_args(&data, &cache, &settings)).spawn().unwrap();
     wait_for_parts(&mut child, &cache, 2);
     child.kill().unwrap();

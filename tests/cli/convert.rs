@@ -1,8 +1,8 @@
 //! `convert` as a user runs it: a real build to an archive and back, killed, interrupted, out of space.
 
 use crate::support::{
-    PARTS_OF_16, Run, args, build, command, content, finished, finished_parts, logitcache, on_small_disk, shapes,
-    verify, wait_for_parts,
+    PARTS_OF_8, PARTS_OF_16, Run, args, build, command, content, finished, finished_parts, logitcache, on_small_disk,
+    shapes, verify, wait_for_parts,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -93,9 +93,9 @@ fn what_needs_a_map_refuses_an_archive_with_the_command_to_run() {
 fn killed_at_ten_moments_it_goes_on_to_the_same_files() {
     const MOMENTS: u32 = 10;
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 150);
+    let data = shapes(dir.path(), 80);
     let (cache, whole) = (dir.path().join("cache"), dir.path().join("whole"));
-    build(&data, &cache, &[PARTS_OF_16]).expect(0);
+    build(&data, &cache, &[PARTS_OF_8]).expect(0);
     let started = Instant::now();
     convert(&cache, "archive", &whole).expect(0);
     let duration = started.elapsed();
@@ -124,9 +124,9 @@ fn killed_at_ten_moments_it_goes_on_to_the_same_files() {
 #[test]
 fn ctrl_c_keeps_finished_parts_and_says_how_to_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 300);
+    let data = shapes(dir.path(), 200);
     let (cache, out) = (dir.path().join("cache"), dir.path().join("out"));
-    build(&data, &cache, &[("--images-per-part", "10"), ("--profile", "dense")]).expect(0);
+    build(&data, &cache, &[("--images-per-part", "7"), ("--profile", "dense")]).expect(0);
     let mut child = command(&convert_args(&cache, "archive", &out)).spawn().unwrap();
     wait_for_parts(&mut child, &out, 1);
     let pid = child.id().to_string();
@@ -135,7 +135,7 @@ fn ctrl_c_keeps_finished_parts_and_says_how_to_go_on() {
     assert!(run.stdout.is_empty(), "{run:?}");
     run.says(&["interrupted; ", "images are converted; run the same command to go on"]);
     verify(&out).expect(0);
-    assert!(finished_parts(&out) < 24);
+    assert!(finished_parts(&out) < 23);
     convert(&cache, "archive", &out).expect(0).says(&["images converted before"]);
     verify(&out).expect(0);
     assert_eq!(content(&out), content(&cache));

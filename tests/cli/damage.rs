@@ -1,6 +1,6 @@
 //! Damage anywhere in a cache: `verify` names the file, and no command panics over it.
 
-use crate::support::{PARTS_OF_16, Run, build, build_args, logitcache, shapes, verify};
+use crate::support::{PARTS_OF_8, Run, build, build_args, logitcache, shapes, verify};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -25,9 +25,9 @@ fn files(cache: &Path) -> Vec<PathBuf> {
 
 /// A finished cache of four parts, and its files.
 fn cache_of_parts(dir: &Path) -> (PathBuf, Vec<PathBuf>) {
-    let data = shapes(dir, 70);
+    let data = shapes(dir, 40);
     let cache = dir.join("cache");
-    build(&data, &cache, &[PARTS_OF_16]).expect(0);
+    build(&data, &cache, &[PARTS_OF_8]).expect(0);
     verify(&cache).expect(0);
     let files = files(&cache);
     // Four file pairs and the manifest: a finished build leaves no lock file and nothing temporary.
@@ -99,7 +99,7 @@ fn one_flipped_byte_anywhere_is_reported_with_its_file() {
 fn cut_and_missing_files_are_named_by_every_command() {
     let dir = tempfile::tempdir().unwrap();
     let (cache, files) = cache_of_parts(dir.path());
-    let args = build_args(&dir.path().join("shapes/data.yaml"), &cache, &[PARTS_OF_16]);
+    let args = build_args(&dir.path().join("shapes/data.yaml"), &cache, &[PARTS_OF_8]);
     for file in &files {
         let path = cache.join(file);
         let good = fs::read(&path).unwrap();

@@ -2,36 +2,31 @@
 
 use crate::common::shared;
 use crate::support::{
-    PARTS_OF_16, args, build, build_args, command, content, finished, finished_parts, logitcache, on_small_disk,
-    shapes, teacher, verify, wait_for_parts,
+    PARTS_OF_8, args, build, build_args, command, content, finished, finished_parts, first_images, logitcache,
+    on_small_disk, shapes, teacher, verify, wait_for_parts,
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    thread,
-    time::Instant,
-};
+use std::{fs, thread, time::Instant};
 
 #[test]
 fn killed_at_twenty_moments_ends_with_the_same_content() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 150);
+    let data = shapes(dir.path(), 80);
     let whole = dir.path().join("whole");
     let started = Instant::now();
-    build(&data, &whole, &[PARTS_OF_16]).expect(0);
+    build(&data, &whole, &[PARTS_OF_8]).expect(0);
     let duration = started.elapsed();
     let expected = content(&whole);
 
     let mut killed_midway = 0;
     for moment in 0..20u32 {
         let cache = dir.path().join(format!("killed{moment}"));
-        let mut child = command(&build_args(&data, &cache, &[PARTS_OF_16])).spawn().unwrap();
+        let mut child = command(&build_args(&data, &cache, &[PARTS_OF_8])).spawn().unwrap();
         thread::sleep(duration * moment / 20);
         child.kill().unwrap();
         if finished(child.wait_with_output().unwrap()).code != 0 {
             killed_midway += 1;
         }
-        build(&data, &cache, &[PARTS_OF_16]).expect(0);
+        build(&data, &cache, &[PARTS_OF_8]).expect(0);
         assert_eq!(content(&cache), expected, "killed at {moment}/20");
         verify(&cache).expect(0);
         fs::remove_dir_all(&cache).unwrap();
@@ -39,17 +34,17 @@ fn killed_at_twenty_moments_ends_with_the_same_content() {
     assert!(killed_midway > 0, "no kill came before the end of a build");
 }
 
-/// 48 images of COCO128 under the real teacher, 8 parts of 6 images: each time a new cache is killed, and the same command then runs to its end.
+/// 24 images of COCO128 under the real teacher, 8 parts of 3 images: each time a new cache is killed, and the same command then runs to its end.
 #[test]
 fn a_real_build_killed_at_twenty_moments_ends_with_the_same_content() {
     const MOMENTS: usize = 20;
     const PARTS: usize = 8;
     let Some(shared) = shared() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let data = first_images(&shared.join("data/coco128"), dir.path(), 48);
+    let data = first_images(&shared.join("data/coco128"), dir.path(), 24);
     let teacher = shared.join("models/yolov12n.onnx");
     let settings =
-        [("--teacher", teacher.to_str().unwrap()), ("--imgsz", "640"), ("--images-per-part", "6"), ("--jobs", "2")];
+        [("--teacher", teacher.to_str().unwrap()), ("--imgsz", "640"), ("--images-per-part", "3"), ("--jobs", "2")];
     let whole = dir.path().join("whole");
     let started = Instant::now();
     build(&data, &whole, &settings).expect(0);
@@ -78,42 +73,21 @@ fn a_real_build_killed_at_twenty_moments_ends_with_the_same_content() {
     }
 }
 
-/// The first images of COCO128, with their labels.
-fn first_images(coco128: &Path, dir: &Path, count: usize) -> PathBuf {
-    let files = |kind: &str| {
-        let folder = coco128.join(kind).join("train2017");
-        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        files
-    };
-    let images: Vec<PathBuf> = files("images").into_iter().take(count).collect();
-    let shown = |label: &PathBuf| images.iter().any(|image| image.file_stem() == label.file_stem());
-    for (kind, files) in [("images", images.clone()), ("labels", files("labels").into_iter().filter(shown).collect())] {
-        let folder = dir.join(kind).join("train2017");
-        fs::create_dir_all(&folder).unwrap();
-        for file in files {
-            fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
-        }
-    }
-    fs::copy(coco128.join("data.yaml"), dir.join("data.yaml")).unwrap();
-    dir.join("data.yaml")
-}
-
 #[test]
 fn killed_again_and_again_it_keeps_the_finished_parts() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 100);
+    let data = shapes(dir.path(), 80);
     let whole = dir.path().join("whole");
-    build(&data, &whole, &[PARTS_OF_16]).expect(0);
+    build(&data, &whole, &[PARTS_OF_8]).expect(0);
 
     let cache = dir.path().join("cache");
     for parts in 1..=3 {
-        let mut child = command(&build_args(&data, &cache, &[PARTS_OF_16])).spawn().unwrap();
+        let mut child = command(&build_args(&data, &cache, &[PARTS_OF_8])).spawn().unwrap();
         wait_for_parts(&mut child, &cache, parts);
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let run = build(&data, &cache, &[PARTS_OF_16]).expect(0);
+    let run = build(&data, &cache, &[PARTS_OF_8]).expect(0);
     assert!(run.stderr.contains("done before"), "{}", run.stderr);
     assert_eq!(content(&cache), content(&whole));
     verify(&cache).expect(0);
@@ -122,9 +96,9 @@ fn killed_again_and_again_it_keeps_the_finished_parts() {
 #[test]
 fn ctrl_c_commits_what_is_done_and_says_how_to_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 400);
+    let data = shapes(dir.path(), 200);
     let cache = dir.path().join("cache");
-    let child = command(&build_args(&data, &cache, &[("--images-per-part", "20")])).spawn().unwrap();
+    let child = command(&build_args(&data, &cache, &[("--images-per-part", "10")])).spawn().unwrap();
     let pid = child.id().to_string();
     let mut child = child;
     wait_for_parts(&mut child, &cache, 1);
@@ -138,7 +112,7 @@ fn ctrl_c_commits_what_is_done_and_says_how_to_go_on() {
     .expect(0)
     .json();
     let kept = images["images"].as_u64().unwrap();
-    assert!(kept >= 20 && images["complete"] == false, "{images}");
+    assert!(kept >= 10 && images["complete"] == false, "{images}");
 
     build(&data, &cache, &[]).expect(0).says(&["done before"]);
     let whole = dir.path().join("whole");
@@ -149,9 +123,9 @@ fn ctrl_c_commits_what_is_done_and_says_how_to_go_on() {
 #[test]
 fn two_builds_in_one_folder_cannot_both_run() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 400);
+    let data = shapes(dir.path(), 200);
     let cache = dir.path().join("cache");
-    let mut first = command(&build_args(&data, &cache, &[("--images-per-part", "20")])).spawn().unwrap();
+    let mut first = command(&build_args(&data, &cache, &[("--images-per-part", "5")])).spawn().unwrap();
     wait_for_parts(&mut first, &cache, 1);
     let second = build(&data, &cache, &[]);
     let first = finished(first.wait_with_output().unwrap()).expect(0);

@@ -2,7 +2,7 @@
 
 use crate::{
     common,
-    support::{Run, args, build, logitcache, shapes, teacher},
+    support::{Run, args, build, first_images, logitcache, shapes, teacher},
 };
 use serde_json::{Value, json};
 use std::{
@@ -360,11 +360,12 @@ fn other_things_are_refused() {
 }
 
 #[test]
-fn coco128_under_the_real_teacher() {
+fn photographs_under_the_real_teacher() {
     let Some(shared) = common::shared() else { return };
     let dir = tempfile::tempdir().unwrap();
+    let data = first_images(&shared.join("data/coco128"), dir.path(), 32);
     let (cache, out) = (dir.path().join("cache"), dir.path().join("report.html"));
-    let (model, data) = (shared.join("models/yolov12n.onnx"), shared.join("data/coco128/data.yaml"));
+    let model = shared.join("models/yolov12n.onnx");
     logitcache(&args(["build", "--quiet"], &[("--teacher", &model), ("--data", &data), ("--out", &cache)], &[]))
         .expect(0);
     let run = dir.path().join("run");

@@ -13,6 +13,9 @@ use std::{
 /// Small parts, so that a kill finds finished ones.
 pub const PARTS_OF_16: (&str, &str) = ("--images-per-part", "16");
 
+/// As many of them from half as many images, where a test builds the same cache again and again.
+pub const PARTS_OF_8: (&str, &str) = ("--images-per-part", "8");
+
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Run {
@@ -112,6 +115,27 @@ fn drawn(images: u32) -> PathBuf {
         logitcache(&args(["synth", "--overwrite"], &[("--out", &folder)], &values)).expect(0);
     }
     folder
+}
+
+/// The first images of COCO128, with their labels.
+pub fn first_images(coco128: &Path, dir: &Path, count: usize) -> PathBuf {
+    let files = |kind: &str| {
+        let folder = coco128.join(kind).join("train2017");
+        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let images: Vec<PathBuf> = files("images").into_iter().take(count).collect();
+    let shown = |label: &PathBuf| images.iter().any(|image| image.file_stem() == label.file_stem());
+    for (kind, files) in [("images", images.clone()), ("labels", files("labels").into_iter().filter(shown).collect())] {
+        let folder = dir.join(kind).join("train2017");
+        fs::create_dir_all(&folder).unwrap();
+        for file in files {
+            fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    fs::copy(coco128.join("data.yaml"), dir.join("data.yaml")).unwrap();
+    dir.join("data.yaml")
 }
 
 fn copy_folder(from: &Path, to: &Path) {

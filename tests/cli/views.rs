@@ -1,7 +1,7 @@
 //! `build --views`: as many records as asked for, the same whatever the threads, parts and kills, and of pictures that can be drawn.
 
 use crate::support::{
-    PARTS_OF_16, Run, build, build_args, command, content, finished_parts, logitcache, shapes, verify, wait_for_parts,
+    PARTS_OF_8, Run, build, build_args, command, content, finished_parts, logitcache, shapes, verify, wait_for_parts,
 };
 use logitcache::cache::{CacheReader, ImageKey, Manifest, to_hex};
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, thread, time::Duration};
@@ -85,9 +85,9 @@ fn content_with_views_does_not_depend_on_threads_or_parts() {
 fn a_killed_build_with_views_goes_on_to_the_same_content() {
     const MOMENTS: u32 = 10;
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 80);
+    let data = shapes(dir.path(), 40);
     let whole = dir.path().join("whole");
-    let settings = with(&[PARTS_OF_16]);
+    let settings = with(&[PARTS_OF_8]);
     let started = std::time::Instant::now();
     build(&data, &whole, &settings).expect(0);
     let (duration, expected) = (started.elapsed(), content(&whole));
@@ -125,9 +125,9 @@ fn a_killed_build_with_views_goes_on_to_the_same_content() {
 #[test]
 fn an_interrupted_build_keeps_whole_images() {
     let dir = tempfile::tempdir().unwrap();
-    let data = shapes(dir.path(), 300);
+    let data = shapes(dir.path(), 150);
     let cache = dir.path().join("cache");
-    let settings = with(&[("--images-per-part", "20")]);
+    let settings = with(&[("--images-per-part", "10")]);
     let mut child = command(&build_args(&data, &cache, &settings)).spawn().unwrap();
     wait_for_parts(&mut child, &cache, 1);
     let pid = child.id().to_string();
