@@ -204,7 +204,7 @@ fn a_file_of_another_student_is_refused() {
     assert!(text.contains("it rounds nothing"), "{text}");
     fs::write(&file, b"nothing of the kind").unwrap();
     let text = refused(&file, "yolov8n");
-    assert!(text.contains("quantized.onnx") && text.contains("logitcache quantize"), "{text}");
+    assert!(text.contains("quantized.onnx") && text.contains("`quantize()`"), "{text}");
     let text = refused(&folder.path().join("missing.onnx"), "yolov8n");
     assert!(text.contains("missing.onnx"), "{text}");
 }

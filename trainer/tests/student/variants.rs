@@ -140,7 +140,7 @@ fn suppression_inside_gives_the_detections_of_predict() {
         let nms = NmsInside { conf, iou: 0.45, max_det };
         write(&path, &state, size, &ExportOptions { dynamic: true, nms: Some(nms), ..ExportOptions::default() });
         let refused = load(&path).unwrap_err().to_string();
-        assert!(refused.contains("non-maximum suppression") && refused.contains("logitcache export"), "{refused}");
+        assert!(refused.contains("non-maximum suppression") && refused.contains("`export()`"), "{refused}");
 
         let pixels = pixels(3, size);
         let (shape, rows) = run(&path, 3, size, &pixels);
