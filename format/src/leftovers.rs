@@ -45,8 +45,7 @@ pub fn clear(lock: &Lock) -> Result<()> {
         .try_for_each(|path| remove_file(path))?;
     remove_if_empty(&shards);
     for table in [Table::Images, Table::Predictions] {
-        let is_stale = |name: &str| name.strip_suffix(STALE_SUFFIX).is_some_and(is_part);
-        list(&lock.folder().join(table.folder()), is_stale)?.iter().try_for_each(|path| remove_file(path))?;
+        list(&lock.folder().join(table.folder()), is_part_set_aside)?.iter().try_for_each(|path| remove_file(path))?;
     }
     remove_leftovers(lock, None).map(|_| ())
 }
@@ -64,6 +63,11 @@ pub fn is_part(name: &str) -> bool {
             && digest.len() == 8
             && digest.bytes().all(|c| c.is_ascii_hexdigit())
     })
+}
+
+/// Whether a file is named as one of a part that was set aside.
+pub fn is_part_set_aside(name: &str) -> bool {
+    name.strip_suffix(STALE_SUFFIX).is_some_and(is_part)
 }
 
 pub(super) fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {

@@ -59,7 +59,7 @@ pub use error::{Error, Result};
 pub use grid::{Cell, Grid, Level, expected_bin};
 pub use head::{HeadKind, Places};
 pub use input_rule::{Colours, Fit, InputRule, InputValues};
-pub use leftovers::{clear, is_part, remove_leftovers};
+pub use leftovers::{clear, is_part, is_part_set_aside, remove_leftovers};
 pub use made::{MadeFolder, RUN_CONFIG_NAME, RUN_WEIGHTS_FOLDER};
 pub use manifest::{
     ARCHIVE_FEATURE, ContentDigests, DETECT, DatasetInfo, FORMAT_NAME, FORMAT_VERSION, FileEntry, Format,

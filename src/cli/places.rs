@@ -23,12 +23,10 @@ enum Place<'a> {
 /// # Errors
 /// [`Error::Mismatch`] of a URL where the command takes none; of the store, where a cache cannot be had.
 pub fn fetch(command: &mut Command, words: &[OsString]) -> Result<()> {
-    let urls = words.iter().filter_map(url_in).count();
-    if urls == 0 {
-        return Ok(());
-    }
+    let urls: Vec<PathBuf> = words.iter().filter_map(url_in).collect();
+    let Some(last) = urls.last() else { return Ok(()) };
     // Wrong ones first: nothing is fetched before.
-    words.iter().filter_map(url_in).try_for_each(|url| remote::local(&url).map(drop))?;
+    urls.iter().try_for_each(|url| remote::local(url).map(drop))?;
     let mut found = 0;
     for place in places(command) {
         let (path, again) = match place {
@@ -45,12 +43,11 @@ pub fn fetch(command: &mut Command, words: &[OsString]) -> Result<()> {
             remote::pull_cache(path, again)?;
         }
     }
-    if found == urls {
+    if found == urls.len() {
         return Ok(());
     }
-    let url = words.iter().filter_map(url_in).next_back().unwrap_or_default();
     Err(Error::Mismatch {
-        found: format!("{} is in an object store, and this command cannot use it there", url.display()),
+        found: format!("{} is in an object store, and this command cannot use it there", last.display()),
         remedy: "Give a local path. docs/how-to/object-stores.md says which commands take URLs.".into(),
     })
 }

@@ -9,7 +9,7 @@ use logitcache_format::{
     Bytes, Error, Folder, JOB_NAME, MANIFEST_NAME, Manifest, PartEntry, Publish, Result, SHARDS_FOLDER, Storage,
     columns::Table,
     fsio::{Lock, STALE_SUFFIX, TempFile, free_space_bytes, remove_file, write_atomic},
-    is_part, manifest_path, to_hex,
+    is_part, is_part_set_aside, manifest_path, to_hex,
 };
 use object_store::UpdateVersion;
 use std::{
@@ -280,8 +280,10 @@ impl Publish for Through {
         let ObjectFolder { bucket, url, .. } = &self.cache;
         // The job last: records without it would be those of another job to the next one.
         let mut names = self.cache.names_in(SHARDS_FOLDER)?;
+        // Files that this program did not name are left.
+        names.retain(|name| name.ends_with(".json"));
         names.sort_by_key(|name| JOB_NAME.ends_with(&format!("/{name}")));
         wait(bucket.remove(names.iter().map(|name| url.join(&format!("{SHARDS_FOLDER}/{name}"))).collect()))?;
-        self.cache.remove_files(|_, name| name.strip_suffix(STALE_SUFFIX).is_some_and(is_part))
+        self.cache.remove_files(|_, name| is_part_set_aside(name))
     }
 }

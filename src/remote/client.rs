@@ -116,7 +116,7 @@ impl Bucket {
             Err(StoreError::Precondition { .. }) => {
                 Err(io::Error::other(format!("{url} was changed since the data set was listed")))
             }
-            Err(error) => Err(passing(url, &error, permanent_words(url, &error).map(|(found, _)| found))),
+            Err(error) => Err(in_words(url, &error)),
         }
     }
 
@@ -371,7 +371,7 @@ fn fault(url: &ObjectUrl, action: &'static str, error: &StoreError) -> Error {
     let path = PathBuf::from(url.to_string());
     match permanent_words(url, error) {
         Some((found, remedy)) => Error::Cache { path, found: format!("cannot {action} it: {found}"), remedy },
-        None => Error::io(path, action, passing(url, error, None)),
+        None => Error::io(path, action, in_words(url, error)),
     }
 }
 
@@ -413,10 +413,10 @@ fn is_without_bucket(text: &str) -> bool {
     NO_BUCKET.iter().any(|code| text.contains(code))
 }
 
-/// What may be gone at the next try, unless other words are given.
-fn passing(url: &ObjectUrl, error: &StoreError, permanent: Option<String>) -> io::Error {
-    match permanent {
-        Some(found) => io::Error::other(format!("{url}: {found}")),
+/// The same as an error of the system: of the kind of those that may be gone at the next try, unless it stays.
+fn in_words(url: &ObjectUrl, error: &StoreError) -> io::Error {
+    match permanent_words(url, error) {
+        Some((found, _)) => io::Error::other(format!("{url}: {found}")),
         None => io::Error::new(PASSING_KIND, format!("{url}: {}", answer(&all_words(error)))),
     }
 }

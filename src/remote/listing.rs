@@ -55,10 +55,14 @@ pub fn pull_listing(data: &Path) -> Result<()> {
 /// # Errors
 /// As there.
 pub fn pull_images(folder: &Path) -> Result<()> {
-    if ObjectUrl::of_copy(folder).is_none() {
-        listed().push(paths::absolute(folder));
+    if ObjectUrl::of_copy(folder).is_some() {
+        return pull_listing(folder);
     }
-    pull_listing(folder)
+    let (folder, mut listed) = (paths::absolute(folder), listed());
+    if !listed.contains(&folder) {
+        listed.push(folder);
+    }
+    Ok(())
 }
 
 /// The folders whose copies are what lay in the store when this process listed it.
@@ -116,10 +120,6 @@ fn list(bucket: &Bucket, folder: &ObjectUrl) -> Result<()> {
             make_folder(parent)?;
             made.insert(parent.to_owned());
         }
-        // An object may have the name of a folder; here only one of them can be.
-        if made.contains(&path) || path.is_dir() {
-            return Ok(());
-        }
         if !is_description(&path, &top) {
             link(&path, url, &object)?;
         } else if is_other(&path, &object) {
@@ -135,6 +135,7 @@ fn list(bucket: &Bucket, folder: &ObjectUrl) -> Result<()> {
                 .into(),
         });
     }
+    // An object may have the name of a folder; here only one of them can be.
     descriptions.retain(|description| !made.contains(&description.path));
     remove_others(&top, &seen)?;
     wait(Bucket::each(descriptions, AT_ONCE, |description| fetch(bucket, description)))?;
@@ -158,20 +159,22 @@ fn is_description(path: &Path, top: &Path) -> bool {
     DESCRIPTIONS.contains(&suffix.as_str()) && !is_label
 }
 
-/// Whether the copy is not the object that was listed.
+/// Whether the copy is not the object that was listed. A folder of its name stays.
 fn is_other(path: &Path, object: &ObjectMeta) -> bool {
     let time = SystemTime::from(object.last_modified);
-    !fs::metadata(path)
-        .is_ok_and(|file| file.len() == object.size && file.modified().is_ok_and(|changed| changed == time))
+    let is_same = |there: fs::Metadata| {
+        there.is_dir() || (there.len() == object.size && there.modified().is_ok_and(|changed| changed == time))
+    };
+    !fs::metadata(path).is_ok_and(is_same)
 }
 
 /// Makes `path` a link to an object.
 fn link(path: &Path, url: ObjectUrl, object: &ObjectMeta) -> logitcache_format::Result<()> {
     let etag = object.e_tag.clone().unwrap_or_default();
     let link = Link { url, bytes: object.size, etag };
-    // A file is a part of the copy of a cache.
-    let is_file = fs::symlink_metadata(path).is_ok_and(|there| there.is_file());
-    if is_file || Link::at(path).as_ref() == Some(&link) {
+    // A file is a part of the copy of a cache; a folder of its name stays.
+    let is_no_link = fs::symlink_metadata(path).is_ok_and(|there| !there.is_symlink());
+    if is_no_link || Link::at(path).as_ref() == Some(&link) {
         return Ok(());
     }
     write_link(path, &link.text())

@@ -33,7 +33,7 @@ pub(crate) use link::{Link, is_link};
 pub(crate) use listing::refuse_unlisted;
 pub(crate) use places::{from_folder, place};
 #[cfg(not(feature = "object-store"))]
-pub use without::{pull_cache, pull_images, pull_listing};
+pub use without::{pull_cache, pull_listing, pull_listing as pull_images};
 #[cfg(not(feature = "object-store"))]
 pub(crate) use without::{read, read_ahead, refuse_unlisted};
 #[cfg(feature = "object-store")]

@@ -30,14 +30,6 @@ pub fn pull_listing(data: &Path) -> Result<()> {
     ObjectUrl::of_copy(data).map_or(Ok(()), |url| Err(refused(&url)))
 }
 
-/// Refuses the copy of what lies in an object store.
-///
-/// # Errors
-/// [`Error::Mismatch`].
-pub fn pull_images(folder: &Path) -> Result<()> {
-    pull_listing(folder)
-}
-
 /// Nothing is listed; what is in a store was refused before.
 pub(crate) fn refuse_unlisted<'a>(_data: &Path, _files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     Ok(())

@@ -70,13 +70,15 @@ pub(crate) fn clipped(xyxy_px: [f64; 4], size: ImageSize) -> Option<([f64; 4], f
 
 /// Width and height after EXIF orientation.
 pub(super) fn header_size(path: &Path) -> Result<ImageSize, String> {
-    if remote::is_link(path) {
-        return size_of(&read_file(path)?, &DecodeLimits::default()).map_err(|e| e.to_string());
-    }
     let open = |e: std::io::Error| format!("cannot read the image: {e}");
     // Asked before the file is opened: opening a named pipe would wait for a writer.
-    if !std::fs::metadata(path).map_err(open)?.is_file() {
-        return Err("cannot read the image: it is not a regular file".into());
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err("cannot read the image: it is not a regular file".into()),
+        Err(_) if remote::is_link(path) => {
+            return size_of(&read_file(path)?, &DecodeLimits::default()).map_err(|e| e.to_string());
+        }
+        Err(e) => return Err(open(e)),
     }
     let mut file = File::open(path).map_err(open)?;
     let mut bytes = Vec::with_capacity(HEAD_BYTES);

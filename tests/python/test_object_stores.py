@@ -462,3 +462,11 @@ def test_small_mistakes_are_told_with_what_to_do(run, data):
     assert "AWS_ALLOW_HTTP=true" in failed.stderr, failed.stderr
     failed = run("inspect", "az://container/cache", expect=2, AZURE_STORAGE_ACCOUNT_KEY="a2V5")
     assert "AZURE_STORAGE_ACCOUNT_NAME" in failed.stderr, failed.stderr
+
+
+def test_files_of_others_beside_the_records_of_shards_stay(run, store, data, tmp_path):
+    out, place = url("caches/noted"), "caches/noted/"
+    shard(run, out, 1, 2, tmp_path / "a")
+    store.write(f"{place}shards/notes.txt", b"mine")
+    run(*build_of(url("shapes/data.yaml"), out, "--overwrite"), copies=tmp_path / "b")
+    assert [name for name in store.names(place) if "/shards/" in name] == [f"{place}shards/notes.txt"]
