@@ -63,6 +63,13 @@ def to_tensor(canvas):
     return np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
 
 
+def session(model):
+    """ONNX Runtime on one thread: other tests run beside, and its threads wait for each other in a loop."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+
+
 class Teacher:
     """A YOLOv8-family export whose class and DFL logits became outputs. Without `dfl` the head gives distances directly."""
 
@@ -80,9 +87,7 @@ class Teacher:
         self.names = [self.output_name, self.class_name] + ([self._before_softmax(model, maker)] if dfl else [])
         for name in self.names[1:]:
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        self.session = session(model.SerializeToString())
         self.input = self.session.get_inputs()[0]
 
     @staticmethod

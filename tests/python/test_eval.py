@@ -23,7 +23,7 @@ def report(logitcache, shared):
 def expected(shared, tmp_path_factory):
     """What the other pipeline says."""
     folder = shared / "data/coco128"
-    session = oracle.onnxruntime.InferenceSession(str(shared / "models/yolov12n.onnx"), providers=["CPUExecutionProvider"])
+    session = oracle.session(shared / "models/yolov12n.onnx")
     images, annotations, results = [], [], []
     for image_id, path in enumerate(sorted((folder / "images/train2017").glob("*.jpg")), 1):
         picture = oracle.decode(path)

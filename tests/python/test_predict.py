@@ -7,7 +7,6 @@ import json
 import cv2
 import jsonschema
 import numpy as np
-import onnxruntime
 import oracle
 import pytest
 from conftest import FIXTURES, ROOT
@@ -129,7 +128,7 @@ def plain(session, path, columns=640, rows=640, conf=CONF):
 
 def compared(report, model, folder, within_px, within, *size):
     """How many boxes there are, and how many are the same in the report and from a plain pipeline."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = oracle.session(model)
     assert not report["failures"]
     found = matched = 0
     for image in report["images"]:

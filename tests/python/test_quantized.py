@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import oracle
 import pytest
 from cache_files import read_cache
@@ -25,9 +24,7 @@ class Quantized:
         wanted = dict.fromkeys([self.logits[0], self.bins[0]])
         for name in wanted:
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        self.session = oracle.session(model.SerializeToString())
         self.input = self.session.get_inputs()[0]
 
     def before(self, op):

@@ -2,11 +2,8 @@
 //!
 //! The test mounts a file system of 256 KiB in a namespace of its own (`unshare`), where the system allows that.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod cache_support;
-
-use cache_support::*;
+use crate::cache_support::*;
 use logitcache::{
     cache::{Manifest, PartWriter, verify},
     fsio::{Lock, free_space_bytes},
@@ -23,7 +20,7 @@ fn a_full_disk_is_a_clear_error_and_the_same_part_goes_on_once_there_is_room() {
     let disk = folder.path().to_str().unwrap();
     let this_test = std::env::current_exe().unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=256k none '{disk}' || exit 77; {DISK}='{disk}' exec '{}' --ignored --exact on_a_small_disk",
+        "mount -t tmpfs -o size=256k none '{disk}' || exit 77; {DISK}='{disk}' exec '{}' --ignored --exact full_disk::on_a_small_disk",
         this_test.display()
     );
     let output = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).output();

@@ -1,7 +1,5 @@
 //! Decoders under hostile bytes: an answer or a sentence, never a panic, an abort, or memory beyond the limit.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use logitcache::preprocess::{DecodeError, DecodeLimits, decode};
 use proptest::prelude::*;
 use std::{fs, path::PathBuf};

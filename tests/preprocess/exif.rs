@@ -1,8 +1,6 @@
 //! The EXIF orientation is honoured whatever integer type, byte order and place it has. The files
 //! are made here.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use logitcache::{
     preprocess::{DecodeLimits, RgbImage, decode, exif_orientation, size_of},

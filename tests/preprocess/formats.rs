@@ -1,7 +1,5 @@
 //! Pictures of every kind against what OpenCV makes of them. `tests/fixtures/images/generate.py` made the files.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use logitcache::{
     preprocess::{DecodeLimits, RgbImage, decode, decode_into, size_of},
     types::ImageSize,

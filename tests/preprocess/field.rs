@@ -1,10 +1,6 @@
 //! The pictures of the field cases, where their folder is there: sizes and pixels as `case.md`
 //! gives them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
 use logitcache::preprocess::{DecodeLimits, RgbImage, decode, size_of};
 use sha2::{Digest, Sha256};
 use std::{
@@ -14,9 +10,9 @@ use std::{
 
 /// The folder of a case, or `None` with a line that counts as a skipped test.
 fn case(name: &str) -> Option<PathBuf> {
-    let folder = common::shared()?.join("field").join(name);
+    let folder = crate::common::shared()?.join("field").join(name);
     if !folder.is_dir() {
-        common::skip(&format!("{} is not there", folder.display()));
+        crate::common::skip(&format!("{} is not there", folder.display()));
         return None;
     }
     Some(folder)

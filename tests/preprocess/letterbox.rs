@@ -1,7 +1,5 @@
 //! The letterbox against Ultralytics, number for number and level for level. `tests/fixtures/letterbox.py` made the table.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use logitcache::{
     preprocess::{LetterboxPlan, Preprocessor, RgbImage},
     types::{BoxXyxyPx, ImageSize},
@@ -27,7 +25,7 @@ struct Entry {
 }
 
 fn entries() -> Vec<Entry> {
-    let table: Table = serde_json::from_str(include_str!("fixtures/letterbox.json")).unwrap();
+    let table: Table = serde_json::from_str(include_str!("../fixtures/letterbox.json")).unwrap();
     assert!(table.entries.len() > 200);
     table.entries
 }

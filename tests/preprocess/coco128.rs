@@ -1,10 +1,6 @@
 //! Real photographs: the pixels that the teacher sees are those that Ultralytics would show it, every one.
 //! `tests/fixtures/coco128_pixels.py` made the digests.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
 use logitcache::preprocess::{DecodeLimits, LetterboxPlan, Preprocessor, RgbImage, decode_into};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -22,8 +18,9 @@ fn digest(levels: &[u8]) -> String {
 
 #[test]
 fn pixels_of_coco128_equal_ultralytics() {
-    let Some(shared) = common::shared() else { return };
-    let table: BTreeMap<String, Expected> = serde_json::from_str(include_str!("fixtures/coco128_pixels.json")).unwrap();
+    let Some(shared) = crate::common::shared() else { return };
+    let table: BTreeMap<String, Expected> =
+        serde_json::from_str(include_str!("../fixtures/coco128_pixels.json")).unwrap();
     assert_eq!(table.len(), 128);
     let mut preprocessor = Preprocessor::default();
     let mut image = RgbImage::empty();

@@ -1,8 +1,6 @@
 //! JPEGs that lack their end marker or a restart marker: read where every pixel is there, else
 //! refused with the true reason.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 use logitcache::preprocess::{DecodeLimits, RgbImage, decode, size_of};
 use std::{fs, path::PathBuf};

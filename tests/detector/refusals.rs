@@ -1,7 +1,5 @@
 //! Files that are no teachers: refused with a sentence that helps, whatever bytes they hold.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
 use std::{fs, path::PathBuf};
 
 use logitcache::{

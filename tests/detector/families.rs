@@ -1,8 +1,6 @@
 //! Every family of detectors against the detections of its own project (`tests/fixtures/generate_families.py`): the same
 //! classes, scores and boxes on pictures drawn from a formula.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
 use logitcache::{
     cache::MissingLabels,
     dataset::Dataset,

@@ -1,10 +1,6 @@
 //! What goes into a cache comes out of it, whatever the parts; slices are slices of the map; one writer at a time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod cache_support;
-
-use cache_support::*;
+use crate::cache_support::*;
 use logitcache::{
     cache::{
         CacheReader, HeadKind, ImageRecord, Manifest, PartWriter, Values, decode_f16, remove_leftovers, verify,

@@ -1,10 +1,6 @@
 //! Damaged, foreign and hostile files: each with its error, never a panic.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod cache_support;
-
-use cache_support::*;
+use crate::cache_support::*;
 use half::f16;
 use logitcache::{
     cache::{

@@ -1,10 +1,6 @@
 //! An archive holds what the cache holds, to the last bit, and gives it back; what cannot be converted is refused.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod cache_support;
-
-use cache_support::*;
+use crate::cache_support::*;
 use half::f16;
 use logitcache::{
     Error, Result,

@@ -1,11 +1,8 @@
 //! A cache written by the first version of the format, committed: every later version must open it and find it sound.
 
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::excessive_precision)] // decimals as another program prints them
 
-mod cache_support;
-
-use cache_support::*;
+use crate::cache_support::*;
 use logitcache::{
     cache::{CacheReader, decode_f16, decode_f32, decode_i32, verify},
     convert::{Conversion, ConvertOptions, Target},
@@ -28,7 +25,7 @@ fn convert(cache: PathBuf, target: Target, out: PathBuf) {
 
 /// Makes the archive of the cache above; never replaces one.
 #[test]
-#[ignore = "makes tests/fixtures/archive-v1 where it is missing: cargo test --test cache_golden -- --ignored"]
+#[ignore = "makes tests/fixtures/archive-v1 where it is missing: cargo test --test cache golden -- --ignored"]
 fn make_the_archive() {
     assert!(!named("archive-v1").exists(), "it is there and must stay as it is");
     convert(fixture(), Target::Archive, named("archive-v1"));
@@ -36,7 +33,7 @@ fn make_the_archive() {
 
 /// Makes the fixture; never replaces one. A new format version gets a new folder and keeps the old ones.
 #[test]
-#[ignore = "makes tests/fixtures/cache-v1 where it is missing: cargo test --test cache_golden -- --ignored"]
+#[ignore = "makes tests/fixtures/cache-v1 where it is missing: cargo test --test cache golden -- --ignored"]
 fn make_the_fixture() {
     let folder = fixture();
     assert!(!folder.exists(), "{} is there and must stay as it is", folder.display());
@@ -49,7 +46,7 @@ fn make_the_fixture() {
 
 /// Makes the compact fixture; never replaces one.
 #[test]
-#[ignore = "makes tests/fixtures/compact-v1 where it is missing: cargo test --test cache_golden -- --ignored"]
+#[ignore = "makes tests/fixtures/compact-v1 where it is missing: cargo test --test cache golden -- --ignored"]
 fn make_the_compact_fixture() {
     let folder = named("compact-v1");
     assert!(!folder.exists(), "{} is there and must stay as it is", folder.display());

@@ -1,7 +1,4 @@
 //! Detections beside those of Ultralytics' `predict` on the same ONNX file (tests/fixtures/predict.py).
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use logitcache::{
     cache::MissingLabels,
@@ -48,8 +45,8 @@ fn same(found: &Detection, row: &[f32; 6]) -> bool {
 
 #[test]
 fn coco128_detections_are_those_of_ultralytics() {
-    let Some(shared) = common::shared() else { return };
-    let golden: Golden = serde_json::from_str(include_str!("fixtures/predict.json")).unwrap();
+    let Some(shared) = crate::common::shared() else { return };
+    let golden: Golden = serde_json::from_str(include_str!("../fixtures/predict.json")).unwrap();
     let detector = detector(&shared.join("models/yolov12n.onnx"), NmsOptions::PREDICTING);
     assert_eq!(
         logitcache::cache::to_hex(&detector.model().sha256),

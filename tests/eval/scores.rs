@@ -1,7 +1,4 @@
 //! Scores beside those of pycocotools, on the same truth and the same detections.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use logitcache::{
     cache::MissingLabels,
@@ -146,7 +143,7 @@ fn names(count: usize) -> Vec<String> {
 
 #[test]
 fn made_images_score_as_with_pycocotools() {
-    let Some(python) = common::python("pycocotools") else { return };
+    let Some(python) = crate::common::python("pycocotools") else { return };
     for seed in 0..4 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let class_names = names(5);
@@ -160,7 +157,7 @@ fn made_images_score_as_with_pycocotools() {
 
 #[test]
 fn more_than_a_hundred_detections_of_a_class_are_cut_as_by_pycocotools() {
-    let Some(python) = common::python("pycocotools") else { return };
+    let Some(python) = crate::common::python("pycocotools") else { return };
     let class_names = names(1);
     let cell = |i: u32| {
         let (x, y) = ((i % 16) as f32 * 40.0, (i / 16) as f32 * 30.0);
@@ -200,7 +197,7 @@ fn as_coco(dataset: &Dataset) -> Value {
 
 #[test]
 fn coco128_scores_as_with_pycocotools() {
-    let (Some(shared), Some(python)) = (common::shared(), common::python("pycocotools")) else { return };
+    let (Some(shared), Some(python)) = (crate::common::shared(), crate::common::python("pycocotools")) else { return };
     let yolo = DataSource { data: shared.join("data/coco128/data.yaml"), images_dir: None, split: "train".into() };
     let coco = as_coco(&Dataset::open(&yolo).unwrap());
     let folder = tempfile::tempdir().unwrap();

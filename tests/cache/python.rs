@@ -1,11 +1,7 @@
 //! Caches as Python sees them: digests by `hashlib`, pages by the byte map of docs/format.md, tables by pyarrow, pandas,
 //! polars and DuckDB. Needs a Python with those packages: `LOGITCACHE_PYTHON`, else `.venv/bin/python`.
-#![allow(clippy::unwrap_used)]
 
-mod cache_support;
-mod common;
-
-use cache_support::*;
+use crate::cache_support::*;
 use logitcache::{cache::CacheReader, cache::decode_f32, types::Store};
 use serde_json::Value;
 use std::{path::Path, process::Command};
@@ -27,7 +23,7 @@ fn check(python: &Path, folder: &Path) {
 
 #[test]
 fn other_engines_read_the_same_values_and_compute_the_same_digests() {
-    let Some(python) = common::python("duckdb, numpy, pandas, polars, pyarrow") else { return };
+    let Some(python) = crate::common::python("duckdb, numpy, pandas, polars, pyarrow") else { return };
     check(&python, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cache-v1"));
     for (classes, reg_max, store) in [(80, 16, Store::All), (1, 1, Store::All), (3, 16, Store::Cls)] {
         let folder = tempfile::tempdir().unwrap();

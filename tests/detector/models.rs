@@ -1,8 +1,6 @@
 //! The tensors found in the fixtures' graphs against the raw head outputs of the torch modules they were exported from
 //! (`tests/fixtures/generate_models.py`).
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
 use std::path::PathBuf;
 
 use logitcache::{
