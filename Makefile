@@ -84,7 +84,7 @@ test-clusters: setup .venv-clusters/.clusters ## builds on Ray and on Spark with
 	ORT_DYLIB_PATH= .venv-clusters/bin/python -m pytest python/tests/test_clusters.py -q -rs -p no:cacheprovider
 
 demo: setup .venv/.demo ## two minutes: draws shapes, caches a small teacher, trains a student with and without the cache, compares them
-	cargo build --release
+	cargo build --profile demo
 	scripts/demo.sh
 
 test: test-env ## Rust tests, then the Python oracles against the built program

@@ -7,6 +7,7 @@ server takes nothing of what is measured. Needs `make test-env`, `cargo build --
 """
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -35,6 +36,15 @@ def run(environment, *arguments):
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return seconds, done.stdout
+
+
+def train(environment, cache, out):
+    """Seconds of a whole training of one epoch, its share of them that waits for data, in per cent, and its losses."""
+    settings = ["--model", "yolov8f", "--imgsz", 640, "--batch", 8, "--epochs", 1, "--val", "none"]
+    seconds, _ = run(environment, "train", "--cache", cache, "--out", out, *settings)
+    with (out / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return seconds, 100 * float(row["data_wait"]), tuple(row[name] for name in row if "loss" in name)
 
 
 def main():
@@ -70,6 +80,10 @@ def main():
             environment = {**store.environment, "LOGITCACHE_CACHE_DIR": str(folder / "copies")}
             fetched_s, _ = run(environment, "inspect", "s3://bucket/slow", "--json")
         here_s, _ = run({}, "inspect", folder / "cache", "--json")
+        trained = {"folder": train({}, folder / "cache", folder / "near")}
+        with store.rule(latency_s=options.latency_ms / 1000):
+            environment = {**store.environment, "LOGITCACHE_CACHE_DIR": str(folder / "other-copies")}
+            trained["store"] = train(environment, "s3://bucket/slow", folder / "far")
         base = statistics.median(times["folders"])
         print("| where data set and cache lie | s | range | speed relative to folders |\n|---|---|---|---|")
         for name, seconds in times.items():
@@ -77,6 +91,8 @@ def main():
             print(f"| {name} | {median:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {base / median:.2f} x |")
         print(f"\ncontent sha256: {', '.join(sorted(digests))}")
         print(f"fetching the cache ({options.latency_ms:g} ms): {fetched_s - here_s:.2f} s more than reading it in a folder")
+        for name, (seconds, waited_percent, losses) in trained.items():
+            print(f"one epoch from a cache in a {name}: {seconds:.1f} s in all, {waited_percent:.2f} % of the epoch waiting, losses {losses}")
 
 
 if __name__ == "__main__":

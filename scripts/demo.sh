@@ -2,7 +2,7 @@
 # `logitcache demo`, then two looks at its cache: every byte verified, and a question in SQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=${CARGO_TARGET_DIR:-target}/release/logitcache
+bin=${CARGO_TARGET_DIR:-target}/demo/logitcache
 dir=${DEMO_DIR:-demo}
 
 "$bin" demo --dir "$dir" --overwrite
