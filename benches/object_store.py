@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "tests" / "python"))
+# Before this folder, where the file of that name is this one.
+sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 import object_store
 
@@ -40,7 +41,7 @@ def run(environment, *arguments):
 
 def train(environment, cache, out):
     """Seconds of a whole training of one epoch, its share of them that waits for data, in per cent, and its losses."""
-    settings = ["--model", "yolov8f", "--imgsz", 640, "--batch", 8, "--epochs", 1, "--val", "none"]
+    settings = ["--model", "yolov8f", "--imgsz", 640, "--batch", 8, "--epochs", 1, "--val-split", "none"]
     seconds, _ = run(environment, "train", "--cache", cache, "--out", out, *settings)
     with (out / "results.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
@@ -80,10 +81,6 @@ def main():
             environment = {**store.environment, "LOGITCACHE_CACHE_DIR": str(folder / "copies")}
             fetched_s, _ = run(environment, "inspect", "s3://bucket/slow", "--json")
         here_s, _ = run({}, "inspect", folder / "cache", "--json")
-        trained = {"folder": train({}, folder / "cache", folder / "near")}
-        with store.rule(latency_s=options.latency_ms / 1000):
-            environment = {**store.environment, "LOGITCACHE_CACHE_DIR": str(folder / "other-copies")}
-            trained["store"] = train(environment, "s3://bucket/slow", folder / "far")
         base = statistics.median(times["folders"])
         print("| where data set and cache lie | s | range | speed relative to folders |\n|---|---|---|---|")
         for name, seconds in times.items():
@@ -91,6 +88,10 @@ def main():
             print(f"| {name} | {median:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {base / median:.2f} x |")
         print(f"\ncontent sha256: {', '.join(sorted(digests))}")
         print(f"fetching the cache ({options.latency_ms:g} ms): {fetched_s - here_s:.2f} s more than reading it in a folder")
+        trained = {"folder": train({}, folder / "cache", folder / "near")}
+        with store.rule(latency_s=options.latency_ms / 1000):
+            environment = {**store.environment, "LOGITCACHE_CACHE_DIR": str(folder / "other-copies")}
+            trained["store"] = train(environment, "s3://bucket/slow", folder / "far")
         for name, (seconds, waited_percent, losses) in trained.items():
             print(f"one epoch from a cache in a {name}: {seconds:.1f} s in all, {waited_percent:.2f} % of the epoch waiting, losses {losses}")
 
