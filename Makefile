@@ -2,8 +2,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# --no-compile: Python compiles what it imports; of the 2,000 files of PyTorch nothing is imported here.
-PIP_FLAGS := --disable-pip-version-check --no-compile --quiet
+PIP_QUIET := --disable-pip-version-check --quiet
+# Python compiles what it imports; of the 2,000 files of PyTorch .venv imports none.
+PIP_FLAGS := $(PIP_QUIET) --no-compile
 
 .PHONY: help setup test-env chromium oracle-env wheel test-wheel test-torch test-clusters demo test lint bench
 
@@ -71,7 +72,7 @@ wheel: setup .venv-wheel/.wheel ## wheelhouse/: wheel and source distribution of
 	.venv-wheel/bin/python scripts/build_wheel.py
 
 test-wheel: wheel ## installs the wheel into a fresh environment and tests it there
-	.venv-wheel/bin/python -m pip download --disable-pip-version-check --quiet --dest wheelhouse --only-binary :all: numpy onnxruntime
+	.venv-wheel/bin/python -m pip download $(PIP_QUIET) --dest wheelhouse --only-binary :all: numpy onnxruntime
 	LOGITCACHE_WHEELHOUSE=wheelhouse .venv-wheel/bin/python -m pytest python/tests -q -rs -p no:cacheprovider
 
 test-torch: oracle-env ## tests of logitcache.torch, logitcache.ultralytics and of trained students, with PyTorch and Ultralytics

@@ -88,7 +88,7 @@ def run_all():
 
 def main():
     check_shared()
-    # More threads of libtorch than processors, as here, spend most of their time waiting for each other in a loop.
+    # Where libtorch has more threads than there are processors, they wait for each other in a loop.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Not `cargo build`: with the features that tests add to dependencies, everything would be compiled twice.
     built, _ = stream(["cargo", "test", "--workspace", "--no-run"])
